@@ -1,0 +1,196 @@
+"""The vocabulary every other module speaks: arrays, algorithms, what flows.
+
+An algorithm is a NamedTuple of pure functions (`Attack`, `Defense`); what flows
+between them is a pytree (`Dataset`, `Backdoor`, `Defended`). Images are float32
+in [0, 1], NHWC, everywhere; storage is uint8, resident on the device.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import flax.struct
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key: jax.random.key
+Scalar = float | jax.Array  # a number that may be traced, hence swept
+Images = jax.Array  # [B, H, W, C] float32 in [0, 1]
+Labels = jax.Array  # [B] int32
+Logits = jax.Array  # [B, num_classes] float32
+Scores = jax.Array  # [B] float32
+Params = Any  # a pytree of arrays
+State = Any  # a pytree of arrays, threaded through training
+Metrics = dict[str, jax.Array]
+Schedule = Callable[[Any], Any]  # step -> learning rate, as in optax
+
+CLEAN, POISON, COVER = 0, 1, 2  # roles of training examples; audit only
+
+
+@flax.struct.dataclass
+class Dataset:
+  """Device-resident images and labels.
+
+  Attributes:
+    image: [N, H, W, C] uint8.
+    label: [N] int32.
+    keep: [N] bool or None for all; samplers draw only kept examples, so
+      filtering changes no shape and costs no recompilation.
+  """
+
+  image: Array
+  label: Array
+  keep: Array | None = None
+
+  @property
+  def size(self) -> int:
+    """Number of stored examples, kept or not."""
+    return self.image.shape[0]
+
+
+class Batch(NamedTuple):
+  """What a training step sees."""
+
+  image: Array  # [B, H, W, C] float32 in [0, 1]
+  label: Array  # [B] int32
+  index: Array  # [B] int32, position in the Dataset, for per-example state
+
+
+View = Callable[[Key, Batch], Batch]
+Step = Callable[[Key, State, Batch], tuple[State, Metrics]]
+Trigger = Callable[[Key, Images, Params], Images]
+
+
+class Fit(Protocol):
+  """Runs a step over data for some epochs; the only seam to the runtime."""
+
+  def __call__(
+    self,
+    key: Key,
+    step: Step | tuple[Step, ...],
+    state: State,
+    data: Dataset | tuple[Dataset, ...],
+    *,
+    epochs: int,
+    batch_size: int,
+    name: str,
+  ) -> tuple[State, Metrics]:
+    """Returns the final state and metrics averaged per epoch, [epochs].
+
+    Tuples take turns: epoch e runs `step[e % n]` on `data[e % n]`. All data of
+    one call have the same number of stored examples.
+    """
+    ...
+
+
+class Recipe(NamedTuple):
+  """How the adversary trains a classifier; SGD as the field means it."""
+
+  epochs: int = 100
+  batch_size: int = 128
+  lr: Scalar = 0.01
+  momentum: Scalar = 0.9
+  weight_decay: Scalar = 5e-4
+  schedule: str = "cosine"  # or "constant"
+
+
+class Regime(NamedTuple):
+  """What a training regime changes in an attack's own training loop.
+
+  Attributes:
+    interleave: every second epoch is clean, so training takes twice the epochs.
+    original: clean epochs see the poisoned examples' untouched originals too;
+      else they leave those examples out.
+    schedule: (steps_per_epoch, epochs) -> learning rate by step; None keeps
+      the recipe's own.
+  """
+
+  interleave: bool = False
+  original: bool = False
+  schedule: Callable[[int, int], Schedule] | None = None
+
+
+@flax.struct.dataclass
+class Task:
+  """What the adversary has."""
+
+  train: Dataset
+  model: nn.Module = flax.struct.field(pytree_node=False)
+  recipe: Recipe = flax.struct.field(pytree_node=False, default=Recipe())
+  regime: Regime = flax.struct.field(pytree_node=False, default=Regime())
+  view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
+
+
+@flax.struct.dataclass
+class Access:
+  """What the defender has: never poison roles, triggers or test data.
+
+  Attributes:
+    variables: the suspect model's variables.
+    clean: the defender's own clean subset.
+    train: the (poisoned) training set, for defenses that filter it; or None.
+    model: the architecture.
+    view: the augmentation used when training.
+    recipe: how a classifier is trained from scratch, for filter-and-retrain.
+  """
+
+  variables: Params
+  clean: Dataset | None = None
+  train: Dataset | None = None
+  model: nn.Module = flax.struct.field(pytree_node=False, default=None)
+  view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
+  recipe: Recipe = flax.struct.field(pytree_node=False, default=Recipe())
+
+
+class Backdoor(NamedTuple):
+  """A planted backdoor: a pytree of arrays, hence one checkpoint."""
+
+  variables: Params  # the victim model
+  params: Params  # the trigger's: pattern, warp grid, generator
+  train: Dataset  # what the victim was trained on
+  role: Array  # [N] int8 CLEAN | POISON | COVER; only evaluation reads it
+
+
+class Defended(NamedTuple):
+  """What a defense returns; it fills in what it produces."""
+
+  variables: Params  # same tree structure as the victim's
+  keep: Array | None = None  # [N] bool: training examples it trusts
+  verdict: Array | None = None  # scalar: evidence that a backdoor is present
+  memo: Params = ()  # statistics, inverted triggers, thresholds
+
+
+class Attack(NamedTuple):
+  """A backdoor attack.
+
+  Attributes:
+    trigger: what the adversary does to an input at test time.
+    target: true label -> the label the adversary wants predicted.
+    plant: how the backdoor gets in.
+  """
+
+  trigger: Trigger
+  target: Callable[[Labels], Labels]
+  plant: Callable[[Key, Task, Fit], Backdoor]
+
+
+def default_predict(
+  key: Key, images: Images, access: Access, defended: Defended
+) -> Logits:
+  """Returns the repaired model's logits [B, num_classes]."""
+  del key
+  return access.model.apply(defended.variables, images, train=False)[0]
+
+
+class Defense(NamedTuple):
+  """A backdoor defense.
+
+  Attributes:
+    defend: how a suspect model is repaired.
+    predict: how the defended model answers at test time.
+    suspect: scores of inputs at test time, high = suspicious; or None.
+  """
+
+  defend: Callable[[Key, Access, Fit], Defended]
+  predict: Callable[[Key, Images, Access, Defended], Logits] = default_predict
+  suspect: Callable[[Key, Images, Access, Defended], Scores] | None = None
