@@ -1,0 +1,66 @@
+"""Metrics of the field, as pure functions of counts and rates.
+
+All rates are fractions in [0, 1]. Definitions follow BackdoorBench's text:
+ASR and RA are measured on triggered images whose own class is not the target,
+so that ASR + RA + other = 1; `asr_incl` counts every triggered image.
+"""
+
+import jax.numpy as jnp
+
+from bdjax.types import Array, Scalar
+
+
+def counts(
+  clean: Array, hit: Array, label: Array, wanted: Array, valid: Array
+) -> dict[str, Array]:
+  """Returns how many of a batch's answers are of each kind, int32 scalars.
+
+  Args:
+    clean: [B] predictions on clean images.
+    hit: [B] predictions on the same images, triggered.
+    label: [B] true labels.
+    wanted: [B] the adversary's labels.
+    valid: [B] bool, False on padding.
+  """
+  other = valid & (wanted != label)
+  return {
+    "images": valid.sum(),
+    "correct": (valid & (clean == label)).sum(),
+    "triggered": other.sum(),
+    "hits": (other & (hit == wanted)).sum(),
+    "hits_incl": (valid & (hit == wanted)).sum(),
+    "resisted": (other & (hit == label)).sum(),
+  }
+
+
+def rates(count: dict[str, int]) -> dict[str, float]:
+  """Returns ca, asr, asr_incl and ra from `counts` summed over a test set."""
+  triggered = max(count["triggered"], 1)
+  return {
+    "ca": count["correct"] / count["images"],
+    "asr": count["hits"] / triggered,
+    "asr_incl": count["hits_incl"] / count["images"],
+    "ra": count["resisted"] / triggered,
+  }
+
+
+def defense_effectiveness(
+  *, ca_before: Scalar, asr_before: Scalar, ca: Scalar, asr: Scalar
+) -> Array:
+  """Returns DER = [max(0, ASR drop) - max(0, CA drop) + 1] / 2.
+
+  0.5 says that nothing changed, 1 that the defense is perfect (Zhu et al.,
+  arXiv 2304.11823, section 4).
+  """
+  gain = jnp.maximum(0.0, asr_before - asr)
+  loss = jnp.maximum(0.0, ca_before - ca)
+  return (gain - loss + 1) / 2
+
+
+def robust_improvement(
+  *, ca_before: Scalar, ra_before: Scalar, ca: Scalar, ra: Scalar
+) -> Array:
+  """Returns RIR = [max(0, RA gain) - max(0, CA drop) + 1] / 2."""
+  gain = jnp.maximum(0.0, ra - ra_before)
+  loss = jnp.maximum(0.0, ca_before - ca)
+  return (gain - loss + 1) / 2

@@ -1,0 +1,72 @@
+"""Optimizers as the field means them: coupled SGD, and SAM around it.
+
+SGD adds weight decay to the gradient before momentum and multiplies by the
+learning rate last, on all parameters, batch norm and biases included; with a
+cyclical rate the order matters.
+
+SAM is optax's, in its opaque mode, with perturbations that survive a zero
+gradient: plain (Foret et al., arXiv 2010.01412, Eq. 2) or adaptive (ASAM, Kwon
+et al., arXiv 2102.11600, Eq. 7), the form of FT-SAM (Zhu et al.,
+arXiv 2304.11823).
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from bdjax.types import Scalar, Schedule
+
+
+def sgd(
+  lr: Scalar | Schedule,
+  *,
+  momentum: Scalar = 0.9,
+  weight_decay: Scalar = 5e-4,
+) -> optax.GradientTransformation:
+  """Returns SGD: decay added to the gradient, momentum, then the rate."""
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay),
+    optax.trace(momentum),
+    optax.scale_by_learning_rate(lr),
+  )
+
+
+def ascent(
+  rho: Scalar, *, adaptive: bool = False, eps: float = 1e-12
+) -> optax.GradientTransformation:
+  """Returns the transformation of a gradient into minus SAM's perturbation.
+
+  Args:
+    rho: radius of the perturbation.
+    adaptive: scale by the parameters: rho w^2 g / || |w| g ||, else
+      rho g / ||g||.
+    eps: added to the norm, so that a zero gradient perturbs nothing.
+  """
+
+  def update(grads, state, params):
+    scale = jax.tree.map(jnp.abs if adaptive else jnp.ones_like, params)
+    grads = jax.tree.map(jnp.multiply, scale, grads)
+    size = rho / (optax.tree.norm(grads) + eps)
+    return jax.tree.map(lambda s, g: -size * s * g, scale, grads), state
+
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def sam(
+  tx: optax.GradientTransformation,
+  *,
+  rho: Scalar,
+  adaptive: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+  """Wraps an optimizer in sharpness-aware minimization.
+
+  Its `update` needs `grad_fn=(params, i) -> gradient`, which `learn.supervised`
+  passes; batch-norm statistics are those of the unperturbed pass.
+
+  Args:
+    tx: the optimizer that takes the step, at the unperturbed parameters.
+    rho: radius of the perturbation; 2 in FT-SAM, which is adaptive.
+    adaptive: perturb relative to each parameter's size (ASAM).
+  """
+  return contrib.sam(tx, ascent(rho, adaptive=adaptive), opaque_mode=True)

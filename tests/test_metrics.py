@@ -1,0 +1,51 @@
+import jax.numpy as jnp
+import pytest
+
+from bdjax import metrics
+
+
+def test_counts_and_rates_by_hand():
+  label = jnp.array([0, 0, 1, 2, 3, 1])
+  wanted = jnp.zeros(6, jnp.int32)
+  clean = jnp.array([0, 1, 1, 2, 0, 1])
+  hit = jnp.array([0, 0, 0, 2, 1, 0])
+  valid = jnp.array([1, 1, 1, 1, 1, 0], bool)  # the last is padding
+  count = metrics.counts(clean, hit, label, wanted, valid)
+  count = {k: int(v) for k, v in count.items()}
+  assert count == {
+    "images": 5,
+    "correct": 3,
+    "triggered": 3,
+    "hits": 1,
+    "hits_incl": 3,
+    "resisted": 1,
+  }
+  rates = metrics.rates(count)
+  assert rates == {
+    "ca": 3 / 5,
+    "asr": 1 / 3,
+    "asr_incl": 3 / 5,
+    "ra": 1 / 3,
+  }
+
+
+@pytest.mark.parametrize(
+  ("ca", "asr", "der"),
+  [
+    (0.9, 1.0, 0.5),  # nothing changed
+    (0.9, 0.0, 1.0),  # perfect
+    (0.4, 0.0, 0.75),  # removed, at half the accuracy
+    (0.95, 1.0, 0.5),  # gains do not count
+    (0.4, 1.0, 0.25),
+  ],
+)
+def test_der_by_hand(ca, asr, der):
+  got = metrics.defense_effectiveness(
+    ca_before=0.9, asr_before=1.0, ca=ca, asr=asr
+  )
+  assert float(got) == pytest.approx(der)
+
+
+def test_rir_by_hand():
+  got = metrics.robust_improvement(ca_before=0.9, ra_before=0.1, ca=0.8, ra=0.7)
+  assert float(got) == pytest.approx((0.6 - 0.1 + 1) / 2)
