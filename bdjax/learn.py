@@ -1,0 +1,209 @@
+"""Training a classifier: the only place with a classifier's gradient."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from bdjax import augment, loop, optimizers, schedules
+from bdjax.types import (
+  Access,
+  Array,
+  Batch,
+  Dataset,
+  Fit,
+  Key,
+  Logits,
+  Metrics,
+  Params,
+  Recipe,
+  Regime,
+  Schedule,
+  Step,
+  View,
+)
+
+Loss = Callable[[Logits, dict[str, Array], Batch], Array]  # -> scalar
+
+
+@flax.struct.dataclass
+class TrainState:
+  """A classifier in training."""
+
+  variables: Params
+  opt_state: Any
+  step: Array  # int32 scalar
+
+
+def cross_entropy(*, smoothing: float = 0.0) -> Loss:
+  """Returns the mean cross-entropy, with optional label smoothing.
+
+  Args:
+    smoothing: weight moved from the label to the other classes evenly.
+  """
+
+  def loss(logits, features, batch):
+    del features
+    others = smoothing / (logits.shape[-1] - 1)
+    wanted = jax.nn.one_hot(batch.label, logits.shape[-1])
+    wanted = wanted * (1 - smoothing - others) + others
+    return optax.softmax_cross_entropy(logits, wanted).mean()
+
+  return loss
+
+
+def init_variables(key: Key, data: Dataset, *, model: nn.Module) -> Params:
+  """Returns a model's fresh variables for images shaped like the data's."""
+  image = jnp.zeros((1, *data.image.shape[1:]), jnp.float32)
+  return jax.jit(model.init)(key, image)
+
+
+def supervised(
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  *,
+  view: View = augment.identity,
+  loss: Loss | None = None,
+  lr: Schedule | None = None,
+) -> tuple[Callable[[Params], TrainState], Step]:
+  """Returns (init, step) that train a classifier, as optax does.
+
+  Args:
+    model: returns (logits, features).
+    tx: gets `grad_fn=(params, i) -> gradient`, which SAM uses; batch-norm
+      statistics are those of the first, unperturbed pass.
+    view: applied to each batch first.
+    loss: of (logits, features, batch); cross-entropy by default.
+    lr: the rate that `tx` uses, to report it with the metrics.
+  """
+  tx = optax.with_extra_args_support(tx)
+  loss = loss or cross_entropy()
+
+  def init(variables):
+    opt_state = tx.init(variables["params"])
+    return TrainState(variables, opt_state, jnp.zeros((), jnp.int32))
+
+  def objective(params, stats, batch):
+    (logits, features), new = model.apply(
+      {"params": params, **stats}, batch.image, train=True, mutable=list(stats)
+    )
+    return loss(logits, features, batch), (logits, new)
+
+  def step(key, state, batch):
+    batch = view(key, batch)
+    stats = {k: v for k, v in state.variables.items() if k != "params"}
+    params = state.variables["params"]
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (value, (logits, new)), grads = grad(params, stats, batch)
+    updates, opt_state = tx.update(
+      grads,
+      state.opt_state,
+      params,
+      grad_fn=lambda params, i: grad(params, stats, batch)[1],
+    )
+    variables = {"params": optax.apply_updates(params, updates), **new}
+    metrics = _report(value, logits, batch, state.step, lr)
+    return TrainState(variables, opt_state, state.step + 1), metrics
+
+  return init, step
+
+
+def _report(value, logits, batch, step, lr) -> Metrics:
+  accuracy = jnp.mean(logits.argmax(-1) == batch.label)
+  metrics = {"loss": value, "accuracy": accuracy}
+  return metrics if lr is None else metrics | {"lr": jnp.asarray(lr(step))}
+
+
+def classifiers(state: Any) -> list[TrainState]:
+  """Returns the classifiers in training inside any state, in order."""
+
+  def is_one(x):
+    return isinstance(x, TrainState)
+
+  return [x for x in jax.tree.leaves(state, is_leaf=is_one) if is_one(x)]
+
+
+def planned_epochs(recipe: Recipe, regime: Regime) -> int:
+  """Returns all epochs of a training: interleaving adds as many clean ones."""
+  return recipe.epochs * (2 if regime.interleave else 1)
+
+
+def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
+  """Returns the regime's learning rate for `size` examples, or the recipe's."""
+  steps = loop.steps_per_epoch(size, recipe.batch_size)
+  epochs = planned_epochs(recipe, regime)
+  if regime.schedule is not None:
+    return regime.schedule(steps, epochs)
+  return schedules.by_name(recipe.schedule, recipe.lr, steps=steps * epochs)
+
+
+def train_classifier(
+  key: Key,
+  data: Dataset | tuple[Dataset, ...],
+  fit: Fit,
+  *,
+  model: nn.Module,
+  recipe: Recipe = Recipe(),
+  regime: Regime = Regime(),
+  view: View = augment.identity,
+  name: str = "train",
+) -> Params:
+  """Returns the variables of a classifier trained from scratch.
+
+  Args:
+    key: random key.
+    data: the training set; a tuple's sets take turns, epoch by epoch.
+    fit: runs the epochs.
+    model: the architecture.
+    recipe: optimizer and epochs.
+    regime: may replace the learning rate and double the epochs.
+    view: augmentation.
+    name: of the stage.
+  """
+  k_init, k_fit = jax.random.split(key)
+  first = data[0] if type(data) is tuple else data
+  lr = planned_rate(recipe, regime, size=first.size)
+  tx = optimizers.sgd(
+    lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+  )
+  init, step = supervised(model, tx, view=view, lr=lr)
+  state, _ = fit(
+    k_fit,
+    step,
+    init(init_variables(k_init, first, model=model)),
+    data,
+    epochs=planned_epochs(recipe, regime),
+    batch_size=recipe.batch_size,
+    name=name,
+  )
+  return state.variables
+
+
+def fine_tune(
+  key: Key,
+  access: Access,
+  fit: Fit,
+  *,
+  tx: optax.GradientTransformation,
+  lr: Schedule,
+  epochs: int,
+  batch_size: int,
+  loss: Loss | None = None,
+  name: str,
+) -> Params:
+  """Returns the suspect's variables after training on the clean subset."""
+  init, step = supervised(access.model, tx, view=access.view, loss=loss, lr=lr)
+  state, _ = fit(
+    key,
+    step,
+    init(access.variables),
+    access.clean,
+    epochs=epochs,
+    batch_size=batch_size,
+    name=name,
+  )
+  return state.variables

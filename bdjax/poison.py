@@ -1,0 +1,166 @@
+"""Data poisoning: who is poisoned, and the whole attack that follows from it.
+
+Poisoning is a view of the data; poisoning a dataset is the same thing applied
+once and rounded back to bytes, before any augmentation.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bdjax import learn
+from bdjax.types import (
+  CLEAN,
+  POISON,
+  Array,
+  Attack,
+  Backdoor,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Labels,
+  Params,
+  Regime,
+  Scalar,
+  Task,
+  Trigger,
+)
+
+Target = Callable[[Labels], Labels]
+Init = Callable[[Key, Task, Fit], Params]
+
+
+def all_to_one(target: int) -> Target:
+  """Returns eta(y) = target."""
+  return lambda label: jnp.full_like(label, target)
+
+
+def all_to_all(num_classes: int) -> Target:
+  """Returns eta(y) = (y + 1) mod num_classes."""
+  return lambda label: (label + 1) % num_classes
+
+
+def target_of(mode: str, target: int, num_classes: int) -> Target:
+  """Returns the target function of a mode: "all2one" or "all2all".
+
+  Raises:
+    ValueError: the target is no class of the data.
+  """
+  if target >= num_classes:
+    raise ValueError(
+      f"the target class is {target}, but the data has {num_classes} classes: "
+      f"give one between 0 and {num_classes - 1}."
+    )
+  return all_to_all(num_classes) if mode == "all2all" else all_to_one(target)
+
+
+def choose(
+  key: Key, label: Labels, rate: Scalar, *, only: Array | None = None
+) -> Array:
+  """Draws who is poisoned: round(rate * N) examples, without replacement.
+
+  Args:
+    key: random key.
+    label: [N].
+    rate: share of the whole set, even when `only` narrows the candidates.
+    only: [N] bool, the candidates; None for all, the target class included.
+
+  Returns:
+    [N] int8 roles, POISON or CLEAN.
+  """
+  rank = jax.random.uniform(key, label.shape)
+  if only is not None:
+    rank = jnp.where(only, rank, jnp.inf)
+  place = jnp.argsort(jnp.argsort(rank))
+  hit = place < jnp.round(rate * label.size)
+  hit = hit if only is None else hit & only
+  return jnp.where(hit, POISON, CLEAN).astype(jnp.int8)
+
+
+def to_bytes(images: Images) -> Array:
+  """Rounds images in [0, 1] to uint8; values outside are clipped."""
+  return jnp.round(jnp.clip(images, 0, 1) * 255).astype(jnp.uint8)
+
+
+def freeze(
+  key: Key,
+  data: Dataset,
+  role: Array,
+  *,
+  trigger: Callable[[Key, Images], Images],
+  target: Target,
+) -> Dataset:
+  """Returns the data with triggers stamped on its poisons and their labels set.
+
+  Args:
+    key: for triggers that are random.
+    data: clean examples.
+    role: [N]; only POISON examples change.
+    trigger: applied to images in [0, 1], rounded back to bytes.
+    target: true label -> poison's label.
+  """
+  hit = to_bytes(trigger(key, data.image.astype(jnp.float32) / 255))
+  poisoned = role == POISON
+  return data.replace(
+    image=jnp.where(poisoned[:, None, None, None], hit, data.image),
+    label=jnp.where(poisoned, target(data.label), data.label),
+  )
+
+
+def epochs_of(
+  train: Dataset, clean: Dataset, role: Array, regime: Regime
+) -> Dataset | tuple[Dataset, ...]:
+  """Returns what a regime trains on: poisoned data, or turns with clean data.
+
+  Args:
+    train: the poisoned set.
+    clean: the same examples before poisoning.
+    role: [N].
+    regime: its clean epochs leave the poisoned examples out, or show their
+      originals.
+  """
+  if not regime.interleave:
+    return train
+  everyone = jnp.ones(train.size, bool)
+  if regime.original:
+    return train.replace(keep=everyone), clean.replace(keep=everyone)
+  return train.replace(keep=everyone), train.replace(keep=role == CLEAN)
+
+
+def data_poisoning(
+  init: Init, trigger: Trigger, target: Target, rate: Scalar
+) -> Attack:
+  """Returns the dirty-label attack that poisons data and trains on it.
+
+  Args:
+    init: makes the trigger's parameters from (key, task, fit).
+    trigger: stamps images; the same in training and at test time.
+    target: true label -> the label the adversary wants.
+    rate: share of the training set that is poisoned.
+  """
+
+  def plant(key, task, fit):
+    k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
+    params = init(k_init, task, fit)
+    role = choose(k_role, task.train.label, rate)
+    train = freeze(
+      k_freeze,
+      task.train,
+      role,
+      trigger=lambda key, images: trigger(key, images, params),
+      target=target,
+    )
+    variables = learn.train_classifier(
+      k_train,
+      epochs_of(train, task.train, role, task.regime),
+      fit,
+      model=task.model,
+      recipe=task.recipe,
+      regime=task.regime,
+      view=task.view,
+    )
+    return Backdoor(variables, params, train, role)
+
+  return Attack(trigger, target, plant)

@@ -1,0 +1,78 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax import poison
+from bdjax.types import CLEAN, POISON, Regime
+
+
+def key():
+  return jax.random.key(0)
+
+
+def test_targets():
+  label = jnp.array([0, 1, 2, 3])
+  assert poison.all_to_one(2)(label).tolist() == [2, 2, 2, 2]
+  assert poison.all_to_all(4)(label).tolist() == [1, 2, 3, 0]
+  assert poison.target_of("all2all", 0, 4)(label).tolist() == [1, 2, 3, 0]
+  with pytest.raises(ValueError, match="target class is 4, but .* 4 classes"):
+    poison.target_of("all2one", 4, 4)
+
+
+def test_choose_draws_the_rounded_share():
+  label = jnp.arange(1000) % 10
+  role = poison.choose(key(), label, 0.1)
+  assert int((role == POISON).sum()) == 100
+  assert int((role == CLEAN).sum()) == 900
+  assert role.dtype == jnp.int8
+  other = poison.choose(jax.random.key(1), label, 0.1)
+  assert (role != other).any()
+
+
+def test_choose_only_among_candidates():
+  label = jnp.arange(1000) % 10
+  role = poison.choose(key(), label, 0.05, only=label == 3)
+  assert int((role == POISON).sum()) == 50
+  assert (label[role == POISON] == 3).all()
+
+
+def test_choose_takes_a_traced_rate():
+  label = jnp.zeros(100, jnp.int32)
+  count = jax.vmap(lambda r: (poison.choose(key(), label, r) == POISON).sum())
+  assert count(jnp.array([0.1, 0.25])).tolist() == [10, 25]
+
+
+def test_to_bytes_rounds_and_clips():
+  image = jnp.array([-1.0, 0.0, 0.5 / 255, 0.6 / 255, 1.0, 2.0])
+  assert poison.to_bytes(image).tolist() == [0, 0, 0, 1, 255, 255]
+
+
+def test_freeze_changes_poisons_only(toy):
+  role = poison.choose(key(), toy.label, 0.25)
+  got = poison.freeze(
+    key(),
+    toy,
+    role,
+    trigger=lambda key, x: 1 - x,
+    target=poison.all_to_one(1),
+  )
+  hit = np.asarray(role) == POISON
+  before = np.asarray(toy.image)
+  np.testing.assert_array_equal(got.image[~hit], before[~hit])
+  np.testing.assert_array_equal(got.image[hit], 255 - before[hit])
+  assert (got.label[hit] == 1).all()
+  np.testing.assert_array_equal(got.label[~hit], toy.label[~hit])
+
+
+def test_regimes_decide_what_epochs_show(toy):
+  role = poison.choose(key(), toy.label, 0.25)
+  train = toy.replace(label=jnp.zeros_like(toy.label))
+  plain = poison.epochs_of(train, toy, role, Regime())
+  assert plain is train
+  dirty, clean = poison.epochs_of(train, toy, role, Regime(interleave=True))
+  assert dirty.keep.all() and (dirty.label == 0).all()
+  assert clean.keep.tolist() == (role == CLEAN).tolist()
+  regime = Regime(interleave=True, original=True)
+  dirty, clean = poison.epochs_of(train, toy, role, regime)
+  assert clean.keep.all() and (clean.label == toy.label).all()
