@@ -1,0 +1,87 @@
+"""Compiler options and peak speeds of the platform the program runs on.
+
+On a CPU, XLA as shipped gives convolutions to YNNPACK, which is slow for
+training; switching that off gives them to Eigen. The option travels with one
+compilation, so no environment variable is needed and no other program in the
+process is affected. It is experimental: a jax that refuses it keeps its own.
+
+Measured on 2 busy CPU cores, cases taking turns, whole training steps of
+PreActResNet18, as speed over XLA's stock options (jax 0.10.2 / 0.12.0.1): at
+width 64, batch 128, 1.49 / 1.26, with two thirds of the temporary memory; at
+width 16, batch 128, 0.99 / 1.01. Leaving YNNPACK the reductions gave 0.83 to
+1.10 of what is chosen here, with stock's memory. `python -m bdjax.bench`
+measures it anew.
+"""
+
+import functools
+
+import jax
+
+_YNN = "xla_cpu_experimental_ynn_fusion_type"
+_WANTED = {"cpu": {_YNN: ""}}
+
+# Dense 16-bit peaks in FLOP/s, without sparsity: NVIDIA's data sheets for GPUs
+# and cloud.google.com/tpu/docs for TPUs. First match wins.
+_PEAK_FLOPS = {
+  "b200": 2.25e15,
+  "h200": 989e12,
+  "h100 pcie": 756e12,
+  "h100 nvl": 835e12,
+  "h100": 989e12,
+  "a100": 312e12,
+  "l40s": 362e12,
+  "l40": 181e12,
+  "l4": 121e12,
+  "tpu v6 lite": 918e12,
+  "tpu v5 lite": 197e12,
+  "tpu v5": 459e12,
+  "tpu v4": 275e12,
+}
+
+
+def compiler_options(platform: str | None = None) -> dict[str, str]:
+  """Returns what to give to `lowered.compile(compiler_options=...)`.
+
+  The options are tried once on a tiny program; a compiler that refuses them
+  gets none.
+
+  Args:
+    platform: "cpu", "gpu" or "tpu"; None for the default backend.
+  """
+  platform = platform or jax.default_backend()
+  options = _WANTED.get(platform, {})
+  return dict(options) if options and _accepts(platform) else {}
+
+
+@functools.cache
+def _accepts(platform: str) -> bool:
+  with jax.default_device(jax.local_devices(backend=platform)[0]):
+    lowered = jax.jit(lambda x: x + 1).lower(jax.ShapeDtypeStruct((), "f4"))
+    try:
+      lowered.compile(compiler_options=_WANTED[platform])
+    except jax.errors.JaxRuntimeError:
+      return False
+  return True
+
+
+def device_peak_flops(kind: str) -> float | None:
+  """Returns a device's published dense bf16 peak in FLOP/s, None if unknown.
+
+  Args:
+    kind: `jax.Device.device_kind`, such as "NVIDIA H200" or "TPU v4".
+  """
+  name = kind.lower()
+  return next((f for known, f in _PEAK_FLOPS.items() if known in name), None)
+
+
+def describe() -> dict[str, object]:
+  """Returns what a result should say about the machine it was made on."""
+  devices = jax.devices()
+  return {
+    "platform": jax.default_backend(),
+    "device_kind": devices[0].device_kind,
+    "device_count": len(devices),
+    "process_count": jax.process_count(),
+    "compiler_options": dict(compiler_options()),
+    "jax": jax.__version__,
+  }

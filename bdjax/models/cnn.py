@@ -1,0 +1,64 @@
+"""A three-layer CNN for tests and the quickstart: minutes on a CPU.
+
+Three times conv3x3, batch norm, ReLU with width, 2 * width and 4 * width
+channels, stride 2 from the second on; global mean pool; linear. Initialization
+is PyTorch's default.
+
+Parameter tree: conv1..conv3, bn1..bn3, linear.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+
+from bdjax.models import _layers as layers
+from bdjax.types import Array, Images, Logits
+
+
+class CNN(nn.Module):
+  """Three strided convolutions and a linear layer."""
+
+  num_classes: int
+  width: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, x: Images, train: bool = False
+  ) -> tuple[Logits, dict[str, Array]]:
+    """Returns logits and {layer1..layer3: [B, h, w, c], pooled: [B, c]}."""
+    x = layers.normalize(x, self.mean, self.std, self.dtype)
+    kind = {"init": layers.torch_default, "dtype": self.dtype}
+    features = {}
+    for i in range(3):
+      channels, stride = self.width * 2**i, 1 if i == 0 else 2
+      name = f"conv{i + 1}"
+      x = layers.conv(channels, 3, stride=stride, name=name, **kind)(x)
+      norm = layers.batch_norm(train, name=f"bn{i + 1}", dtype=self.dtype)
+      x = features[f"layer{i + 1}"] = nn.relu(norm(x))
+    features["pooled"] = layers.pool(x)
+    return layers.linear(features["pooled"], self.num_classes), features
+
+
+def make(
+  num_classes: int,
+  *,
+  width: int = 32,
+  mean: Sequence[float] = (0.0, 0.0, 0.0),
+  std: Sequence[float] = (1.0, 1.0, 1.0),
+  dtype: str = "float32",
+) -> CNN:
+  """Builds the small CNN.
+
+  Args:
+    num_classes: number of logits.
+    width: channels of the first layer; the last has four times as many.
+    mean: per-channel mean of the training images in [0, 1].
+    std: per-channel standard deviation of the same.
+    dtype: what convolutions compute in; parameters, batch statistics, pooled
+      features and logits stay float32.
+  """
+  mean, std = layers.check(mean, std, dtype)
+  return CNN(num_classes, width, mean, std, dtype)

@@ -1,0 +1,95 @@
+"""PreActResNet18, the field's standard victim (11.2 M parameters at width 64).
+
+He et al. 2016 (arXiv:1603.05027) as the backdoor benchmarks define it, which
+differs from the paper in two ways: no batch norm or ReLU before the pool, and
+no convolution has a bias. A projected shortcut takes relu(bn1(x)), an identity
+shortcut takes the raw x. Global mean pool, so any image size will do.
+
+Initialization is PyTorch's default for every layer, as in that code.
+
+Parameter tree, with the PyTorch name where it differs:
+  conv1, linear
+  layerL_B/{bn1, conv1, bn2, conv2}   layerL.B.*            L = 1..4, B = 0..1
+  layerL_0/shortcut                   layerL.0.shortcut.0   L = 2..4
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+
+from bdjax.models import _layers as layers
+from bdjax.types import Array, Images, Logits
+
+
+class _Block(nn.Module):
+  """bn-relu-conv twice, plus the shortcut."""
+
+  channels: int
+  stride: int
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Array, train: bool) -> Array:
+    """Maps [B, h, w, c] to [B, h/stride, w/stride, channels]."""
+    kind = {"init": layers.torch_default, "dtype": self.dtype}
+    shape = {"channels": self.channels, "stride": self.stride}
+    a = nn.relu(layers.batch_norm(train, name="bn1", dtype=self.dtype)(x))
+    shortcut = x
+    if self.stride != 1 or x.shape[-1] != self.channels:
+      shortcut = layers.conv(size=1, name="shortcut", **shape, **kind)(a)
+    y = layers.conv(size=3, name="conv1", **shape, **kind)(a)
+    y = nn.relu(layers.batch_norm(train, name="bn2", dtype=self.dtype)(y))
+    y = layers.conv(self.channels, 3, name="conv2", **kind)(y)
+    return y + shortcut
+
+
+class PreActResNet18(nn.Module):
+  """Four stages of two pre-activation blocks; see the module's docstring."""
+
+  num_classes: int
+  width: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, x: Images, train: bool = False
+  ) -> tuple[Logits, dict[str, Array]]:
+    """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
+    x = layers.normalize(x, self.mean, self.std, self.dtype)
+    x = layers.conv(
+      self.width, 3, name="conv1", init=layers.torch_default, dtype=self.dtype
+    )(x)
+    features = {}
+    for stage in range(4):
+      for block in range(2):
+        stride = 2 if stage > 0 and block == 0 else 1
+        name = f"layer{stage + 1}_{block}"
+        channels = self.width * 2**stage
+        x = _Block(channels, stride, self.dtype, name=name)(x, train)
+      features[f"layer{stage + 1}"] = x
+    features["pooled"] = layers.pool(x)
+    return layers.linear(features["pooled"], self.num_classes), features
+
+
+def make(
+  num_classes: int,
+  *,
+  width: int = 64,
+  mean: Sequence[float] = (0.0, 0.0, 0.0),
+  std: Sequence[float] = (1.0, 1.0, 1.0),
+  dtype: str = "float32",
+) -> PreActResNet18:
+  """Builds a PreActResNet18.
+
+  Args:
+    num_classes: number of logits.
+    width: channels of the first stage; the last has eight times as many.
+    mean: per-channel mean of the training images in [0, 1].
+    std: per-channel standard deviation of the same.
+    dtype: what convolutions compute in; parameters, batch statistics, pooled
+      features and logits stay float32.
+  """
+  mean, std = layers.check(mean, std, dtype)
+  return PreActResNet18(num_classes, width, mean, std, dtype)

@@ -1,0 +1,162 @@
+"""What every architecture promises, and its published size."""
+# ruff: noqa: D103
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax.models import cnn, preact_resnet18, resnet18
+
+ARCHITECTURES = (cnn, preact_resnet18, resnet18)
+MAKES = {
+  "cnn": cnn.make,
+  "preact_resnet18": preact_resnet18.make,
+  "resnet18": resnet18.make,
+  "resnet18-imagenet": functools.partial(resnet18.make, stem="imagenet"),
+}
+
+
+def images(size=8, channels=3):
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.uniform(size=(4, size, size, channels)), jnp.float32)
+
+
+def shapes(model, x):
+  return jax.eval_shape(model.init, jax.random.key(0), x)
+
+
+def train(model, variables, x):
+  return model.apply(variables, x, train=True, mutable=["batch_stats"])
+
+
+@pytest.mark.parametrize(
+  ("model", "parameters"),
+  [
+    (preact_resnet18.make(10), 11_171_146),
+    (resnet18.make(1000, stem="imagenet"), 11_689_512),
+    (resnet18.make(10), 11_173_962),
+    (cnn.make(10, width=32), 94_762),
+  ],
+)
+def test_parameter_count(model, parameters):
+  tree = shapes(model, images(size=32))["params"]
+  assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES.keys())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_contract_of_outputs_and_variables(make, dtype):
+  model, x = make(7, width=4, dtype=dtype), images(size=32)
+  variables = shapes(model, x)
+  (logits, features), updates = jax.eval_shape(
+    functools.partial(train, model), variables, x
+  )
+  assert (logits.shape, logits.dtype) == ((4, 7), jnp.float32)
+  last = "layer3" if make is cnn.make else "layer4"
+  assert features[last].dtype == dtype
+  assert features["pooled"].shape == (4, features[last].shape[-1])
+  for leaf in jax.tree.leaves((variables, updates)):
+    assert leaf.dtype == jnp.float32
+  assert jax.tree.structure(updates["batch_stats"]) == jax.tree.structure(
+    variables["batch_stats"]
+  )
+
+
+@pytest.mark.parametrize(
+  ("make", "sizes"),
+  [
+    (preact_resnet18.make, (32, 16, 8, 4)),
+    (resnet18.make, (32, 16, 8, 4)),
+    (MAKES["resnet18-imagenet"], (8, 4, 2, 1)),
+    (cnn.make, (32, 16, 8)),
+  ],
+)
+def test_feature_sizes(make, sizes):
+  model, x = make(10, width=4), images(size=32)
+  _, features = jax.eval_shape(model.apply, shapes(model, x), x)
+  for i, size in enumerate(sizes):
+    expected = (4, size, size, 4 * 2**i)
+    assert features[f"layer{i + 1}"].shape == expected
+
+
+def test_training_moves_batch_statistics_and_evaluation_does_not():
+  model, x = cnn.make(10, width=4), images()
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  before = variables["batch_stats"]["bn1"]["mean"]
+  _, updates = jax.jit(functools.partial(train, model))(variables, x)
+  first = jax.lax.conv_general_dilated(
+    x,
+    variables["params"]["conv1"]["kernel"],
+    (1, 1),
+    "SAME",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+  expected = 0.9 * before + 0.1 * first.mean((0, 1, 2))
+  np.testing.assert_allclose(
+    updates["batch_stats"]["bn1"]["mean"], expected, rtol=1e-5, atol=1e-7
+  )
+  jax.eval_shape(model.apply, variables, x)  # raises if it writes
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_first_convolution_sees_normalized_images(architecture):
+  mean, std, x = (0.5, 0.25, 0.125), (0.5, 2.0, 4.0), images()
+  seen = []
+
+  def stop_at_first(call, args, kwargs, context):
+    if isinstance(context.module, nn.Conv):
+      seen.append(args[0])
+      raise StopIteration
+    return call(*args, **kwargs)
+
+  model = architecture.make(10, width=4, mean=mean, std=std)
+  with nn.intercept_methods(stop_at_first), pytest.raises(StopIteration):
+    model.init(jax.random.key(0), x)
+  by_hand = (np.asarray(x) - np.array(mean)) / np.array(std)
+  np.testing.assert_allclose(seen[0], by_hand, rtol=1e-6, atol=1e-6)
+
+
+def test_bfloat16_stays_near_float32():
+  x = images()
+  full, half = cnn.make(10, width=8), cnn.make(10, width=8, dtype="bfloat16")
+  variables = jax.jit(full.init)(jax.random.key(0), x)
+  a, _ = jax.jit(full.apply)(variables, x)
+  b, _ = jax.jit(half.apply)(variables, x)
+  assert 0 < abs(np.asarray(a - b)).max() < 0.02
+
+
+def test_linear_layer_starts_as_pytorch_does():
+  model = cnn.make(100, width=16)
+  linear = jax.jit(model.init)(jax.random.key(0), images())["params"]["linear"]
+  for name in ("kernel", "bias"):
+    largest = abs(linear[name]).max()
+    assert 0.9 * 64**-0.5 < largest <= 64**-0.5
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"dtype": "float16"}, "dtype 'float16'"),
+    ({"std": (1.0, 0.0, 1.0)}, "must be positive"),
+    ({"mean": (0.0,)}, "one number per channel"),
+  ],
+)
+def test_wrong_options_are_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    cnn.make(10, **options)
+
+
+def test_unknown_stem_is_refused():
+  with pytest.raises(ValueError, match="stem 'tiny'"):
+    resnet18.make(10, stem="tiny")
+
+
+def test_channels_must_match_the_normalization():
+  gray = images(channels=1)
+  with pytest.raises(ValueError, match="1 channels"):
+    shapes(cnn.make(10), gray)
+  shapes(cnn.make(10, mean=(0.5,), std=(0.5,)), gray)
