@@ -1,0 +1,91 @@
+"""BadNets: a small square stamped on the image.
+
+Gu et al., "BadNets: Identifying Vulnerabilities in the Machine Learning Model
+Supply Chain", arXiv 1708.06733. Dirty-label data poisoning; the square replaces
+the pixels under it, in training and at test time alike.
+
+Published triggers: BackdoorBench's solid white 3x3 square in the bottom-right
+corner (the default), its `grid` variant, and FMN's square of random colours
+with an eighth of the image's side in the top-left corner (preset `fmn`).
+The random colours come from `pattern_seed`, not from the run's seed, so that
+all seeds of a study plant the same trigger. FMN reports that BadNets does not
+converge under its interleaving; nothing here prevents the attempt.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bdjax import poison
+from bdjax.signature import Annotated, Choice, Count, Index, Rate, validated
+from bdjax.types import Attack
+
+PRESETS = {
+  "bb": {},
+  "fmn": {"rate": 0.05, "pattern": "random", "size": 4, "corner": "top_left"},
+}
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.1,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  num_classes: Count = 10,
+  size: Count = 3,
+  pattern: Annotated[str, Choice(("white", "grid", "random"))] = "white",
+  corner: Annotated[str, Choice(("bottom_right", "top_left"))] = "bottom_right",
+  pattern_seed: Index = 0,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: share of the training set that is poisoned.
+    target: class the trigger leads to (all2one).
+    mode: all2one, or all2all: class y leads to y + 1.
+    num_classes: classes of the data.
+    size: side of the square in pixels.
+    pattern: white, grid (a checkerboard of 255 and 1) or random colours.
+    corner: where the square lies, flush.
+    pattern_seed: seed of the random colours.
+  """
+
+  def init(key, task, fit):
+    del key, fit
+    height, width, channels = task.train.image.shape[1:]
+    if size > min(height, width):
+      raise ValueError(
+        f"badnets.size is {size}, but images are {height}x{width}: give a "
+        "smaller square."
+      )
+    at = (0, 0) if corner == "top_left" else (height - size, width - size)
+    square = _square(pattern, size, channels, pattern_seed)
+    blank = jnp.zeros((1, height, width, channels))
+    start = (0, *at, 0)
+    return {
+      "mask": jax.lax.dynamic_update_slice(
+        blank[..., :1], jnp.ones((1, size, size, 1)), start
+      ),
+      "pattern": jax.lax.dynamic_update_slice(blank, square, start),
+    }
+
+  target_fn = poison.target_of(mode, target, num_classes)
+  return poison.data_poisoning(init, trigger, target_fn, rate)
+
+
+def trigger(key, images, params):
+  """Returns the images with the square stamped on them."""
+  del key
+  return images + params["mask"] * (params["pattern"] - images)
+
+
+def _square(pattern, size, channels, seed):
+  shape = (1, size, size, channels)
+  if pattern == "random":
+    return jax.random.uniform(jax.random.key(seed), shape)
+  if pattern == "white":
+    return jnp.ones(shape)
+  dark = jnp.indices((size, size)).sum(0) % 2
+  return jnp.broadcast_to(
+    jnp.where(dark, 1 / 255, 1.0)[None, :, :, None], shape
+  )

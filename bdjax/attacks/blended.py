@@ -1,0 +1,79 @@
+"""Blended: a picture mixed faintly over the whole image.
+
+Chen et al., "Targeted Backdoor Attacks on Deep Learning Systems Using Data
+Poisoning", arXiv 1712.05526. Dirty-label data poisoning with
+A(x) = (1 - alpha) x + alpha K, alpha = 0.2 in training and at test time, as in
+BackdoorBench (the paper blends more weakly in some of its training runs).
+
+Deviation: the field's picture K, a cartoon cat, is not free to ship. The
+default is a seeded full-frame pattern of smooth random colours; give the
+picture's file with `image` to use it, or any other.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bdjax import poison
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Image,
+  Index,
+  Rate,
+  validated,
+)
+from bdjax.types import Attack
+
+PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.1,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  num_classes: Count = 10,
+  alpha: Rate = 0.2,
+  image: Image = None,
+  pattern_seed: Index = 0,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: share of the training set that is poisoned.
+    target: class the trigger leads to (all2one).
+    mode: all2one, or all2all: class y leads to y + 1.
+    num_classes: classes of the data.
+    alpha: weight of the picture.
+    image: [H, W, C] in [0, 1], resized to the data; None for the seeded
+      pattern.
+    pattern_seed: seed of that pattern.
+  """
+
+  def init(key, task, fit):
+    del key, fit
+    shape = task.train.image.shape[1:]
+    if image is None:
+      picture = _smooth_noise(jax.random.key(pattern_seed), shape)
+    else:
+      picture = jax.image.resize(image, shape, "linear")
+    return {"picture": picture[None], "alpha": jnp.float32(alpha)}
+
+  target_fn = poison.target_of(mode, target, num_classes)
+  return poison.data_poisoning(init, trigger, target_fn, rate)
+
+
+def trigger(key, images, params):
+  """Returns the images with the picture blended over them."""
+  del key
+  return images + params["alpha"] * (params["picture"] - images)
+
+
+def _smooth_noise(key, shape):
+  """Returns random colours on an 8 x 8 grid, smoothed to [H, W, C]."""
+  coarse = jax.random.uniform(key, (8, 8, shape[2]))
+  smooth = jax.image.resize(coarse, shape, "cubic")
+  low, high = (f(smooth, (0, 1), keepdims=True) for f in (jnp.min, jnp.max))
+  return (smooth - low) / (high - low)

@@ -1,0 +1,1 @@
+"""Backdoor defenses, one file each: `make(...) -> Defense`."""

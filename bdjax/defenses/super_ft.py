@@ -1,0 +1,92 @@
+"""Super-FT: fine-tuning with a two-phase cyclical learning rate.
+
+Sha et al., "Fine-Tuning Is All You Need to Mitigate Backdoor Attacks",
+arXiv 2212.09067, section 3. The objective is that of fine-tuning; large rates
+forget the backdoor, small ones regain accuracy.
+
+The papers contradict each other on the constants (see `bdjax.schedules`).
+Presets hold each reading:
+
+- `paper`: supplement A.2, on the full clean training set;
+- `main_text`: section 3, base .001 and second maximum .01;
+- `shen`: A.2's other second maximum, .005;
+- `fmn`: FMN's re-run, 20 % clean;
+- `scarce`: Sha's remedy for 10 % data or less, first maximum .3.
+
+Batch 256 is that of Sha's attack training; momentum .9 and weight decay 5e-4
+are BackdoorBench's: no paper states them for this defense.
+"""
+
+from bdjax import learn, loop, optimizers, schedules
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Index,
+  NonNegative,
+  Positive,
+  validated,
+)
+from bdjax.types import Defended, Defense
+
+PRESETS = {
+  "paper": {"clean_rate": 1.0},
+  "main_text": {"lr_base": 1e-3, "lr_max2": 1e-2},
+  "shen": {"lr_max2": 5e-3},
+  "fmn": {"clean_rate": 0.2},
+  "scarce": {"lr_max1": 0.3},
+}
+
+
+@validated
+def make(
+  *,
+  lr_base: NonNegative = 3e-4,
+  lr_max1: Positive = 0.1,
+  lr_max2: Positive = 1e-3,
+  phase1_epochs: Count = 10,
+  cycle_steps: int | None = None,
+  shape: Annotated[str, Choice(("triangle", "sawtooth"))] = "triangle",
+  epochs: Index = 100,
+  batch_size: Count = 256,
+  momentum: NonNegative = 0.9,
+  weight_decay: NonNegative = 5e-4,
+) -> Defense:
+  """Returns the defense.
+
+  Args:
+    lr_base: rate between cycles.
+    lr_max1: peak rate of phase 1; raise it to .3 when clean data is scarce.
+    lr_max2: peak rate of phase 2.
+    phase1_epochs: length of phase 1.
+    cycle_steps: steps of one up-and-down; None keeps four cycles in phase 1.
+    shape: triangle or sawtooth.
+    epochs: all passes over the clean subset.
+    batch_size: images per step.
+    momentum: of SGD.
+    weight_decay: coupled, on all parameters.
+  """
+
+  def defend(key, access, fit):
+    rate = schedules.super_finetune(
+      lr_base=lr_base,
+      lr_max1=lr_max1,
+      lr_max2=lr_max2,
+      steps_per_epoch=loop.steps_per_epoch(access.clean.size, batch_size),
+      phase1_epochs=phase1_epochs,
+      cycle_steps=cycle_steps,
+      shape=shape,
+    )
+    variables = learn.fine_tune(
+      key,
+      access,
+      fit,
+      tx=optimizers.sgd(rate, momentum=momentum, weight_decay=weight_decay),
+      lr=rate,
+      epochs=epochs,
+      batch_size=batch_size,
+      name="super_ft",
+    )
+    return Defended(variables)
+
+  return Defense(defend)

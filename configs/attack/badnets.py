@@ -1,0 +1,17 @@
+"""BadNets under the base protocol.
+
+    python -m bdjax.launch --config configs/attack/badnets.py
+
+Each of its arguments is a key (`--config.attack.ARGUMENT=value`, None means the
+default), and `configs/attack/badnets.py:PRESET` names a preset; see
+`python -m bdjax.launch list badnets`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(preset: str = "") -> ConfigDict:
+  """Returns the base config with badnets as its only attack."""
+  return base.with_method(base.get_config(), "attack", "badnets", preset)

@@ -1,0 +1,17 @@
+"""FT-SAM against the base protocol's BadNets.
+
+    python -m bdjax.launch --config configs/defense/ft_sam.py
+
+Each of its arguments is a key (`--config.defense.ARGUMENT=value`, None means
+the default), and `configs/defense/ft_sam.py:PRESET` names a preset; see
+`python -m bdjax.launch list ft_sam`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(preset: str = "") -> ConfigDict:
+  """Returns the base config with ft-sam as its only defense."""
+  return base.with_method(base.get_config(), "defense", "ft_sam", preset)

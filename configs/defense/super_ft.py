@@ -1,0 +1,17 @@
+"""Super-fine-tuning against the base protocol's BadNets.
+
+    python -m bdjax.launch --config configs/defense/super_ft.py
+
+Each of its arguments is a key (`--config.defense.ARGUMENT=value`, None means
+the default), and `configs/defense/super_ft.py:PRESET` names a preset; see
+`python -m bdjax.launch list super_ft`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(preset: str = "") -> ConfigDict:
+  """Returns the base config with super-ft as its only defense."""
+  return base.with_method(base.get_config(), "defense", "super_ft", preset)

@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax import loop, registry
+from bdjax.attacks import badnets
+from bdjax.types import POISON
+
+GRAY = jnp.full((2, 8, 8, 3), 0.5)
+
+
+def planted(task, **args):
+  """Plants without training, to look at the trigger and the data."""
+  attack = registry.get("attacks", "badnets")(**args)
+
+  def no_fit(key, step, state, data, **how):
+    return state, {}
+
+  return attack, attack.plant(jax.random.key(0), task, no_fit)
+
+
+def stamped(task, **args):
+  attack, backdoor = planted(task, **args)
+  return np.array(attack.trigger(jax.random.key(1), GRAY, backdoor.params))
+
+
+def test_white_square_lies_flush_bottom_right(task):
+  hit = stamped(task, size=3)
+  assert (hit[:, 5:, 5:] == 1).all()
+  hit[:, 5:, 5:] = 0.5
+  assert (hit == 0.5).all()
+
+
+def test_grid_alternates_255_and_1(task):
+  square = stamped(task, size=3, pattern="grid")[0, 5:, 5:, 0] * 255
+  np.testing.assert_allclose(
+    square, [[255, 1, 255], [1, 255, 1], [255, 1, 255]], rtol=1e-6
+  )
+
+
+def test_fmn_square_is_colourful_top_left_and_the_same_for_all_seeds(task):
+  args = badnets.PRESETS["fmn"]
+  hit = stamped(task, **args)
+  assert (hit[:, 4:] == 0.5).all() and (hit[:, :, 4:] == 0.5).all()
+  assert len(np.unique(hit[0, :4, :4])) == 48
+  np.testing.assert_array_equal(hit, stamped(task, **args, target=1))
+  assert (hit != stamped(task, **args, pattern_seed=1)).any()
+
+
+def test_poisons_are_stamped_and_relabelled(task):
+  _, backdoor = planted(task, rate=0.25, target=2, num_classes=4, size=2)
+  hit = np.asarray(backdoor.role) == POISON
+  assert hit.sum() == 16
+  assert (np.asarray(backdoor.train.image)[hit, 6:, 6:] == 255).all()
+  assert (np.asarray(backdoor.train.label)[hit] == 2).all()
+  np.testing.assert_array_equal(
+    np.asarray(backdoor.train.image)[~hit], np.asarray(task.train.image)[~hit]
+  )
+
+
+def test_all_to_all_moves_every_label(task):
+  attack, backdoor = planted(
+    task, rate=0.25, mode="all2all", num_classes=4, size=2
+  )
+  hit = np.asarray(backdoor.role) == POISON
+  before = np.asarray(task.train.label)[hit]
+  got = np.asarray(backdoor.train.label)[hit]
+  np.testing.assert_array_equal(got, (before + 1) % 4)
+  assert attack.target(jnp.array([3])).tolist() == [0]
+
+
+def test_the_backdoor_gets_in(task):
+  recipe = task.recipe._replace(epochs=30, lr=0.1)
+  attack = registry.get("attacks", "badnets")(rate=0.25, num_classes=4)
+  plain = task.replace(recipe=recipe, view=lambda key, batch: batch)
+  backdoor = attack.plant(jax.random.key(0), plain, loop.host_fit())
+  images = task.train.image[task.train.label != 0].astype(jnp.float32) / 255
+
+  def share(x):
+    logits, _ = jax.jit(task.model.apply)(backdoor.variables, x)
+    return float((logits.argmax(-1) == 0).mean())
+
+  hit = attack.trigger(jax.random.key(1), images, backdoor.params)
+  assert share(hit) > 0.9
+  assert share(images) < 0.3
+
+
+def test_square_larger_than_the_image_is_refused(task):
+  with pytest.raises(ValueError, match="size is 9, but images are 8x8"):
+    planted(task, size=9)
+
+
+def test_rate_outside_its_range_is_refused():
+  with pytest.raises(ValueError, match=r"badnets\.rate is 1.5"):
+    registry.get("attacks", "badnets")(rate=1.5)

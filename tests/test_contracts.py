@@ -1,0 +1,125 @@
+"""What every attack and defense must obey, over the registry.
+
+The whole program of a method is traced with its sweepable numbers as tracers:
+that catches a branch on a value, a reused key, accidental broadcasting, and a
+number that claims to be sweepable and is not.
+"""
+
+import inspect
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bdjax import learn, loop, methods, registry, signature
+from bdjax.types import Access, Attack, Backdoor, Defended, Defense
+
+ATTACKS = registry.names("attacks")
+DEFENSES = registry.names("defenses")
+BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
+SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
+TOP = Path(__file__).parent.parent
+
+
+def split(kind, name):
+  """Returns a method's small static arguments and its sweepable ones."""
+  schema = signature.arguments(registry.get(kind, name))
+  static = {k: v for k, v in SMALL.items() if k in schema}
+  numbers = {k: a.default for k, a in schema.items() if a.sweepable}
+  return static, numbers
+
+
+def shapes(tree):
+  return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+@pytest.fixture(scope="module")
+def access(toy, model, task):
+  variables = learn.init_variables(jax.random.key(0), toy, model=model)
+  role_free = toy.replace(keep=jnp.ones(toy.size, bool))
+  return Access(
+    variables, toy, role_free, model=model, view=task.view, recipe=task.recipe
+  )
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_traces_with_swept_numbers(name, task, model):
+  static, numbers = split("attacks", name)
+
+  def plant(numbers, task):
+    attack = registry.get("attacks", name)(**static, **numbers)
+    assert isinstance(attack, Attack)
+    backdoor = attack.plant(jax.random.key(0), task, loop.scan_fit)
+    hit = attack.trigger(
+      jax.random.key(1), jnp.zeros((3, 8, 8, 3)), backdoor.params
+    )
+    return backdoor, hit, attack.target(jnp.arange(4))
+
+  backdoor, hit, wanted = jax.eval_shape(plant, numbers, task)
+  assert isinstance(backdoor, Backdoor)
+  assert (hit.shape, hit.dtype) == ((3, 8, 8, 3), jnp.float32)
+  assert wanted.dtype == jnp.int32
+  assert shapes(backdoor.train.image) == shapes(task.train.image)
+  assert shapes(backdoor.role) == ((task.train.size,), jnp.int8)
+  fresh = jax.eval_shape(
+    lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+  )
+  assert shapes(backdoor.variables) == shapes(fresh)
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_defense_traces_with_swept_numbers(name, access):
+  static, numbers = split("defenses", name)
+
+  def defend(numbers, access):
+    defense = registry.get("defenses", name)(**static, **numbers)
+    assert isinstance(defense, Defense)
+    state = defense.defend(jax.random.key(0), access, loop.scan_fit)
+    images = jnp.zeros((3, 8, 8, 3))
+    return state, defense.predict(jax.random.key(1), images, access, state)
+
+  state, logits = jax.eval_shape(defend, numbers, access)
+  assert isinstance(state, Defended)
+  assert (logits.shape, logits.dtype) == ((3, 4), jnp.float32)
+  assert shapes(state.variables) == shapes(access.variables)
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_no_epochs_is_the_identity(name, access):
+  if "epochs" not in signature.arguments(registry.get("defenses", name)):
+    pytest.skip("has no epochs")
+  static, _ = split("defenses", name)
+  defense = registry.get("defenses", name)(**(static | {"epochs": 0}))
+  state = defense.defend(jax.random.key(0), access, loop.host_fit())
+  chex.assert_trees_all_equal(state.variables, access.variables)
+
+
+@pytest.mark.parametrize(("kind", "name"), BOTH)
+def test_presets_and_defaults_build(kind, name):
+  make = registry.get(kind, name)
+  assert make() is not None
+  for args in registry.presets(kind, name).values():
+    own = {k: v for k, v in args.items() if k not in methods.DEFENDER}
+    assert make(**own) is not None
+
+
+@pytest.mark.parametrize(("kind", "name"), BOTH)
+def test_every_argument_is_explained_keyword_only_and_typed(kind, name):
+  make = inspect.unwrap(registry.get(kind, name))
+  for parameter in inspect.signature(make).parameters.values():
+    assert parameter.kind is parameter.KEYWORD_ONLY
+    assert parameter.annotation is not parameter.empty
+    assert f"    {parameter.name}: " in make.__doc__, parameter.name
+
+
+@pytest.mark.parametrize(("kind", "name"), BOTH)
+def test_module_names_its_paper(kind, name):
+  assert "arXiv" in registry.module(kind, name).__doc__ or name == "ft"
+
+
+@pytest.mark.parametrize(("kind", "name"), BOTH)
+def test_every_method_has_its_config_and_test(kind, name):
+  assert (TOP / "configs" / kind.removesuffix("s") / f"{name}.py").exists()
+  assert (TOP / "tests" / kind / f"test_{name}.py").exists()
