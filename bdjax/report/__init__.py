@@ -1,0 +1,10 @@
+"""What came out: a table for the console and one self-contained HTML page.
+
+Both read a work directory and nothing else: `config.json`, `results.jsonl`,
+`curves.jsonl` and `pictures/*.npz`.
+"""
+
+from bdjax.report.console import show
+from bdjax.report.page import write
+
+__all__ = ["show", "write"]

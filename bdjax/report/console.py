@@ -1,0 +1,96 @@
+"""The attack x defense table in a terminal, split to fit its width."""
+
+import os
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bdjax.report.load import load
+from bdjax.report.tables import Table, interval, percent, pivot, protocol
+from bdjax.report.tables import verdict as judge
+
+_STYLE = {"gone": "green", "weak": "yellow", "alive": "bold red", "": ""}
+_LABEL, _HEADER = 24, 16  # widest label column, narrowest defense column
+
+
+def show(
+  workdir: str | os.PathLike[str], console: Console | None = None
+) -> None:
+  """Print one table per dataset, model and scenario, and what it shows.
+
+  Args:
+    workdir: the work directory.
+    console: where to print; standard output by default.
+
+  Raises:
+    ValueError: the directory holds no results.
+  """
+  console = console or Console()
+  for table in pivot(load(workdir).records):
+    console.print(Text(" / ".join(table.title), style="bold"))
+    for part in _parts(table, console.width):
+      console.print(_grid(table, part))
+    console.print(Text(_legend(table), style="dim"))
+    console.print()
+
+
+def _legend(table: Table) -> str:
+  return (
+    "CA / ASR in percent; below, in brackets, the Wilson 95 % interval of ASR "
+    f"pooled over seeds. {protocol(table.records)} ASR is green below 20 %, "
+    "yellow below 50 %, bold red from there on."
+  )
+
+
+def _parts(table: Table, width: int) -> list[list[str]]:
+  """Split the defenses into as few tables as the width allows."""
+  room = width - 1 - _columns(table)[0]
+  parts: list[list[str]] = []
+  left = 0
+  for defense in table.defenses:
+    need = _need(table, defense)
+    if not parts or left < need:
+      parts.append([])
+      left = room
+    parts[-1].append(defense)
+    left -= need
+  return parts
+
+
+def _columns(table: Table) -> tuple[int, int]:
+  """Return the printed width of the label column and of its text."""
+  text = max(len(word) for label in table.attacks for word in label)
+  text = min(_LABEL, max(text, len("attack")))
+  return text + 3, text
+
+
+def _need(table: Table, defense: str) -> int:
+  texts = [_cell(table, label, defense) for label in table.attacks]
+  lines = [line for text in texts for line in text.plain.split("\n")]
+  longest = max(len(line) for line in lines)
+  return 3 + max(longest, min(len(defense), _HEADER))
+
+
+def _grid(table: Table, part: list[str]) -> Grid:
+  grid = Grid(box=box.SIMPLE_HEAD, leading=1, header_style="bold")
+  width = _columns(table)[1]
+  grid.add_column("attack", width=width, overflow="fold")
+  for defense in part:
+    room = _need(table, defense) - 3
+    grid.add_column(Text(defense), justify="right", width=room, overflow="fold")
+  for attack, regime in table.attacks:
+    label = Text(attack).append(f"\n{regime}", style="dim")
+    cells = [_cell(table, (attack, regime), defense) for defense in part]
+    grid.add_row(label, *cells)
+  return grid
+
+
+def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
+  row = table.rows.get((*label, defense))
+  if row is None:
+    return Text("not run", style="dim")
+  text = Text(f"{percent(row, 'ca')} / ")
+  text.append(percent(row, "asr"), style=_STYLE[judge(row)])
+  return text.append(f"\n{interval(row, 'asr')}", style="dim")

@@ -1,0 +1,77 @@
+"""From rows per epoch to lines: stages joined, seeds averaged."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from bdjax.results import Record
+
+Rows = list[Record]
+
+
+class Line(NamedTuple):
+  """A metric over epochs, with its spread over seeds."""
+
+  epoch: np.ndarray  # [T], 0 = before the defense
+  mean: np.ndarray  # [T], a fraction
+  sd: np.ndarray | None  # [T], ddof 1; None with one seed
+
+
+def timeline(rows: Rows) -> dict[int, Record]:
+  """Return one cell's rows by epoch, its stages one after another."""
+  stages: dict[str, Rows] = {}
+  for row in rows:
+    stages.setdefault(row["stage"], []).append(row)
+  joined, start = {}, 0
+  for stage in stages.values():
+    joined |= {start + row["epoch"]: row for row in stage}
+    start += max(row["epoch"] for row in stage)
+  return joined
+
+
+def line(
+  cells: Iterable[Record], curves: dict[str, Rows], metric: str
+) -> Line | None:
+  """Average a metric over cells that differ in seed only.
+
+  Args:
+    cells: records of one attack, regime and defense.
+    curves: rows of each cell.
+    metric: "ca" or "asr"; it starts at the record's value before the defense.
+
+  Returns:
+    The epochs that every cell probed, or None if no epoch was.
+  """
+  tracks = [
+    _track(cell, curves.get(cell["cell"], []), metric) for cell in cells
+  ]
+  shared = sorted(set.intersection(*map(set, tracks))) if tracks else []
+  if not any(shared):
+    return None
+  values = np.array([[track[epoch] for epoch in shared] for track in tracks])
+  sd = values.std(axis=0, ddof=1) if len(tracks) > 1 else None
+  return Line(np.array(shared), values.mean(axis=0), sd)
+
+
+def rates(rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
+  """Return epochs (fractions count) and learning rates of one cell.
+
+  Rates are spread evenly over their epoch, as they may have been thinned.
+  """
+  steps = [
+    (epoch - 1 + (i + 0.5) / len(row["lr"]), rate)
+    for epoch, row in sorted(timeline(rows).items())
+    for i, rate in enumerate(row.get("lr") or [])
+    if rate is not None
+  ]
+  if not steps:
+    return None
+  epochs, lr = zip(*steps, strict=True)
+  return np.array(epochs), np.array(lr)
+
+
+def _track(cell: Record, rows: Rows, metric: str) -> dict[int, float]:
+  track = {0: cell[f"{metric}_before"]}
+  track |= {epoch: row.get(metric) for epoch, row in timeline(rows).items()}
+  return {epoch: value for epoch, value in track.items() if value is not None}

@@ -1,0 +1,112 @@
+"""A work directory, read: the only place of the report that opens files."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bdjax import results
+
+NONE = "none"  # the defense that leaves the model alone
+
+
+class Picture(NamedTuple):
+  """Examples of one planted backdoor's trigger."""
+
+  clean: np.ndarray  # [K, H, W, C] uint8
+  triggered: np.ndarray  # [K, H, W, C] uint8
+  label: list[str]  # true class of each, by name where names are known
+  target: list[str]  # class the adversary wants
+
+
+class Run(NamedTuple):
+  """Everything that a report shows."""
+
+  workdir: Path
+  config: dict[str, Any]
+  cells: list[results.Record]  # as recorded, one per cell
+  records: list[results.Record]  # and the undefended models they started from
+  curves: dict[str, list[results.Record]]  # cell or planted id -> its rows
+  pictures: dict[str, Picture]  # planted id -> examples
+
+
+def load(workdir: str | os.PathLike[str]) -> Run:
+  """Read a work directory; curves, pictures and config may be missing.
+
+  Raises:
+    ValueError: the directory holds no record, or a broken one.
+  """
+  workdir = Path(workdir)
+  path = workdir / "results.jsonl"
+  records = results.read(path) if path.exists() else []
+  if not records:
+    raise ValueError(
+      f"{workdir} holds no results ({path.name} is missing or empty); run an "
+      "experiment into it first, or name another work directory."
+    )
+  records = results.latest(records, "cell")
+  config = workdir / "config.json"
+  return Run(
+    workdir=workdir,
+    config=json.loads(config.read_text()) if config.exists() else {},
+    cells=records,
+    records=_undefended(records) + records,
+    curves=_curves(workdir / "curves.jsonl"),
+    pictures=_pictures(workdir / "pictures", records),
+  )
+
+
+def _undefended(records: list[results.Record]) -> list[results.Record]:
+  """Return what the cells tell about models that have no cell `none`."""
+  keys = ("dataset", "model", "attack", "regime", "scenario", "seed")
+
+  def model(record: results.Record) -> tuple:
+    return tuple(record[key] for key in keys)
+
+  known = {model(r) for r in records if r["defense"] == NONE}
+  return [
+    record | _before(record)
+    for record in results.latest(records, *keys)
+    if model(record) not in known
+  ]
+
+
+def _before(record: results.Record) -> results.Record:
+  before = {name: record[f"{name}_before"] for name in ("ca", "asr", "ra")}
+  rest = dict.fromkeys((*results.COSTS, "asr_incl", "der"))
+  cell = f"{record['cell']} before"
+  return {**rest, **before, "defense": NONE, "cell": cell}
+
+
+def _curves(path: Path) -> dict[str, list[results.Record]]:
+  rows = results.read(path) if path.exists() else []
+  cells: dict[str, list[results.Record]] = {}
+  for row in results.latest(rows, *results.CURVE):
+    cells.setdefault(row["cell"], []).append(row)
+  return cells
+
+
+def _pictures(
+  folder: Path, records: list[results.Record]
+) -> dict[str, Picture]:
+  planted = dict.fromkeys(record["planted"] for record in records)
+  paths = {name: folder / f"{name}.npz" for name in planted}
+  return {n: _picture(path) for n, path in paths.items() if path.exists()}
+
+
+def _picture(path: Path) -> Picture:
+  with np.load(path, allow_pickle=False) as file:
+    data = {name: file[name] for name in file.files}
+  names = data.get("class_names")
+
+  def words(index: np.ndarray) -> list[str]:
+    return [str(i if names is None else names[i]) for i in index]
+
+  return Picture(
+    clean=data["clean"],
+    triggered=data["triggered"],
+    label=words(data["label"]),
+    target=words(data["target"]),
+  )

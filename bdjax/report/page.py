@@ -1,0 +1,103 @@
+"""One HTML page that needs nothing beside itself: tables, figures, pictures."""
+
+import json
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from bdjax import results
+from bdjax.report import figures, sections, tables
+from bdjax.report.load import Run, load
+
+_STRUCTURE = {*results.REQUIRED, "finished", "git"}
+
+
+def write(workdir: str | os.PathLike[str]) -> Path:
+  """Write `report.html` into a work directory, replacing an older one at once.
+
+  Returns:
+    Path of the page.
+
+  Raises:
+    ValueError: the directory holds no results.
+  """
+  page = render(load(workdir))
+  path = Path(workdir) / "report.html"
+  part = path.with_suffix(f".{os.getpid()}.tmp")
+  part.write_text(page, encoding="utf-8")
+  os.replace(part, path)
+  return path
+
+
+def render(run: Run) -> str:
+  """Return the page of a run as one self-contained HTML document."""
+  folder = resources.files("bdjax.report")
+  environment = jinja2.Environment(
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  template = environment.from_string(
+    (folder / "page.html.j2").read_text(encoding="utf-8")
+  )
+  looks = figures.styles(tables.defenses(run.records))
+  return template.render(
+    css=(folder / "page.css").read_text(encoding="utf-8"),
+    facts=_facts(run),
+    sections=[
+      sections.section(run, table, looks) for table in tables.pivot(run.records)
+    ],
+    looks=looks,
+    rates=sections.schedules(run),
+    pictures=sections.pictures(run),
+    rows=results.summarize(run.records),
+    gain=sections.GAIN,
+    span=sections.SPAN,
+    config=json.dumps(run.config, indent=2),
+    costs=("seconds_train", "seconds_eval", "seconds_compile", "device_hours"),
+    percent=tables.percent,
+    interval=tables.interval,
+    verdict=tables.verdict,
+    several=tables.several,
+  )
+
+
+def _facts(run: Run) -> dict[str, Any]:
+  records = run.cells
+  versions = _named(records, lambda key: key.startswith("version_"))
+  rest = _named(
+    records,
+    lambda key: key not in _STRUCTURE and not key.startswith("version_"),
+  )
+  finished = sorted(str(r["finished"]) for r in records if r.get("finished"))
+  return {
+    "data": tables.several(r["dataset"] for r in records),
+    "models": tables.several(r["model"] for r in records),
+    "attacks": tables.several(r["attack"] for r in records),
+    "defenses": tables.several(tables.defenses(run.records)),
+    "regimes": tables.several(r["regime"] for r in records),
+    "seeds": tables.several(sorted({r["seed"] for r in records})),
+    "cells": len(records),
+    "when": " to ".join(sorted({*finished[:1], *finished[-1:]})),
+    "devices": tables.devices(records),
+    "hours": sum(r["device_hours"] or 0 for r in records),
+    "git": tables.several(r.get("git") or "not recorded" for r in records),
+    "versions": {k.removeprefix("version_"): v for k, v in versions.items()},
+    "rest": rest,
+  }
+
+
+def _named(
+  records: list[results.Record], wanted: Callable[[str], bool]
+) -> dict[str, str]:
+  found: dict[str, list[Any]] = {}
+  for record in records:
+    for key, value in record.items():
+      if value is not None and wanted(key):
+        found.setdefault(key, []).append(value)
+  return {key: tables.several(values) for key, values in found.items()}

@@ -1,0 +1,155 @@
+"""What the page's template shows, computed: figures, pictures and words."""
+
+from typing import Any
+
+from bdjax import results
+from bdjax.report import figures, tables
+from bdjax.report.curves import Line, line, rates
+from bdjax.report.load import NONE, Picture, Run
+
+GAIN = 10  # how much a trigger's difference is amplified
+SPAN = 1e5  # highest over lowest learning rate of the axis
+_SHOWN = 6  # pictures per attack
+_PARTS = {
+  "compile": "seconds_compile",
+  "train": "seconds_train",
+  "eval": "seconds_eval",
+}
+
+
+def section(
+  run: Run, table: tables.Table, looks: dict[str, figures.Style]
+) -> dict[str, Any]:
+  """Return what the page shows of one table: numbers, words and figures."""
+  lines = _lines(run, table)
+  drawn = {defense for panel in lines.values() for defense in panel}
+  return {
+    "table": table,
+    "name": " / ".join(table.title),
+    "protocol": tables.protocol(table.records),
+    "drawn": [defense for defense in table.defenses if defense in drawn],
+    "curves": [
+      (*label, figures.curve_panel(panel, looks))
+      for label, panel in lines.items()
+    ],
+    "scatter": _scatter(table, looks),
+    "costs": _costs(table),
+  }
+
+
+def _cells(
+  table: tables.Table, attack: str, regime: str, defense: str
+) -> list[results.Record]:
+  wanted = (attack, regime, defense)
+  keys = ("attack", "regime", "defense")
+  return [r for r in table.records if tuple(r[k] for k in keys) == wanted]
+
+
+def _lines(
+  run: Run, table: tables.Table
+) -> dict[tuple[str, str], dict[str, dict[str, Line]]]:
+  """Return (attack, regime) -> defense -> metric -> line; no empty ones."""
+  panels = {}
+  for attack, regime in table.attacks:
+    lines = {}
+    for defense in table.defenses:
+      cells = _cells(table, attack, regime, defense)
+      both = {m: line(cells, run.curves, m) for m in ("asr", "ca")}
+      lines[defense] = {m: drawn for m, drawn in both.items() if drawn}
+    lines = {defense: both for defense, both in lines.items() if both}
+    if lines:
+      panels[attack, regime] = lines
+  return panels
+
+
+def _scatter(
+  table: tables.Table, looks: dict[str, figures.Style]
+) -> list[tuple[str, str, str]]:
+  points: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+  for (attack, regime, defense), row in table.rows.items():
+    if None not in (row["ca"], row["asr"]):
+      panel = points.setdefault((attack, regime), {})
+      panel[defense] = (row["ca"], row["asr"])
+  seen = [ca for panel in points.values() for ca, _ in panel.values()]
+  return [
+    (*label, figures.scatter_panel(panel, looks, (min(seen), max(seen))))
+    for label, panel in points.items()
+  ]
+
+
+def _costs(table: tables.Table) -> str | None:
+  seconds = {}
+  for defense in table.defenses:
+    cells = [
+      {part: record[key] for part, key in _PARTS.items()}
+      for record in table.records
+      if record["defense"] == defense != NONE
+    ]
+    cells = [cell for cell in cells if None not in cell.values()]
+    if cells:
+      seconds[defense] = {
+        part: sum(cell[part] for cell in cells) / len(cells) for part in _PARTS
+      }
+  return figures.cost_figure(seconds) if seconds else None
+
+
+def schedules(run: Run) -> list[tuple[str, str, str]]:
+  """Draw the first schedule found of every regime and every defense."""
+  found = {}
+  for record in run.records:
+    _note(found, ("planting", record["regime"]), run, record["planted"], record)
+  for record in run.records:
+    _note(found, ("defense", record["defense"]), run, record["cell"], record)
+  rows = {k: v for k, v in found.items() if (v[0][1] > 0).any()}
+  if not rows:
+    return []
+  positive = [lr[lr > 0] for (_, lr), _ in rows.values()]
+  low, high = min(v.min() for v in positive), max(v.max() for v in positive)
+  limits = max(low, high / SPAN), high
+  return [
+    (*key, source, figures.rate_panel(*schedule, limits))
+    for key, (schedule, source) in rows.items()
+  ]
+
+
+def _note(
+  found: dict, key: tuple, run: Run, cell: str, record: results.Record
+) -> None:
+  schedule = rates(run.curves.get(cell, []))
+  if key not in found and schedule:
+    words = f"{record['attack']}, {record['regime']}, seed {record['seed']}"
+    found[key] = (schedule, f"{record['dataset']}, {words}")
+
+
+def pictures(run: Run) -> list[dict[str, Any]]:
+  """Return the pictures of every data set and attack, first planted model."""
+  shown = {}
+  for record in run.records:
+    picture = run.pictures.get(record["planted"])
+    if picture:
+      shown.setdefault((record["dataset"], record["attack"]), picture)
+  return [
+    {"data": data, "attack": attack, **_strip(picture)}
+    for (data, attack), picture in shown.items()
+  ]
+
+
+def _strip(picture: Picture) -> dict[str, Any]:
+  pairs = list(zip(picture.clean, picture.triggered, strict=True))[:_SHOWN]
+  change = abs(picture.triggered.astype(int) - picture.clean.astype(int))
+  changed = (change.max(axis=-1) > 0).mean()
+  return {
+    "largest": int(change.max()),
+    "changed": f"{100 * changed:.1f}",
+    "columns": [
+      {
+        "words": f"{label} → {target}",
+        "clean": figures.png(clean),
+        "triggered": figures.png(triggered),
+        "difference": figures.png(figures.difference(clean, triggered, GAIN)),
+      }
+      for (clean, triggered), label, target in zip(
+        pairs, picture.label, picture.target, strict=False
+      )
+    ],
+  }

@@ -1,0 +1,114 @@
+"""Rows by columns, and numbers in words: what console and page agree on."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from bdjax import results
+from bdjax.report.load import NONE
+
+FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive
+
+
+class Table(NamedTuple):
+  """One attack x defense table; all of its cells share `title`."""
+
+  title: tuple[str, str, str]  # dataset, model, scenario
+  attacks: list[tuple[str, str]]  # (attack, regime), in first-seen order
+  defenses: list[str]  # "none" first, then in first-seen order
+  rows: dict[tuple[str, str, str], results.Record]  # (attack, regime, defense)
+  records: list[results.Record]  # the cells behind the rows
+
+
+def pivot(records: Iterable[results.Record]) -> list[Table]:
+  """Return one table per (dataset, model, scenario), in first-seen order."""
+  groups: dict[tuple[str, str, str], list[results.Record]] = {}
+  for record in records:
+    title = (record["dataset"], record["model"], record["scenario"])
+    groups.setdefault(title, []).append(record)
+  return [_table(title, cells) for title, cells in groups.items()]
+
+
+def defenses(records: Iterable[results.Record]) -> list[str]:
+  """Return the defenses in first-seen order, "none" before all others."""
+  seen = dict.fromkeys(record["defense"] for record in records)
+  return sorted(seen, key=lambda name: name != NONE)
+
+
+def _table(title: tuple[str, str, str], cells: list[results.Record]) -> Table:
+  rows = results.summarize(cells)
+  return Table(
+    title=title,
+    attacks=list(dict.fromkeys((r["attack"], r["regime"]) for r in rows)),
+    defenses=defenses(cells),
+    rows={(r["attack"], r["regime"], r["defense"]): r for r in rows},
+    records=cells,
+  )
+
+
+def percent(row: results.Record, name: str) -> str:
+  """Return a fraction's mean ± sd in percent, "–" where there is none."""
+  if row[name] is None:
+    return "–"
+  sd = row[f"{name}_sd"]
+  spread = "" if sd is None else f" ± {100 * sd:.1f}"
+  return f"{100 * row[name]:.1f}{spread}"
+
+
+def interval(row: results.Record, name: str) -> str:
+  """Return a fraction's Wilson interval in percent, "" where there is none."""
+  low, high = row[f"{name}_low"], row[f"{name}_high"]
+  return "" if low is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def verdict(row: results.Record) -> str:
+  """Return what the remaining ASR says: "gone", "weak", "alive" or ""."""
+  if row["asr"] is None:
+    return ""
+  if row["asr"] < FORGOTTEN:
+    return "gone"
+  return "alive" if row["asr"] >= KEPT else "weak"
+
+
+def several(values: Iterable[Any], *, most: int = 6) -> str:
+  """Return distinct values as a list in words, cut after `most`."""
+  texts = list(dict.fromkeys(_short(value) for value in values))
+  more = f" and {len(texts) - most} more" if len(texts) > most else ""
+  return ", ".join(texts[:most]) + more
+
+
+def between(values: Iterable[int | None]) -> str:
+  """Return "1,000" where all known values agree, else "1,000 to 2,000"."""
+  values = [value for value in values if value is not None]
+  if not values:
+    return "an unknown number of"
+  low, high = min(values), max(values)
+  return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def protocol(records: list[results.Record]) -> str:
+  """Return in a few sentences what was counted, on how much, over how many."""
+  seeds = sorted({record["seed"] for record in records})
+  runs = [len(row["seeds"]) for row in results.summarize(records)]
+  count = {n: between(r[n] for r in records) for n in results.COUNTS[:2]}
+  clean = [r["clean_images"] for r in records if r["defense"] != NONE]
+  held = f"The defender holds {between(clean)} clean images. " if clean else ""
+  names = several(seeds)
+  spread = (
+    f"Mean ± standard deviation over {between(runs)} seeds ({names})"
+    if max(runs) > 1
+    else f"One seed per cell ({names}), hence no spread between seeds"
+  )
+  return (
+    f"{spread}. CA on {count['test_images']} clean test images, ASR and RA on "
+    f"{count['triggered_images']} triggered ones, target class left "
+    f"out. {held}Ran on {devices(records)}."
+  )
+
+
+def devices(records: list[results.Record]) -> str:
+  """Return which devices the cells ran on, as "1 x name"."""
+  return several(f"{r['devices']} x {r['device']}" for r in records)
+
+
+def _short(value: Any) -> str:
+  return f"{value:g}" if isinstance(value, float) else str(value)

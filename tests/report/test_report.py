@@ -1,0 +1,127 @@
+"""The console table and the page of a fabricated work directory."""
+# ruff: noqa: D103
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+from bdjax import report, results
+from bdjax.report import figures
+
+HOSTILE = "<script>alert('$x$')</script>"
+
+
+def printed(workdir, width=100):
+  """Return what `show` prints."""
+  console = Console(file=io.StringIO(), width=width)
+  report.show(workdir, console)
+  return console.file.getvalue()
+
+
+def write_records(workdir, records):
+  """Write records alone: no curves, pictures or config."""
+  results.append(workdir / "results.jsonl", records)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, fake):
+  """Return the page of one run with a hostile attack name."""
+  workdir = tmp_path_factory.mktemp("run")
+  fake.fabricate(workdir, attacks=("badnets", HOSTILE), seeds=(0, 1))
+  path = report.write(workdir)
+  assert path == workdir / "report.html"
+  assert not list(workdir.glob("*.tmp"))
+  return path.read_text(encoding="utf-8")
+
+
+def test_console_shows_every_cell_within_its_width(workdir, fake):
+  text = printed(workdir)
+  assert max(map(len, text.splitlines())) <= 100
+  for name in ("badnets", "blended(alpha=0.1)", "wanet", *fake.defenses):
+    assert name in text
+  # badnets under ft: ASR 0.02, 0.03, 0.04 and CA 0.918, 0.916, 0.914.
+  assert "91.6 ± 0.2 / 3.0 ± 1.0" in text
+  assert "[2.8, 3.2]" in text  # 810 of 27,000
+  assert "3 seeds (0, 1, 2)" in text
+
+
+def test_console_splits_when_narrow_and_not_when_wide(workdir):
+  counts = [printed(workdir, w).count("attack ") for w in (60, 100, 200)]
+  assert counts == [5, 2, 1]
+
+
+def test_console_marks_cells_that_were_not_run(tmp_path, fake):
+  kept = [("badnets", "none"), ("badnets", "ft"), ("sig", "none")]
+  records = [fake.record(a, "fmn", d, 0) for a, d in kept]
+  write_records(tmp_path, records)
+  assert printed(tmp_path).count("not run") == 1
+
+
+def test_page_names_every_attack_and_defense(page, fake):
+  text = page.replace("<wbr>", "")
+  for name in ("badnets", *fake.defenses, *fake.regimes):
+    assert f"{name}<" in text
+  assert "invented accelerator" in page
+  assert "jax 0.0" in page
+
+
+def test_page_holds_figures_and_pictures(page):
+  # Two attacks x two regimes: scatter and curves; one cost figure; schedules
+  # of two regimes and of ft, super_ft and nad; two keys of 2 line samples.
+  assert page.count("<svg xmlns") == 4 + 4 + 1 + 5
+  assert page.count("<img ") == 2 * 3 * 4
+  assert "image-rendering: pixelated" in page
+  assert "missing" not in re.sub("<style>.*?</style>", "", page, flags=re.S)
+
+
+def test_page_is_self_contained(page):
+  links = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
+  assert len(links) > 20
+  assert all(link.startswith(("#", "data:image/png")) for link in links)
+  assert "<link" not in page
+  assert "@import" not in page
+
+
+def test_page_escapes_hostile_names(page):
+  assert "<script" not in page.lower()
+  assert "&lt;script&gt;alert(" in page.replace("<wbr>", "")
+
+
+def test_page_without_curves_and_pictures_says_so(tmp_path, fake):
+  write_records(tmp_path, [fake.record("badnets", "fmn", "none", 0)])
+  text = report.write(tmp_path).read_text(encoding="utf-8")
+  for word in ("No curves", "No pictures", "No learning rates", "No costs"):
+    assert word in text
+
+
+def test_page_of_an_empty_directory_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="holds no results"):
+    report.write(tmp_path)
+  assert not (tmp_path / "report.html").exists()
+
+
+def test_png_keeps_every_pixel_of_colour_and_grey():
+  image = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+  for picture in (image, image[..., :1]):
+    data = base64.b64decode(figures.png(picture).split(",")[1])
+    pixels = np.round(255 * imread(io.BytesIO(data))[..., :3])
+    np.testing.assert_array_equal(pixels, np.broadcast_to(picture, (5, 4, 3)))
+
+
+def test_difference_is_amplified_about_grey_and_clipped():
+  clean = np.array([[[10, 10, 10]]], np.uint8)
+  triggered = np.array([[[12, 9, 255]]], np.uint8)
+  changed = figures.difference(clean, triggered, 10)
+  np.testing.assert_array_equal(changed, [[[148, 118, 255]]])
+
+
+def test_styles_tell_many_defenses_apart_and_stay_the_same():
+  names = ["none", *(f"d{i}" for i in range(40))]
+  looks = figures.styles(names)
+  assert len({(s.color, s.marker) for s in looks.values()}) == len(names)
+  assert figures.styles(names[:5])["d3"] == looks["d3"]

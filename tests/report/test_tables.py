@@ -1,0 +1,90 @@
+"""What is loaded from a work directory, and the tables made of it."""
+# ruff: noqa: D103
+
+import pytest
+
+from bdjax import results
+from bdjax.report.load import load
+from bdjax.report.tables import (
+  between,
+  interval,
+  percent,
+  pivot,
+  protocol,
+  several,
+  verdict,
+)
+
+
+def test_load_keeps_the_last_of_repeated_curve_rows(workdir, fake):
+  (row,) = results.read(workdir / "curves.jsonl")[:1]
+  again = [row, row | {"asr": 0.123}]
+  results.append(workdir / "curves.jsonl", again, required=results.CURVE)
+  rows = load(workdir).curves[row["cell"]]
+  assert [r["epoch"] for r in rows] == list(range(1, fake.epochs + 1))
+  assert rows[0]["asr"] == 0.123
+
+
+def test_load_names_classes_and_empty_directories(tmp_path, fake):
+  with pytest.raises(ValueError, match="run an experiment into it first"):
+    load(tmp_path)
+  (tmp_path / "results.jsonl").touch()
+  with pytest.raises(ValueError, match="missing or empty"):
+    load(tmp_path)
+  fake.fabricate(tmp_path, attacks=("badnets",), seeds=(0,))
+  picture = load(tmp_path).pictures["badnets-fmn-0"]
+  assert picture.label == ["car", "bird", "cat", "deer"]
+  assert picture.target == ["plane"] * 4
+
+
+def test_load_adds_undefended_models_that_have_no_cell(tmp_path, fake):
+  path = tmp_path / "results.jsonl"
+  one = fake.record("badnets", "fmn", "ft", 0)
+  two = [fake.record("sig", "fmn", name, 0) for name in ("none", "ft")]
+  results.append(path, [one, *two])
+  run = load(tmp_path)
+  assert run.cells == [one, *two]
+  (added,) = run.records[:-3]
+  assert (added["attack"], added["defense"]) == ("badnets", "none")
+  assert (added["ca"], added["asr"]) == (one["ca_before"], one["asr_before"])
+  assert added["der"] is added["seconds_train"] is None
+
+
+def test_pivot_orders_and_splits(fake):
+  names = [("badnets", "ft"), ("badnets", "none"), ("sig", "ft")]
+  records = [fake.record(a, "fmn", d, 0) for a, d in names]
+  records.append(records[0] | {"cell": "other", "dataset": "gtsrb"})
+  first, second = pivot(records)
+  assert first.defenses == ["none", "ft"]
+  assert first.attacks == [("badnets", "fmn"), ("sig", "fmn")]
+  assert ("sig", "fmn", "none") not in first.rows
+  assert second.title[0] == "gtsrb"
+  assert second.defenses == ["ft"]
+
+
+def test_numbers_in_words():
+  row = {"asr": 0.1234, "asr_sd": 0.01, "asr_low": 0.1, "asr_high": 0.2}
+  assert percent(row, "asr") == "12.3 ± 1.0"
+  assert percent(row | {"asr_sd": None}, "asr") == "12.3"
+  assert percent(row | {"asr": None}, "asr") == "–"
+  assert interval(row, "asr") == "[10.0, 20.0]"
+  assert interval(row | {"asr_low": None}, "asr") == ""
+  words = [verdict({"asr": asr}) for asr in (0.19, 0.2, 0.49, 0.5, None)]
+  assert words == ["gone", "weak", "weak", "alive", ""]
+  assert several([1, 2.50, 2.5, "a"], most=2) == "1, 2.5 and 1 more"
+  assert between([None]) == "an unknown number of"
+  assert (between([1000, 1000]), between([5, 2000])) == ("1,000", "5 to 2,000")
+
+
+def test_protocol_tells_counts_seeds_and_device(fake):
+  records = [fake.record("badnets", "fmn", "ft", s) for s in (0, 1)]
+  text = protocol(records)
+  assert "over 2 seeds (0, 1)" in text
+  assert "10,000 clean" in text
+  assert "9,000 triggered" in text
+  assert "holds 2,500" in text
+  none = fake.record("badnets", "fmn", "none", 0, clean_images=0)
+  assert "holds 2,500" in protocol([none, *records])
+  assert "holds" not in protocol([none])
+  assert "1 x invented accelerator" in text
+  assert "One seed per cell (0)" in protocol(records[:1])
