@@ -1,0 +1,56 @@
+"""What a run ran on and with: recorded beside every result."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def describe() -> dict[str, Any]:
+  """Returns device, versions and git revision as flat, JSON-able values."""
+  device = jax.devices()[0]
+  found = {
+    "device": device.device_kind,
+    "platform": device.platform,
+    "devices": jax.device_count(),
+    "host_cores": len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity")
+    else os.cpu_count(),
+    "version_bdjax": _version("bdjax"),
+    "version_python": platform.python_version(),
+    "git": revision(),
+  }
+  return found | {
+    f"version_{p.replace('-', '_')}": _version(p) for p in PACKAGES
+  }
+
+
+def revision() -> str:
+  """Returns the checkout's git revision, with + if it is modified, or ""."""
+  here = Path(__file__).parent
+  try:
+    head = _git(here, "rev-parse", "--short=12", "HEAD")
+    changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+  except (OSError, subprocess.CalledProcessError):
+    return ""
+  return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *args: str) -> str:
+  done = subprocess.run(
+    ["git", *args], cwd=folder, capture_output=True, text=True, check=True
+  )
+  return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return ""

@@ -1,0 +1,244 @@
+"""Plants backdoors, fine-tunes them away, and reports what is left.
+
+Run a config (a small Python program; see configs/):
+
+  python -m bdjax.launch --config configs/quickstart.py
+  python -m bdjax.launch --config configs/base.py --workdir runs/mine \\
+      --config.data.name=cifar10 --config.attack.name=badnets,blended \\
+      --config.defense.name='ft(lr=0.05),super_ft.fmn' --config.seeds='(0,1,2)'
+
+The same command again continues a run that was stopped or killed, or says that
+there is nothing to do; more attacks, regimes, defenses or seeds may be added.
+
+Other commands:
+
+  python -m bdjax.launch list            what attacks, defenses, ... there are
+  python -m bdjax.launch list ft         a method's arguments and presets
+  python -m bdjax.launch report DIR      table and report.html of a run
+  python -m bdjax.launch prepare NAME    download a dataset, without TensorFlow
+
+Methods are written name, name.preset or name(argument=value), with commas
+between them; `none` (the undefended model) is always included.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from bdjax import data, methods, regimes, registry, settings, signature
+
+FLAGS = flags.FLAGS
+COMMANDS = ("run", "list", "report", "prepare")
+
+
+def define_flags() -> None:
+  """Defines this program's flags."""
+  logging.set_verbosity(logging.ERROR)  # libraries narrate otherwise
+  config_flags.DEFINE_config_file(
+    "config", None, "Config file, with an optional :argument.", lock_config=True
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Where results go; default runs/<name of the config>."
+  )
+  flags.DEFINE_string(
+    "store", None, "Where planted models are kept; default WORKDIR/models."
+  )
+  flags.DEFINE_float(
+    "save_seconds", 20.0, "How often training under way is saved.", 0.0
+  )
+  flags.DEFINE_string(
+    "data_dir", None, "For `prepare`: tfds folder; default that of tfds."
+  )
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command in `argv` and returns the exit status."""
+  command, *rest = argv[1:] or ["run"]
+  try:
+    if command not in COMMANDS:
+      raise ValueError(
+        f"unknown command {command!r}: {signature.nearest(command, COMMANDS)}"
+      )
+    return {
+      "run": run,
+      "list": show_list,
+      "report": report,
+      "prepare": prepare,
+    }[command](rest)
+  except ValueError as error:
+    return fail(error)
+  except KeyboardInterrupt:
+    print("stopped; the same command continues.", file=sys.stderr)
+    return 130
+
+
+def fail(error: Exception | str) -> int:
+  """Prints one sentence and returns exit status 2."""
+  print(f"error: {error}", file=sys.stderr)
+  return 2
+
+
+def run(rest: Sequence[str]) -> int:
+  """Runs the config's cells that are not finished, then reports."""
+  from bdjax import report as reports
+  from bdjax.progress import Display
+  from bdjax.runner import Runner
+  from bdjax.workdir import Workdir
+
+  if rest:
+    raise ValueError(f"run takes no {rest[0]!r}: see --help.")
+  check_config_file()
+  console = Console()
+  use_compilation_cache()
+  overridden = config_flags.get_override_values(FLAGS["config"])
+  plan = settings.plan(FLAGS.config.to_dict(), frozenset(overridden))
+  workdir = Workdir(
+    Path(FLAGS.workdir or default_workdir()),
+    plan.config,
+    store=Path(FLAGS.store) if FLAGS.store else None,
+    save_seconds=FLAGS.save_seconds,
+  )
+  runner = Runner(plan, workdir)
+  todo, cells = len(runner.todo()), len(runner.cells())
+  if todo:
+    finished = f", {cells - todo} finished before" if todo < cells else ""
+    console.print(f"{todo} cells to run{finished}, in {workdir.path}")
+    with Display(console, cells=todo).running() as display:
+      runner.run(display)
+  else:
+    console.print(
+      f"nothing to do: all {cells} cells in {workdir.path} are done"
+    )
+  if workdir.records():
+    reports.show(workdir.path, console)
+    console.print(f"report: {reports.write(workdir.path)}", soft_wrap=True)
+  for failure in runner.failures.values():
+    fail(f"a cell failed and has no result: {failure}")
+  return 1 if runner.failures else 0
+
+
+def report(rest: Sequence[str]) -> int:
+  """Prints a run's table and writes its page."""
+  from bdjax import report as reports
+
+  if len(rest) != 1:
+    raise ValueError("report needs one folder: report DIR.")
+  console = Console()
+  reports.show(Path(rest[0]), console)
+  console.print(f"report: {reports.write(Path(rest[0]))}", soft_wrap=True)
+  return 0
+
+
+def prepare(rest: Sequence[str]) -> int:
+  """Downloads a dataset and prepares it for tfds."""
+  if len(rest) != 1:
+    raise ValueError("prepare needs one name: prepare cifar10.")
+  data.prepare(rest[0], data_dir=FLAGS.data_dir)
+  print(f"{rest[0]} is ready.")
+  return 0
+
+
+def show_list(rest: Sequence[str]) -> int:
+  """Lists everything by kind, or one method's arguments."""
+  console = Console()
+  if rest:
+    show_method(console, rest[0])
+    return 0
+  for kind in registry.KINDS:
+    _table(console, kind, registry.describe(kind))
+  known = {k: v.__doc__.partition("\n")[0] for k, v in regimes.REGIMES.items()}
+  _table(console, "regimes", known)
+  _table(console, "datasets", data.names())
+  console.print(
+    "[dim]python -m bdjax.launch list NAME shows its arguments[/dim]"
+  )
+  return 0
+
+
+def show_method(console: Console, name: str) -> None:
+  """Prints a method's docstring, arguments and presets."""
+  kinds = {n: kind for kind in registry.KINDS for n in registry.names(kind)}
+  if name not in kinds:
+    raise ValueError(
+      f"unknown method {name!r}: {signature.nearest(name, kinds)}"
+    )
+  module = registry.module(kinds[name], name)
+  console.print(module.__doc__.strip(), markup=False, highlight=False)
+  table = Table("argument", "default", "may be", title=f"{name}'s arguments")
+  for argument in signature.arguments(module.make).values():
+    if argument.name not in methods.GIVEN:
+      table.add_row(argument.name, repr(argument.default), str(argument))
+  console.print(table)
+  for preset, args in registry.presets(kinds[name], name).items():
+    console.print(f"preset {name}.{preset}: {args or 'the defaults'}")
+
+
+def _table(console: Console, title: str, rows: dict[str, str]) -> None:
+  console.print(f"[bold]{title}[/bold]")
+  grid = Table.grid(padding=(0, 2))
+  for name, text in rows.items():
+    grid.add_row(f"  {name}", text)
+  console.print(grid)
+
+
+def check_config_file() -> None:
+  """Raises if no config was given, or its file is missing."""
+  if FLAGS.config is None:
+    raise ValueError("no config: give --config configs/quickstart.py, say.")
+  path = config_file()[0]
+  if not Path(path).is_file():
+    raise ValueError(
+      f"there is no config file {path}: give the path of one, such as "
+      "configs/quickstart.py."
+    )
+
+
+def config_file() -> tuple[str, str]:
+  """Returns the config's path and its argument."""
+  given = config_flags.get_config_filename(FLAGS["config"])
+  path, _, argument = given.partition(":")
+  return path, argument
+
+
+def default_workdir() -> str:
+  """Returns runs/<name of the config file>, with its argument if any."""
+  path, argument = config_file()
+  return str(Path("runs") / "-".join(filter(None, [Path(path).stem, argument])))
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs between runs, unless the user chose a place."""
+  if jax.config.jax_compilation_cache_dir is None:
+    home = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    path = Path(home) / "bdjax" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(path))
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+  """Parses flags; bad ones end the program with one sentence."""
+  try:
+    return FLAGS(list(argv))
+  except (
+    flags.Error,
+    AttributeError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+  ) as error:
+    lost = isinstance(error, KeyError | AttributeError)
+    text = str(error.args[0]) if lost and error.args else str(error)
+    head = "unknown config key " if lost else ""
+    sys.exit(fail(head + " ".join(text.split()) or type(error).__name__))
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main, flags_parser=parse)

@@ -1,0 +1,170 @@
+"""Builds methods from a config's sections and specs.
+
+A method's arguments come from its section, from a preset and from the spec's
+own text, later ones winning. They are checked against the signature of `make`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax import data, experiment, regimes, registry, signature, specs
+from bdjax.types import Defense
+
+DEFENDER = ("clean_rate", "balanced")  # what a defender holds
+GIVEN = ("num_classes", "mean", "std")  # known from the data, not from a user
+
+
+class Method(NamedTuple):
+  """A built attack, regime or defense with the text that names it."""
+
+  label: str
+  made: Any
+  args: dict[str, Any]  # what decides it, as JSON-able values
+
+
+class Guard(NamedTuple):
+  """A built defense and what its defender holds."""
+
+  label: str
+  made: Defense
+  args: dict[str, Any]
+  holding: experiment.Holding
+
+
+def model(section: dict[str, Any], info: data.Info) -> Method:
+  """Builds the model of a section for a dataset's classes and colours."""
+  given = {k: v for k, v in section.items() if v is not None and k != "name"}
+  make = registry.get("models", section["name"])
+  _check_arguments(section["name"], make, given)
+  made = make(info.num_classes, mean=info.mean, std=info.std, **given)
+  args = given | {"mean": info.mean, "std": info.std}
+  return Method(section["name"], made, args)
+
+
+def methods(
+  kind: str,
+  section: dict[str, Any],
+  known: dict[str, Any],
+  *,
+  reserved: tuple[str, ...] = (),
+  overridden: frozenset[str] = frozenset(),
+) -> list[Method]:
+  """Builds the methods of a section; its other keys go to all that take them.
+
+  Args:
+    kind: attacks or defenses.
+    section: `name` and arguments; None means the method's own default.
+    known: arguments that follow from the data.
+    reserved: keys that are not the method's own.
+    overridden: keys that the user gave on the command line. They win over a
+      preset, which wins over the section; a spec's own arguments win over all.
+  """
+  shared = {k: v for k, v in section.items() if v is not None and k != "name"}
+  chosen = [
+    spec for spec in specs.parse(section["name"]) if str(spec) != "none"
+  ]
+  taken, made = set(reserved), []
+  for spec in chosen:
+    schema = signature.arguments(registry.get(kind, spec.name))
+    here = (known | shared).items()
+    given = {k: v for k, v in here if k in schema or k in reserved}
+    taken |= given.keys()
+    wanted = {k: v for k, v in given.items() if k in overridden}
+    given |= _preset(kind, spec) | wanted | spec.args
+    made.append(_build(registry.get(kind, spec.name), spec, given, reserved))
+  lost = sorted(shared.keys() - taken)
+  if lost and made:
+    names = signature.arguments(registry.get(kind, chosen[0].name))
+    raise ValueError(
+      f"{kind.removesuffix('s')}.{lost[0]}: {chosen[0].name} has no such "
+      f"argument: {signature.nearest(lost[0], names)}"
+    )
+  return made
+
+
+def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:
+  if spec.preset is None:
+    return {}
+  presets = registry.presets(kind, spec.name)
+  if spec.preset not in presets:
+    raise ValueError(
+      f"{spec.name} has no preset {spec.preset!r}: "
+      f"{signature.nearest(spec.preset, presets)}"
+    )
+  return presets[spec.preset]
+
+
+def _build(make: Callable, spec, given, reserved) -> Method:
+  args = {k: v for k, v in given.items() if k not in reserved}
+  schema = signature.arguments(make)
+  pictures = {
+    k: _picture(f"{spec.name}.{k}", v)
+    for k, v in args.items()
+    if k in schema
+    and isinstance(schema[k].check, signature.Picture)
+    and isinstance(v, str)
+  }
+  made = make(**(args | pictures))
+  defaults = {k: a.default for k, a in schema.items()}
+  stamps = {k: _stamp(v) for k, v in pictures.items()}
+  return Method(str(spec), made, defaults | given | stamps)
+
+
+def _picture(label: str, path: str) -> jax.Array:
+  from PIL import Image
+
+  try:
+    with Image.open(path) as image:
+      return jnp.asarray(np.asarray(image.convert("RGB")), jnp.float32) / 255
+  except OSError as error:
+    raise ValueError(
+      f"{label} is {path!r}, which cannot be read as an image ({error})."
+    ) from error
+
+
+def _stamp(picture: jax.Array) -> str:
+  return hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()[:16]
+
+
+def training_regimes(section: dict[str, Any]) -> list[Method]:
+  """Builds the regimes of a section."""
+  made = []
+  for spec in specs.parse(section["name"]):
+    if spec.name not in regimes.REGIMES:
+      raise ValueError(
+        f"unknown regime {spec.name!r}: "
+        f"{signature.nearest(spec.name, regimes.REGIMES)}"
+      )
+    make = regimes.REGIMES[spec.name]
+    schema = signature.arguments(make)
+    given = {k: v for k, v in section.items() if k in schema} | spec.args
+    given = {k: v for k, v in given.items() if v is not None}
+    made.append(_build(make, spec, given, ()))
+  return made
+
+
+def guard(method: Method, section: dict[str, Any]) -> Guard:
+  """Adds what the defender holds to a built defense."""
+  rate = method.args.get("clean_rate", section["clean_rate"])
+  balanced = method.args.get("balanced", section["balanced"])
+  if not isinstance(rate, int | float) or not 0 < rate <= 1:
+    raise ValueError(
+      f"defense.clean_rate is {rate!r}, but must be above 0 and at most 1: the "
+      "defender's share of the clean training set."
+    )
+  return Guard(*method, experiment.Holding(float(rate), bool(balanced)))
+
+
+def _check_arguments(name: str, make: Callable, given: dict[str, Any]):
+  schema = signature.arguments(make)
+  for key in given:
+    if key not in schema:
+      raise ValueError(
+        f"model.{key}: {name} has no such argument: "
+        f"{signature.nearest(key, schema)}"
+      )

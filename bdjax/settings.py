@@ -1,0 +1,205 @@
+"""Reads a config into a plan: what to run, checked before anything starts.
+
+A config's sections are `data model attack regime train defense evaluate`, and
+`scenario` and `seeds` beside them; `configs/base.py` explains each key. What
+`attack`, `regime`, `model` and `defense` hold beside `name` are arguments of
+the methods named there; None means a method's own default.
+"""
+
+import hashlib
+import json
+import math
+from typing import Any, NamedTuple
+
+from bdjax import data, loop, methods, signature
+from bdjax.types import Dataset, Recipe
+
+SECTIONS = {
+  "data": ("name", "train_images", "test_images", "dir", "cache"),
+  "train": Recipe._fields,
+  "evaluate": ("batch_size", "curve_images", "curve_every"),
+}
+TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
+AXES = ("attack.name", "regime.name", "defense.name", "seeds")
+SCENARIOS = ("standalone",)
+
+
+class Plan(NamedTuple):
+  """Everything a run does, ready to start."""
+
+  config: dict[str, Any]
+  info: data.Info
+  train: Dataset
+  test: Dataset
+  model: methods.Method
+  attacks: list[methods.Method]
+  regimes: list[methods.Method]
+  defenses: list[methods.Guard]
+  recipe: Recipe
+  seeds: tuple[int, ...]
+
+
+def plan(
+  config: dict[str, Any], overridden: frozenset[str] = frozenset()
+) -> Plan:
+  """Returns the plan of a config.
+
+  Args:
+    config: its sections as nested dicts.
+    overridden: dotted keys that the user gave on the command line.
+
+  Raises:
+    ValueError: one sentence that names the key, its value and the remedy.
+  """
+  _check_keys(config)
+  info = data.info(config["data"]["name"], data_dir=config["data"]["dir"])
+  known = {"num_classes": info.num_classes}
+  model = methods.model(config["model"], info)
+
+  def build(kind, section, reserved=()):
+    own = {k.partition(".")[2] for k in overridden if k.startswith(section)}
+    return methods.methods(
+      kind,
+      config[section],
+      known,
+      reserved=reserved,
+      overridden=frozenset(own),
+    )
+
+  attacks = build("attacks", "attack")
+  defenses = build("defenses", "defense", methods.DEFENDER)
+  train, test = _load(config["data"])
+  made = Plan(
+    config=config,
+    info=info,
+    train=train,
+    test=test,
+    model=model,
+    attacks=attacks,
+    regimes=methods.training_regimes(config["regime"]),
+    defenses=[methods.guard(method, config["defense"]) for method in defenses],
+    recipe=_recipe(config["train"]),
+    seeds=_seeds(config["seeds"]),
+  )
+  _check_sizes(made)
+  return made
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns a nested dict as one level with dotted keys."""
+  found = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      found |= flat(value, f"{prefix}{key}.")
+    else:
+      found[prefix + key] = value
+  return found
+
+
+def digest(value: Any) -> str:
+  """Returns a short hash of a JSON-able value."""
+  text = json.dumps(value, sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_keys(config: dict[str, Any]) -> None:
+  for key in TOP:
+    if key not in config:
+      raise ValueError(f"the config lacks {key!r}: start from configs/base.py.")
+  unknown = [k for k in config if k not in TOP]
+  for section, names in SECTIONS.items():
+    unknown += [f"{section}.{k}" for k in config[section] if k not in names]
+  if unknown:
+    known = [*TOP, *(f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)]
+    raise ValueError(
+      f"unknown config key {unknown[0]!r}: "
+      f"{signature.nearest(unknown[0], known)}"
+    )
+  if config["scenario"] not in SCENARIOS:
+    raise ValueError(
+      f"unknown scenario {config['scenario']!r}: "
+      f"{signature.nearest(str(config['scenario']), SCENARIOS)}"
+    )
+
+
+def _load(section: dict[str, Any]) -> tuple[Dataset, Dataset]:
+  def load(split, images):
+    return data.load(
+      section["name"],
+      split,
+      images=images,
+      data_dir=section["dir"],
+      cache_dir=section["cache"],
+    )
+
+  return (
+    load("train", section["train_images"]),
+    load("test", section["test_images"]),
+  )
+
+
+def _recipe(section: dict[str, Any]) -> Recipe:
+  recipe = Recipe(**section)
+  for key, low in (("epochs", 1), ("batch_size", 1)):
+    value = getattr(recipe, key)
+    if not isinstance(value, int) or value < low:
+      raise ValueError(
+        f"train.{key} is {value!r}, but must be a whole number of at least "
+        f"{low}."
+      )
+  if not (isinstance(recipe.lr, int | float) and 0 < recipe.lr < math.inf):
+    raise ValueError(f"train.lr is {recipe.lr!r}, but must be above 0.")
+  if recipe.schedule not in ("constant", "cosine"):
+    raise ValueError(
+      f"train.schedule is {recipe.schedule!r}, but must be constant or cosine."
+    )
+  return recipe
+
+
+def _seeds(seeds: Any) -> tuple[int, ...]:
+  seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+  if not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
+    raise ValueError(
+      f"seeds is {seeds!r}, but must be one or more whole numbers, such as "
+      "(0, 1, 2)."
+    )
+  return seeds
+
+
+def _check_sizes(made: Plan) -> None:
+  size = made.train.size
+  _check_batch("train.batch_size", made.recipe.batch_size, size)
+  for guard in made.defenses:
+    clean = round(guard.holding.rate * size)
+    batch = guard.args.get("batch_size", 1)
+    _check_batch(f"{guard.label}'s batch_size", batch, clean)
+
+
+def _check_batch(label: str, batch: int, size: int) -> None:
+  try:
+    loop.steps_per_epoch(size, batch)
+  except ValueError as error:
+    raise ValueError(f"{label}: {error}") from None
+
+
+def attack_key(
+  made: Plan, attack: methods.Method, regime: methods.Method, seed: int
+) -> dict[str, Any]:
+  """Returns what decides a planted model, as JSON-able values."""
+  return {
+    "data": made.info.name,
+    "model": [made.model.label, made.model.args],
+    "attack": [attack.label.partition("(")[0].partition(".")[0], attack.args],
+    "regime": regime.args | {"kind": regime.label.partition("(")[0]},
+    "train": made.recipe._asdict(),
+    "scenario": made.config["scenario"],
+    "seed": seed,
+  }
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+  """Returns the part of a config that one workdir holds to.
+
+  Attacks, regimes, defenses and seeds may be added by a later run.
+  """
+  return {k: v for k, v in flat(config).items() if k not in AXES}

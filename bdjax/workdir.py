@@ -1,0 +1,128 @@
+"""A run's folder: what lies where, and whose it is.
+
+config.json     the run's config
+results.jsonl   a record per finished cell; nothing else says it is finished
+curves.jsonl    a row per epoch of planting and defending
+pictures/       a few test images, clean and triggered, per planted model
+models/         planted models (or the folder given as store)
+stages/         half-finished trainings, removed when their cell is done
+"""
+
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdjax import checkpoint, results, settings
+from bdjax.loop import Journal
+
+
+class Workdir:
+  """The folder of one run."""
+
+  def __init__(
+    self,
+    path: Path,
+    config: dict[str, Any],
+    *,
+    store: Path | None = None,
+    save_seconds: float = 20.0,
+  ):
+    """Opens or creates the folder for a config.
+
+    Args:
+      path: the folder.
+      config: the run's; a later run may change its axes (attacks, regimes,
+        defenses, seeds) and nothing else.
+      store: where planted models are kept; None keeps them in the folder.
+      save_seconds: how often a stage under way is saved.
+
+    Raises:
+      ValueError: it cannot be written, or holds another config's results.
+    """
+    self.path = path
+    self._store = store or path / "models"
+    self._save_seconds = save_seconds
+    config = json.loads(json.dumps(config))
+    _check_same(path / "config.json", config)
+    try:
+      for folder in (path, path / "pictures", self._store):
+        folder.mkdir(parents=True, exist_ok=True)
+      write_atomically(
+        path / "config.json", json.dumps(config, indent=2) + "\n"
+      )
+    except OSError as error:
+      raise ValueError(
+        f"cannot write to the workdir {path} ({error.strerror}); give another "
+        "one with --workdir."
+      ) from error
+
+  def records(self) -> dict[str, results.Record]:
+    """Returns the finished cells' records by cell."""
+    file = self.path / "results.jsonl"
+    found = results.read(file) if file.exists() else []
+    return {record["cell"]: record for record in found}
+
+  def record(self, record: results.Record) -> None:
+    """Appends a finished cell's record."""
+    results.append(self.path / "results.jsonl", [record])
+
+  def curves(self, cell: str, journal: Journal) -> None:
+    """Appends a cell's rows; a crash may repeat them, readers take the last."""
+    rows = [
+      {"cell": cell} | {k: v for k, v in row.items() if k != "metrics"}
+      for row in journal.rows
+    ]
+    results.append(self.path / "curves.jsonl", rows, required=results.CURVE)
+
+  def picture(self, planted: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a planted model's pictures."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    file = self.path / "pictures" / f"{planted}.npz"
+    write_atomically(file, buffer.getvalue())
+
+  def model(self, planted: str) -> Path:
+    """Returns where a planted model's checkpoint lies, or will."""
+    return self._store / planted
+
+  def stages(self, cell: str) -> checkpoint.Stages:
+    """Returns the store of a cell's stages."""
+    folder = self.path / "stages" / cell
+    return checkpoint.Stages(folder, every_seconds=self._save_seconds)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+  """Writes a file so that a kill leaves the old one or the new one."""
+  content = content.encode() if isinstance(content, str) else content
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  try:
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+  finally:
+    with contextlib.suppress(FileNotFoundError):
+      temporary.unlink()
+
+
+def _check_same(path: Path, config: dict[str, Any]) -> None:
+  if not path.exists():
+    return
+  try:
+    old = settings.identity(json.loads(path.read_text()))
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"cannot read {path} ({error}); use another --workdir."
+    ) from error
+  new = settings.identity(config)
+  changed = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
+  if changed:
+    key = changed[0]
+    more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
+    raise ValueError(
+      f"workdir {path.parent} holds a run with {key}={old.get(key)!r}, but "
+      f"this one has {new.get(key)!r}{more}; use another --workdir."
+    )

@@ -1,0 +1,95 @@
+"""Every key of a config, with its default; other configs start from this one.
+
+A config is a program: `get_config(argument)` returns a ConfigDict, and
+`--config.a.b=value` overrides a key. None means the method's own default.
+Methods are written name, name.preset or name(argument=value), with commas.
+
+    python -m bdjax.launch --config configs/base.py --config.data.name=cifar10
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config(argument: str = "") -> ConfigDict:
+  """Returns BackdoorBench's protocol: 10 % poisons, 5 % clean images."""
+  del argument
+  config = ConfigDict()
+  config.data = ConfigDict(
+    {
+      "name": "synthetic",  # see `python -m bdjax.launch list`
+      "train_images": placeholder(int),  # first n of a fixed shuffle; None: all
+      "test_images": placeholder(int),
+      "dir": placeholder(str),  # a tfds data_dir
+      "cache": placeholder(str),  # where decoded images are kept
+    }
+  )
+  config.model = ConfigDict(
+    {
+      "name": "preact_resnet18",
+      "width": placeholder(int),  # channels of the first layer
+      "dtype": placeholder(str),  # float32, or bfloat16 on an accelerator
+    }
+  )
+  config.attack = ConfigDict(
+    {
+      "name": "badnets",  # one or more; `list NAME` shows a method's arguments
+      "rate": 0.1,  # poison rate: share of the training set
+      "target": 0,  # target class
+      "mode": "all2one",  # or all2all
+    }
+  )
+  config.regime = ConfigDict({"name": "conventional"})  # fmn cyclic interleave
+  config.train = ConfigDict(
+    {  # how the adversary trains
+      "epochs": 100,
+      "batch_size": 128,
+      "lr": 0.01,
+      "momentum": 0.9,
+      "weight_decay": 5e-4,
+      "schedule": "cosine",
+    }
+  )
+  config.scenario = "standalone"
+  config.defense = ConfigDict(
+    {
+      "name": "ft,super_ft,ft_sam",  # one or more
+      "clean_rate": 0.05,  # the defender's share of the clean training set
+      "balanced": False,  # the same number of each class
+      "epochs": placeholder(int),  # for every defense that takes it
+      "batch_size": placeholder(int),
+    }
+  )
+  config.evaluate = ConfigDict(
+    {
+      "batch_size": 500,
+      "curve_images": 1000,  # test images behind a curve's points; 0: no curves
+      "curve_every": 1,  # epochs between points
+    }
+  )
+  config.seeds = (0, 1, 2)
+  return config
+
+
+def with_method(
+  config: ConfigDict, section: str, name: str, preset: str = ""
+) -> ConfigDict:
+  """Returns the config with one method, all of whose arguments are keys.
+
+  Args:
+    config: a config.
+    section: attack or defense.
+    name: of the method.
+    preset: one of its presets, or "" for its defaults.
+  """
+  from bdjax import methods, registry, signature
+
+  keys = config[section]
+  keys.name = f"{name}.{preset}" if preset else name
+  make = registry.get(f"{section}s", name)
+  for argument in signature.arguments(make).values():
+    if argument.name not in keys and argument.name not in methods.GIVEN:
+      kinds = {int: int, bool: bool, str: str, int | None: int}
+      kind = kinds.get(argument.base, float if argument.sweepable else str)
+      keys[argument.name] = placeholder(kind)
+  return config

@@ -1,0 +1,30 @@
+"""CIFAR-10 on two CPU cores: does a method work on real images?
+
+    python -m bdjax.launch --config configs/cifar10_small.py
+
+The small real protocol: the first 10,000 training images of a fixed shuffle,
+all test images, PreActResNet18 at a quarter of its width. The defender holds
+500 clean images (5 %), or 2,000 (20 %) for super-fine-tuning, as in the
+Forget-Me-Not paper. Needs CIFAR-10 prepared for tfds
+(`python -m bdjax.launch prepare cifar10`).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(argument: str = "") -> ConfigDict:
+  """Returns badnets and blended against five fine-tunings, three seeds."""
+  config = base.get_config(argument)
+  config.data.update({"name": "cifar10", "train_images": 10_000})
+  config.model.width = 16
+  config.attack.name = "badnets,blended"
+  config.train.update({"epochs": 15, "lr": 0.05})
+  config.defense.update({
+    "name": "ft(lr=0.01),ft(lr=0.05),super_ft.fmn,ft_sam",
+    "epochs": 20,
+    "batch_size": 64,
+  })
+  config.evaluate.curve_every = 5
+  return config

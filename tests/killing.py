@@ -1,0 +1,100 @@
+"""Kills a run at random moments and checks that it ends as if it had not been.
+
+    uv run python tests/killing.py --kills 20
+
+The suite does the same with two kills.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+SAME = ("ca", "asr", "asr_incl", "ra", "der", "ca_before", "asr_before")
+COMMAND = [
+  *(sys.executable, "-m", "bdjax.launch"),
+  *("--config", "configs/quickstart.py", "--save_seconds=0"),
+  *("--config.data.train_images=400", "--config.data.test_images=200"),
+  *("--config.model.width=4", "--config.train.epochs=6"),
+  *("--config.attack.name=badnets", "--config.defense.name=ft,super_ft"),
+  *("--config.defense.epochs=4", "--config.defense.batch_size=16"),
+  *("--config.evaluate.curve_images=100", "--config.seeds=(0,)"),
+]
+
+
+def start(workdir: Path) -> subprocess.Popen:
+  return subprocess.Popen(
+    [*COMMAND, f"--workdir={workdir}"],
+    cwd=TOP,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def finish(workdir: Path) -> None:
+  process = start(workdir)
+  said, _ = process.communicate()
+  if process.returncode:
+    raise RuntimeError(f"the run ended with {process.returncode}: {said}")
+
+
+def outcome(workdir: Path) -> dict[str, dict[str, float]]:
+  lines = (workdir / "results.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  found = {r["cell"]: {k: r[k] for k in SAME} for r in records}
+  assert len(found) == len(records), "a cell was recorded twice"
+  return found
+
+
+def curve(workdir: Path) -> dict[tuple, tuple]:
+  lines = (workdir / "curves.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  return {
+    (r["cell"], r["stage"], r["epoch"]): (r["loss"], r["lr"], r.get("asr"))
+    for r in rows
+  }
+
+
+def killed_often(workdir: Path, kills: int, seconds: float, seed: int) -> int:
+  """Kills a run `kills` times within `seconds`, then lets it finish."""
+  rng, done = random.Random(seed), 0
+  for _ in range(kills):
+    process = start(workdir)
+    try:
+      process.wait(rng.uniform(0.3, 1) * seconds)
+    except subprocess.TimeoutExpired:
+      process.send_signal(signal.SIGKILL)
+      done += 1
+    process.communicate()
+  finish(workdir)
+  return done
+
+
+def compare(folder: Path, kills: int, seed: int = 0) -> int:
+  """Returns how many kills hit a run that ended as the uninterrupted one."""
+  finish(folder / "warm-up")
+  begin = time.monotonic()
+  finish(folder / "whole")
+  seconds = time.monotonic() - begin
+  hit = killed_often(folder / "killed", kills, seconds, seed)
+  assert outcome(folder / "killed") == outcome(folder / "whole")
+  assert curve(folder / "killed") == curve(folder / "whole")
+  assert not list((folder / "killed").glob("stages/*")), "stages are left"
+  return hit
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--kills", type=int, default=20)
+  parser.add_argument("--seed", type=int, default=0)
+  options = parser.parse_args()
+  with tempfile.TemporaryDirectory() as folder:
+    hits = compare(Path(folder), options.kills, options.seed)
+  print(f"{hits} kills hit the run; metrics and curves are the same to the bit")

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+
+
+def launch(*args):
+  done = subprocess.run(
+    [sys.executable, "-m", "bdjax.launch", *args],
+    cwd=TOP,
+    capture_output=True,
+    text=True,
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+QUICK = ("--config", "configs/quickstart.py")
+
+
+@pytest.mark.parametrize(
+  ("args", "text"),
+  [
+    (("lst",), "unknown command 'lst': did you mean list?"),
+    ((), "no config: give --config"),
+    (("--config", "configs/nope.py"), "no config file configs/nope.py"),
+    ((*QUICK, "--config.train.epoch=3"), "unknown config key"),
+    ((*QUICK, "--config.train.epochs=abc"), "epochs=abc"),
+    ((*QUICK, "--workdri=x"), "Did you mean: workdir"),
+    ((*QUICK, "--config.attack.name=badnet"), "did you mean badnets"),
+  ],
+)
+def test_bad_input_gets_one_sentence_and_status_2(args, text, tmp_path):
+  where = tmp_path / "run"
+  rc, _, said = launch(*args, f"--workdir={where}")
+  assert rc == 2
+  assert text in said and said.startswith("error: ")
+  assert len(said.strip().splitlines()) == 1
+  assert not where.exists()
+
+
+def test_list_names_everything():
+  rc, said, _ = launch("list")
+  assert rc == 0
+  for name in ("badnets", "super_ft", "preact_resnet18", "fmn", "cifar10"):
+    assert name in said
+
+
+def test_list_explains_a_method():
+  rc, said, _ = launch("list", "super_ft")
+  assert rc == 0
+  for text in ("lr_max1", "0.1", "a number above 0", "super_ft.scarce"):
+    assert text in said
+
+
+def test_help_teaches():
+  rc, said, _ = launch("--help")
+  assert "--config configs/quickstart.py" in said and "--workdir" in said

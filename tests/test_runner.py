@@ -1,0 +1,194 @@
+import importlib.util
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bdjax import report, settings
+from bdjax.progress import Display
+from bdjax.runner import Runner
+from bdjax.workdir import Workdir
+
+
+def config(**changes):
+  """Returns a small config with dotted keys changed."""
+  made = {
+    "data": {
+      "name": "synthetic",
+      "train_images": 200,
+      "test_images": 50,
+      "dir": None,
+      "cache": None,
+    },
+    "model": {"name": "cnn", "width": 4, "dtype": None},
+    "attack": {"name": "badnets", "rate": 0.1, "target": 0, "mode": "all2one"},
+    "regime": {"name": "conventional,fmn"},
+    "train": {
+      "epochs": 2,
+      "batch_size": 32,
+      "lr": 0.05,
+      "momentum": 0.9,
+      "weight_decay": 5e-4,
+      "schedule": "cosine",
+    },
+    "scenario": "standalone",
+    "defense": {
+      "name": "ft",
+      "clean_rate": 0.5,
+      "balanced": False,
+      "epochs": 2,
+      "batch_size": 16,
+    },
+    "evaluate": {"batch_size": 50, "curve_images": 20, "curve_every": 1},
+    "seeds": (0,),
+  }
+  for key, value in changes.items():
+    section, _, name = key.partition("__")
+    if name:
+      made[section][name] = value
+    else:
+      made[section] = value
+  return made
+
+
+def run(path, **changes):
+  """Runs a small config and returns the runner and what was shown."""
+  plan = settings.plan(config(**changes))
+  runner = Runner(plan, Workdir(path, plan.config))
+  console = Console(file=io.StringIO(), width=100)
+  with Display(console, cells=len(runner.todo())).running() as display:
+    runner.run(display)
+  return runner, console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  path = tmp_path_factory.mktemp("run")
+  run(path)
+  return path
+
+
+def records(path):
+  lines = (path / "results.jsonl").read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_a_record_per_cell_with_what_others_rely_on(finished):
+  found = records(finished)
+  cells = [(r["regime"], r["defense"], r["seed"]) for r in found]
+  assert cells == [
+    ("conventional", "none", 0),
+    ("conventional", "ft", 0),
+    ("fmn", "none", 0),
+    ("fmn", "ft", 0),
+  ]
+  wanted = (
+    "dataset model attack regime scenario defense seed ca_before asr_before "
+    "ra_before ca asr asr_incl ra der seconds_compile seconds_train "
+    "seconds_eval device"
+  ).split()
+  for record in found:
+    assert not [k for k in wanted if record.get(k) is None]
+    assert all(0 <= record[k] <= 1 for k in ("ca", "asr", "asr_incl", "ra"))
+    assert not [v for v in record.values() if isinstance(v, list | dict)]
+  none, ft = found[:2]
+  assert none["ca"] == none["ca_before"] == ft["ca_before"]
+  assert none["der"] == 0.5
+  assert ft["clean_images"] == 100 and ft["triggered_images"] == 45
+
+
+def test_curves_and_pictures_are_kept(finished):
+  rows = [
+    json.loads(line)
+    for line in (finished / "curves.jsonl").read_text().splitlines()
+  ]
+  stages = [(r["stage"], r["epoch"], "asr" in r) for r in rows]
+  plain = [("train", 1, False), ("train", 2, False)]
+  tuned = [("ft", 1, True), ("ft", 2, True)]
+  longer = [("train", e, False) for e in (1, 2, 3, 4)]
+  assert stages == plain + tuned + longer + tuned
+  planted = records(finished)[0]["planted"]
+  with np.load(finished / "pictures" / f"{planted}.npz") as arrays:
+    changed = (arrays["clean"] != arrays["triggered"]).any((0, 3))
+    assert changed[-3:, -3:].all() and not changed[:-3].any()
+    assert (arrays["target"] == 0).all() and (arrays["label"] != 0).all()
+  assert not list((finished / "stages").glob("*"))
+
+
+def test_a_finished_run_does_nothing(finished):
+  before = (finished / "results.jsonl").read_bytes()
+  runner, _ = run(finished)
+  assert runner.todo() == []
+  assert (finished / "results.jsonl").read_bytes() == before
+
+
+def test_another_defense_reuses_the_planted_models(finished):
+  models = {p.name: p.stat().st_mtime_ns for p in finished.glob("models/*")}
+  assert len(models) == 2
+  run(finished, defense__name="ft,ft(lr=0.05)", regime__name="conventional")
+  found = records(finished)
+  assert [r["defense"] for r in found][4:] == ["ft(lr=0.05)"]
+  assert found[4]["planted"] == found[0]["planted"]
+  assert models == {
+    p.name: p.stat().st_mtime_ns for p in finished.glob("models/*")
+  }
+
+
+def test_a_model_in_a_shared_store_is_reused_with_the_same_numbers(
+  finished, tmp_path
+):
+  plan = settings.plan(config(regime__name="conventional"))
+  work = Workdir(tmp_path, plan.config, store=finished / "models")
+  runner = Runner(plan, work)
+  with Display(Console(file=io.StringIO()), cells=2).running() as display:
+    runner.run(display)
+  same = ("cell", "ca", "asr", "asr_incl", "ra", "der")
+  one = [{k: r[k] for k in same} for r in records(finished)[:2]]
+  assert [{k: r[k] for k in same} for r in records(tmp_path)] == one
+
+
+def test_a_workdir_of_another_config_is_refused(finished):
+  with pytest.raises(ValueError, match=r"train.epochs=2, but this one has 3"):
+    run(finished, train__epochs=3)
+
+
+def test_an_unwritable_workdir_is_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ValueError, match="cannot write to the workdir"):
+    Workdir(tmp_path / "file" / "run", config())
+
+
+def test_a_diverged_cell_is_reported_and_others_go_on(finished):
+  runner, said = run(
+    finished, regime__name="conventional", defense__name="ft(lr=1e30),ft_sam"
+  )
+  assert len(runner.failures) == 1
+  assert "the loss is" in said and "lower the learning rate" in said
+  assert records(finished)[-1]["defense"] == "ft_sam"
+
+
+def test_the_report_reads_what_was_run(finished):
+  page = report.write(finished).read_text()
+  console = Console(file=io.StringIO(), width=120)
+  report.show(finished, console)
+  for text in ("badnets", "fmn", "ft"):
+    assert text in page and text in console.file.getvalue()
+
+
+@pytest.fixture
+def killing():
+  where = __file__.replace("test_runner.py", "killing.py")
+  spec = importlib.util.spec_from_file_location("killing", where)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_killed_twice_it_ends_the_same(killing, tmp_path, monkeypatch):
+  monkeypatch.setenv(
+    "JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir
+  )
+  assert killing.compare(tmp_path, kills=2) >= 1

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from bdjax import settings
+
+
+def config(**changes):
+  """Returns a small config with dotted keys changed."""
+  made = {
+    "data": {
+      "name": "synthetic",
+      "train_images": 200,
+      "test_images": 50,
+      "dir": None,
+      "cache": None,
+    },
+    "model": {"name": "cnn", "width": 4, "dtype": None},
+    "attack": {"name": "badnets", "rate": 0.1, "target": 0, "mode": "all2one"},
+    "regime": {"name": "conventional"},
+    "train": {
+      "epochs": 2,
+      "batch_size": 32,
+      "lr": 0.05,
+      "momentum": 0.9,
+      "weight_decay": 5e-4,
+      "schedule": "cosine",
+    },
+    "scenario": "standalone",
+    "defense": {
+      "name": "ft",
+      "clean_rate": 0.5,
+      "balanced": False,
+      "epochs": None,
+      "batch_size": 16,
+    },
+    "evaluate": {"batch_size": 50, "curve_images": 20, "curve_every": 1},
+    "seeds": (0,),
+  }
+  for key, value in changes.items():
+    section, _, name = key.partition("__")
+    if name:
+      made[section][name] = value
+    else:
+      made[section] = value
+  return made
+
+
+def test_methods_are_built_from_sections_presets_and_specs():
+  made = settings.plan(
+    config(
+      attack__name="badnets.fmn,blended(alpha=0.3)",
+      defense__name="none,ft(lr=0.05),super_ft.scarce",
+      defense__epochs=7,
+    )
+  )
+  fmn, blended = made.attacks
+  assert (fmn.label, fmn.args["rate"], fmn.args["size"]) == (
+    "badnets.fmn",
+    0.05,
+    4,
+  )
+  assert (blended.args["rate"], blended.args["alpha"]) == (0.1, 0.3)
+  ft, super_ft = made.defenses
+  assert (ft.label, ft.args["lr"], ft.args["epochs"]) == (
+    "ft(lr=0.05)",
+    0.05,
+    7,
+  )
+  assert super_ft.args["lr_max1"] == 0.3
+  assert made.info.num_classes == 10 == fmn.args["num_classes"]
+
+
+def test_who_wins_section_preset_override_spec():
+  def rate(overridden=frozenset(), **changes):
+    made = settings.plan(config(**changes), frozenset(overridden))
+    return made.attacks[0].args["rate"]
+
+  assert rate() == 0.1
+  assert rate(attack__name="badnets.fmn") == 0.05
+  changed = {"attack__name": "badnets.fmn", "attack__rate": 0.2}
+  assert rate({"attack.rate"}, **changed) == 0.2
+  changed["attack__name"] = "badnets.fmn(rate=0.3)"
+  assert rate({"attack.rate"}, **changed) == 0.3
+
+
+def test_defenders_hold_what_their_method_says():
+  made = settings.plan(
+    config(defense__name="ft,super_ft.fmn,ft_sam(balanced=True)")
+  )
+  rates = [guard.holding.rate for guard in made.defenses]
+  assert rates == [0.5, 0.2, 0.5]
+  assert [guard.holding.balanced for guard in made.defenses] == [0, 0, 1]
+
+
+def test_a_picture_file_is_read_and_decides_the_model(tmp_path):
+  keys = set()
+  for value in (10, 200):
+    file = tmp_path / "k.png"
+    Image.fromarray(np.full((6, 6, 3), value, np.uint8)).save(file)
+    made = settings.plan(config(attack__name=f"blended(image='{file}')"))
+    key = settings.attack_key(made, made.attacks[0], made.regimes[0], 0)
+    keys.add(settings.digest(key))
+  assert len(keys) == 2
+
+
+def test_what_decides_a_planted_model():
+  def key(seed=0, **changes):
+    made = settings.plan(config(**changes))
+    return settings.digest(
+      settings.attack_key(made, made.attacks[0], made.regimes[0], seed)
+    )
+
+  base = key()
+  assert key() == base
+  assert key(defense__name="super_ft", defense__epochs=3) == base
+  assert key(evaluate__curve_images=0) == base
+  different = [
+    key(seed=1),
+    key(attack__rate=0.2),
+    key(attack__name="badnets(size=4)"),
+    key(regime__name="fmn"),
+    key(regime__name="fmn(lr_max1=0.2)"),
+    key(train__epochs=3),
+    key(model__width=8),
+  ]
+  assert len({base, *different}) == 8
+
+
+@pytest.mark.parametrize(
+  ("changes", "text"),
+  [
+    ({"attack__name": "badnet"}, "unknown attack 'badnet': did you mean badn"),
+    ({"defense__name": "superft"}, "unknown defense 'superft': did you mean s"),
+    ({"regime__name": "fnm"}, "unknown regime 'fnm': did you mean fmn"),
+    ({"model__name": "resnet"}, "unknown model 'resnet': did you mean"),
+    ({"data__name": "cifar"}, "cifar10"),
+    (
+      {"attack__rate": 1.5},
+      r"badnets.rate is 1.5, but must be .*between 0 and",
+    ),
+    ({"attack__rate": "x"}, r"badnets.rate is 'x'"),
+    ({"attack__sise": 3}, "attack.sise: badnets has no such argument.*size"),
+    ({"attack__name": "badnets(sise=3)"}, "no argument 'sise': did you mean s"),
+    ({"attack__name": "badnets.fnm"}, "no preset 'fnm': did you mean fmn"),
+    ({"attack__target": 10}, "target class is 10, but the data has 10"),
+    ({"model__widht": 3}, "model.widht: cnn has no such argument"),
+    ({"train__epoch": 3}, "unknown config key 'train.epoch': did you mean"),
+    ({"train__batch_size": 201}, "batch_size is 201, but the data has 200"),
+    ({"defense__batch_size": 101}, "ft's batch_size: .* 101, but .* 100"),
+    ({"defense__clean_rate": 0.0}, "clean_rate is 0.0, but must be above 0"),
+    ({"train__epochs": 0}, "train.epochs is 0"),
+    ({"train__lr": -1}, "train.lr is -1"),
+    ({"train__schedule": "step"}, "train.schedule is 'step'"),
+    ({"scenario": "transfr"}, "unknown scenario 'transfr'"),
+    ({"seeds": ()}, r"seeds is \(\)"),
+    ({"seeds": ("a",)}, "seeds is"),
+    ({"typo": 1}, "unknown config key 'typo'"),
+    ({"attack__name": "blended(image='no.png')"}, "blended.image is 'no.png'"),
+  ],
+)
+def test_bad_configs_get_one_sentence(changes, text):
+  with pytest.raises(ValueError, match=text) as error:
+    settings.plan(config(**changes))
+  assert "\n" not in str(error.value)
+
+
+def test_axes_may_grow_and_nothing_else():
+  one = settings.identity(config())
+  assert one == settings.identity(
+    config(attack__name="blended", defense__name="ft,ft_sam", seeds=(0, 1))
+  )
+  assert one != settings.identity(config(train__epochs=3))
