@@ -1,0 +1,139 @@
+"""What the benchmarks share: options, turns, compile times."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bdjax import augment, backend, learn, optimizers, registry
+from bdjax.types import Batch, Dataset, Step, View
+
+Row = dict[str, Any]
+
+
+class Options(NamedTuple):
+  """What is measured, and how long.
+
+  Attributes:
+    arch: name of a file in bdjax/models.
+    width: its channels.
+    batch: batch sizes.
+    dtype: what the model computes in.
+    steps: training steps in a sample.
+    samples: samples of each case.
+    size: height and width of the images.
+  """
+
+  arch: str = "preact_resnet18"
+  width: int = 64
+  batch: tuple[int, ...] = (64, 128)
+  dtype: str = "float32"
+  steps: int = 2
+  samples: int = 5
+  size: int = 32
+
+
+class Program(NamedTuple):
+  """A compiled function and what compiling it took."""
+
+  call: Callable[..., Any]
+  row: Row
+
+
+def take_turns(
+  cases: dict[str, Callable[[], object]], samples: int
+) -> dict[str, list[float]]:
+  """Returns the seconds of each case's calls, the cases taking turns.
+
+  Each case is called once beforehand. A case must wait for its own result.
+  """
+  for case in cases.values():
+    case()
+  seconds = {name: [] for name in cases}
+  for _ in range(samples):
+    for name, case in cases.items():
+      start = time.perf_counter()
+      case()
+      seconds[name].append(time.perf_counter() - start)
+  return seconds
+
+
+def speed(seconds: list[float], images: int) -> Row:
+  """Returns median, slowest and fastest images per second of one case."""
+  return {
+    "images_per_second": images / statistics.median(seconds),
+    "slowest": images / max(seconds),
+    "fastest": images / min(seconds),
+  }
+
+
+def ratio(seconds: list[float], others: list[float]) -> float:
+  """Returns how many times as fast as the other, the median over turns."""
+  pairs = zip(seconds, others, strict=True)
+  return statistics.median(other / own for own, other in pairs)
+
+
+def compile_program(
+  function: Callable[..., Any], args: tuple, *, options: dict[str, str]
+) -> Program:
+  """Compiles a function, timing trace, lowering and compiler apart.
+
+  With JAX's persistent compilation cache set, a second run times reading it.
+  The row's `flop` is XLA's own count for the program before optimization, None
+  where it has none.
+  """
+  fresh = jax.jit(lambda *args: function(*args))
+  start = time.perf_counter()
+  traced = fresh.trace(*args)
+  traced_at = time.perf_counter()
+  lowered = traced.lower()
+  lowered_at = time.perf_counter()
+  call = lowered.compile(compiler_options=options)
+  row = {
+    "trace_seconds": traced_at - start,
+    "lower_seconds": lowered_at - traced_at,
+    "compile_seconds": time.perf_counter() - lowered_at,
+    "flop": (lowered.cost_analysis() or {}).get("flops"),
+    "temp_mib": call.memory_analysis().temp_size_in_bytes / 2**20,
+  }
+  return Program(call, row)
+
+
+def utilization(flop: float | None, seconds: float) -> float | None:
+  """Returns the share of the device's 16-bit peak; None if unknown."""
+  peak = backend.device_peak_flops(jax.devices()[0].device_kind)
+  return flop / seconds / peak if flop and peak else None
+
+
+def start(options: Options) -> learn.TrainState:
+  """Returns a fresh classifier in training."""
+  model, data = _model(options), dataset(options, count=1)
+  variables = learn.init_variables(jax.random.key(0), data, model=model)
+  return learn.supervised(model, optimizers.sgd(0.01))[0](variables)
+
+
+def train_step(options: Options, *, view: View = augment.identity) -> Step:
+  """Returns the step of SGD with momentum and weight decay."""
+  tx = optimizers.sgd(0.01)
+  return learn.supervised(_model(options), tx, view=view)[1]
+
+
+def _model(options: Options) -> nn.Module:
+  make = registry.get("models", options.arch)
+  return make(10, width=options.width, dtype=options.dtype)
+
+
+def dataset(options: Options, *, count: int) -> Dataset:
+  """Returns `count` images of noise with labels, on the device."""
+  shape = (count, options.size, options.size, 3)
+  image = jax.random.randint(jax.random.key(1), shape, 0, 256)
+  return Dataset(image.astype(jnp.uint8), jnp.arange(count) % 10)
+
+
+def first_batch(data: Dataset) -> Batch:
+  """Returns all of a dataset as one batch."""
+  return Batch(data.image / jnp.float32(255), data.label, jnp.arange(data.size))

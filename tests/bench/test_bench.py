@@ -1,0 +1,60 @@
+"""The benchmarks run at toy size and report what they say they report."""
+# ruff: noqa: D103
+
+import json
+
+import pytest
+
+from bdjax.bench import __main__ as bench
+from bdjax.bench import measure
+
+TINY = ["--arch", "cnn", "--width", "4", "--batch", "4", "--size", "8"]
+
+
+def test_all_benchmarks_run_and_write_json(tmp_path, capsys):
+  path = tmp_path / "bench.json"
+  rows = bench.main(["all", *TINY, "--samples", "2", "--json", str(path)])
+  written = json.loads(path.read_text())
+  assert written["rows"] == rows
+  assert written["options"]["batch"] == [4]
+  assert {row["benchmark"] for row in rows} == set(bench.BENCHMARKS)
+  for row in rows:
+    assert row["slowest"] <= row["images_per_second"] <= row["fastest"]
+  flop = {r["gflop_per_image"] for r in rows if r["benchmark"] == "train_step"}
+  assert len(flop) == 1 and flop.pop() > 0
+  assert "epoch, crop and flip" in {row["case"] for row in rows}
+  assert "train_step" in capsys.readouterr().out
+
+
+def test_cases_take_turns():
+  calls = []
+  seconds = measure.take_turns(
+    {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2
+  )
+  assert "".join(calls) == "ab" + "abab"
+  assert {name: len(s) for name, s in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_speed_and_ratio_by_hand():
+  assert measure.speed([1.0, 2.0, 4.0], 8) == {
+    "images_per_second": 4.0,
+    "slowest": 2.0,
+    "fastest": 8.0,
+  }
+  assert measure.ratio([1.0, 2.0, 4.0], [2.0, 8.0, 4.0]) == 2.0
+
+
+def test_utilization_needs_a_known_peak(monkeypatch):
+  monkeypatch.setattr(measure.backend, "device_peak_flops", lambda kind: 100.0)
+  assert measure.utilization(30.0, 0.5) == pytest.approx(0.6)
+  assert measure.utilization(None, 0.5) is None
+  monkeypatch.setattr(measure.backend, "device_peak_flops", lambda kind: None)
+  assert measure.utilization(30.0, 0.5) is None
+
+
+def test_torch_peer_has_as_many_parameters_as_the_model():
+  pytest.importorskip("torch")
+  from bdjax.bench import torch_peer
+
+  net = torch_peer.preact_resnet18(10, width=64)
+  assert sum(p.numel() for p in net.parameters()) == 11_171_146
