@@ -5,6 +5,8 @@ ASR and RA are measured on triggered images whose own class is not the target,
 so that ASR + RA + other = 1; `asr_incl` counts every triggered image.
 """
 
+import math
+
 import jax.numpy as jnp
 
 from bdjax.types import Array, Scalar
@@ -34,8 +36,11 @@ def counts(
 
 
 def rates(count: dict[str, int]) -> dict[str, float]:
-  """Returns ca, asr, asr_incl and ra from `counts` summed over a test set."""
-  triggered = max(count["triggered"], 1)
+  """Returns ca, asr, asr_incl and ra from `counts` summed over a test set.
+
+  Without any image that the trigger should change, asr and ra are NaN.
+  """
+  triggered = count["triggered"] or math.nan
   return {
     "ca": count["correct"] / count["images"],
     "asr": count["hits"] / triggered,

@@ -290,9 +290,16 @@ class Runner:
       "defense_epochs": cell.guard.args.get("epochs") if cell.guard else None,
       "fingerprint_train": self._prints[0],
       "fingerprint_test": self._prints[1],
+      **{
+        f"config.{k}": _flat(v) for k, v in settings.flat(plan.config).items()
+      },
       "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
       **self._where,
     }
+
+
+def _flat(value: Any) -> Any:
+  return str(value) if isinstance(value, tuple | list) else value
 
 
 def _spent(journal: loop.Journal, wall: float) -> Spent:

@@ -141,7 +141,7 @@ def _fits(argument: Argument, value: Any) -> bool:
     return number and math.isfinite(value) and (check is None or value in check)
   if base is int and isinstance(value, bool):
     return False
-  if isinstance(base, type) and not isinstance(value, base):
+  if base is not Any and not isinstance(value, base):
     return False
   return check is None or value in check
 
@@ -149,7 +149,14 @@ def _fits(argument: Argument, value: Any) -> bool:
 def _expected(argument: Argument) -> str:
   if isinstance(argument.check, Picture):
     return "an image (an array, or the path of an image file)"
-  names = {int: "a whole number", str: "a string", bool: "True or False"}
-  kind = "a number" if argument.base == Scalar else names.get(argument.base)
-  kind = kind or str(argument.base)
+  if isinstance(argument.check, Choice):
+    return str(argument.check)
+  names = {
+    Scalar: "a number",
+    int: "a whole number",
+    int | None: "a whole number, or None",
+    str: "a string",
+    bool: "True or False",
+  }
+  kind = names.get(argument.base, str(argument.base))
   return f"{kind} {argument.check}" if argument.check else kind

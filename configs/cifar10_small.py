@@ -21,10 +21,12 @@ def get_config(argument: str = "") -> ConfigDict:
   config.model.width = 16
   config.attack.name = "badnets,blended"
   config.train.update({"epochs": 15, "lr": 0.05})
-  config.defense.update({
-    "name": "ft(lr=0.01),ft(lr=0.05),super_ft.fmn,ft_sam",
-    "epochs": 20,
-    "batch_size": 64,
-  })
+  config.defense.update(
+    {
+      "name": "ft(lr=0.01),ft(lr=0.05),super_ft.fmn,ft_sam",
+      "epochs": 20,
+      "batch_size": 64,
+    }
+  )
   config.evaluate.curve_every = 5
   return config

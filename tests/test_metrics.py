@@ -1,3 +1,5 @@
+import math
+
 import jax.numpy as jnp
 import pytest
 
@@ -27,6 +29,15 @@ def test_counts_and_rates_by_hand():
     "asr_incl": 3 / 5,
     "ra": 1 / 3,
   }
+
+
+def test_without_triggered_images_asr_is_unknown():
+  count = dict(
+    images=2, correct=1, triggered=0, hits=0, hits_incl=2, resisted=0
+  )
+  rates = metrics.rates(count)
+  assert math.isnan(rates["asr"]) and math.isnan(rates["ra"])
+  assert rates["ca"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from bdjax.report import figures, sections, tables
 from bdjax.report.load import Run, load
 
 _STRUCTURE = {*results.REQUIRED, "finished", "git"}
+_ELSEWHERE = ("version_", "config.")  # shown apart, or only in the records
 
 
 def write(workdir: str | os.PathLike[str]) -> Path:
@@ -72,7 +73,7 @@ def _facts(run: Run) -> dict[str, Any]:
   versions = _named(records, lambda key: key.startswith("version_"))
   rest = _named(
     records,
-    lambda key: key not in _STRUCTURE and not key.startswith("version_"),
+    lambda key: key not in _STRUCTURE and not key.startswith(_ELSEWHERE),
   )
   finished = sorted(str(r["finished"]) for r in records if r.get("finished"))
   return {
