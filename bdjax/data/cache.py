@@ -1,0 +1,72 @@
+"""Keeps decoded arrays on disk, so that a second start is fast."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bdjax.data.places import Source
+
+DEFAULT = Path("~/.cache/bdjax/decoded")
+
+
+def fetch(
+  name: str,
+  split: str,
+  source: Source,
+  shape: tuple[int, int, int],
+  cache_dir: str | Path | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a split's arrays from the cache, reading its source if need be.
+
+  Args:
+    name: of the dataset; with the split, only makes the file names readable.
+    split: of the dataset.
+    source: what to read; its identity is the key of the cache.
+    shape: that the images must have.
+    cache_dir: the folder; `~/.cache/bdjax/decoded` by default. A damaged pair
+      of files in it is written anew.
+
+  Returns:
+    images [N, H, W, C] uint8 and labels [N] int32.
+  """
+  folder = Path(cache_dir or DEFAULT).expanduser()
+  key = hashlib.sha256(f"{source.identity} {shape}".encode()).hexdigest()[:16]
+  stem = (
+    f"{''.join(c if c.isalnum() else '_' for c in name)[-40:]}-{split}-{key}"
+  )
+  paths = folder / f"{stem}-image.npy", folder / f"{stem}-label.npy"
+  arrays = _load(paths, shape)
+  if arrays is None:
+    arrays = source.read()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, array in zip(paths, arrays, strict=True):
+      _write(path, array)
+  return arrays
+
+
+def _load(paths, shape):
+  try:
+    image, label = (np.load(path, allow_pickle=False) for path in paths)
+  except (OSError, ValueError, EOFError):
+    return None
+  sound = (
+    image.dtype == np.uint8
+    and label.dtype == np.int32
+    and image.shape == (*label.shape, *shape)
+  )
+  return (image, label) if sound else None
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+  # a reader, or another process that writes the same, never sees half a file
+  handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+  try:
+    with os.fdopen(handle, "wb") as file:
+      np.save(file, array)
+    os.replace(name, path)
+  except BaseException:
+    os.unlink(name)
+    raise

@@ -1,0 +1,96 @@
+"""Loads a dataset by name to the device."""
+
+import hashlib
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax.data import cache, catalog, folders, labels, stored, synthetic
+from bdjax.data.places import Source, root
+from bdjax.data.splits import shuffled
+from bdjax.types import Dataset
+
+SPLITS = ("train", "test")
+
+
+def load(
+  name: str,
+  split: str = "train",
+  *,
+  images: int | None = None,
+  data_dir: str | Path | None = None,
+  cache_dir: str | Path | None = None,
+) -> Dataset:
+  """Loads a split to the device; the same bytes on every machine.
+
+  Args:
+    name: a key of `names()`, perhaps with @SIZE.
+    split: "train" or "test"; for ImageNet's subsets test is validation.
+    images: only the first so many of a fixed shuffle of the split; for
+      "synthetic" any number is generated.
+    data_dir: folder of the datasets; $TFDS_DATA_DIR or
+      ~/tensorflow_datasets by default.
+    cache_dir: folder of decoded arrays; ~/.cache/bdjax/decoded by default.
+
+  Returns:
+    images [N, H, W, C] uint8 in stored order, labels [N] int32.
+
+  Raises:
+    MissingDataset: the data are not there; says how to get them.
+    ValueError: unknown name or split, or more images than the split has.
+  """
+  base, size = catalog.parse(name)
+  if split not in SPLITS:
+    raise ValueError(f"unknown split {split!r} of {name!r}: train or test.")
+  if images is not None and images < 1:
+    raise ValueError(f"images is {images}; give 1 or more, or None for all.")
+  if base == "synthetic":
+    if size is not None:
+      raise ValueError(f"{name!r} cannot be resized; say 'synthetic'.")
+    return _dataset(*synthetic.generate(split, images))
+  shape = catalog.info(name, data_dir=data_dir).shape
+  source = _source(base, split, shape, data_dir)
+  image, label = cache.fetch(base, split, source, shape, cache_dir)
+  if images is None:
+    return _dataset(image, label)
+  rows = _first(name, split, images, len(label))
+  return _dataset(image[rows], label[rows])
+
+
+def fingerprint(dataset: Dataset) -> str:
+  """Returns 16 hex digits of the sha256 of the images and labels."""
+  digest = hashlib.sha256()
+  for leaf in (dataset.image, dataset.label):
+    array = np.ascontiguousarray(leaf)
+    digest.update(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(array.data)
+  return digest.hexdigest()[:16]
+
+
+def _first(name: str, split: str, images: int, count: int) -> np.ndarray:
+  if images > count:
+    raise ValueError(
+      f"images is {images}, but {name!r} has {count} in {split}; ask for at "
+      "most that many."
+    )
+  return shuffled(count)[:images]
+
+
+def _dataset(image: np.ndarray, label: np.ndarray) -> Dataset:
+  return Dataset(jnp.asarray(image), jnp.asarray(label))
+
+
+def _source(
+  base: str, split: str, shape: tuple[int, int, int], data_dir
+) -> Source:
+  if base.startswith(catalog.FOLDER):
+    path = Path(base.removeprefix(catalog.FOLDER)).expanduser()
+    return folders.source(folders.image_folder(path, split), shape)
+  if base in folders.IMAGENET:
+    return folders.source(folders.imagenet(base, split, data_dir), shape)
+  celeba = root(data_dir)[0] / "celeba"
+  if base == "celeba8" and (celeba / "attributes.csv").is_file():
+    listing = folders.celeba(split, celeba, labels.CELEBA8)
+    return folders.source(listing, shape)
+  return stored.source(base, split, shape, data_dir)

@@ -1,0 +1,152 @@
+"""Reads datasets that tfds has prepared, without TensorFlow.
+
+array_record folders go through `tfds.data_source`'s machinery in batches;
+tfrecord folders, which it refuses without TensorFlow, through their framing.
+tfds is imported only when records are decoded.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdjax.data import labels, pictures
+from bdjax.data.places import MissingDataset, Source, root
+
+_SPLITS = {("imagenette", "test"): "validation"}
+# the newer division, smallest first: all are resized anyway
+_CONFIGS = {"imagenette": ("160px-v2", "320px-v2", "full-size-v2")}
+_STORED = {"celeba8": "celeb_a"}
+_BATCH = 1000
+
+
+def source(
+  name: str, split: str, shape: tuple[int, int, int], data_dir: Any
+) -> Source:
+  """Returns a split of a prepared dataset.
+
+  Raises:
+    MissingDataset: no prepared folder.
+  """
+  folder = locate(name, data_dir)
+  split = _SPLITS.get((name, split), split)
+  meta = json.loads((folder / "dataset_info.json").read_text())
+  # lengths and bytes of the split stand for its content
+  part = [part for part in meta["splits"] if part["name"] == split]
+  kind = meta.get("fileFormat", "tfrecord")
+  identity = [name, meta.get("configName"), meta["version"], kind, part, shape]
+  read = functools.partial(_read, name, folder, kind, split, shape)
+  return Source(json.dumps(identity), read)
+
+
+def locate(name: str, data_dir: str | Path | None = None) -> Path:
+  """Returns the version folder of a prepared dataset.
+
+  Raises:
+    MissingDataset: none holds a dataset_info.json.
+  """
+  base, origin = root(data_dir)
+  top = base / _STORED.get(name, name)
+  tops = [top / config for config in _CONFIGS.get(name, ("",))]
+  for folder in tops:
+    found = [path.parent for path in folder.glob("*/dataset_info.json")]
+    if found:
+      return max(found, key=_version)
+  raise MissingDataset(name, tops, origin)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+  parts = folder.name.split(".")
+  return tuple(int(part) if part.isdecimal() else -1 for part in parts)
+
+
+def _read(name, folder, kind, split, shape):
+  import tensorflow_datasets as tfds
+
+  builder = tfds.builder_from_directory(str(folder))
+  if kind == "tfrecord":
+    return _collect(name, _records(builder, folder, split), shape)
+  if kind == "array_record":
+    return decode(name, builder, split, shape)
+  raise ValueError(
+    f"dataset {name!r} in {folder} has the file format {kind!r}; prepare it "
+    "as array_record or tfrecord."
+  )
+
+
+def decode(
+  name: str, builder: Any, split: str, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Decodes a split of a tfds builder by batched reads in threads.
+
+  Args:
+    name: our name of the dataset, which decides how labels are read.
+    builder: a tfds builder whose data lie in array_record files.
+    split: the split as tfds calls it.
+    shape: of the images returned; others are resized.
+
+  Returns:
+    images [N, H, W, C] uint8 and labels [N] int32.
+  """
+  records = builder.as_data_source(split=split)
+  count = len(records)
+  image = np.empty((count, *shape), np.uint8)
+  label = np.empty(count, np.int32)
+
+  def fill(start):
+    rows = range(start, min(start + _BATCH, count))
+    for row, example in zip(rows, records.__getitems__(rows), strict=True):
+      image[row] = pictures.fit(example["image"], shape)
+      label[row] = _label(name, example)
+
+  with ThreadPoolExecutor(4) as pool:
+    list(pool.map(fill, range(0, count, _BATCH)))
+  return image, label
+
+
+def _collect(name, examples, shape):
+  pairs = [
+    (pictures.fit(example["image"], shape), _label(name, example))
+    for example in examples
+  ]
+  image, label = zip(*pairs, strict=True)
+  return np.stack(image), np.array(label, np.int32)
+
+
+def _label(name: str, example: dict[str, Any]) -> int:
+  if name == "celeba8":
+    return celeba_label(example["attributes"])
+  return example["label"]
+
+
+def celeba_label(attributes: dict[str, Any]) -> int:
+  """Returns the class in 0..7 that three attributes spell in binary."""
+  high, middle, low = (int(attributes[bit]) for bit in labels.CELEBA_BITS)
+  return 4 * high + 2 * middle + low
+
+
+def _records(builder: Any, folder: Path, split: str) -> Iterator[dict]:
+  paths = sorted(folder.glob(f"*-{split}.tfrecord-*"))
+  parse = builder.info.features.deserialize_example_np
+  for path in paths:
+    yield from map(parse, frames(path))
+
+
+def frames(path: Path) -> Iterator[bytes]:
+  """Yields the records of a TFRecord file; checksums are not verified.
+
+  Raises:
+    ValueError: the file ends within a record.
+  """
+  with path.open("rb") as file:
+    # length (8 bytes, little-endian), its checksum (4), bytes, checksum (4)
+    while head := file.read(12):
+      length = int.from_bytes(head[:8], "little")
+      record = file.read(length)
+      if len(head) + len(record) + len(file.read(4)) != length + 16:
+        raise ValueError(f"{path} ends within a record; prepare it again.")
+      yield record
