@@ -15,7 +15,7 @@ from bdjax import data, loop, methods, signature
 from bdjax.types import Dataset, Recipe
 
 SECTIONS = {
-  "data": ("name", "train_images", "test_images", "dir", "cache"),
+  "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
   "train": Recipe._fields,
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
@@ -53,6 +53,8 @@ def plan(
   """
   _check_keys(config)
   info = data.info(config["data"]["name"], data_dir=config["data"]["dir"])
+  if config["data"]["crop"] is not None:
+    info = info._replace(crop=_crop(config["data"]["crop"], info))
   known = {"num_classes": info.num_classes}
   model = methods.model(config["model"], info)
 
@@ -138,6 +140,15 @@ def _load(section: dict[str, Any]) -> tuple[Dataset, Dataset]:
   )
 
 
+def _crop(pixels: int, info: data.Info) -> int:
+  if not 0 <= pixels < min(info.shape[:2]):
+    raise ValueError(
+      f"data.crop is {pixels}, but images are {info.shape[0]}x{info.shape[1]}: "
+      "give 0 (no random crop) or a few pixels, such as 4."
+    )
+  return pixels
+
+
 def _recipe(section: dict[str, Any]) -> Recipe:
   recipe = Recipe(**section)
   for key, low in (("epochs", 1), ("batch_size", 1)):
@@ -192,6 +203,7 @@ def attack_key(
     "attack": [attack.label.partition("(")[0].partition(".")[0], attack.args],
     "regime": regime.args | {"kind": regime.label.partition("(")[0]},
     "train": made.recipe._asdict(),
+    "augment": {"crop": made.info.crop, "flip": made.info.flip},
     "scenario": made.config["scenario"],
     "seed": seed,
   }

@@ -20,6 +20,7 @@ def get_config(argument: str = "") -> ConfigDict:
       "name": "synthetic",  # see `python -m bdjax.launch list`
       "train_images": placeholder(int),  # first n of a fixed shuffle; None: all
       "test_images": placeholder(int),
+      "crop": placeholder(int),  # padding of the random crop; 0: no crop
       "dir": placeholder(str),  # a tfds data_dir
       "cache": placeholder(str),  # where decoded images are kept
     }

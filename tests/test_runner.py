@@ -20,6 +20,7 @@ def config(**changes):
       "name": "synthetic",
       "train_images": 200,
       "test_images": 50,
+      "crop": None,
       "dir": None,
       "cache": None,
     },

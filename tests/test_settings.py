@@ -12,6 +12,7 @@ def config(**changes):
       "name": "synthetic",
       "train_images": 200,
       "test_images": 50,
+      "crop": None,
       "dir": None,
       "cache": None,
     },
@@ -123,8 +124,9 @@ def test_what_decides_a_planted_model():
     key(regime__name="fmn(lr_max1=0.2)"),
     key(train__epochs=3),
     key(model__width=8),
+    key(data__crop=2),
   ]
-  assert len({base, *different}) == 8
+  assert len({base, *different}) == 9
 
 
 @pytest.mark.parametrize(
@@ -150,6 +152,7 @@ def test_what_decides_a_planted_model():
     ({"defense__batch_size": 101}, "ft's batch_size: .* 101, but .* 100"),
     ({"defense__clean_rate": 0.0}, "clean_rate is 0.0, but must be above 0"),
     ({"train__epochs": 0}, "train.epochs is 0"),
+    ({"data__crop": 32}, "data.crop is 32, but images are 32x32"),
     ({"train__lr": -1}, "train.lr is -1"),
     ({"train__schedule": "step"}, "train.schedule is 'step'"),
     ({"scenario": "transfr"}, "unknown scenario 'transfr'"),
