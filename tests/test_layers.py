@@ -17,7 +17,7 @@ LAYERS = [
   ("evaluate", "experiment"),
   (
     *("checkpoint", "environment", "methods", "progress", "results", "report"),
-    *("settings", "workdir", "runner", "launch", "bench"),
+    *("settings", "cells", "workdir", "scorer", "runner", "launch", "bench"),
   ),
 ]
 LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}

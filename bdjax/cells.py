@@ -1,0 +1,164 @@
+"""What a cell is, what decides it, and what is recorded of it."""
+
+import datetime
+import json
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax import data, environment, evaluate, experiment, metrics, settings
+from bdjax.methods import Guard, Method
+from bdjax.results import Record
+from bdjax.types import Backdoor
+
+PICTURES = 6  # test images shown per planted model
+BEFORE = ("ca_before", "asr_before", "ra_before")
+
+
+class Cell(NamedTuple):
+  """One cell of a plan; a guard of None scores the undefended model."""
+
+  attack: Method
+  regime: Method
+  seed: int
+  guard: Guard | None
+
+  def __str__(self) -> str:
+    """Returns the cell as the user reads it."""
+    step = self.guard.label if self.guard else "plant"
+    return " · ".join(
+      (self.attack.label, self.regime.label, f"seed {self.seed}", step)
+    )
+
+  @property
+  def root(self) -> "Cell":
+    """The cell of the undefended model."""
+    return self._replace(guard=None)
+
+
+class Book:
+  """Names a plan's cells and writes their records."""
+
+  def __init__(self, plan: settings.Plan):
+    """Looks at what the plan runs on, once."""
+    self._plan = plan
+    self._where = environment.describe()
+    self._prints = [data.fingerprint(d) for d in (plan.train, plan.test)]
+
+  def cells(self) -> list[Cell]:
+    """Returns the plan's cells, each model before its defenses."""
+    plan = self._plan
+    return [
+      Cell(attack, regime, seed, guard)
+      for seed in plan.seeds
+      for attack in plan.attacks
+      for regime in plan.regimes
+      for guard in [None, *plan.defenses]
+    ]
+
+  def key(self, cell: Cell) -> dict[str, Any]:
+    """Returns all that decides a cell's planted model."""
+    key = settings.attack_key(self._plan, cell.attack, cell.regime, cell.seed)
+    return json.loads(json.dumps(key | {"fingerprint": self._prints[0]}))
+
+  def planted(self, cell: Cell) -> str:
+    """Returns the name of a cell's planted model."""
+    return settings.digest(self.key(cell))
+
+  def id(self, cell: Cell) -> str:
+    """Returns the name of a cell."""
+    guard = cell.guard
+    defense = [guard.label, guard.args, guard.holding] if guard else ["none"]
+    return settings.digest([self.key(cell), self._prints[1], defense])
+
+  def record(
+    self,
+    cell: Cell,
+    counts: dict[str, int],
+    spent: dict[str, float],
+    *,
+    before: dict[str, float],
+    clean_images: int,
+  ) -> Record:
+    """Returns a finished cell's record.
+
+    Args:
+      cell: the cell.
+      counts: of its model's answers; see `metrics.counts`.
+      spent: seconds of compile, train and eval.
+      before: what the undefended model reached.
+      clean_images: how many the defender held.
+    """
+    rates = metrics.rates(counts)
+    before = {k: before[k] for k in BEFORE}
+    der = metrics.defense_effectiveness(
+      ca_before=before["ca_before"],
+      asr_before=before["asr_before"],
+      ca=rates["ca"],
+      asr=rates["asr"],
+    )
+    return {
+      "cell": self.id(cell),
+      "planted": self.planted(cell),
+      "attack": cell.attack.label,
+      "regime": cell.regime.label,
+      "defense": cell.guard.label if cell.guard else "none",
+      "seed": cell.seed,
+      **before,
+      **rates,
+      "der": float(der),
+      **{f"seconds_{k}": spent[k] for k in ("compile", "train", "eval")},
+      "device_hours": spent["train"] * self._where["devices"] / 3600,
+      "test_images": counts["images"],
+      "triggered_images": counts["triggered"],
+      "clean_images": clean_images,
+      "poison_rate": cell.attack.args.get("rate"),
+      "defense_epochs": cell.guard.args.get("epochs") if cell.guard else None,
+      **self._protocol(),
+      "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+    }
+
+  def _protocol(self) -> Record:
+    plan = self._plan
+    config = settings.flat(plan.config)
+    return {
+      "dataset": plan.info.name,
+      "model": plan.model.label,
+      "scenario": plan.config["scenario"],
+      "width": plan.model.args.get("width"),
+      "train_images": plan.train.size,
+      "train_epochs": plan.recipe.epochs,
+      "crop": plan.info.crop,
+      "fingerprint_train": self._prints[0],
+      "fingerprint_test": self._prints[1],
+      **{f"config.{k}": _flat(v) for k, v in config.items()},
+      **self._where,
+    }
+
+
+def _flat(value: Any) -> Any:
+  return str(value) if isinstance(value, tuple | list) else value
+
+
+def pictures(
+  cell: Cell, backdoor: Backdoor, plan: settings.Plan
+) -> dict[str, np.ndarray]:
+  """Returns the first test images that the trigger should change."""
+  label = np.asarray(plan.test.label)
+  wanted = np.asarray(cell.attack.made.target(plan.test.label))
+  pick = np.flatnonzero(wanted != label)[:PICTURES]
+  clean = plan.test.image[pick]
+  hit = evaluate.triggered(
+    experiment.key_for(0, "pictures"),
+    clean.astype(jnp.float32) / 255,
+    backdoor.params,
+    cell.attack.made,
+  )
+  return {
+    "clean": np.asarray(clean),
+    "triggered": np.asarray(jnp.round(hit * 255).astype(jnp.uint8)),
+    "label": label[pick],
+    "target": wanted[pick],
+    "class_names": np.array(plan.info.class_names),
+  }

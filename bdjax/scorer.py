@@ -1,0 +1,73 @@
+"""Scores models with programs that are compiled once and timed."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from bdjax import evaluate, experiment, learn, metrics, settings
+from bdjax.cells import Cell
+from bdjax.loop import Row
+from bdjax.types import Access, Backdoor, Dataset, Defended, default_predict
+
+
+class Scorer:
+  """Counts models' answers on a plan's test set."""
+
+  def __init__(self, plan: settings.Plan):
+    """Prepares to score on the plan's test set, and on the curves' part."""
+    self._setting = plan.config["evaluate"]
+    self._test = plan.test
+    self._few = jax.tree.map(
+      lambda x: x[: self._setting["curve_images"]], plan.test
+    )
+    self._programs: dict[Any, Callable] = {}
+
+  def score(
+    self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
+  ) -> tuple[dict[str, int], dict[str, float]]:
+    """Returns counts over the test set, and seconds of compile and eval."""
+    return self._score(cell, state, access, backdoor, self._test)
+
+  def probe(
+    self, cell: Cell, access: Access, backdoor: Backdoor
+  ) -> Callable[..., Row]:
+    """Returns what scores a classifier in training now and then."""
+
+    def probe(name, done, epochs, state):
+      del name
+      due = done in (1, epochs) or done % self._setting["curve_every"] == 0
+      found = learn.classifiers(state)
+      if not (due and found and self._few.size):
+        return {}
+      now = Defended(found[0].variables)
+      counts, _ = self._score(cell, now, access, backdoor, self._few)
+      return metrics.rates(counts)
+
+    return probe
+
+  def _score(self, cell, state, access, backdoor, test: Dataset):
+    predict = cell.guard.made.predict if cell.guard else default_predict
+    if predict is default_predict:  # one program serves all such defenses
+      state = Defended(state.variables)
+      access = Access(None, model=access.model)
+    args = (state, access, test, backdoor.params)
+    start = time.perf_counter()
+    program = self._program((cell.attack.label, predict, test.size), cell, args)
+    ready = time.perf_counter()
+    counts = {k: int(v) for k, v in program(*args).items()}
+    done = time.perf_counter()
+    return counts, {"compile": ready - start, "eval": done - ready}
+
+  def _program(self, key: Any, cell: Cell, args: tuple) -> Callable:
+    if key not in self._programs:
+      score = functools.partial(
+        experiment.score,
+        attack=cell.attack.made,
+        predict=key[1],
+        batch_size=self._setting["batch_size"],
+      )
+      self._programs[key] = evaluate.compiled(score, *args)
+    return self._programs[key]
