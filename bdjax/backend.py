@@ -1,9 +1,14 @@
 """Compiler options and peak speeds of the platform the program runs on.
 
 On a CPU, XLA as shipped gives convolutions to YNNPACK, which is slow for
-training; switching that off gives them to Eigen. The option travels with one
-compilation, so no environment variable is needed and no other program in the
-process is affected. It is experimental: a jax that refuses it keeps its own.
+training; leaving YNNPACK only the reductions gives them to Eigen. Seen on 2
+cores with jax 0.10.2 (PreActResNet18, width 64, steps in an epoch's scan,
+paired samples): 1.13 times as fast at batch 64 and 1.09 at batch 128 as without
+YNNPACK at all, for 1.4 times the temporary memory.
+
+The option travels with one compilation, so no environment variable is needed
+and no other program in the process is affected. It is experimental: a jax that
+refuses it keeps its own.
 
 Measured on 2 busy CPU cores, cases taking turns, whole training steps of
 PreActResNet18, as speed over XLA's stock options (jax 0.10.2 / 0.12.0.1): at
@@ -18,7 +23,7 @@ import functools
 import jax
 
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
-_WANTED = {"cpu": {_YNN: ""}}
+_WANTED = {"cpu": {_YNN: "LIBRARY_FUSION_TYPE_REDUCE"}}
 
 # Dense 16-bit peaks in FLOP/s, without sparsity: NVIDIA's data sheets for GPUs
 # and cloud.google.com/tpu/docs for TPUs. First match wins.

@@ -32,7 +32,7 @@ class Options(NamedTuple):
   width: int = 64
   batch: tuple[int, ...] = (64, 128)
   dtype: str = "float32"
-  steps: int = 2
+  steps: int = 4
   samples: int = 5
   size: int = 32
 
@@ -78,7 +78,11 @@ def ratio(seconds: list[float], others: list[float]) -> float:
 
 
 def compile_program(
-  function: Callable[..., Any], args: tuple, *, options: dict[str, str]
+  function: Callable[..., Any],
+  args: tuple,
+  *,
+  options: dict[str, str],
+  donate: tuple[int, ...] = (),
 ) -> Program:
   """Compiles a function, timing trace, lowering and compiler apart.
 
@@ -86,7 +90,7 @@ def compile_program(
   The row's `flop` is XLA's own count for the program before optimization, None
   where it has none.
   """
-  fresh = jax.jit(lambda *args: function(*args))
+  fresh = jax.jit(lambda *args: function(*args), donate_argnums=donate)
   start = time.perf_counter()
   traced = fresh.trace(*args)
   traced_at = time.perf_counter()
