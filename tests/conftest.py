@@ -13,7 +13,7 @@ CLASSES = 4
 
 def pytest_configure(config):
   """Makes jax strict before any test runs."""
-  cache = config.cache.mkdir("jax")
+  cache = config.rootpath / ".jax_cache"
   for name, value in {
     "jax_platforms": "cpu",
     "jax_num_cpu_devices": 4,
