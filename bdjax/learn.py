@@ -22,6 +22,7 @@ from bdjax.types import (
   Params,
   Recipe,
   Regime,
+  Scalar,
   Schedule,
   Step,
   View,
@@ -188,14 +189,34 @@ def fine_tune(
   access: Access,
   fit: Fit,
   *,
-  tx: optax.GradientTransformation,
-  lr: Schedule,
+  rate: Callable[[int], Schedule],
   epochs: int,
   batch_size: int,
+  momentum: Scalar,
+  weight_decay: Scalar,
+  wrap: Callable[
+    [optax.GradientTransformation], optax.GradientTransformation
+  ] = lambda tx: tx,
   loss: Loss | None = None,
   name: str,
 ) -> Params:
-  """Returns the suspect's variables after training on the clean subset."""
+  """Returns the suspect's variables after SGD on the clean subset.
+
+  Args:
+    key: random key.
+    access: what the defender has.
+    fit: runs the epochs.
+    rate: steps per epoch -> learning rate by step.
+    epochs: passes over the clean subset.
+    batch_size: images per step.
+    momentum: of SGD.
+    weight_decay: coupled, on all parameters.
+    wrap: around SGD, such as SAM.
+    loss: cross-entropy by default.
+    name: of the stage.
+  """
+  lr = rate(loop.steps_per_epoch(access.clean.size, batch_size))
+  tx = wrap(optimizers.sgd(lr, momentum=momentum, weight_decay=weight_decay))
   init, step = supervised(access.model, tx, view=access.view, loss=loss, lr=lr)
   state, _ = fit(
     key,

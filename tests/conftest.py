@@ -48,3 +48,51 @@ def task(toy, model) -> Task:
   """Returns a two-epoch task on the toy images."""
   recipe = Recipe(epochs=2, batch_size=16, lr=0.05)
   return Task(toy, model, recipe, view=augment.standard(padding=1))
+
+
+def small_config(**changes):
+  """Returns a small config with dotted keys changed."""
+  made = {
+    "data": {
+      "name": "synthetic",
+      "train_images": 200,
+      "test_images": 50,
+      "crop": None,
+      "dir": None,
+      "cache": None,
+    },
+    "model": {"name": "cnn", "width": 4, "dtype": None},
+    "attack": {"name": "badnets", "rate": 0.1, "target": 0, "mode": "all2one"},
+    "regime": {"name": "conventional"},
+    "train": {
+      "epochs": 2,
+      "batch_size": 32,
+      "lr": 0.05,
+      "momentum": 0.9,
+      "weight_decay": 5e-4,
+      "schedule": "cosine",
+    },
+    "scenario": "standalone",
+    "defense": {
+      "name": "ft",
+      "clean_rate": 0.5,
+      "balanced": False,
+      "epochs": None,
+      "batch_size": 16,
+    },
+    "evaluate": {"batch_size": 50, "curve_images": 20, "curve_every": 1},
+    "seeds": (0,),
+  }
+  for key, value in changes.items():
+    section, _, name = key.partition("__")
+    if name:
+      made[section][name] = value
+    else:
+      made[section] = value
+  return made
+
+
+@pytest.fixture(scope="session")
+def config():
+  """Returns the maker of small configs."""
+  return small_config

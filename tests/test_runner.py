@@ -1,3 +1,4 @@
+import functools
 import importlib.util
 import io
 import json
@@ -12,52 +13,18 @@ from bdjax.progress import Display
 from bdjax.runner import Runner
 from bdjax.workdir import Workdir
 
-
-def config(**changes):
-  """Returns a small config with dotted keys changed."""
-  made = {
-    "data": {
-      "name": "synthetic",
-      "train_images": 200,
-      "test_images": 50,
-      "crop": None,
-      "dir": None,
-      "cache": None,
-    },
-    "model": {"name": "cnn", "width": 4, "dtype": None},
-    "attack": {"name": "badnets", "rate": 0.1, "target": 0, "mode": "all2one"},
-    "regime": {"name": "conventional,fmn"},
-    "train": {
-      "epochs": 2,
-      "batch_size": 32,
-      "lr": 0.05,
-      "momentum": 0.9,
-      "weight_decay": 5e-4,
-      "schedule": "cosine",
-    },
-    "scenario": "standalone",
-    "defense": {
-      "name": "ft",
-      "clean_rate": 0.5,
-      "balanced": False,
-      "epochs": 2,
-      "batch_size": 16,
-    },
-    "evaluate": {"batch_size": 50, "curve_images": 20, "curve_every": 1},
-    "seeds": (0,),
-  }
-  for key, value in changes.items():
-    section, _, name = key.partition("__")
-    if name:
-      made[section][name] = value
-    else:
-      made[section] = value
-  return made
+BOTH = "conventional,fmn"
 
 
-def run(path, **changes):
-  """Runs a small config and returns the runner and what was shown."""
-  plan = settings.plan(config(**changes))
+@pytest.fixture(scope="module")
+def made(config):
+  """Returns the maker of this file's configs."""
+  return functools.partial(config, defense__epochs=2)
+
+
+def run(config, path):
+  """Runs a config and returns the runner and what was shown."""
+  plan = settings.plan(config)
   runner = Runner(plan, Workdir(path, plan.config))
   console = Console(file=io.StringIO(), width=100)
   with Display(console, cells=len(runner.todo())).running() as display:
@@ -66,9 +33,9 @@ def run(path, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, made):
   path = tmp_path_factory.mktemp("run")
-  run(path)
+  run(made(regime__name=BOTH), path)
   return path
 
 
@@ -119,17 +86,17 @@ def test_curves_and_pictures_are_kept(finished):
   assert not list((finished / "stages").glob("*"))
 
 
-def test_a_finished_run_does_nothing(finished):
+def test_a_finished_run_does_nothing(made, finished):
   before = (finished / "results.jsonl").read_bytes()
-  runner, _ = run(finished)
+  runner, _ = run(made(regime__name=BOTH), finished)
   assert runner.todo() == []
   assert (finished / "results.jsonl").read_bytes() == before
 
 
-def test_another_defense_reuses_the_planted_models(finished):
+def test_another_defense_reuses_the_planted_models(made, finished):
   models = {p.name: p.stat().st_mtime_ns for p in finished.glob("models/*")}
   assert len(models) == 2
-  run(finished, defense__name="ft,ft(lr=0.05)", regime__name="conventional")
+  run(made(defense__name="ft,ft(lr=0.05)"), finished)
   found = records(finished)
   assert [r["defense"] for r in found][4:] == ["ft(lr=0.05)"]
   assert found[4]["planted"] == found[0]["planted"]
@@ -139,9 +106,9 @@ def test_another_defense_reuses_the_planted_models(finished):
 
 
 def test_a_model_in_a_shared_store_is_reused_with_the_same_numbers(
-  finished, tmp_path
+  made, finished, tmp_path
 ):
-  plan = settings.plan(config(regime__name="conventional"))
+  plan = settings.plan(made())
   work = Workdir(tmp_path, plan.config, store=finished / "models")
   runner = Runner(plan, work)
   with Display(Console(file=io.StringIO()), cells=2).running() as display:
@@ -151,21 +118,19 @@ def test_a_model_in_a_shared_store_is_reused_with_the_same_numbers(
   assert [{k: r[k] for k in same} for r in records(tmp_path)] == one
 
 
-def test_a_workdir_of_another_config_is_refused(finished):
+def test_a_workdir_of_another_config_is_refused(made, finished):
   with pytest.raises(ValueError, match=r"train.epochs=2, but this one has 3"):
-    run(finished, train__epochs=3)
+    run(made(train__epochs=3), finished)
 
 
-def test_an_unwritable_workdir_is_refused(tmp_path):
+def test_an_unwritable_workdir_is_refused(made, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match="cannot write to the workdir"):
-    Workdir(tmp_path / "file" / "run", config())
+    Workdir(tmp_path / "file" / "run", made())
 
 
-def test_a_diverged_cell_is_reported_and_others_go_on(finished):
-  runner, said = run(
-    finished, regime__name="conventional", defense__name="ft(lr=1e30),ft_sam"
-  )
+def test_a_diverged_cell_is_reported_and_others_go_on(made, finished):
+  runner, said = run(made(defense__name="ft(lr=1e30),ft_sam"), finished)
   assert len(runner.failures) == 1
   assert "the loss is" in said and "lower the learning rate" in said
   assert records(finished)[-1]["defense"] == "ft_sam"

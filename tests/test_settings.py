@@ -5,49 +5,7 @@ from PIL import Image
 from bdjax import settings
 
 
-def config(**changes):
-  """Returns a small config with dotted keys changed."""
-  made = {
-    "data": {
-      "name": "synthetic",
-      "train_images": 200,
-      "test_images": 50,
-      "crop": None,
-      "dir": None,
-      "cache": None,
-    },
-    "model": {"name": "cnn", "width": 4, "dtype": None},
-    "attack": {"name": "badnets", "rate": 0.1, "target": 0, "mode": "all2one"},
-    "regime": {"name": "conventional"},
-    "train": {
-      "epochs": 2,
-      "batch_size": 32,
-      "lr": 0.05,
-      "momentum": 0.9,
-      "weight_decay": 5e-4,
-      "schedule": "cosine",
-    },
-    "scenario": "standalone",
-    "defense": {
-      "name": "ft",
-      "clean_rate": 0.5,
-      "balanced": False,
-      "epochs": None,
-      "batch_size": 16,
-    },
-    "evaluate": {"batch_size": 50, "curve_images": 20, "curve_every": 1},
-    "seeds": (0,),
-  }
-  for key, value in changes.items():
-    section, _, name = key.partition("__")
-    if name:
-      made[section][name] = value
-    else:
-      made[section] = value
-  return made
-
-
-def test_methods_are_built_from_sections_presets_and_specs():
+def test_methods_are_built_from_sections_presets_and_specs(config):
   made = settings.plan(
     config(
       attack__name="badnets.fmn,blended(alpha=0.3)",
@@ -72,7 +30,7 @@ def test_methods_are_built_from_sections_presets_and_specs():
   assert made.info.num_classes == 10 == fmn.args["num_classes"]
 
 
-def test_who_wins_section_preset_override_spec():
+def test_who_wins_section_preset_override_spec(config):
   def rate(overridden=frozenset(), **changes):
     made = settings.plan(config(**changes), frozenset(overridden))
     return made.attacks[0].args["rate"]
@@ -85,7 +43,7 @@ def test_who_wins_section_preset_override_spec():
   assert rate({"attack.rate"}, **changed) == 0.3
 
 
-def test_defenders_hold_what_their_method_says():
+def test_defenders_hold_what_their_method_says(config):
   made = settings.plan(
     config(defense__name="ft,super_ft.fmn,ft_sam(balanced=True)")
   )
@@ -94,7 +52,7 @@ def test_defenders_hold_what_their_method_says():
   assert [guard.holding.balanced for guard in made.defenses] == [0, 0, 1]
 
 
-def test_a_picture_file_is_read_and_decides_the_model(tmp_path):
+def test_a_picture_file_is_read_and_decides_the_model(config, tmp_path):
   keys = set()
   for value in (10, 200):
     file = tmp_path / "k.png"
@@ -105,7 +63,7 @@ def test_a_picture_file_is_read_and_decides_the_model(tmp_path):
   assert len(keys) == 2
 
 
-def test_what_decides_a_planted_model():
+def test_what_decides_a_planted_model(config):
   def key(seed=0, **changes):
     made = settings.plan(config(**changes))
     return settings.digest(
@@ -162,13 +120,13 @@ def test_what_decides_a_planted_model():
     ({"attack__name": "blended(image='no.png')"}, "blended.image is 'no.png'"),
   ],
 )
-def test_bad_configs_get_one_sentence(changes, text):
+def test_bad_configs_get_one_sentence(config, changes, text):
   with pytest.raises(ValueError, match=text) as error:
     settings.plan(config(**changes))
   assert "\n" not in str(error.value)
 
 
-def test_axes_may_grow_and_nothing_else():
+def test_axes_may_grow_and_nothing_else(config):
   one = settings.identity(config())
   assert one == settings.identity(
     config(attack__name="blended", defense__name="ft,ft_sam", seeds=(0, 1))

@@ -13,7 +13,7 @@ Momentum .9 and weight decay 5e-4 are BackdoorBench's; neither paper states
 them.
 """
 
-from bdjax import learn, loop, optimizers, schedules
+from bdjax import learn, schedules
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -53,17 +53,19 @@ def make(
     weight_decay: coupled, on all parameters.
   """
 
+  def rate(steps):
+    return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
+
   def defend(key, access, fit):
-    steps = loop.steps_per_epoch(access.clean.size, batch_size)
-    rate = schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
     variables = learn.fine_tune(
       key,
       access,
       fit,
-      tx=optimizers.sgd(rate, momentum=momentum, weight_decay=weight_decay),
-      lr=rate,
+      rate=rate,
       epochs=epochs,
       batch_size=batch_size,
+      momentum=momentum,
+      weight_decay=weight_decay,
       name="ft",
     )
     return Defended(variables)

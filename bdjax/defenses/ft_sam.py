@@ -16,7 +16,7 @@ unless `compat="backdoorbench"`.
 
 import optax
 
-from bdjax import learn, loop, optimizers, schedules
+from bdjax import learn, optimizers, schedules
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -65,24 +65,23 @@ def make(
     compat: "backdoorbench" advances the cosine as that benchmark does.
   """
 
-  def rate_for(size):
+  def rate(steps):
     if compat == "backdoorbench":
       cosine = optax.cosine_decay_schedule(lr, BB_PERIOD)
       return lambda t: cosine(BB_PERIOD - abs(t % (2 * BB_PERIOD) - BB_PERIOD))
-    steps = loop.steps_per_epoch(size, batch_size)
     return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
 
   def defend(key, access, fit):
-    rate = rate_for(access.clean.size)
-    sgd = optimizers.sgd(rate, momentum=momentum, weight_decay=weight_decay)
     variables = learn.fine_tune(
       key,
       access,
       fit,
-      tx=optimizers.sam(sgd, rho=rho, adaptive=adaptive),
-      lr=rate,
+      rate=rate,
       epochs=epochs,
       batch_size=batch_size,
+      momentum=momentum,
+      weight_decay=weight_decay,
+      wrap=lambda tx: optimizers.sam(tx, rho=rho, adaptive=adaptive),
       loss=learn.cross_entropy(smoothing=smoothing),
       name="ft_sam",
     )

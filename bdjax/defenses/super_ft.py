@@ -17,7 +17,7 @@ Batch 256 is that of Sha's attack training; momentum .9 and weight decay 5e-4
 are BackdoorBench's: no paper states them for this defense.
 """
 
-from bdjax import learn, loop, optimizers, schedules
+from bdjax import learn, schedules
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -67,24 +67,27 @@ def make(
     weight_decay: coupled, on all parameters.
   """
 
-  def defend(key, access, fit):
-    rate = schedules.super_finetune(
+  def rate(steps):
+    return schedules.super_finetune(
       lr_base=lr_base,
       lr_max1=lr_max1,
       lr_max2=lr_max2,
-      steps_per_epoch=loop.steps_per_epoch(access.clean.size, batch_size),
+      steps_per_epoch=steps,
       phase1_epochs=phase1_epochs,
       cycle_steps=cycle_steps,
       shape=shape,
     )
+
+  def defend(key, access, fit):
     variables = learn.fine_tune(
       key,
       access,
       fit,
-      tx=optimizers.sgd(rate, momentum=momentum, weight_decay=weight_decay),
-      lr=rate,
+      rate=rate,
       epochs=epochs,
       batch_size=batch_size,
+      momentum=momentum,
+      weight_decay=weight_decay,
       name="super_ft",
     )
     return Defended(variables)
