@@ -4,13 +4,14 @@ import datetime
 import json
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bdjax import data, environment, evaluate, experiment, metrics, settings
 from bdjax.methods import Guard, Method
 from bdjax.results import Record
-from bdjax.types import Backdoor
+from bdjax.types import Backdoor, Key
 
 PICTURES = 6  # test images shown per planted model
 BEFORE = ("ca_before", "asr_before", "ra_before")
@@ -35,6 +36,11 @@ class Cell(NamedTuple):
   def root(self) -> "Cell":
     """The cell of the undefended model."""
     return self._replace(guard=None)
+
+  @property
+  def key(self) -> Key:
+    """The key that all of the cell's randomness follows from."""
+    return jax.random.key(self.seed)
 
 
 class Book:
@@ -150,7 +156,7 @@ def pictures(
   pick = np.flatnonzero(wanted != label)[:PICTURES]
   clean = plan.test.image[pick]
   hit = evaluate.triggered(
-    experiment.key_for(0, "pictures"),
+    experiment.key_for(jax.random.key(0), "pictures"),
     clean.astype(jnp.float32) / 255,
     backdoor.params,
     cell.attack.made,

@@ -1,8 +1,8 @@
 """One cell of an experiment: plant -> defend, with explicit keys.
 
-Everything random follows from the cell's seed and a purpose's name, so that a
-cell can be rerun by itself and defenses start from the same model and the same
-clean subset.
+Everything random follows from the cell's key, `jax.random.key(seed)`, and a
+purpose's name, so that a cell can be rerun by itself and defenses start from
+the same model and the same clean subset.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 
-from bdjax import evaluate, metrics
+from bdjax import evaluate
 from bdjax.data import splits
 from bdjax.types import (
   Access,
@@ -39,32 +39,34 @@ class Holding(NamedTuple):
 FIELD_STANDARD = Holding()
 
 
-def key_for(seed: int, purpose: str) -> Key:
-  """Returns the key of one purpose under a seed."""
-  return jax.random.fold_in(
-    jax.random.key(seed), zlib.crc32(purpose.encode()) & 0x7FFFFFFF
-  )
+def key_for(key: Key, purpose: str) -> Key:
+  """Returns the key of one purpose under a cell's key."""
+  return jax.random.fold_in(key, zlib.crc32(purpose.encode()) & 0x7FFFFFFF)
 
 
-def plant(seed: int, attack: Attack, task: Task, fit: Fit) -> Backdoor:
-  """Plants the backdoor of a seed."""
-  return attack.plant(key_for(seed, "plant"), task, fit)
+def plant(key: Key, attack: Attack, task: Task, fit: Fit) -> Backdoor:
+  """Plants a cell's backdoor."""
+  return attack.plant(key_for(key, "plant"), task, fit)
 
 
-def access_to(
-  seed: int, backdoor: Backdoor, task: Task, holding: Holding
-) -> Access:
-  """Returns what the defender of a seed's model has.
+def clean_subset(
+  key: Key, train: Dataset, holding: Holding = FIELD_STANDARD
+) -> Dataset:
+  """Draws what the defender holds; on the host, since its size is static.
 
-  The clean subset is drawn from the clean training set whether or not an
-  example hosts a poison, as the field's benchmark does.
+  It is drawn from the clean training set whether or not an example hosts a
+  poison, as the field's benchmark does.
   """
-  clean = splits.clean_subset(
-    key_for(seed, "clean subset"),
-    task.train,
+  return splits.clean_subset(
+    key_for(key, "clean subset"),
+    train,
     rate=holding.rate,
     balanced=holding.balanced,
   )
+
+
+def access_to(backdoor: Backdoor, task: Task, clean: Dataset) -> Access:
+  """Returns what the defender of a planted model has."""
   return Access(
     variables=backdoor.variables,
     clean=clean,
@@ -75,9 +77,9 @@ def access_to(
   )
 
 
-def defend(seed: int, defense: Defense, access: Access, fit: Fit) -> Defended:
-  """Runs a defense on a seed's model."""
-  return defense.defend(key_for(seed, "defend"), access, fit)
+def defend(key: Key, defense: Defense, access: Access, fit: Fit) -> Defended:
+  """Runs a cell's defense."""
+  return defense.defend(key_for(key, "defend"), access, fit)
 
 
 def score(
@@ -112,20 +114,31 @@ def score(
 
 
 def run(
-  seed: int,
+  key: Key,
   attack: Attack,
   defense: Defense,
   task: Task,
+  clean: Dataset,
   test: Dataset,
   fit: Fit,
   *,
-  holding: Holding = FIELD_STANDARD,
   batch_size: int = 500,
 ) -> tuple[evaluate.Counts, evaluate.Counts]:
-  """Returns a whole cell's counts, before and after, as one pure function."""
-  backdoor = plant(seed, attack, task, fit)
-  access = access_to(seed, backdoor, task, holding)
-  defended = defend(seed, defense, access, fit)
+  """Returns a whole cell's counts, before and after, as one pure function.
+
+  Args:
+    key: the cell's; everything random follows from it.
+    attack: planted first.
+    defense: run on what was planted.
+    task: what the adversary has.
+    clean: what the defender holds; see `clean_subset`.
+    test: clean images with true labels.
+    fit: `loop.scan_fit`, to trace, vmap or shard the whole.
+    batch_size: test images per step.
+  """
+  backdoor = plant(key, attack, task, fit)
+  access = access_to(backdoor, task, clean)
+  defended = defend(key, defense, access, fit)
   scored = functools.partial(
     score,
     access=access,
@@ -136,8 +149,3 @@ def run(
   )
   before = scored(Defended(backdoor.variables))
   return before, scored(defended, predict=defense.predict)
-
-
-def as_rates(counts: evaluate.Counts) -> dict[str, float]:
-  """Returns counts' rates as plain numbers."""
-  return metrics.rates({k: int(v) for k, v in counts.items()})

@@ -77,7 +77,7 @@ class Runner:
     if not checkpoint.exists(path):
       return None
     plant = functools.partial(
-      experiment.plant, cell.seed, cell.attack.made, fit=loop.scan_fit
+      experiment.plant, cell.key, cell.attack.made, fit=loop.scan_fit
     )
     like = jax.eval_shape(lambda task: plant(task=task), self._task(cell))
     return checkpoint.load(path, like)
@@ -88,7 +88,7 @@ class Runner:
     fit = loop.host_fit(store=stages, journal=journal, progress=display.stage)
     start = time.perf_counter()
     backdoor = experiment.plant(
-      cell.seed, cell.attack.made, self._task(cell), fit
+      cell.key, cell.attack.made, self._task(cell), fit
     )
     jax.block_until_ready(backdoor)
     spent = _spent(journal, time.perf_counter() - start)
@@ -125,9 +125,8 @@ class Runner:
 
   def _defend(self, cell: Cell, backdoor: Backdoor, display: Display) -> Record:
     guard, name, journal = cell.guard, self._book.id(cell), loop.Journal()
-    access = experiment.access_to(
-      cell.seed, backdoor, self._task(cell), guard.holding
-    )
+    clean = experiment.clean_subset(cell.key, self._plan.train, guard.holding)
+    access = experiment.access_to(backdoor, self._task(cell), clean)
     fit = loop.host_fit(
       store=self._workdir.stages(name),
       journal=journal,
@@ -135,7 +134,7 @@ class Runner:
       progress=display.stage,
     )
     start = time.perf_counter()
-    state = experiment.defend(cell.seed, guard.made, access, fit)
+    state = experiment.defend(cell.key, guard.made, access, fit)
     jax.block_until_ready(state)
     spent = _spent(journal, time.perf_counter() - start)
     counts, more = self._scorer.score(cell, state, access, backdoor)
@@ -145,7 +144,7 @@ class Runner:
       counts,
       _sum(spent, more),
       before=self._records[self._book.id(cell.root)],
-      clean_images=access.clean.size,
+      clean_images=clean.size,
     )
 
 

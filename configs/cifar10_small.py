@@ -7,6 +7,9 @@ all test images, PreActResNet18 at a quarter of its width. The defender holds
 500 clean images (5 %), or 2,000 (20 %) for super-fine-tuning, as in the
 Forget-Me-Not paper. Needs CIFAR-10 prepared for tfds
 (`python -m bdjax.launch prepare cifar10`).
+
+Runs this short hardly learn a square in the corner that the random crop cuts
+off: for BadNets add `--config.data.crop=0`. docs/results.md has what came out.
 """
 
 from ml_collections import ConfigDict

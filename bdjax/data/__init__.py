@@ -7,12 +7,15 @@ from bdjax.data.catalog import Info, info, names
 from bdjax.data.loading import SPLITS, fingerprint, load
 from bdjax.data.places import MissingDataset
 from bdjax.data.preparing import prepare
+from bdjax.data.splits import clean_subset, hold_out
 
 __all__ = [
   "SPLITS",
   "Info",
   "MissingDataset",
+  "clean_subset",
   "fingerprint",
+  "hold_out",
   "info",
   "load",
   "names",
