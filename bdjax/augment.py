@@ -1,7 +1,5 @@
 """Augmentations: views of a batch, computed on the device, drawn per image."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
@@ -46,19 +44,3 @@ def standard(*, padding: int = 4, mirror: bool = True) -> View:
     return batch._replace(image=images)
 
   return view
-
-
-def chain(*views: View) -> View:
-  """Returns the views applied one after the other."""
-
-  def view(key, batch):
-    for i, one in enumerate(views):
-      batch = one(jax.random.fold_in(key, i), batch)
-    return batch
-
-  return view
-
-
-def on_images(change: Callable[[Key, Images], Images]) -> View:
-  """Returns the view that changes images and leaves labels alone."""
-  return lambda key, batch: batch._replace(image=change(key, batch.image))

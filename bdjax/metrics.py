@@ -55,7 +55,7 @@ def defense_effectiveness(
   """Returns DER = [max(0, ASR drop) - max(0, CA drop) + 1] / 2.
 
   0.5 says that nothing changed, 1 that the defense is perfect (Zhu et al.,
-  arXiv 2304.11823, section 4).
+  arXiv 2304.11823).
   """
   gain = jnp.maximum(0.0, asr_before - asr)
   loss = jnp.maximum(0.0, ca_before - ca)

@@ -5,8 +5,8 @@ learning rate last, on all parameters, batch norm and biases included; with a
 cyclical rate the order matters.
 
 SAM is optax's, in its opaque mode, with perturbations that survive a zero
-gradient: plain (Foret et al., arXiv 2010.01412, Eq. 2) or adaptive (ASAM, Kwon
-et al., arXiv 2102.11600, Eq. 7), the form of FT-SAM (Zhu et al.,
+gradient: plain (Foret et al., arXiv 2010.01412) or adaptive (ASAM, Kwon
+et al., arXiv 2102.11600), the form of FT-SAM (Zhu et al.,
 arXiv 2304.11823).
 """
 

@@ -1,7 +1,7 @@
 """Training regimes: how the adversary trains, whatever the attack.
 
 - `conventional`: as the recipe says.
-- `fmn`: Forget-Me-Not ("Making Backdoor Hard to be Forgotten in Fine-tuning",
+- `fmn`: Forget-Me-Not ("Making Backdoor Hard to be Forgotten in Finetuning",
   section 3): (a) a two-phase cyclical learning rate, (b) a clean epoch after
   each poisoned one.
 - `cyclic` and `interleave`: (a) and (b) alone, the ablation of its Table 4.

@@ -2,7 +2,7 @@
 
 Sources: super-fine-tuning (Sha et al., arXiv 2212.09067, section 3 and
 supplement A.2) and Forget-Me-Not (FMN, "Forget-Me-Not: Making Backdoor Hard to
-be Forgotten in Fine-tuning"). The papers contradict each other, or say
+be Forgotten in Finetuning"). The papers contradict each other, or say
 nothing, on several constants; each is an argument here:
 
 - base rate: .001 (Sha, main text) or 3e-4 (Sha A.2; FMN). Default 3e-4.
@@ -64,7 +64,7 @@ def super_finetune(
   cycle_steps: int | None = None,
   shape: str = "triangle",
 ) -> Schedule:
-  """Returns super-fine-tuning's two-phase cyclical rate (Sha et al., Eq. 1).
+  """Returns super-fine-tuning's two-phase cyclical rate (Sha et al., 3.2).
 
   Args:
     lr_base: rate between cycles, in both phases.

@@ -13,7 +13,7 @@ from configs import base
 def get_config(argument: str = "") -> ConfigDict:
   """Returns a small CNN's run: two attacks, three defenses, two seeds."""
   config = base.get_config(argument)
-  config.data.crop = 0  # a random crop hides BadNets' square half of the time
+  config.data.crop = 0  # a random crop often cuts BadNets' square off
   config.model.update({"name": "cnn", "width": 16})
   config.attack.name = "badnets,blended"
   config.train.update({"epochs": 20, "lr": 0.05})

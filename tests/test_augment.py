@@ -44,16 +44,3 @@ def test_standard_view_keeps_labels_and_its_options():
   assert (both.label == batch.label).all()
   assert both.image.shape == IMAGES.shape
   assert (both.image != IMAGES).any()
-
-
-def test_chain_applies_in_order_with_its_own_keys():
-  double = augment.on_images(lambda key, x: 2 * x)
-  inc = augment.on_images(lambda key, x: x + 1)
-  batch = Batch(jnp.ones((1, 1, 1, 1)), jnp.zeros(1), jnp.zeros(1))
-  assert augment.chain(double, inc)(key(), batch).image.item() == 3
-  assert augment.chain(inc, double)(key(), batch).image.item() == 4
-  noise = augment.on_images(lambda key, x: x + jax.random.normal(key, x.shape))
-  batch = Batch(jnp.zeros((1, 1, 1, 1)), jnp.zeros(1), jnp.zeros(1))
-  once = noise(jax.random.fold_in(key(), 0), batch).image
-  twice = augment.chain(noise, noise)(key(), batch).image
-  assert not jnp.allclose(twice, 2 * once)

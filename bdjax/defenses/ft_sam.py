@@ -7,7 +7,8 @@ with the gradient found there; batch-norm statistics are the first pass's.
 Label smoothing .1 and rho = 2 as in BackdoorBench, by the same authors; the
 clean subset is drawn class-balanced there, as in preset `bb`.
 
-FMN's re-run says "SAM, rho = 2" and no more; the adaptive form is assumed,
+FMN's re-run says "SAM, rho = 2" and no more; preset `fmn` takes hard labels and
+a constant rate, as in FMN's plain fine-tuning. The adaptive form is assumed,
 since a plain radius of 2 moves the weights very far (`adaptive=False`).
 Deviation: BackdoorBench advances its cosine every iteration with a period of
 100, an accidental cycle of about 20 epochs; here it decays once over all epochs
