@@ -44,3 +44,16 @@ def standard(*, padding: int = 4, mirror: bool = True) -> View:
     return batch._replace(image=images)
 
   return view
+
+
+def together(view: View) -> View:
+  """Returns the view that draws once for a batch, not once per image."""
+
+  def same(key, batch):
+    def one(single):
+      alone = view(key, jax.tree.map(lambda x: x[None], single))
+      return jax.tree.map(lambda x: x[0], alone)
+
+    return jax.vmap(one)(batch)
+
+  return same

@@ -14,6 +14,7 @@ from bdjax.results import Record
 from bdjax.types import Backdoor, Key
 
 PICTURES = 6  # test images shown per planted model
+_POISON = ("attack", "regime")  # what a clean classifier does not depend on
 BEFORE = ("ca_before", "asr_before", "ra_before")
 
 
@@ -59,7 +60,7 @@ class Book:
       Cell(attack, regime, seed, guard)
       for seed in plan.seeds
       for attack in plan.attacks
-      for regime in plan.regimes
+      for regime in settings.regimes_of(plan, attack)
       for guard in [None, *plan.defenses]
     ]
 
@@ -71,6 +72,11 @@ class Book:
   def planted(self, cell: Cell) -> str:
     """Returns the name of a cell's planted model."""
     return settings.digest(self.key(cell))
+
+  def clean(self, cell: Cell) -> str:
+    """Returns the name of the clean classifier of a cell's seed."""
+    about = {k: v for k, v in self.key(cell).items() if k not in _POISON}
+    return settings.digest(["clean", about])
 
   def id(self, cell: Cell) -> str:
     """Returns the name of a cell."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 
-from bdjax import evaluate
+from bdjax import evaluate, learn
 from bdjax.data import splits
 from bdjax.types import (
   Access,
@@ -44,8 +44,16 @@ def key_for(key: Key, purpose: str) -> Key:
   return jax.random.fold_in(key, zlib.crc32(purpose.encode()) & 0x7FFFFFFF)
 
 
+def clean_model(key: Key, task: Task, fit: Fit) -> Params:
+  """Trains the clean classifier that all attacks of a seed share."""
+  task = task.replace(clean=None)
+  return learn.clean_classifier(key_for(key, "clean"), task, fit)
+
+
 def plant(key: Key, attack: Attack, task: Task, fit: Fit) -> Backdoor:
   """Plants a cell's backdoor."""
+  if task.clean is None:
+    task = task.replace(clean=functools.partial(clean_model, key, task))
   return attack.plant(key_for(key, "plant"), task, fit)
 
 

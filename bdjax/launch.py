@@ -15,6 +15,10 @@ Other commands:
   python -m bdjax.launch list            what attacks, defenses, ... there are
   python -m bdjax.launch list ft         a method's arguments and presets
   python -m bdjax.launch report DIR      table and report.html of a run
+  python -m bdjax.launch gallery         plants every attack and shows what its
+                                         trigger looks like (configs/gallery.py;
+                                         --config.data.name=cifar10, or another)
+  python -m bdjax.launch gallery DIR     the same page, from a run
   python -m bdjax.launch prepare NAME    download a dataset, without TensorFlow
 
 Methods are written name, name.preset or name(argument=value), with commas
@@ -25,6 +29,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -35,7 +40,8 @@ from rich.table import Table
 from bdjax import data, methods, regimes, registry, settings, signature
 
 FLAGS = flags.FLAGS
-COMMANDS = ("run", "list", "report", "prepare")
+COMMANDS = ("run", "list", "report", "gallery", "prepare")
+GALLERY = "configs/gallery.py"  # its config, unless another is given
 
 
 def define_flags() -> None:
@@ -70,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
       "run": run,
       "list": show_list,
       "report": report,
+      "gallery": gallery,
       "prepare": prepare,
     }[command](rest)
   except ValueError as error:
@@ -88,17 +95,47 @@ def fail(error: Exception | str) -> int:
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
   from bdjax import report as reports
-  from bdjax.progress import Display
-  from bdjax.runner import Runner
-  from bdjax.workdir import Workdir
 
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
   check_config_file()
   console = Console()
+  path, failures = _finish(FLAGS.config.to_dict(), console)
+  if path is not None:
+    reports.show(path, console)
+    console.print(f"report: {reports.write(path)}", soft_wrap=True)
+  return _say(failures)
+
+
+def gallery(rest: Sequence[str]) -> int:
+  """Plants the config's attacks, or takes a run's, and shows their triggers."""
+  from bdjax import report as reports
+
+  if rest[1:]:
+    raise ValueError("gallery takes one folder or none: gallery DIR.")
+  console = Console()
+  path, failures = Path(rest[0]) if rest else None, {}
+  if not rest:
+    check_config_file()
+    config = FLAGS.config.to_dict()
+    config["defense"]["name"] = "none"
+    path, failures = _finish(config, console)
+  if path is not None:
+    console.print(f"gallery: {reports.write_gallery(path)}", soft_wrap=True)
+  return _say(failures)
+
+
+def _finish(
+  config: dict[str, Any], console: Console
+) -> tuple[Path | None, dict[str, str]]:
+  """Runs what a workdir lacks; returns it if it has results, and failures."""
+  from bdjax.progress import Display
+  from bdjax.runner import Runner
+  from bdjax.workdir import Workdir
+
   use_compilation_cache()
   overridden = config_flags.get_override_values(FLAGS["config"])
-  plan = settings.plan(FLAGS.config.to_dict(), frozenset(overridden))
+  plan = settings.plan(config, frozenset(overridden))
   workdir = Workdir(
     Path(FLAGS.workdir or default_workdir()),
     plan.config,
@@ -116,12 +153,13 @@ def run(rest: Sequence[str]) -> int:
     console.print(
       f"nothing to do: all {cells} cells in {workdir.path} are done"
     )
-  if workdir.records():
-    reports.show(workdir.path, console)
-    console.print(f"report: {reports.write(workdir.path)}", soft_wrap=True)
-  for failure in runner.failures.values():
+  return workdir.path if workdir.records() else None, runner.failures
+
+
+def _say(failures: dict[str, str]) -> int:
+  for failure in failures.values():
     fail(f"a cell failed and has no result: {failure}")
-  return 1 if runner.failures else 0
+  return 1 if failures else 0
 
 
 def report(rest: Sequence[str]) -> int:
@@ -223,8 +261,12 @@ def use_compilation_cache() -> None:
 
 def parse(argv: Sequence[str]) -> list[str]:
   """Parses flags; bad ones end the program with one sentence."""
+  argv = list(argv)
+  given = any(a.partition("=")[0] in ("--config", "-config") for a in argv)
+  if argv[1:2] == ["gallery"] and not given:
+    argv.insert(2, f"--config={GALLERY}")
   try:
-    return FLAGS(list(argv))
+    return FLAGS(argv)
   except (
     flags.Error,
     AttributeError,

@@ -16,7 +16,9 @@ from bdjax.types import (
   Batch,
   Dataset,
   Fit,
+  Images,
   Key,
+  Labels,
   Logits,
   Metrics,
   Params,
@@ -25,6 +27,7 @@ from bdjax.types import (
   Scalar,
   Schedule,
   Step,
+  Task,
   View,
 )
 
@@ -89,33 +92,70 @@ def supervised(
     return TrainState(variables, opt_state, jnp.zeros((), jnp.int32))
 
   def objective(params, stats, batch):
-    (logits, features), new = model.apply(
-      {"params": params, **stats}, batch.image, train=True, mutable=list(stats)
-    )
+    (logits, features), new = forward(model, params, stats, batch.image)
     return loss(logits, features, batch), (logits, new)
 
   def step(key, state, batch):
     batch = view(key, batch)
-    stats = {k: v for k, v in state.variables.items() if k != "params"}
-    params = state.variables["params"]
+    params, stats = parted(state.variables)
     grad = jax.value_and_grad(objective, has_aux=True)
     (value, (logits, new)), grads = grad(params, stats, batch)
-    updates, opt_state = tx.update(
+    after = advance(
+      state,
       grads,
-      state.opt_state,
-      params,
+      new,
+      tx,
       grad_fn=lambda params, i: grad(params, stats, batch)[1],
     )
-    variables = {"params": optax.apply_updates(params, updates), **new}
-    metrics = _report(value, logits, batch, state.step, lr)
-    return TrainState(variables, opt_state, state.step + 1), metrics
+    return after, report(value, logits, batch.label, state.step, lr)
 
   return init, step
 
 
-def _report(value, logits, batch, step, lr) -> Metrics:
-  accuracy = jnp.mean(logits.argmax(-1) == batch.label)
-  metrics = {"loss": value, "accuracy": accuracy}
+def parted(variables: Params) -> tuple[Params, Params]:
+  """Returns a model's parameters and its other collections (batch norm's)."""
+  stats = {k: v for k, v in variables.items() if k != "params"}
+  return variables["params"], stats
+
+
+def forward(
+  model: nn.Module, params: Params, stats: Params, images: Images
+) -> tuple[Any, Params]:
+  """Returns what a model in training says, and its new statistics."""
+  return model.apply(
+    {"params": params, **stats}, images, train=True, mutable=list(stats)
+  )
+
+
+def advance(
+  state: TrainState,
+  grads: Params,
+  stats: Params,
+  tx: optax.GradientTransformation,
+  **extra: Any,
+) -> TrainState:
+  """Returns the state after one update.
+
+  Args:
+    state: before it.
+    grads: by the parameters.
+    stats: the new statistics.
+    tx: the optimizer whose state the state holds.
+    **extra: for the optimizer's `update`.
+  """
+  params = state.variables["params"]
+  tx = optax.with_extra_args_support(tx)
+  updates, opt_state = tx.update(grads, state.opt_state, params, **extra)
+  params = optax.apply_updates(params, updates)
+  return TrainState({"params": params, **stats}, opt_state, state.step + 1)
+
+
+def report(
+  loss: Array, logits: Logits, label: Labels, step: Array, lr: Schedule | None
+) -> Metrics:
+  """Returns a step's metrics: loss, accuracy and, where given, the rate."""
+  accuracy = jnp.mean(logits.argmax(-1) == label)
+  metrics = {"loss": loss, "accuracy": accuracy}
   return metrics if lr is None else metrics | {"lr": jnp.asarray(lr(step))}
 
 
@@ -150,7 +190,7 @@ def train_classifier(
   model: nn.Module,
   recipe: Recipe = Recipe(),
   regime: Regime = Regime(),
-  view: View = augment.identity,
+  view: View | tuple[View, ...] = augment.identity,
   name: str = "train",
 ) -> Params:
   """Returns the variables of a classifier trained from scratch.
@@ -162,7 +202,7 @@ def train_classifier(
     model: the architecture.
     recipe: optimizer and epochs.
     regime: may replace the learning rate and double the epochs.
-    view: augmentation.
+    view: augmentation; a tuple's views take turns like the data.
     name: of the stage.
   """
   k_init, k_fit = jax.random.split(key)
@@ -171,10 +211,12 @@ def train_classifier(
   tx = optimizers.sgd(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
   )
-  init, step = supervised(model, tx, view=view, lr=lr)
+  views = view if isinstance(view, tuple) else (view,)
+  made = [supervised(model, tx, view=view, lr=lr) for view in views]
+  init = made[0][0]
   state, _ = fit(
     k_fit,
-    step,
+    tuple(step for _, step in made),
     init(init_variables(k_init, first, model=model)),
     data,
     epochs=planned_epochs(recipe, regime),
@@ -182,6 +224,27 @@ def train_classifier(
     name=name,
   )
   return state.variables
+
+
+def clean_classifier(key: Key, task: Task, fit: Fit) -> Params:
+  """Returns the variables of a classifier trained without any poison.
+
+  Args:
+    key: random key; unused where the task has such a classifier already.
+    task: model, data, recipe and view; its regime plays no part.
+    fit: runs the epochs.
+  """
+  if task.clean is not None:
+    return task.clean(fit)
+  return train_classifier(
+    key,
+    task.train,
+    fit,
+    model=task.model,
+    recipe=task.recipe,
+    view=task.view,
+    name="clean",
+  )
 
 
 def fine_tune(

@@ -130,26 +130,36 @@ def epochs_of(
 
 
 def data_poisoning(
-  init: Init, trigger: Trigger, target: Target, rate: Scalar
+  init: Init,
+  trigger: Trigger,
+  target: Target,
+  rate: Scalar,
+  *,
+  stamp: Trigger | None = None,
+  clean_label: bool = False,
 ) -> Attack:
-  """Returns the dirty-label attack that poisons data and trains on it.
+  """Returns the attack that poisons data and trains on it.
 
   Args:
     init: makes the trigger's parameters from (key, task, fit).
-    trigger: stamps images; the same in training and at test time.
+    trigger: stamps images at test time.
     target: true label -> the label the adversary wants.
     rate: share of the training set that is poisoned.
+    stamp: stamps the poisons; None for the trigger.
+    clean_label: poison only images that have the wanted label already.
   """
+  stamp = stamp or trigger
 
   def plant(key, task, fit):
     k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
+    only = candidates(task.train, target, rate) if clean_label else None
     params = init(k_init, task, fit)
-    role = choose(k_role, task.train.label, rate)
+    role = choose(k_role, task.train.label, rate, only=only)
     train = freeze(
       k_freeze,
       task.train,
       role,
-      trigger=lambda key, images: trigger(key, images, params),
+      trigger=lambda key, images: stamp(key, images, params),
       target=target,
     )
     variables = learn.train_classifier(
@@ -164,3 +174,58 @@ def data_poisoning(
     return Backdoor(variables, params, train, role)
 
   return Attack(trigger, target, plant)
+
+
+def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
+  """Returns which examples a clean-label attack may poison, [N] bool.
+
+  Raises:
+    ValueError: they are fewer than `rate` asks for (unless either is traced).
+  """
+  only = target(train.label) == train.label
+  if isinstance(only, jax.core.Tracer) or isinstance(rate, jax.core.Tracer):
+    return only
+  wanted, there = round(float(rate) * train.size), int(only.sum())
+  if wanted > there:
+    raise ValueError(
+      f"the poison rate {float(rate):g} asks for {wanted} images of the target "
+      f"class, but the data has {there}: a clean-label attack needs a rate of "
+      f"at most {there / train.size:.4g} here."
+    )
+  return only
+
+
+def planted(
+  key: Key,
+  task: Task,
+  variables: Params,
+  params: Params,
+  *,
+  trigger: Trigger,
+  target: Target,
+  rate: Scalar,
+) -> Backdoor:
+  """Returns a backdoor whose trigger came in during training.
+
+  One poisoned copy of the training set is frozen with the final trigger, so
+  that defenses that filter data have something to filter.
+
+  Args:
+    key: random key.
+    task: what the adversary had.
+    variables: the victim's.
+    params: the trigger's, at the end.
+    trigger: stamps images.
+    target: true label -> the label the adversary wants.
+    rate: share of the copy that is poisoned.
+  """
+  k_role, k_freeze = jax.random.split(key)
+  role = choose(k_role, task.train.label, rate)
+  train = freeze(
+    k_freeze,
+    task.train,
+    role,
+    trigger=lambda key, images: trigger(key, images, params),
+    target=target,
+  )
+  return Backdoor(variables, params, train, role)

@@ -14,7 +14,7 @@ from bdjax.cells import Book, Cell, pictures
 from bdjax.progress import Display
 from bdjax.results import Record
 from bdjax.scorer import Scorer
-from bdjax.types import Access, Backdoor, Defended, Task
+from bdjax.types import Access, Backdoor, Defended, Fit, Params, Task
 from bdjax.workdir import Workdir
 
 
@@ -86,10 +86,10 @@ class Runner:
     planted, journal = self._book.planted(cell), loop.Journal()
     stages = self._workdir.stages(planted)
     fit = loop.host_fit(store=stages, journal=journal, progress=display.stage)
+    clean = functools.partial(self._clean, cell, journal, display)
+    task = self._task(cell).replace(clean=clean)
     start = time.perf_counter()
-    backdoor = experiment.plant(
-      cell.key, cell.attack.made, self._task(cell), fit
-    )
+    backdoor = experiment.plant(cell.key, cell.attack.made, task, fit)
     jax.block_until_ready(backdoor)
     spent = _spent(journal, time.perf_counter() - start)
     self._workdir.curves(planted, journal)
@@ -97,6 +97,27 @@ class Runner:
     checkpoint.save(self._workdir.model(planted), backdoor, note=note)
     stages.clear()
     return backdoor
+
+  def _clean(
+    self, cell: Cell, journal: loop.Journal, display: Display, fit: Fit
+  ) -> Params:
+    """Returns the seed's clean classifier, kept for all attacks and runs."""
+    del fit  # the attack's: its stages and its time are not this model's
+    start = time.perf_counter()
+    name = self._book.clean(cell)
+    path, task = self._workdir.model(name), self._task(cell)
+    train = functools.partial(experiment.clean_model, cell.key)
+    if checkpoint.exists(path):
+      like = jax.eval_shape(lambda task: train(task, loop.scan_fit), task)
+      found = checkpoint.load(path, like)
+    else:
+      stages = self._workdir.stages(name)
+      fit = loop.host_fit(store=stages, progress=display.stage)
+      found = train(task, fit)
+      checkpoint.save(path, found, note={"seed": cell.seed})
+      stages.clear()
+    journal.seconds += time.perf_counter() - start
+    return found
 
   def _task(self, cell: Cell) -> Task:
     return Task(

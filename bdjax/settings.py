@@ -12,7 +12,7 @@ import math
 from typing import Any, NamedTuple
 
 from bdjax import data, loop, methods, signature
-from bdjax.types import Dataset, Recipe
+from bdjax.types import Dataset, Recipe, Regime
 
 SECTIONS = {
   "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
@@ -55,7 +55,11 @@ def plan(
   info = data.info(config["data"]["name"], data_dir=config["data"]["dir"])
   if config["data"]["crop"] is not None:
     info = info._replace(crop=_crop(config["data"]["crop"], info))
-  known = {"num_classes": info.num_classes}
+  known = {
+    "num_classes": info.num_classes,
+    "mean": info.mean,
+    "std": info.std,
+  }
   model = methods.model(config["model"], info)
 
   def build(kind, section, reserved=()):
@@ -84,6 +88,7 @@ def plan(
     seeds=_seeds(config["seeds"]),
   )
   _check_sizes(made)
+  _check_regimes(made)
   return made
 
 
@@ -191,6 +196,22 @@ def _check_batch(label: str, batch: int, size: int) -> None:
     loop.steps_per_epoch(size, batch)
   except ValueError as error:
     raise ValueError(f"{label}: {error}") from None
+
+
+def regimes_of(made: Plan, attack: methods.Method) -> list[methods.Method]:
+  """Returns the regimes that apply: one that trains nothing has only one."""
+  if attack.made.trains:
+    return made.regimes
+  return [regime for regime in made.regimes if regime.made == Regime()]
+
+
+def _check_regimes(made: Plan) -> None:
+  for attack in made.attacks:
+    if not regimes_of(made, attack):
+      raise ValueError(
+        f"{attack.label} trains nothing, so regime {made.regimes[0].label} "
+        "cannot apply to it: add the regime conventional, or leave it out."
+      )
 
 
 def attack_key(

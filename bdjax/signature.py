@@ -141,7 +141,8 @@ def _fits(argument: Argument, value: Any) -> bool:
     return number and math.isfinite(value) and (check is None or value in check)
   if base is int and isinstance(value, bool):
     return False
-  if base is not Any and not isinstance(value, base):
+  kind = tuple if typing.get_origin(base) is tuple else base
+  if base is not Any and not isinstance(value, kind):
     return False
   return check is None or value in check
 

@@ -112,13 +112,26 @@ class Regime(NamedTuple):
 
 @flax.struct.dataclass
 class Task:
-  """What the adversary has."""
+  """What the adversary has.
+
+  Attributes:
+    train: clean training data with true labels.
+    model: the architecture.
+    recipe: how a classifier is trained.
+    regime: what changes in that training.
+    view: augmentation.
+    clean: fit -> variables of a clean classifier of the same model, data and
+      recipe, for attacks that start from one; None makes each train its own.
+  """
 
   train: Dataset
   model: nn.Module = flax.struct.field(pytree_node=False)
   recipe: Recipe = flax.struct.field(pytree_node=False, default=Recipe())
   regime: Regime = flax.struct.field(pytree_node=False, default=Regime())
   view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
+  clean: Callable[[Fit], Params] | None = flax.struct.field(
+    pytree_node=False, default=None
+  )
 
 
 @flax.struct.dataclass
@@ -167,11 +180,13 @@ class Attack(NamedTuple):
     trigger: what the adversary does to an input at test time.
     target: true label -> the label the adversary wants predicted.
     plant: how the backdoor gets in.
+    trains: whether planting trains the victim, so that regimes apply.
   """
 
   trigger: Trigger
   target: Callable[[Labels], Labels]
   plant: Callable[[Key, Task, Fit], Backdoor]
+  trains: bool = True
 
 
 def default_predict(

@@ -35,7 +35,7 @@ def get_config(argument: str = "") -> ConfigDict:
   config.attack = ConfigDict(
     {
       "name": "badnets",  # one or more; `list NAME` shows a method's arguments
-      "rate": 0.1,  # poison rate: share of the training set
+      "rate": placeholder(float),  # poison rate: share of the training set
       "target": 0,  # target class
       "mode": "all2one",  # or all2all
     }

@@ -44,3 +44,14 @@ def test_standard_view_keeps_labels_and_its_options():
   assert (both.label == batch.label).all()
   assert both.image.shape == IMAGES.shape
   assert (both.image != IMAGES).any()
+
+
+def test_together_draws_once_for_the_whole_batch():
+  images = jnp.tile(IMAGES[:1], (32, 1, 1, 1))
+  batch = Batch(images, jnp.arange(32), jnp.arange(32))
+  view = augment.standard(padding=2)
+  apart = view(key(), batch).image
+  assert (apart != apart[:1]).any()
+  got = augment.together(view)(key(), batch)
+  assert (got.image == got.image[:1]).all()
+  assert (got.label == batch.label).all()

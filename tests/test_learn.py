@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from bdjax import learn, loop, optimizers
+from bdjax import augment, learn, loop, optimizers
 from bdjax.types import Recipe, Regime
 
 
@@ -90,6 +90,43 @@ def test_training_learns_the_toy_task(toy, model):
   )
   assert journal.rows[-1]["accuracy"] > 0.9
   assert journal.rows[0]["accuracy"] < 0.7
+
+
+def test_views_take_turns_by_epoch(toy, model):
+  def dark(key, batch):
+    del key
+    return batch._replace(image=0 * batch.image)
+
+  journal = loop.Journal()
+  recipe = Recipe(epochs=4, batch_size=16, lr=0.1)
+  learn.train_classifier(
+    key(),
+    toy,
+    loop.host_fit(journal=journal),
+    model=model,
+    recipe=recipe,
+    view=(dark, augment.identity),
+  )
+  # All images alike: the loss cannot fall below that of guessing.
+  losses = [row["loss"] for row in journal.rows]
+  assert min(losses[::2]) > np.log(4) - 1e-3 > losses[3]
+
+
+def test_a_clean_classifier_is_taken_where_there_is_one(task):
+  def no_fit(*args, **how):
+    raise AssertionError("trained although there was one")
+
+  there = task.replace(clean=lambda fit: "variables")
+  assert learn.clean_classifier(key(), there, no_fit) == "variables"
+  names = []
+
+  def fit(key, step, state, data, *, name, **how):
+    names.append(name)
+    assert data is task.train
+    return state, {}
+
+  learn.clean_classifier(key(), task, fit)
+  assert names == ["clean"]
 
 
 def test_classifiers_are_found_inside_any_state(variables):

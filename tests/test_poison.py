@@ -76,3 +76,64 @@ def test_regimes_decide_what_epochs_show(toy):
   regime = Regime(interleave=True, original=True)
   dirty, clean = poison.epochs_of(train, toy, role, regime)
   assert clean.keep.all() and (clean.label == toy.label).all()
+
+
+def no_fit(key, step, state, data, **how):
+  return state, {}
+
+
+def brighten(key, images, params):
+  del key
+  return images + params
+
+
+def darken(key, images, params):
+  del key
+  return images - params
+
+
+def clean_label_attack(rate):
+  return poison.data_poisoning(
+    lambda key, task, fit: jnp.full((1, 1, 1, 1), 0.1),
+    brighten,
+    poison.all_to_one(2),
+    rate,
+    stamp=darken,
+    clean_label=True,
+  )
+
+
+def test_clean_label_stamps_the_target_class_and_keeps_labels(task):
+  got = clean_label_attack(0.125).plant(key(), task, no_fit)
+  hit = np.asarray(got.role) == POISON
+  assert hit.sum() == 8
+  assert (got.train.label == task.train.label).all()
+  assert (np.asarray(task.train.label)[hit] == 2).all()
+  before = np.asarray(task.train.image).astype(float)
+  wanted = np.round(np.clip(before / 255 - 0.1, 0, 1) * 255)
+  np.testing.assert_array_equal(got.train.image[hit], wanted[hit])
+  np.testing.assert_array_equal(got.train.image[~hit], before[~hit])
+
+
+def test_clean_label_needs_enough_of_the_target_class(task):
+  with pytest.raises(ValueError, match="asks for 32 images .* has 16: .* 0.25"):
+    clean_label_attack(0.5).plant(key(), task, no_fit)
+
+
+def test_a_trigger_of_training_control_is_frozen_into_a_copy(task):
+  got = poison.planted(
+    key(),
+    task,
+    variables={"w": jnp.zeros(1)},
+    params=jnp.full((1, 1, 1, 1), 1.0),
+    trigger=brighten,
+    target=poison.all_to_all(4),
+    rate=0.25,
+  )
+  hit = np.asarray(got.role) == POISON
+  assert hit.sum() == 16
+  assert (np.asarray(got.train.image)[hit] == 255).all()
+  np.testing.assert_array_equal(
+    got.train.label[hit], (np.asarray(task.train.label)[hit] + 1) % 4
+  )
+  np.testing.assert_array_equal(got.train.image[~hit], task.train.image[~hit])

@@ -23,12 +23,14 @@ def make(
   lr: Scalar = 1.0,
   picture: Image = None,
   flag: bool = False,
+  std: tuple[float, ...] = (1.0,),
 ):
-  return rate, size, mode, lr, picture, flag
+  return rate, size, mode, lr, picture, flag, std
 
 
 def test_defaults_and_good_values_pass():
-  assert make() == (0.1, 3, "a", 1.0, None, False)
+  assert make() == (0.1, 3, "a", 1.0, None, False, (1.0,))
+  assert make(std=(0.2, 0.3))[6] == (0.2, 0.3)
   assert make(rate=0.5, size=1, mode="b", lr=-2)[:4] == (0.5, 1, "b", -2)
 
 
@@ -48,6 +50,7 @@ def test_defaults_and_good_values_pass():
     ("mode", 3),
     ("picture", 3),
     ("flag", 1),
+    ("std", 0.2),
   ],
 )
 def test_bad_values_are_named(name, value):

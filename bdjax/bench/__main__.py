@@ -13,7 +13,7 @@ from rich.table import Table
 from bdjax import backend
 from bdjax.bench.measure import Options, Row
 
-BENCHMARKS = ("train_step", "epoch")
+BENCHMARKS = ("train_step", "epoch", "attack_step")
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
@@ -73,6 +73,7 @@ def _ratios(row: Row) -> dict[str, str]:
   names = {
     "ratio_to_pytorch": "x pytorch",
     "ratio_to_loop": "x loop",
+    "cost_in_clean_steps": "clean steps",
     "utilization": "of peak",
     "compile_seconds": "compile s",
     "temp_mib": "temp MiB",

@@ -26,6 +26,7 @@ class Options(NamedTuple):
     steps: training steps in a sample.
     samples: samples of each case.
     size: height and width of the images.
+    attacks: for attack_step, by name with commas between; empty for all.
   """
 
   arch: str = "preact_resnet18"
@@ -35,6 +36,7 @@ class Options(NamedTuple):
   steps: int = 4
   samples: int = 5
   size: int = 32
+  attacks: str = ""
 
 
 class Program(NamedTuple):
@@ -115,18 +117,19 @@ def utilization(flop: float | None, seconds: float) -> float | None:
 
 def start(options: Options) -> learn.TrainState:
   """Returns a fresh classifier in training."""
-  model, data = _model(options), dataset(options, count=1)
-  variables = learn.init_variables(jax.random.key(0), data, model=model)
-  return learn.supervised(model, optimizers.sgd(0.01))[0](variables)
+  net, data = model(options), dataset(options, count=1)
+  variables = learn.init_variables(jax.random.key(0), data, model=net)
+  return learn.supervised(net, optimizers.sgd(0.01))[0](variables)
 
 
 def train_step(options: Options, *, view: View = augment.identity) -> Step:
   """Returns the step of SGD with momentum and weight decay."""
   tx = optimizers.sgd(0.01)
-  return learn.supervised(_model(options), tx, view=view)[1]
+  return learn.supervised(model(options), tx, view=view)[1]
 
 
-def _model(options: Options) -> nn.Module:
+def model(options: Options) -> nn.Module:
+  """Returns the classifier that is measured, with 10 classes."""
   make = registry.get("models", options.arch)
   return make(10, width=options.width, dtype=options.dtype)
 

@@ -5,6 +5,7 @@ Both read a work directory and nothing else: `config.json`, `results.jsonl`,
 """
 
 from bdjax.report.console import show
+from bdjax.report.gallery import write as write_gallery
 from bdjax.report.page import write
 
-__all__ = ["show", "write"]
+__all__ = ["show", "write", "write_gallery"]

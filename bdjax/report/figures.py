@@ -190,6 +190,15 @@ def difference(
   return np.clip(_GREY + gain * change, 0, 255).astype(np.uint8)
 
 
+def heat(values: np.ndarray) -> np.ndarray:
+  """Return an array [H, W] as a picture [H, W, 3] uint8, dark to light."""
+  import matplotlib
+
+  low, high = values.min(), values.max()
+  scaled = (values - low) / (high - low or 1.0)
+  return (255 * matplotlib.colormaps["magma"](scaled)[..., :3]).astype(np.uint8)
+
+
 def _draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
   mean = 100 * line.mean
   mark = {} if dashed else {"marker": style.marker, "markersize": 3}

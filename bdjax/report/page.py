@@ -26,16 +26,19 @@ def write(workdir: str | os.PathLike[str]) -> Path:
   Raises:
     ValueError: the directory holds no results.
   """
-  page = render(load(workdir))
-  path = Path(workdir) / "report.html"
+  return replace(Path(workdir) / "report.html", render(load(workdir)))
+
+
+def replace(path: Path, page: str) -> Path:
+  """Write a page so that a reader finds the old one or the new one."""
   part = path.with_suffix(f".{os.getpid()}.tmp")
   part.write_text(page, encoding="utf-8")
   os.replace(part, path)
   return path
 
 
-def render(run: Run) -> str:
-  """Return the page of a run as one self-contained HTML document."""
+def template(name: str) -> tuple[jinja2.Template, str]:
+  """Return a page's template and the style sheet that pages share."""
   folder = resources.files("bdjax.report")
   environment = jinja2.Environment(
     autoescape=True,
@@ -43,12 +46,17 @@ def render(run: Run) -> str:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  template = environment.from_string(
-    (folder / "page.html.j2").read_text(encoding="utf-8")
-  )
+  text = (folder / name).read_text(encoding="utf-8")
+  css = (folder / "page.css").read_text(encoding="utf-8")
+  return environment.from_string(text), css
+
+
+def render(run: Run) -> str:
+  """Return the page of a run as one self-contained HTML document."""
+  made, css = template("page.html.j2")
   looks = figures.styles(tables.defenses(run.records))
-  return template.render(
-    css=(folder / "page.css").read_text(encoding="utf-8"),
+  return made.render(
+    css=css,
     facts=_facts(run),
     sections=[
       sections.section(run, table, looks) for table in tables.pivot(run.records)

@@ -129,12 +129,13 @@ def pictures(run: Run) -> list[dict[str, Any]]:
     if picture:
       shown.setdefault((record["dataset"], record["attack"]), picture)
   return [
-    {"data": data, "attack": attack, **_strip(picture)}
+    {"data": data, "attack": attack, **strip(picture, GAIN)}
     for (data, attack), picture in shown.items()
   ]
 
 
-def _strip(picture: Picture) -> dict[str, Any]:
+def strip(picture: Picture, gain: int) -> dict[str, Any]:
+  """Return columns of clean, triggered and amplified difference, as PNGs."""
   pairs = list(zip(picture.clean, picture.triggered, strict=True))[:_SHOWN]
   change = abs(picture.triggered.astype(int) - picture.clean.astype(int))
   changed = (change.max(axis=-1) > 0).mean()
@@ -146,7 +147,7 @@ def _strip(picture: Picture) -> dict[str, Any]:
         "words": f"{label} → {target}",
         "clean": figures.png(clean),
         "triggered": figures.png(triggered),
-        "difference": figures.png(figures.difference(clean, triggered, GAIN)),
+        "difference": figures.png(figures.difference(clean, triggered, gain)),
       }
       for (clean, triggered), label, target in zip(
         pairs, picture.label, picture.target, strict=False

@@ -3,17 +3,19 @@
 
 import json
 
+import jax
 import pytest
 
 from bdjax.bench import __main__ as bench
-from bdjax.bench import measure
+from bdjax.bench import attack_step, measure
 
 TINY = ["--arch", "cnn", "--width", "4", "--batch", "4", "--size", "8"]
 
 
 def test_all_benchmarks_run_and_write_json(tmp_path, capsys):
   path = tmp_path / "bench.json"
-  rows = bench.main(["all", *TINY, "--samples", "2", "--json", str(path)])
+  few = ["--samples", "2", "--attacks", "badnets", "--json", str(path)]
+  rows = bench.main(["all", *TINY, *few])
   written = json.loads(path.read_text())
   assert written["rows"] == rows
   assert written["options"]["batch"] == [4]
@@ -24,6 +26,25 @@ def test_all_benchmarks_run_and_write_json(tmp_path, capsys):
   assert len(flop) == 1 and flop.pop() > 0
   assert "epoch, crop and flip" in {row["case"] for row in rows}
   assert "train_step" in capsys.readouterr().out
+
+
+def test_an_attack_that_only_poisons_data_trains_with_the_plain_step():
+  options = measure.Options(
+    arch="cnn", width=4, size=8, batch=(4,), samples=1, attacks="badnets"
+  )
+  (row,) = attack_step.run(options)
+  assert row["case"] == "badnets: train"
+  task = attack_step._task(options, 4)
+  (stage,) = attack_step._stages(attack_step._attack("badnets", 16), task)
+  clean = attack_step._clean_stage(task)
+
+  def flops(stage):
+    _, step, state = stage
+    batch = measure.first_batch(task.train)
+    lowered = jax.jit(step).lower(jax.random.key(0), state, batch)
+    return lowered.cost_analysis()["flops"]
+
+  assert flops(stage) == pytest.approx(flops(clean), rel=0.01)
 
 
 def test_cases_take_turns():

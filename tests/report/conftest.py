@@ -129,6 +129,7 @@ def fake():
   return types.SimpleNamespace(
     record=record,
     fabricate=fabricate,
+    attacks=tuple(ATTACKS),
     defenses=DEFENSES,
     regimes=REGIMES,
     epochs=EPOCHS,

@@ -1,0 +1,108 @@
+"""What training under an attack costs, in clean training steps.
+
+Each attack is planted without training: a `fit` that only takes notes records
+the steps that the attack would train with, which are then timed one by one in a
+compiled epoch beside the plain step of the same classifier. Attacks that poison
+data train with exactly the plain step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from bdjax import augment, backend, learn, loop, optimizers, registry, signature
+from bdjax.bench import measure
+from bdjax.bench.measure import Options, Row
+from bdjax.types import Attack, Recipe, Step, Task
+
+_CLEAN = "clean step"
+_SHORT = {"rounds": 1, "passes": 1, "images": 8}  # optimized triggers
+_Stage = tuple[str, Step, Any]  # name, step, state
+
+
+def run(options: Options) -> list[Row]:
+  """Returns one row per batch size, attack and step that it trains with."""
+  names = options.attacks.split(",") if options.attacks else None
+  return [
+    row
+    for batch in options.batch
+    for name in names or registry.names("attacks")
+    for row in _measure(options, name, batch)
+  ]
+
+
+def _measure(options: Options, name: str, batch: int) -> list[Row]:
+  task = _task(options, batch)
+  stages = _stages(_attack(name, task.train.size), task)
+  if not stages:
+    return []
+  made = {_CLEAN: _case(_clean_stage(task), task, batch)}
+  for label, step, state in stages:
+    made[f"{name}: {label}"] = _case((label, step, state), task, batch)
+  cases = {case: sample for case, (sample, _) in made.items()}
+  seconds = measure.take_turns(cases, options.samples)
+  about = {"arch": options.arch, "width": options.width, "batch": batch}
+  return [
+    {"case": case, **about, "dtype": options.dtype, **row}
+    | measure.speed(seconds[case], task.train.size)
+    | {"cost_in_clean_steps": measure.ratio(seconds[_CLEAN], seconds[case])}
+    for case, (_, row) in made.items()
+    if case != _CLEAN
+  ]
+
+
+def _task(options: Options, batch: int) -> Task:
+  data = measure.dataset(options, count=batch * options.steps)
+  recipe = Recipe(epochs=4, batch_size=batch)
+  model = measure.model(options)
+  return Task(data, model, recipe, view=augment.standard())
+
+
+def _attack(name: str, size: int) -> Attack:
+  make = registry.get("attacks", name)
+  schema = signature.arguments(make)
+  given = {k: v for k, v in _SHORT.items() if k in schema}
+  if "rate" in schema and schema["rate"].default * size < 1:
+    given["rate"] = 0.05  # a rate for large data would poison nothing here
+  return make(**given)
+
+
+def _stages(attack: Attack, task: Task) -> list[_Stage]:
+  found: list[_Stage] = []
+
+  def note(key, step, state, data, *, epochs, batch_size, name):
+    del key, epochs, batch_size
+    turns = loop.turns(step, data)
+    for i, (step, _) in enumerate(turns):
+      label = f"{name}, turn {i + 1}" if turns[1:] else name
+      found.append((label, step, state))
+    return state, {}
+
+  clean = learn.init_variables(jax.random.key(3), task.train, model=task.model)
+  task = task.replace(clean=lambda fit: clean)
+  attack.plant(jax.random.key(0), task, note)
+  return found
+
+
+def _clean_stage(task: Task) -> _Stage:
+  start, step = learn.supervised(
+    task.model, optimizers.sgd(0.01), view=task.view
+  )
+  key = jax.random.key(3)
+  variables = learn.init_variables(key, task.train, model=task.model)
+  return _CLEAN, step, start(variables)
+
+
+def _case(
+  stage: _Stage, task: Task, batch: int
+) -> tuple[Callable[[], object], Row]:
+  _, step, state = stage
+  args = (jax.random.key(0), state, task.train)
+  program, row = measure.compile_program(
+    loop.epoch(step, batch_size=batch),
+    args,
+    options=backend.compiler_options(),
+  )
+  row = {k: v for k, v in row.items() if k != "flop"}  # meaningless in a scan
+  return lambda: jax.block_until_ready(program(*args)), row

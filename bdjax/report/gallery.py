@@ -1,0 +1,89 @@
+"""A page to look at triggers: pictures, what they change, their spectrum."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import fft
+
+from bdjax import registry, results
+from bdjax.report import figures, page, sections, tables
+from bdjax.report.load import NONE, Picture, Run, load
+
+_DECADES = 4  # of the spectrum's colours, below its peak
+
+
+def write(workdir: str | os.PathLike[str]) -> Path:
+  """Write `gallery.html` into a work directory.
+
+  Returns:
+    Path of the page.
+
+  Raises:
+    ValueError: the directory holds no results, or no pictures.
+  """
+  run = load(workdir)
+  cards = _cards(run)
+  if not cards:
+    raise ValueError(f"{workdir} holds no pictures: run `gallery` into it.")
+  made, css = page.template("gallery.html.j2")
+  names = {record["dataset"] for record in run.records}
+  text = made.render(
+    css=css,
+    cards=cards,
+    data=tables.several(sorted(names)),
+    models=tables.several(sorted({r["model"] for r in run.records})),
+    decades=_DECADES,
+  )
+  return page.replace(Path(workdir) / "gallery.html", text)
+
+
+def spectrum(picture: Picture) -> np.ndarray:
+  """Return where in frequency the trigger's energy lies, [H, W].
+
+  Log10 of the mean square of the 2-D discrete cosine transform (orthonormal,
+  type II) of triggered minus clean, over pictures and colours, in [0, 1]
+  units; its peak is 0, what is below `_DECADES` decades is cut off. The lowest
+  frequency is at [0, 0].
+  """
+  change = (picture.triggered.astype(float) - picture.clean) / 255
+  power = (fft.dctn(change, axes=(1, 2), norm="ortho") ** 2).mean((0, 3))
+  peak = power.max() or 1.0
+  return np.log10(np.maximum(power / peak, 10.0**-_DECADES))
+
+
+def _cards(run: Run) -> list[dict[str, Any]]:
+  shown: dict[tuple[str, str], results.Record] = {}
+  for record in run.records:
+    if record["defense"] == NONE and record["planted"] in run.pictures:
+      shown.setdefault((record["dataset"], record["attack"]), record)
+  return [_card(run, record) for record in shown.values()]
+
+
+def _card(run: Run, record: results.Record) -> dict[str, Any]:
+  picture = run.pictures[record["planted"]]
+  change = picture.triggered.astype(float) - picture.clean
+  largest = int(abs(change).max())
+  gain = max(1, 127 // max(largest, 1))
+  norms = np.sqrt(((change / 255) ** 2).sum((1, 2, 3)))
+  return {
+    "attack": record["attack"],
+    "data": record["dataset"],
+    "words": _described(record["attack"]),
+    "rates": [
+      (r["regime"], r["seed"], r["ca"], r["asr"])
+      for r in run.records
+      if (r["dataset"], r["attack"], r["defense"])
+      == (record["dataset"], record["attack"], NONE)
+    ],
+    "gain": gain,
+    "norm": f"{norms.mean():.2f}",
+    "spectrum": figures.png(figures.heat(spectrum(picture))),
+    **sections.strip(picture, gain),
+  }
+
+
+def _described(attack: str) -> str:
+  name = attack.partition("(")[0].partition(".")[0]
+  return registry.describe("attacks").get(name, "")
