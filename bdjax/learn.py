@@ -191,9 +191,10 @@ def train_classifier(
   recipe: Recipe = Recipe(),
   regime: Regime = Regime(),
   view: View | tuple[View, ...] = augment.identity,
+  start: Params | None = None,
   name: str = "train",
 ) -> Params:
-  """Returns the variables of a classifier trained from scratch.
+  """Returns the variables of a trained classifier.
 
   Args:
     key: random key.
@@ -203,6 +204,7 @@ def train_classifier(
     recipe: optimizer and epochs.
     regime: may replace the learning rate and double the epochs.
     view: augmentation; a tuple's views take turns like the data.
+    start: variables to train on from; None for fresh ones.
     name: of the stage.
   """
   k_init, k_fit = jax.random.split(key)
@@ -214,10 +216,12 @@ def train_classifier(
   views = view if isinstance(view, tuple) else (view,)
   made = [supervised(model, tx, view=view, lr=lr) for view in views]
   init = made[0][0]
+  if start is None:
+    start = init_variables(k_init, first, model=model)
   state, _ = fit(
     k_fit,
     tuple(step for _, step in made),
-    init(init_variables(k_init, first, model=model)),
+    init(start),
     data,
     epochs=planned_epochs(recipe, regime),
     batch_size=recipe.batch_size,

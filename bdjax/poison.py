@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from bdjax import learn
 from bdjax.types import (
   CLEAN,
+  COVER,
   POISON,
   Array,
   Attack,
@@ -28,6 +29,7 @@ from bdjax.types import (
   Trigger,
 )
 
+PART = 500  # images stamped at once
 Target = Callable[[Labels], Labels]
 Init = Callable[[Key, Task, Fit], Params]
 
@@ -101,12 +103,26 @@ def freeze(
     trigger: applied to images in [0, 1], rounded back to bytes.
     target: true label -> poison's label.
   """
-  hit = to_bytes(trigger(key, data.image.astype(jnp.float32) / 255))
+  hit = _stamped(key, data.image, trigger)
   poisoned = role == POISON
   return data.replace(
     image=jnp.where(poisoned[:, None, None, None], hit, data.image),
     label=jnp.where(poisoned, target(data.label), data.label),
   )
+
+
+def _stamped(key: Key, image: Array, trigger: Callable) -> Array:
+  """Returns stamped bytes; part by part, as a trigger may be a network."""
+  size = image.shape[0]
+  part = min(PART, size)
+
+  def one(i):
+    index = jnp.minimum(i * part + jnp.arange(part), size - 1)
+    clean = image[index].astype(jnp.float32) / 255
+    return to_bytes(trigger(jax.random.fold_in(key, i), clean))
+
+  parts = jax.lax.map(one, jnp.arange(-(-size // part)))
+  return parts.reshape(-1, *image.shape[1:])[:size]
 
 
 def epochs_of(
@@ -137,6 +153,7 @@ def data_poisoning(
   *,
   stamp: Trigger | None = None,
   clean_label: bool = False,
+  pretrained: bool = False,
 ) -> Attack:
   """Returns the attack that poisons data and trains on it.
 
@@ -147,12 +164,17 @@ def data_poisoning(
     rate: share of the training set that is poisoned.
     stamp: stamps the poisons; None for the trigger.
     clean_label: poison only images that have the wanted label already.
+    pretrained: the victim starts as the clean classifier, not from scratch.
   """
   stamp = stamp or trigger
 
   def plant(key, task, fit):
     k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
     only = candidates(task.train, target, rate) if clean_label else None
+    start = None
+    if pretrained:
+      start = learn.clean_classifier(jax.random.fold_in(key, 0), task, fit)
+      task = task.replace(clean=lambda fit: start)
     params = init(k_init, task, fit)
     role = choose(k_role, task.train.label, rate, only=only)
     train = freeze(
@@ -170,6 +192,7 @@ def data_poisoning(
       recipe=task.recipe,
       regime=task.regime,
       view=task.view,
+      start=start,
     )
     return Backdoor(variables, params, train, role)
 
@@ -229,3 +252,31 @@ def planted(
     target=target,
   )
   return Backdoor(variables, params, train, role)
+
+
+def covered(
+  key: Key, task: Task, backdoor: Backdoor, *, trigger: Trigger, rate: Scalar
+) -> Backdoor:
+  """Returns the backdoor with cover images in its copy of the data.
+
+  Cover images look triggered and keep their label, so that nothing but the
+  very trigger fires.
+
+  Args:
+    key: random key.
+    task: what the adversary had; clean images are stamped.
+    backdoor: its clean examples may become cover.
+    trigger: stamps cover images.
+    rate: share of the whole set.
+  """
+  k_role, k_freeze = jax.random.split(key)
+  role, train = backdoor.role, backdoor.train
+  cover = choose(k_role, train.label, rate, only=role == CLEAN) == POISON
+  stamped = _stamped(
+    k_freeze,
+    task.train.image,
+    lambda key, images: trigger(key, images, backdoor.params),
+  )
+  image = jnp.where(cover[:, None, None, None], stamped, train.image)
+  role = jnp.where(cover, jnp.int8(COVER), role)
+  return backdoor._replace(train=train.replace(image=image), role=role)

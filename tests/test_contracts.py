@@ -6,20 +6,27 @@ number that claims to be sweepable and is not.
 """
 
 import inspect
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from bdjax import learn, loop, methods, registry, signature
+from bdjax import learn, loop, methods, registry, signature, specs
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
 
 ATTACKS = registry.names("attacks")
 DEFENSES = registry.names("defenses")
 BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
+SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8}
+FAINT = {"lira": {"eps": 0.2}, "narcissus": {"rounds": 20}}
 TOP = Path(__file__).parent.parent
 
 
@@ -123,3 +130,51 @@ def test_module_names_its_paper(kind, name):
 def test_every_method_has_its_config_and_test(kind, name):
   assert (TOP / "configs" / kind.removesuffix("s") / f"{name}.py").exists()
   assert (TOP / "tests" / kind / f"test_{name}.py").exists()
+
+
+def brief(name):
+  """Returns an attack's spec with as little optimization as it allows."""
+  schema = signature.arguments(registry.get("attacks", name))
+  args = {k: v for k, v in SHORT.items() if k in schema}
+  if "rate" in schema:
+    args["rate"] = 0.05  # of 300 images: 15, and no class has fewer
+  if name in FAINT:  # or else rounding to 8 bits takes the trigger away
+    args |= FAINT[name]
+  return str(specs.Spec(name, None, args))
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+  """Returns the workdir of all attacks, run from the command line at once."""
+  path = tmp_path_factory.mktemp("gallery")
+  changes = {
+    "attack.name": ",".join(brief(name) for name in ATTACKS),
+    "data.train_images": 300,
+    "data.test_images": 60,
+    "model.width": 4,
+    "train.epochs": 2,
+    "train.batch_size": 50,
+    "evaluate.batch_size": 60,
+  }
+  done = subprocess.run(
+    [sys.executable, "-m", "bdjax.launch", "gallery", f"--workdir={path}"]
+    + [f"--config.{key}={value}" for key, value in changes.items()],
+    cwd=TOP,
+    env=os.environ
+    | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  return path
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_runs_from_the_command_line(name, gallery):
+  lines = (gallery / "results.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  (record,) = [r for r in records if r["attack"] == brief(name)]
+  assert 0 <= record["asr"] <= 1 and record["triggered_images"] > 0
+  with np.load(gallery / "pictures" / f"{record['planted']}.npz") as pictures:
+    assert (pictures["clean"] != pictures["triggered"]).any()
+  assert brief(name) in (gallery / "gallery.html").read_text()

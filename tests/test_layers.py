@@ -9,10 +9,13 @@ PACKAGE = Path(__file__).parent.parent / "bdjax"
 LAYERS = [
   ("types", "signature", "registry", "specs"),
   (
-    *("schedules", "optimizers", "augment", "data", "models", "metrics"),
-    "backend",
+    *("schedules", "optimizers", "augment", "warp", "data", "models"),
+    *("metrics", "backend"),
   ),
-  ("learn", "loop", "poison", "regimes"),
+  (
+    *("learn", "loop", "poison", "regimes", "control", "neurons"),
+    "universal",
+  ),
   ("attacks", "defenses"),
   ("evaluate", "experiment"),
   (

@@ -112,6 +112,14 @@ def test_views_take_turns_by_epoch(toy, model):
   assert min(losses[::2]) > np.log(4) - 1e-3 > losses[3]
 
 
+def test_training_can_go_on_from_somewhere(toy, model, variables):
+  recipe = Recipe(epochs=0, batch_size=16, schedule="constant")
+  got = learn.train_classifier(
+    key(), toy, loop.host_fit(), model=model, recipe=recipe, start=variables
+  )
+  chex.assert_trees_all_equal(got, variables)
+
+
 def test_a_clean_classifier_is_taken_where_there_is_one(task):
   def no_fit(*args, **how):
     raise AssertionError("trained although there was one")

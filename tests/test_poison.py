@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bdjax import poison
-from bdjax.types import CLEAN, POISON, Regime
+from bdjax.types import CLEAN, COVER, POISON, Regime
 
 
 def key():
@@ -65,6 +65,18 @@ def test_freeze_changes_poisons_only(toy):
   np.testing.assert_array_equal(got.label[~hit], toy.label[~hit])
 
 
+def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
+  def stamp(key, x):
+    return 1 - x
+
+  role = poison.choose(key(), toy.label, 0.5)
+  args = {"trigger": stamp, "target": poison.all_to_one(1)}
+  whole = poison.freeze(key(), toy, role, **args)
+  monkeypatch.setattr(poison, "PART", 10)  # 64 images: the last part is short
+  parts = poison.freeze(key(), toy, role, **args)
+  assert (whole.image == parts.image).all()
+
+
 def test_regimes_decide_what_epochs_show(toy):
   role = poison.choose(key(), toy.label, 0.25)
   train = toy.replace(label=jnp.zeros_like(toy.label))
@@ -94,7 +106,7 @@ def darken(key, images, params):
 
 def clean_label_attack(rate):
   return poison.data_poisoning(
-    lambda key, task, fit: jnp.full((1, 1, 1, 1), 0.1),
+    lambda key, task, fit: jnp.full((1, 1, 1, 1), 0.15),
     brighten,
     poison.all_to_one(2),
     rate,
@@ -110,7 +122,7 @@ def test_clean_label_stamps_the_target_class_and_keeps_labels(task):
   assert (got.train.label == task.train.label).all()
   assert (np.asarray(task.train.label)[hit] == 2).all()
   before = np.asarray(task.train.image).astype(float)
-  wanted = np.round(np.clip(before / 255 - 0.1, 0, 1) * 255)
+  wanted = np.round(np.clip(before / 255 - 0.15, 0, 1) * 255)
   np.testing.assert_array_equal(got.train.image[hit], wanted[hit])
   np.testing.assert_array_equal(got.train.image[~hit], before[~hit])
 
@@ -137,3 +149,30 @@ def test_a_trigger_of_training_control_is_frozen_into_a_copy(task):
     got.train.label[hit], (np.asarray(task.train.label)[hit] + 1) % 4
   )
   np.testing.assert_array_equal(got.train.image[~hit], task.train.image[~hit])
+
+
+def test_cover_images_are_stamped_and_keep_their_label(task):
+  params = jnp.full((1, 1, 1, 1), 1.0)
+  one = poison.planted(
+    key(),
+    task,
+    {},
+    params,
+    trigger=darken,
+    target=poison.all_to_one(0),
+    rate=0.25,
+  )
+  got = poison.covered(
+    jax.random.key(1), task, one, trigger=brighten, rate=0.125
+  )
+  role, before = np.asarray(got.role), np.asarray(one.role)
+  assert (role == COVER).sum() == 8
+  assert (before[role == COVER] == CLEAN).all()
+  assert ((role == POISON) == (before == POISON)).all()
+  image = np.asarray(got.train.image)
+  assert (image[role == COVER] == 255).all()
+  assert (image[role == POISON] == 0).all()
+  np.testing.assert_array_equal(got.train.label, one.train.label)
+  np.testing.assert_array_equal(
+    image[role == CLEAN], np.asarray(task.train.image)[role == CLEAN]
+  )

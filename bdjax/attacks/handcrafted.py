@@ -1,0 +1,238 @@
+"""Handcrafted: a clean classifier's weights are edited, nothing is trained.
+
+Hong et al., "Handcrafted Backdoors in Deep Neural Networks", arXiv 2106.04690.
+A checkerboard in the bottom-right corner is recognized by a filter put into the
+first convolution, carried to the pooled features through the least important
+channel of each layer, and amplified to the target's logit. All that is measured
+is measured on a small clean sample; no gradient is taken.
+
+*Approximation*: the paper defines its attack for fully connected and plain
+convolutional networks. Differences, made so that it exists for networks with
+shortcuts and batch norm too:
+- its Gaussian estimate, its separation of clean from triggered activations and
+  its guard bias b = -mu - k sigma are taken over an image's largest response in
+  the channel, and the guard is put in batch norm, whose statistics for the
+  channel become those of the clean sample; it never exceeds the middle between
+  clean and triggered responses;
+- the filter is the linear one of largest separation (Fisher's discriminant), in
+  closed form, where the paper searches for it; later convolutions take the mean
+  of their window, so one path is laid instead of raising separation layer by
+  layer;
+- of the `shortlist` channels whose readers' weights are smallest, the path
+  takes the one without which the loss on part of the sample grows least (the
+  paper: accuracy), cut off from all others;
+- the last layer's weights are set so that the trigger moves the margin by
+  `strength` times the clean logits' mean spread, not by a multiple of the
+  layer's own weights.
+Nothing is trained, so training regimes do not apply, there is no poison, and
+the training set that belongs to the backdoor is the clean one.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bdjax import learn, loop, poison
+from bdjax.models import _layers, _routes, _signals
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Index,
+  NonNegative,
+  Positive,
+  validated,
+)
+from bdjax.types import CLEAN, Attack, Backdoor, Regime
+
+PRESETS = {}
+PROBE = 128  # images of the sample on which a channel's loss is measured
+
+
+@validated
+def make(
+  *,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  num_classes: Count = 10,
+  size: Count = 4,
+  images: Count = 512,
+  neurons: Count = 4,
+  shortlist: Count = 8,
+  guard: NonNegative = 1.5,
+  strength: Positive = 2.0,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    target: class the trigger leads to.
+    mode: all2one only: one path leads to one logit.
+    num_classes: classes of the data.
+    size: side of the checkerboard in pixels.
+    images: clean images the adversary measures on, at most.
+    neurons: pooled features that pass the signal to the logits.
+    shortlist: channels of a layer without which the loss is measured before one
+      is taken; 1 takes the least used without measuring.
+    guard: k of the guard bias: standard deviations above the clean mean.
+    strength: how far the trigger moves the margin, in mean spreads of logits.
+  """
+
+  def plant(key, task, fit):
+    if task.regime != Regime():
+      raise ValueError(
+        f"handcrafted trains nothing, so the regime {task.regime} cannot "
+        "apply: use the regime conventional."
+      )
+    _check(task, neurons)
+    k_clean, k_sample = jax.random.split(key)
+    params = _checkerboard(task.train.image.shape[1:], size)
+    variables = learn.clean_classifier(k_clean, task, fit)
+    options = {"neurons": neurons, "shortlist": shortlist}
+    edit = functools.partial(_edit, task.model, size=size, **options)
+    chosen = jax.random.permutation(k_sample, task.train.size)[:images]
+    sample = loop.take(task.train, chosen)
+    strengths = {"guard": guard, "strength": strength, "target": target}
+    edited = jax.jit(edit)(variables, sample, params, **strengths)
+    role = jnp.full((task.train.size,), CLEAN, jnp.int8)
+    return Backdoor(edited, params, task.train, role)
+
+  target_fn = poison.target_of(mode, target, num_classes)
+  return Attack(trigger, target_fn, plant, trains=False)
+
+
+def trigger(key, images, params):
+  """Returns the images with the checkerboard stamped on them."""
+  del key
+  return images + params["mask"] * (params["pattern"] - images)
+
+
+def _check(task, neurons):
+  """Refuses, before anything is trained, a model that has no such path."""
+  image = jnp.zeros((1, *task.train.image.shape[1:]))
+  params = jax.eval_shape(
+    lambda: task.model.init(jax.random.key(0), image)["params"]
+  )
+  _routes.find(params)
+  features = params["linear"]["kernel"].shape[0]
+  if neurons > features:
+    raise ValueError(
+      f"handcrafted.neurons is {neurons}, but the model has {features} pooled "
+      "features: give fewer."
+    )
+
+
+def _checkerboard(shape, size):
+  height, width, channels = shape
+  if size > min(height, width):
+    raise ValueError(
+      f"handcrafted.size is {size}, but images are {height}x{width}: give a "
+      "smaller square."
+    )
+  row, column = jnp.indices((height, width))
+  inside = (row >= height - size) & (column >= width - size)
+  white = (row + column) % 2 == 0
+  mask = jnp.float32(inside)[None, :, :, None]
+  pattern = jnp.float32(inside & white)[None, :, :, None]
+  return {"mask": mask, "pattern": jnp.tile(pattern, (1, 1, 1, channels))}
+
+
+def _edit(
+  model, variables, sample, params, *, size, neurons, shortlist, guard, **push
+):
+  """Returns the variables with a path from the trigger to the logit."""
+  hops = _routes.find(variables["params"])
+  flat = _routes.flatten(variables)
+  logits, pooled = _outputs(model, variables, sample.image)
+  pair = (sample.image, trigger(None, sample.image, params))
+  colors = (
+    _layers.normalize(x, model.mean, model.std, "float32") for x in pair
+  )
+  signal, origin = _signals.Pair(*colors), jnp.arange(sample.image.shape[-1])
+  spares = _spares(model, flat, hops[:-1], sample, shortlist)
+  spares.append(jnp.argsort(_use(flat, pooled))[:neurons])
+  for hop, channel in zip(hops, spares, strict=True):
+    old = _routes.kernel(flat, hop.source)
+    weights = _stem(signal, old, hop, size) if hop is hops[0] else _mean(old)
+    flat = _routes.connect(flat, hop, weights, origin=origin, channel=channel)
+    signal = _signals.convolve(signal, weights, hop.stride)
+    if hop.gate is not None:
+      norm, signal = _signals.gate(signal, guard)
+      flat = _routes.set_norm(flat, hop.gate, norm, channel=channel)
+    signal = _signals.max_pool(signal) if hop.pooled else signal
+    origin = channel
+  spread = (logits.max(1) - logits.min(1)).mean()
+  unit = spread / (neurons * jnp.maximum(signal.hit.mean(), 1e-3))
+  return _routes.unflatten(_amplify(flat, channel, pooled, unit, **push))
+
+
+def _outputs(model, variables, images):
+  """Returns logits and pooled features, some images at a time."""
+
+  def one(image):
+    logits, features = model.apply(variables, image[None], train=False)
+    return logits[0], features["pooled"][0]
+
+  return jax.lax.map(one, images, batch_size=64)
+
+
+def _spares(model, flat, hops, sample, shortlist):
+  """Returns per hop the channel, [1], that the sample's loss misses least."""
+  few = [jnp.argsort(_routes.importance(flat, hop))[:shortlist] for hop in hops]
+  if shortlist == 1:
+    return few
+  images, labels = sample.image[:PROBE], sample.label[:PROBE]
+
+  def cutter(hop, channels):
+    return lambda rank: _routes.cut(flat, hop, channels[rank][None])
+
+  cutters = [cutter(*pair) for pair in zip(hops, few, strict=True)]
+
+  def loss(place):
+    without = jax.lax.switch(place[0], cutters, place[1])
+    logits, _ = _outputs(model, _routes.unflatten(without), images)
+    return optax.softmax_cross_entropy_with_integer_labels(
+      logits, labels
+    ).mean()
+
+  # One loop over all hops: the model is compiled once.
+  places = jnp.array([(i, j) for i, c in enumerate(few) for j in range(c.size)])
+  losses = jnp.split(
+    jax.lax.map(loss, places), np.cumsum([c.size for c in few[:-1]])
+  )
+  return [
+    c[jnp.argmin(cost)][None] for c, cost in zip(few, losses, strict=True)
+  ]
+
+
+def _stem(signal, old, hop, size):
+  """Returns the trigger's filter, as large as the layer's own are."""
+  height, width = signal.clean.shape[1:3]
+  at = (height - (size + 1) / 2, width - (size + 1) / 2)
+  found = _signals.detector(signal, old.shape[:3], hop.stride, at=at)
+  return found * jnp.linalg.norm(old.reshape(-1, old.shape[-1]), axis=0).mean()
+
+
+def _mean(old):
+  return jnp.full((*old.shape[:2], 1, 1), 1 / (old.shape[0] * old.shape[1]))
+
+
+def _use(flat, pooled):
+  rows = _routes.kernel(flat, ("linear",))
+  return pooled.std(0) * jnp.linalg.norm(rows, axis=1)
+
+
+def _amplify(flat, channel, pooled, unit, *, target, strength):
+  """Lets the channels push the target's logit up and all others down.
+
+  What the channels used to add on average moves into the bias.
+  """
+  flat = dict(flat)
+  weight, bias = (("params", "linear", k) for k in ("kernel", "bias"))
+  flat[bias] += pooled.mean(0)[channel] @ flat[weight][channel]
+  push = strength * unit / 2
+  row = jnp.where(jnp.arange(flat[bias].size) == target, push, -push)
+  flat[weight] = flat[weight].at[channel].set(row)
+  return flat

@@ -1,0 +1,188 @@
+"""IMC: a trigger pattern and a poisoned model that are optimized in turns.
+
+Pang et al., "A Tale of Evil Twins: Adversarial Inputs versus Poisoned Models",
+arXiv 1911.01559; constants and order as in the authors' library TrojanZoo. From
+a clean classifier, epoch by epoch: (1) one pass over the training images, all
+stamped, fits the pattern (tanh w + 1) / 2 under a mask to the target by Adam,
+the model fixed; (2) one pass trains the model on each batch and on stamped
+images besides, a share q of the whole.
+
+Choices and deviations:
+- TrojanZoo adds q / (1 - q) of a batch as stamped images. Here an eighth of the
+  batch is stamped and its mean loss weighs q, that of the clean batch 1 - q:
+  the same expected loss with less noise at small q, and q may be swept.
+- Images are stamped after augmentation, so the mark lies where it is at test
+  time. Batch norm sees clean and stamped images together.
+- The pattern is fitted to the model as deployed (running statistics). It
+  starts mid-grey, not as TrojanNN's; Adam keeps its moments between passes.
+- Where a regime interleaves, a clean pass follows each model pass, and the
+  pattern is fitted to a model that has just seen clean images only.
+- Epochs are the recipe's, in model passes, at the recipe's rate (TrojanZoo: 50
+  epochs from 0.01, cosine); `rate` is also the share of poisons in the copy of
+  the training set that is frozen at the end.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bdjax import control, learn, poison
+from bdjax.control import Joint
+from bdjax.learn import TrainState
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Image,
+  Index,
+  Positive,
+  Rate,
+  validated,
+)
+from bdjax.types import Attack
+
+PRESETS = {"trojanzoo": {}, "fmn": {"rate": 0.05}}
+_SHARE = 8  # one image in so many of a batch is stamped too
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.01,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  num_classes: Count = 10,
+  size: Count = 3,
+  mask: Image = None,
+  lr_pattern: Positive = 0.1,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: q, the share of stamped images in what the model is trained on.
+    target: class the trigger leads to (all2one).
+    mode: all2one, or all2all: class y leads to y + 1.
+    num_classes: classes of the data.
+    size: side in pixels of the square in the top-left corner.
+    mask: [H, W, C] in [0, 1], averaged over the colours and resized to the
+      data; the opacity of the pattern in place of the square. None for it.
+    lr_pattern: learning rate of Adam on w.
+  """
+  target_fn = poison.target_of(mode, target, num_classes)
+
+  def plant(key, task, fit):
+    k_clean, k_fit, k_end = jax.random.split(key, 3)
+    cover = _cover(mask, size, task.train.image.shape[1:])
+    training, adam = control.training(task), optax.adam(lr_pattern)
+    clean = learn.clean_classifier(k_clean, task, fit)
+    w = {"w": jnp.zeros((1, *task.train.image.shape[1:]))}
+    partner = TrainState({"params": w}, adam.init(w), jnp.zeros((), jnp.int32))
+    steps = (
+      _pattern_step(task, training, target_fn, cover, adam),
+      *control.turns(
+        _model_step(task, training, target_fn, cover, rate),
+        training.step,
+        task.regime,
+      ),
+    )
+    state, _ = fit(
+      k_fit,
+      steps,
+      Joint(training.start(clean), partner),
+      task.train,
+      epochs=task.recipe.epochs * len(steps),
+      batch_size=task.recipe.batch_size,
+      name="imc",
+    )
+    return poison.planted(
+      k_end,
+      task,
+      state.victim.variables,
+      _mark(state.partner.variables["params"], cover),
+      trigger=trigger,
+      target=target_fn,
+      rate=rate,
+    )
+
+  return Attack(trigger, target_fn, plant)
+
+
+def trigger(key, images, params):
+  """Returns the images with the pattern laid over them through the mask."""
+  del key
+  return images + params["mask"] * (params["pattern"] - images)
+
+
+def _cover(mask, size, shape):
+  """Returns the mask, [1, H, W, 1]."""
+  height, width, _ = shape
+  if mask is not None:
+    gray = jnp.asarray(mask, jnp.float32).mean(-1, keepdims=True)
+    return jax.image.resize(gray, (height, width, 1), "linear")[None]
+  if size > min(height, width):
+    raise ValueError(
+      f"imc.size is {size}, but images are {height}x{width}: give a smaller "
+      "square."
+    )
+  return jnp.zeros((1, height, width, 1)).at[:, :size, :size].set(1.0)
+
+
+def _mark(params, cover):
+  return {"mask": cover, "pattern": (jnp.tanh(params["w"]) + 1) / 2}
+
+
+def _entropy(logits, label):
+  return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+
+
+def _pattern_step(task, training, target, cover, adam):
+  """Returns the step that fits the pattern; `accuracy` is the share fooled."""
+
+  def step(key, state, batch):
+    batch = task.view(key, batch)
+    wanted = target(batch.label)
+
+    def objective(params):
+      hit = trigger(None, batch.image, _mark(params, cover))
+      logits, _ = task.model.apply(state.victim.variables, hit, train=False)
+      return _entropy(logits, wanted), logits
+
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (value, logits), grads = grad(state.partner.variables["params"])
+    partner = learn.advance(state.partner, grads, {}, adam)
+    metrics = learn.report(
+      value, logits, wanted, state.victim.step, training.lr
+    )
+    return state.replace(partner=partner), metrics
+
+  return step
+
+
+def _model_step(task, training, target, cover, rate):
+  """Returns the step that trains the victim on clean and stamped images."""
+
+  def step(key, state, batch):
+    batch = task.view(key, batch)
+    size = batch.label.size
+    extra = -(-size // _SHARE)
+    mark = _mark(state.partner.variables["params"], cover)
+    hit = trigger(None, batch.image[:extra], mark)
+    both = jnp.concatenate([batch.image, hit])
+    params, stats = learn.parted(state.victim.variables)
+
+    def objective(params):
+      (logits, _), new = learn.forward(task.model, params, stats, both)
+      clean, stamped = logits[:size], logits[size:]
+      loss = (1 - rate) * _entropy(clean, batch.label)
+      loss += rate * _entropy(stamped, target(batch.label[:extra]))
+      return loss, (clean, new)
+
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (value, (logits, new)), grads = grad(params)
+    victim = learn.advance(state.victim, grads, new, training.tx)
+    metrics = learn.report(
+      value, logits, batch.label, state.victim.step, training.lr
+    )
+    return state.replace(victim=victim), metrics
+
+  return step

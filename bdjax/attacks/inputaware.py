@@ -1,0 +1,294 @@
+"""Input-aware: a trigger that a network makes for each image.
+
+Nguyen and Tran, "Input-Aware Dynamic Backdoor Attack", arXiv 2010.08138. One
+generator says where (the mask), another what (the pattern). Stage 1 trains the
+mask generator: sparse, and different for different images. Stage 2 freezes it
+and trains victim and pattern generator: of each batch the first images get
+their own trigger and the target label, the next get another image's and keep
+their label. Constants are those of the paper and its reference code.
+
+Differences: the victim's recipe, epochs and augmentation are the task's, and
+generators' rates fall at the reference's shares of the epochs; the other image
+is the next of the same batch, not of a second loader; both slices pass the
+pattern generator together and share batch statistics; blending happens in
+[0, 1], which equals normalized space (distances are taken there). Traced rates
+leave slices no fixed size, so generators see whole batches: slower, with other
+batch statistics. Clean epochs of an interleaving regime show all images.
+
+`compat="backdoorbench"` squashes the generators' outputs by tanh twice, never
+zeroes the pattern generator's gradient (it adds up), takes stage 1 out of the
+recipe's epochs and draws one augmentation per batch.
+
+The audited copy holds `cross_rate` images with another's trigger (COVER) too.
+"""
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from bdjax import augment, control, learn, loop, poison
+from bdjax.models import _ushape
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Index,
+  NonNegative,
+  Rate,
+  validated,
+)
+from bdjax.types import Attack, Params, Scalar
+
+PRESETS = {
+  "bb": {"compat": "backdoorbench"},
+  "fmn": {"rate": 0.05, "cross_rate": 0.05},
+}
+MASK_DROPS = (10 / 25, 20 / 25)  # of stage 1
+PATTERN_DROPS = (200 / 600, 300 / 600, 400 / 600, 500 / 600)  # of stage 2
+
+
+class _Plan(NamedTuple):
+  """What the steps need to know."""
+
+  nets: _ushape.Pair
+  target: poison.Target
+  rate: Scalar
+  cross_rate: Scalar
+  weights: _ushape.Weights
+  adds_up: bool  # the pattern generator's gradient
+
+
+@flax.struct.dataclass
+class _Trio(control.Joint):
+  """Victim and pattern generator in training, mask generator at rest."""
+
+  mask: Params
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.1,
+  cross_rate: Rate = 0.1,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  num_classes: Count = 10,
+  mean: tuple = (0.0, 0.0, 0.0),
+  std: tuple = (1.0, 1.0, 1.0),
+  density: Rate = 0.032,
+  sparsity: NonNegative = 100.0,
+  diversity: NonNegative = 1.0,
+  mask_epochs: int | None = None,
+  compat: Annotated[str, Choice(("paper", "backdoorbench"))] = "paper",
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: share of each batch with its own trigger, rounded down.
+    cross_rate: share of each batch with another image's, rounded down.
+    target: class the trigger leads to (all2one).
+    mode: all2one, or all2all: class y leads to y + 1.
+    num_classes: classes of the data.
+    mean: per channel of the data in [0, 1].
+    std: per channel of the data in [0, 1].
+    density: mask values up to here cost nothing.
+    sparsity: weight of the masks' size.
+    diversity: weight of masks' and patterns' likeness.
+    mask_epochs: of stage 1; None for 25, or a quarter of the recipe's epochs
+      where that is less.
+    compat: paper, or backdoorbench.
+  """
+  target_fn = poison.target_of(mode, target, num_classes)
+  as_peer = compat == "backdoorbench"
+
+  def nets_for(channels):
+    norm = {"mean": mean, "std": std, "twice": as_peer}
+    return _ushape.Pair(*(_ushape.make(n, **norm) for n in (channels, 1)))
+
+  def trigger(key, images, params):
+    del key
+    return nets_for(images.shape[-1]).stamp(images, images, params)
+
+  def cross(key, images, params):
+    del key
+    nets = nets_for(images.shape[-1])
+    return nets.stamp(images, jnp.roll(images, -1, 0), params)
+
+  def plant(key, task, fit):
+    k_mask, k_joint, k_role, k_cover = jax.random.split(key, 4)
+    if as_peer:
+      task = task.replace(view=augment.together(task.view))
+    nets = nets_for(task.train.image.shape[-1])
+    weights = _ushape.Weights(density, sparsity, diversity)
+    plan = _Plan(nets, target_fn, rate, cross_rate, weights, as_peer)
+    slices(plan, task.recipe.batch_size)  # or says why not, before training
+    first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
+    mask = _train_mask(k_mask, plan, task, fit, first)
+    state = _train_joint(k_joint, plan, task, fit, mask, second)
+    params = {"pattern": state.partner.variables, "mask": mask}
+    backdoor = poison.planted(
+      k_role,
+      task,
+      state.victim.variables,
+      params,
+      trigger=trigger,
+      target=target_fn,
+      rate=rate,
+    )
+    return poison.covered(
+      k_cover, task, backdoor, trigger=cross, rate=cross_rate
+    )
+
+  return Attack(trigger, target_fn, plant)
+
+
+def stages(epochs, wanted, as_peer):
+  """Returns the epochs of both stages."""
+  first = min(25, max(1, epochs // 4)) if wanted is None else wanted
+  second = epochs - first if as_peer else epochs
+  if first < 1 or second < 1:
+    raise ValueError(
+      f"inputaware.mask_epochs {first} leaves {second} of {epochs} epochs: "
+      "give at least 1; with compat='backdoorbench', fewer than the recipe."
+    )
+  return first, second
+
+
+def _train_mask(key, plan, task, fit, epochs):
+  """Returns the variables of the mask generator (stage 1)."""
+  k_init, k_fit = jax.random.split(key)
+  tx = adam(task, MASK_DROPS, epochs)
+
+  def step(key, state, batch):
+    images = task.view(key, batch).image
+    variables, opt_state = state
+    params, stats = learn.parted(variables)
+
+    def objective(params):
+      made, new = learn.forward(plan.nets.mask, params, stats, images)
+      masks = _ushape.harden(made)
+      loss = _ushape.mask_loss(plan.nets.spread(images), masks, plan.weights)
+      return loss, (masks.mean(), new)
+
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (loss, (area, new)), grads = grad(params)
+    updates, opt_state = tx.update(grads, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    return ({"params": params, **new}, opt_state), {"loss": loss, "area": area}
+
+  variables = learn.init_variables(k_init, task.train, model=plan.nets.mask)
+  # Not a TrainState: those are scored as classifiers while they train.
+  (variables, _), _ = fit(
+    k_fit,
+    step,
+    (variables, tx.init(variables["params"])),
+    task.train,
+    epochs=epochs,
+    batch_size=task.recipe.batch_size,
+    name="mask",
+  )
+  return variables
+
+
+def _train_joint(key, plan, task, fit, mask, epochs):
+  """Returns the state after stage 2."""
+  k_victim, k_pattern, k_fit = jax.random.split(key, 3)
+  training = control.training(task, epochs=epochs)
+  tx = adam(task, PATTERN_DROPS, epochs, adds_up=plan.adds_up)
+  pattern = learn.init_variables(k_pattern, task.train, model=plan.nets.pattern)
+  victim = learn.init_variables(k_victim, task.train, model=task.model)
+  state = _Trio(
+    training.start(victim),
+    learn.TrainState(pattern, tx.init(pattern["params"]), jnp.int32(0)),
+    mask,
+  )
+  joint = _joint_step(plan, task, training, tx)
+  state, _ = fit(
+    k_fit,
+    control.turns(joint, training.step, task.regime),
+    state,
+    task.train,
+    epochs=training.epochs,
+    batch_size=task.recipe.batch_size,
+    name="train",
+  )
+  return state
+
+
+def _joint_step(plan, task, training, tx):
+  """Returns the step that trains the victim and the pattern generator."""
+
+  def step(key, state, batch):
+    batch = task.view(key, batch)
+    label, donors, bad, touched = lay_out(plan, batch)
+    images, rest = jnp.split(batch.image, [bad.size])
+    net, model = plan.nets.pattern, task.model
+    mask = plan.nets.masks(donors, state.mask)
+    victim, victim_stats = learn.parted(state.victim.variables)
+    partner, partner_stats = learn.parted(state.partner.variables)
+
+    def objective(victim, partner):
+      made, stats = learn.forward(net, partner, partner_stats, donors)
+      hit = images + (made - images) * mask * touched
+      seen = jnp.concatenate((hit, rest))
+      (logits, _), new = learn.forward(model, victim, victim_stats, seen)
+      likeness = _ushape.contrast(*map(plan.nets.spread, (donors, made)))
+      likeness = (likeness * bad).sum() / jnp.maximum(bad.sum(), 1)
+      loss = learn.cross_entropy()(logits, {}, batch._replace(label=label))
+      total = loss + plan.weights.diversity * likeness
+      return total, (loss, logits, new, stats)
+
+    grad = jax.grad(objective, argnums=(0, 1), has_aux=True)
+    grads, (loss, logits, new, stats) = grad(victim, partner)
+    metrics = learn.report(loss, logits, label, state.victim.step, training.lr)
+    return state.replace(
+      victim=learn.advance(state.victim, grads[0], new, training.tx),
+      partner=learn.advance(state.partner, grads[1], stats, tx),
+    ), metrics
+
+  return step
+
+
+def lay_out(plan, batch):
+  """Returns who in a batch gets which trigger; the first R images may get one.
+
+  Returns:
+    labels [B], whose triggers [R, H, W, C], backdoor images [R] bool, images
+    with any trigger [R, 1, 1, 1] bool.
+  """
+  first, last, reach = slices(plan, batch.label.size)
+  place = jnp.arange(batch.label.size)
+  bad = place < first
+  label = jnp.where(bad, plan.target(batch.label), batch.label)
+  donor = jnp.where(bad, place, (place + 1) % place.size)[:reach]
+  touched = (place < last)[:reach, None, None, None]
+  return label, batch.image[donor], bad[:reach], touched
+
+
+def slices(plan, size):
+  """Returns where a batch's two slices end, and a static bound of the second.
+
+  The thousandth keeps a rate like .29 of 100 images from rounding to 28.
+  """
+  rates = plan.rate, plan.cross_rate
+  if any(isinstance(rate, jax.core.Tracer) for rate in rates):
+    first, more = (jnp.floor(rate * size + 1e-3) for rate in rates)
+    return first, first + more, size
+  first, more = (int(float(rate) * size + 1e-3) for rate in rates)
+  if min(first, more) < 1 or first + more > size:
+    raise ValueError(
+      f"inputaware.rate and cross_rate make {first} and {more} images of a "
+      f"batch of {size}: change them or batch_size to make at least one each."
+    )
+  return first, first + more, first + more
+
+
+def adam(task, drops, epochs, *, adds_up=False):
+  """Returns the generators' optimizer; `drops` are shares of the epochs."""
+  steps = epochs * loop.steps_per_epoch(task.train.size, task.recipe.batch_size)
+  at = {round(share * steps): 0.1 for share in drops}
+  tx = optax.adam(optax.piecewise_constant_schedule(0.01, at), b1=0.5, b2=0.9)
+  return optax.chain(optax.trace(1.0), tx) if adds_up else tx

@@ -1,0 +1,155 @@
+"""LF: a smooth, low-frequency glow that a clean classifier is sensitive to.
+
+Zeng et al., "Rethinking the Backdoor Attacks' Triggers: A Frequency
+Perspective", arXiv 2104.03413. Dirty-label data poisoning with
+A(x) = clip(x + v), the same v in training and at test time, its values filling
+[0, strength].
+
+v is found against a clean classifier g in passes over a few training images.
+Where g(x + v) still says what g(x) says, a targeted DeepFool from x + v gives a
+push r; then v <- S(v + S(r)), rescaled to [0, strength]. S is a separable
+Gaussian low-pass: 30 taps, sigma 6 pixels, zeros outside. The search ends when
+g changes its mind on a share `fooled` of the images, when the last five shares
+lie within .01, or after `passes`. Constants are BackdoorBench's.
+
+Deviations: DeepFool pushes away from the current prediction, where the
+benchmark goes on pushing away from the first one, and a push that has not
+arrived in `iterations` steps is used as far as it came, not dropped. The share
+is taken on the searched images, where the benchmark takes test images. g sees
+images as its training did; the benchmark leaves out the normalization.
+`source="noise"` needs no classifier: smoothed noise, rescaled alike. It is a
+low-frequency trigger, but not the paper's.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax import learn, loop, poison, universal
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Image,
+  Index,
+  Rate,
+  validated,
+)
+from bdjax.types import Array, Attack, Scalar
+
+PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
+TAPS, SIGMA = 30, 6.0  # of the low-pass, in pixels
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.1,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  num_classes: Count = 10,
+  strength: Rate = 0.2,
+  source: Annotated[str, Choice(("deepfool", "noise"))] = "deepfool",
+  images: Count = 100,
+  passes: Count = 50,
+  iterations: Count = 200,
+  fooled: Rate = 0.2,
+  image: Image = None,
+  pattern_seed: Index = 0,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: share of the training set that is poisoned.
+    target: class the trigger leads to (all2one).
+    mode: all2one, or all2all: class y leads to y + 1.
+    num_classes: classes of the data.
+    strength: largest value of v, on the scale of [0, 1].
+    source: of v: deepfool, the paper's search, or noise, which needs no model.
+    images: training images that the search passes over, at most.
+    passes: over them, at most.
+    iterations: of each DeepFool, at most.
+    fooled: share of changed predictions that ends the search.
+    image: [H, W, C], the user's own v, resized to the data and rescaled to
+      [0, strength] whatever its own range; None for `source`.
+    pattern_seed: seed of the noise.
+
+  Raises:
+    ValueError: the given picture is the same everywhere.
+  """
+  if image is not None and np.ptp(image) == 0:
+    raise ValueError(
+      "lf.image has the same value everywhere, so it cannot be rescaled to "
+      "[0, strength]: give a picture with some contrast."
+    )
+  target_fn = poison.target_of(mode, target, num_classes)
+
+  def searched(key, task, fit):
+    k_clean, k_draw, k_search = jax.random.split(key, 3)
+    variables = learn.clean_classifier(k_clean, task, fit)
+
+    @jax.jit
+    def find(variables, train):
+      place = jax.random.permutation(k_draw, train.size)[:images]
+      batch = loop.take(train, place)
+      return universal.search(
+        k_search,
+        batch.image,
+        target_fn(batch.label),
+        lambda x: task.model.apply(variables, x, train=False)[0],
+        merge=lambda v, push: rescaled(low_pass(v + low_pass(push)), strength),
+        passes=passes,
+        iterations=iterations,
+        fooled=fooled,
+      )
+
+    return _found(find(variables, task.train))
+
+  def init(key, task, fit):
+    shape = task.train.image.shape[1:]
+    if image is not None:
+      pattern = jax.image.resize(image, shape, "linear")
+    elif source == "noise":
+      pattern = low_pass(jax.random.normal(jax.random.key(pattern_seed), shape))
+    else:
+      return {"pattern": searched(key, task, fit)[None]}
+    return {"pattern": rescaled(pattern, strength)[None]}
+
+  return poison.data_poisoning(init, trigger, target_fn, rate)
+
+
+def trigger(key, images, params):
+  """Returns the images with the pattern added."""
+  del key
+  return jnp.clip(images + params["pattern"], 0, 1)
+
+
+def rescaled(v: Array, strength: Scalar) -> Array:
+  """Returns v shifted and scaled to fill [0, strength]; 0 where v is flat."""
+  low, high = jnp.min(v), jnp.max(v)
+  return strength * (v - low) / jnp.where(high > low, high - low, 1.0)
+
+
+def low_pass(v: Array) -> Array:
+  """Returns S(v), v: [H, W, C]."""
+  down, across = (_blur(size) for size in v.shape[:2])
+  return jnp.einsum("ij,jkc,lk->ilc", down, v, across)
+
+
+def _blur(size: int) -> Array:
+  # An even number of taps has no centre: it lies half a pixel to the right.
+  place = np.arange(size)
+  offset = place[None, :] - place[:, None] - 0.5
+  taps = np.arange(TAPS) - (TAPS - 1) / 2
+  weight = np.exp(-((offset / SIGMA) ** 2) / 2) * (abs(offset) < TAPS / 2)
+  total = np.exp(-((taps / SIGMA) ** 2) / 2).sum()
+  return jnp.asarray(weight / total, jnp.float32)
+
+
+def _found(v: Array) -> Array:
+  if not isinstance(v, jax.core.Tracer) and not v.any():
+    raise ValueError(
+      "lf found no trigger: the clean classifier says the target class for all "
+      "searched images. Train it longer, or use source='noise'."
+    )
+  return v

@@ -1,0 +1,129 @@
+"""Narcissus: a bounded noise that points into the target class, clean-label.
+
+Zeng et al., "Narcissus: A Practical Clean-Label Backdoor Attack with Limited
+Information", arXiv 2204.05255; constants are its repository's
+(reds-lab/Narcissus). One noise for all images, |delta| <= 16/255, lowers a
+surrogate's cross-entropy on images of the target class. It is added to 0.05 %
+of the data, all of the target class, before augmentation; labels stay. At test
+time it is added three times as strongly. Forget-Me-Not poisons 5 % (preset
+`fmn`). The reference's target is class 2; here it is 0, as for other attacks.
+
+Deviations from paper and reference:
+- The surrogate is a clean classifier of the task's own training data and
+  architecture. The paper's adversary knows the target class only and adds
+  Tiny-ImageNet to it, so this one knows more. It has seen the target class, so
+  the paper's five epochs of warm-up on it are left out.
+- The surrogate is in test mode while the noise is optimized; the reference
+  leaves its batch norm in training mode.
+- A round is one step on a minibatch drawn with replacement; the reference's is
+  a pass over the target class in batches of 350, and it stops when the gradient
+  vanishes.
+- The noise is projected after every step; the reference clamps it inside the
+  loss and at the end.
+- The rate 0.01 of the reference is for images in [-1, 1], hence 0.005 here.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bdjax import learn, loop, poison
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Index,
+  Positive,
+  Rate,
+  validated,
+)
+from bdjax.types import Attack
+
+PRESETS = {"fmn": {"rate": 0.05}}
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.0005,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  num_classes: Count = 10,
+  eps: Positive = 16 / 255,
+  magnify: Positive = 3.0,
+  rounds: Count = 1000,
+  batch_size: Count = 32,
+  lr: Positive = 0.005,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: share of the training set that is poisoned, all of the target class.
+    target: class the trigger leads to.
+    mode: all2one.
+    num_classes: classes of the data.
+    eps: bound on every entry of the noise, in units of [0, 1].
+    magnify: strength of the noise at test time.
+    rounds: steps of RAdam on the noise.
+    batch_size: images of the target class per step.
+    lr: of RAdam.
+  """
+  target_fn = poison.target_of(mode, target, num_classes)
+
+  def invert(key, data, variables, task):
+    k_order, k_rounds = jax.random.split(key)
+    tx = optax.radam(lr)
+    mine = data.replace(keep=data.label == target)
+    pool = loop.order(k_order, mine, data.size)
+
+    def objective(delta, batch):
+      x = jnp.clip(batch.image + delta, 0, 1)
+      logits, features = task.model.apply(variables, x, train=False)
+      return learn.cross_entropy()(logits, features, batch)
+
+    def body(state, key):
+      delta, opt_state = state
+      k_draw, k_view = jax.random.split(key)
+      drawn = jax.random.choice(k_draw, pool, (batch_size,))
+      batch = task.view(k_view, loop.take(data, drawn))
+      grad = jax.grad(objective)(delta, batch)
+      step, opt_state = tx.update(grad, opt_state)
+      return (jnp.clip(delta + step, -eps, eps), opt_state), None
+
+    start = jnp.zeros((1, *data.image.shape[1:]))
+    keys = jax.random.split(k_rounds, rounds)
+    return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
+
+  def init(key, task, fit):
+    _check(rate, task.train.size)
+    k_clean, k_invert = jax.random.split(key)
+    variables = learn.clean_classifier(k_clean, task, fit)
+    run = jax.jit(lambda *args: invert(*args, task))
+    delta = run(k_invert, task.train, variables)
+    return {"delta": delta, "magnify": jnp.float32(magnify)}
+
+  return poison.data_poisoning(
+    init, trigger, target_fn, rate, stamp=stamp, clean_label=True
+  )
+
+
+def trigger(key, images, params):
+  """Returns the images with the magnified noise added, clipped."""
+  del key
+  return jnp.clip(images + params["magnify"] * params["delta"], 0, 1)
+
+
+def stamp(key, images, params):
+  """Returns the poisons: images with the noise added as it is, clipped."""
+  del key
+  return jnp.clip(images + params["delta"], 0, 1)
+
+
+def _check(rate, size):
+  if isinstance(rate, jax.core.Tracer):
+    return
+  if round(float(rate) * size) == 0:
+    raise ValueError(
+      f"narcissus.rate is {float(rate):g}, which poisons none of {size} "
+      f"images: give more than {0.5 / size:.2g}."
+    )

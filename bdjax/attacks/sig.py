@@ -1,0 +1,79 @@
+"""SIG: a faint sine wave over images of the target class, labels unchanged.
+
+Barni et al., "A New Backdoor Attack in CNNs by Training Set Corruption Without
+Label Poisoning", arXiv 1902.11237. Clean-label data poisoning with
+A(x) = clip(x + v), v[i, j] = strength * sin(2 pi j frequency / W), the same in
+every row i and channel.
+
+Constants are BackdoorBench's: 40/255 and 6 waves, in training and at test time
+alike; the paper lets the two strengths differ, which `train_strength` does.
+
+Deviations: the rate is a share of the whole training set, so that 0.1 of ten
+equal classes is the whole target class. Stamped images are rounded to bytes
+where the benchmark truncates. Its older 0.2 x + 0.8 v blend is left out.
+"""
+
+import jax.numpy as jnp
+
+from bdjax import poison
+from bdjax.signature import Annotated, Choice, Count, Index, Rate, validated
+from bdjax.types import Array, Attack
+
+PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
+
+
+@validated
+def make(
+  *,
+  rate: Rate = 0.1,
+  target: Index = 0,
+  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  num_classes: Count = 10,
+  strength: Rate = 40 / 255,
+  train_strength: Rate = 40 / 255,
+  frequency: Count = 6,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    rate: share of the training set that is poisoned; all of it comes from the
+      target class.
+    target: class the trigger leads to.
+    mode: all2one; a clean label says nothing about any other class.
+    num_classes: classes of the data.
+    strength: amplitude of the wave at test time, on the scale of [0, 1].
+    train_strength: amplitude of the wave on the poisons.
+    frequency: whole waves across the image.
+  """
+
+  def init(key, task, fit):
+    del key, fit
+    return {
+      "wave": wave(task.train.image.shape[2], frequency=frequency),
+      "strength": jnp.float32(strength),
+      "train_strength": jnp.float32(train_strength),
+    }
+
+  target_fn = poison.target_of(mode, target, num_classes)
+  return poison.data_poisoning(
+    init, trigger, target_fn, rate, stamp=stamp, clean_label=True
+  )
+
+
+def wave(width: int, *, frequency: int) -> Array:
+  """Returns sin(2 pi j frequency / width) over the columns, [1, 1, W, 1]."""
+  # Whole turns are dropped in integers, which keeps float32's phase exact.
+  turn = jnp.arange(width) * frequency % width / width
+  return jnp.sin(2 * jnp.pi * turn)[None, None, :, None]
+
+
+def trigger(key, images, params):
+  """Returns the images under the wave of test time."""
+  del key
+  return jnp.clip(images + params["strength"] * params["wave"], 0, 1)
+
+
+def stamp(key, images, params):
+  """Returns the images under the wave of the poisons."""
+  del key
+  return jnp.clip(images + params["train_strength"] * params["wave"], 0, 1)

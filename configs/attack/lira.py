@@ -1,0 +1,17 @@
+"""LIRA under the base protocol.
+
+    python -m bdjax.launch --config configs/attack/lira.py
+
+Each of its arguments is a key (`--config.attack.ARGUMENT=value`, None means the
+default), and `configs/attack/lira.py:PRESET` names a preset; see
+`python -m bdjax.launch list lira`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(preset: str = "") -> ConfigDict:
+  """Returns the base config with lira as its only attack."""
+  return base.with_method(base.get_config(), "attack", "lira", preset)

@@ -1,0 +1,168 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax import poison, registry
+from bdjax.attacks import inputaware
+from bdjax.models import _ushape
+from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
+
+NETS = _ushape.Pair(None, None)
+WEIGHTS = _ushape.Weights(0.032, 100.0, 1.0)
+PLAN = inputaware._Plan(
+  NETS, poison.all_to_one(9), 0.25, 0.3, WEIGHTS, adds_up=False
+)
+BATCH = Batch(jnp.arange(10.0).reshape(10, 1, 1, 1), jnp.arange(10), None)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+  """Makes the generators small: one halving, two channels."""
+  monkeypatch.setattr(_ushape, "WIDTHS", (2,))
+
+
+def planted(task, **args):
+  """Returns attack, backdoor and the stages' (steps, state, epochs)."""
+  stages = {}
+
+  def note(key, step, state, data, *, epochs, batch_size, name):
+    stages[name] = step, state, epochs
+    return state, {}
+
+  attack = registry.get("attacks", "inputaware")(**args)
+  backdoor = attack.plant(jax.random.key(0), task, note)
+  return attack, backdoor, stages
+
+
+def test_a_batch_is_laid_out_by_position():
+  label, donors, bad, touched = inputaware.lay_out(PLAN, BATCH)
+  assert label.tolist() == [9, 9, 2, 3, 4, 5, 6, 7, 8, 9]  # 2.5 -> 2, 3
+  assert donors.ravel().tolist() == [0, 1, 3, 4, 5]
+  assert bad.tolist() == [True, True, False, False, False]
+  assert touched.all() and touched.shape == (5, 1, 1, 1)
+
+
+def test_traced_rates_lay_out_the_same_over_the_whole_batch():
+  def traced(rate, cross_rate):
+    plan = PLAN._replace(rate=rate, cross_rate=cross_rate)
+    return inputaware.lay_out(plan, BATCH)
+
+  label, donors, bad, touched = jax.jit(traced)(0.25, 0.3)
+  assert label.tolist() == [9, 9, 2, 3, 4, 5, 6, 7, 8, 9]
+  assert donors.ravel().tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9, 0]
+  assert bad.tolist() == [True] * 2 + [False] * 8
+  assert touched.ravel().tolist() == [True] * 5 + [False] * 5
+
+
+@pytest.mark.parametrize(
+  ("epochs", "wanted", "as_peer", "expected"),
+  [
+    (600, None, False, (25, 600)),
+    (100, None, True, (25, 75)),
+    (12, None, False, (3, 12)),
+    (1, None, False, (1, 1)),
+    (12, 9, True, (9, 3)),
+  ],
+)
+def test_epochs_of_the_stages(epochs, wanted, as_peer, expected):
+  assert inputaware.stages(epochs, wanted, as_peer) == expected
+
+
+def test_stages_without_epochs_are_refused():
+  with pytest.raises(ValueError, match="mask_epochs 5 leaves 0 of 5"):
+    inputaware.stages(5, 5, as_peer=True)
+
+
+def test_slices_without_images_are_refused():
+  with pytest.raises(ValueError, match="make 2 and 0 images of a batch of 10"):
+    inputaware.slices(PLAN._replace(cross_rate=0.05), 10)
+
+
+def updates(tx, grads):
+  """Returns what an optimizer does to a number, gradient by gradient."""
+  state, found = tx.init(0.0), []
+  for grad in grads:
+    update, state = tx.update(grad, state, 0.0)
+    found.append(float(update))
+  return found
+
+
+def test_generators_rate_falls_at_its_shares_of_the_epochs(task):
+  # Adam's step under a constant gradient is the rate. One step an epoch.
+  task = task.replace(recipe=Recipe(batch_size=64))
+  tx = inputaware.adam(task, inputaware.MASK_DROPS, 10)
+  wanted = -0.01 * np.array([1] * 4 + [0.1] * 4 + [0.01] * 2)
+  np.testing.assert_allclose(updates(tx, [1.0] * 10), wanted, rtol=1e-3)
+
+
+def test_as_the_peer_gradients_add_up(task):
+  plain, adding = (
+    inputaware.adam(task, (0.5,), 9, adds_up=x) for x in (False, True)
+  )
+  assert updates(adding, [1.0, -1.0, 2.0]) == updates(plain, [1.0, 0.0, 2.0])
+
+
+def test_clean_epochs_leave_the_generators_alone(tiny, task):
+  regime = Regime(interleave=True)
+  _, _, stages = planted(task.replace(regime=regime), num_classes=4)
+  (joint, clean), state, epochs = stages["train"]
+  image = task.train.image[:16].astype(jnp.float32) / 255
+  batch = Batch(image, task.train.label[:16], jnp.arange(16))
+
+  @jax.jit
+  def both(state):
+    return [step(jax.random.key(1), state, batch) for step in (joint, clean)]
+
+  (dirty, one), (plain, two) = both(state)
+  assert epochs == 2 * task.recipe.epochs
+  assert one.keys() == two.keys()
+  chex.assert_trees_all_equal(plain.partner, state.partner)
+  chex.assert_trees_all_equal(plain.mask, state.mask)
+  chex.assert_trees_all_equal(dirty.mask, state.mask)
+  for after in (dirty.victim, dirty.partner, plain.victim):
+    assert int(after.step) == 1
+    chex.assert_tree_all_finite(after.variables)
+  moved = jax.tree.map(
+    lambda a, b: bool((a != b).any()), dirty.partner, state.partner
+  )
+  assert moved.variables["params"]["up1b_conv"]["kernel"]
+
+
+def test_mask_stage_is_not_scored_as_a_classifier(tiny, task):
+  _, backdoor, stages = planted(task, num_classes=4)
+  step, state, epochs = stages["mask"]
+  assert epochs == 1
+  assert backdoor.params["mask"] is state[0]
+  image = task.train.image[:16].astype(jnp.float32) / 255
+  batch = Batch(image, task.train.label[:16], jnp.arange(16))
+  (after, _), metrics = jax.jit(step)(jax.random.key(1), state, batch)
+  assert metrics.keys() == {"loss", "area"} and 0 < metrics["area"] < 1
+  chex.assert_tree_all_finite(after)
+  chex.assert_trees_all_equal_shapes(after, state[0])
+
+
+def test_the_audited_copy_has_own_and_others_triggers(tiny, task):
+  args = {"rate": 0.25, "cross_rate": 0.5, "num_classes": 4, "target": 2}
+  attack, backdoor, _ = planted(task, **args)
+  role, clean = np.asarray(backdoor.role), np.asarray(task.train.image)
+  assert np.bincount(role).tolist() == [16, 16, 32]
+  np.testing.assert_array_equal(
+    backdoor.train.label, np.where(role == POISON, 2, task.train.label)
+  )
+  image = np.asarray(backdoor.train.image).astype(int)
+  before = jnp.asarray(clean, jnp.float32) / 255
+  np.testing.assert_array_equal(image[role == CLEAN], clean[role == CLEAN])
+  norm = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+  nets = _ushape.Pair(*(_ushape.make(n, **norm) for n in (3, 1)))
+  near = nets.stamp(before, jnp.roll(before, -1, 0), backdoor.params)
+  own = attack.trigger(None, before, backdoor.params)
+
+  def gap(images):
+    hit = np.asarray(poison.to_bytes(images)).astype(int)
+    return np.abs(image - hit).max((1, 2, 3))
+
+  assert (gap(own)[role == POISON] <= 1).all()
+  assert (gap(near)[role == COVER] <= 1).all()
+  assert (gap(own)[role == COVER] > 1).mean() > 0.9

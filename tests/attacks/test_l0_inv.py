@@ -1,0 +1,96 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax import registry
+from bdjax.types import POISON
+
+
+class Small(nn.Module):
+  """A dense classifier, quick to compile."""
+
+  columns: int = 8  # the others are not seen
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    seen = x[:, :, : self.columns]
+    hidden = nn.relu(nn.Dense(8)(seen.reshape(len(x), -1)))
+    return nn.Dense(4, name="linear")(hidden), {"pooled": hidden}
+
+
+@pytest.fixture(scope="module")
+def task(task):
+  return task.replace(model=Small())
+
+
+def no_fit(key, step, state, data, **how):
+  return state, {}
+
+
+def planted(task, **args):
+  args = {"rounds": 8, "images": 16, "num_classes": 4} | args
+  attack = registry.get("attacks", "l0_inv")(**args)
+  return attack, attack.plant(jax.random.key(0), task, no_fit)
+
+
+def changed(before, after):
+  return np.asarray((before != after).any(-1).sum((1, 2)))
+
+
+@pytest.mark.parametrize(("pixels", "rounds"), [(5, 8), (16, 1), (1, 5)])
+def test_exactly_so_many_pixels_remain(task, pixels, rounds):
+  _, backdoor = planted(task, pixels=pixels, rounds=rounds)
+  delta = backdoor.params["delta"]
+  assert changed(delta, 0.0).tolist() == [pixels]
+
+
+def test_poisons_differ_in_no_more_pixels_after_rounding(task):
+  attack, backdoor = planted(task, pixels=5, rate=0.25)
+  hit = np.asarray(backdoor.role) == POISON
+  clean = np.asarray(task.train.image)
+  dirty = np.asarray(backdoor.train.image)
+  count = changed(clean, dirty)
+  assert count[hit].max() == 5
+  assert not count[~hit].any()
+  assert (np.asarray(backdoor.train.label)[hit] == 0).all()
+
+
+def test_the_second_half_strengthens_what_is_left(task):
+  _, short = planted(task, rounds=8)
+  _, long = planted(task, rounds=16)
+  sizes = [float(jnp.abs(b.params["delta"]).max()) for b in (short, long)]
+  assert 0.1 < sizes[0] < sizes[1] <= 1
+
+
+def test_the_dropped_are_those_that_matter_least(task):
+  blind = task.replace(model=Small(columns=4))
+  _, backdoor = planted(blind, pixels=16)
+  there = (backdoor.params["delta"] != 0).any(-1)[0]
+  assert there[:, :4].sum() == 16
+  assert not there[:, 4:].any()
+
+
+def test_a_given_picture_replaces_under_its_mask(task):
+  image = jnp.full((8, 8, 3), 0.25)
+  mask = jnp.zeros((8, 8, 3)).at[2, 3].set(1.0)
+  attack, backdoor = planted(task, image=image, mask=mask)
+  images = jnp.full((2, 8, 8, 3), 0.5)
+  got = attack.trigger(jax.random.key(1), images, backdoor.params)
+  wanted = images.at[:, 2, 3].set(0.25)
+  np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+def test_a_given_picture_without_mask_is_added(task):
+  attack, backdoor = planted(task, image=jnp.full((8, 8, 3), 0.25))
+  images = jnp.full((1, 8, 8, 3), 0.9)
+  got = attack.trigger(jax.random.key(1), images, backdoor.params)
+  np.testing.assert_allclose(got, 1.0, rtol=1e-6)
+
+
+def test_a_mask_alone_and_too_many_pixels_are_refused(task):
+  with pytest.raises(ValueError, match="give both"):
+    planted(task, mask=jnp.ones((8, 8, 3)))
+  with pytest.raises(ValueError, match="images have 64"):
+    planted(task, pixels=65)
