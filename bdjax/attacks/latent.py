@@ -20,8 +20,8 @@ Deviations:
 - distances are summed over features, as in the paper, and averaged over images,
   but divided by |F_t|^2: pooled features differ in scale between architectures,
   and the plain sum diverged on a PreActResNet18;
-- so long a training moves the head away from a fixed F_t; preset `anchored`, not
-  the paper's, holds the target class's own images near it too;
+- so long a training moves the head away from a fixed F_t; preset `anchored`,
+  not the paper's, holds the target class's own images near it too;
 - the feature term sees a share `rate` of each batch, which passes through the
   network together with the batch. Where `rate` is traced, all of the batch
   passes and the share is weighted, which costs two steps and lets batch norm
