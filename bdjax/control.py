@@ -14,7 +14,16 @@ import optax
 
 from bdjax import learn, optimizers
 from bdjax.learn import TrainState
-from bdjax.types import Params, Regime, Schedule, Step, Task
+from bdjax.types import (
+  Array,
+  Labels,
+  Logits,
+  Params,
+  Regime,
+  Schedule,
+  Step,
+  Task,
+)
 
 
 @flax.struct.dataclass
@@ -41,6 +50,11 @@ class Training(NamedTuple):
   epochs: int
   start: Callable[[Params], TrainState]
   step: Step
+
+
+def entropy(logits: Logits, label: Labels) -> Array:
+  """Returns the mean cross-entropy."""
+  return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
 
 def training(

@@ -59,6 +59,9 @@ NonNegative = Annotated[Scalar, Range(0.0, closed=True)]
 Count = Annotated[int, Range(1, closed=True)]
 Index = Annotated[int, Range(0, closed=True)]
 Image = Annotated[Array | None, Picture()]
+Mode = Annotated[str, Choice(("all2one", "all2all"))]
+OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
+Compat = Annotated[str, Choice(("paper", "backdoorbench"))]
 
 
 class Argument(NamedTuple):

@@ -15,6 +15,7 @@ LAYERS = [
   (
     *("learn", "loop", "poison", "regimes", "control", "neurons"),
     "universal",
+    "patches",
   ),
   ("attacks", "defenses"),
   ("evaluate", "experiment"),

@@ -15,8 +15,16 @@ converge under its interleaving; nothing here prevents the attempt.
 import jax
 import jax.numpy as jnp
 
-from bdjax import poison
-from bdjax.signature import Annotated, Choice, Count, Index, Rate, validated
+from bdjax import patches, poison
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  Index,
+  Mode,
+  Rate,
+  validated,
+)
 from bdjax.types import Attack
 
 PRESETS = {
@@ -30,7 +38,7 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   size: Count = 3,
   pattern: Annotated[str, Choice(("white", "grid", "random"))] = "white",
@@ -52,31 +60,19 @@ def make(
 
   def init(key, task, fit):
     del key, fit
-    height, width, channels = task.train.image.shape[1:]
-    if size > min(height, width):
-      raise ValueError(
-        f"badnets.size is {size}, but images are {height}x{width}: give a "
-        "smaller square."
-      )
+    shape = task.train.image.shape[1:]
+    mask = patches.square("badnets.size", shape, size, corner=corner)
+    height, width, channels = shape
     at = (0, 0) if corner == "top_left" else (height - size, width - size)
     square = _square(pattern, size, channels, pattern_seed)
     blank = jnp.zeros((1, height, width, channels))
-    start = (0, *at, 0)
     return {
-      "mask": jax.lax.dynamic_update_slice(
-        blank[..., :1], jnp.ones((1, size, size, 1)), start
-      ),
-      "pattern": jax.lax.dynamic_update_slice(blank, square, start),
+      "mask": mask,
+      "pattern": jax.lax.dynamic_update_slice(blank, square, (0, *at, 0)),
     }
 
   target_fn = poison.target_of(mode, target, num_classes)
-  return poison.data_poisoning(init, trigger, target_fn, rate)
-
-
-def trigger(key, images, params):
-  """Returns the images with the square stamped on them."""
-  del key
-  return images + params["mask"] * (params["pattern"] - images)
+  return poison.data_poisoning(init, patches.paste, target_fn, rate)
 
 
 def _square(pattern, size, channels, seed):

@@ -15,11 +15,10 @@ import jax.numpy as jnp
 
 from bdjax import poison
 from bdjax.signature import (
-  Annotated,
-  Choice,
   Count,
   Image,
   Index,
+  Mode,
   Rate,
   validated,
 )
@@ -33,7 +32,7 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   alpha: Rate = 0.2,
   image: Image = None,

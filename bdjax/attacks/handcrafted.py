@@ -35,14 +35,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bdjax import learn, loop, poison
+from bdjax import learn, loop, patches, poison
 from bdjax.models import _layers, _routes, _signals
 from bdjax.signature import (
-  Annotated,
-  Choice,
   Count,
   Index,
   NonNegative,
+  OneTarget,
   Positive,
   validated,
 )
@@ -56,7 +55,7 @@ PROBE = 128  # images of the sample on which a channel's loss is measured
 def make(
   *,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  mode: OneTarget = "all2one",
   num_classes: Count = 10,
   size: Count = 4,
   images: Count = 512,
@@ -100,13 +99,7 @@ def make(
     return Backdoor(edited, params, task.train, role)
 
   target_fn = poison.target_of(mode, target, num_classes)
-  return Attack(trigger, target_fn, plant, trains=False)
-
-
-def trigger(key, images, params):
-  """Returns the images with the checkerboard stamped on them."""
-  del key
-  return images + params["mask"] * (params["pattern"] - images)
+  return Attack(patches.paste, target_fn, plant, trains=False)
 
 
 def _check(task, neurons):
@@ -125,18 +118,9 @@ def _check(task, neurons):
 
 
 def _checkerboard(shape, size):
-  height, width, channels = shape
-  if size > min(height, width):
-    raise ValueError(
-      f"handcrafted.size is {size}, but images are {height}x{width}: give a "
-      "smaller square."
-    )
-  row, column = jnp.indices((height, width))
-  inside = (row >= height - size) & (column >= width - size)
-  white = (row + column) % 2 == 0
-  mask = jnp.float32(inside)[None, :, :, None]
-  pattern = jnp.float32(inside & white)[None, :, :, None]
-  return {"mask": mask, "pattern": jnp.tile(pattern, (1, 1, 1, channels))}
+  mask = patches.square("handcrafted.size", shape, size)
+  white = jnp.indices(shape[:2]).sum(0)[None, :, :, None] % 2 == 0
+  return {"mask": mask, "pattern": jnp.tile(mask * white, shape[2:])}
 
 
 def _edit(
@@ -146,7 +130,7 @@ def _edit(
   hops = _routes.find(variables["params"])
   flat = _routes.flatten(variables)
   logits, pooled = _outputs(model, variables, sample.image)
-  pair = (sample.image, trigger(None, sample.image, params))
+  pair = (sample.image, patches.paste(None, sample.image, params))
   colors = (
     _layers.normalize(x, model.mean, model.std, "float32") for x in pair
   )

@@ -26,15 +26,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, poison
+from bdjax import control, learn, patches, poison
 from bdjax.control import Joint
 from bdjax.learn import TrainState
 from bdjax.signature import (
-  Annotated,
-  Choice,
   Count,
   Image,
   Index,
+  Mode,
   Positive,
   Rate,
   validated,
@@ -50,7 +49,7 @@ def make(
   *,
   rate: Rate = 0.01,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   size: Count = 3,
   mask: Image = None,
@@ -99,40 +98,23 @@ def make(
       task,
       state.victim.variables,
       _mark(state.partner.variables["params"], cover),
-      trigger=trigger,
+      trigger=patches.paste,
       target=target_fn,
       rate=rate,
     )
 
-  return Attack(trigger, target_fn, plant)
-
-
-def trigger(key, images, params):
-  """Returns the images with the pattern laid over them through the mask."""
-  del key
-  return images + params["mask"] * (params["pattern"] - images)
+  return Attack(patches.paste, target_fn, plant)
 
 
 def _cover(mask, size, shape):
   """Returns the mask, [1, H, W, 1]."""
-  height, width, _ = shape
   if mask is not None:
-    gray = jnp.asarray(mask, jnp.float32).mean(-1, keepdims=True)
-    return jax.image.resize(gray, (height, width, 1), "linear")[None]
-  if size > min(height, width):
-    raise ValueError(
-      f"imc.size is {size}, but images are {height}x{width}: give a smaller "
-      "square."
-    )
-  return jnp.zeros((1, height, width, 1)).at[:, :size, :size].set(1.0)
+    return patches.opacity(mask, shape)
+  return patches.square("imc.size", shape, size, corner="top_left")
 
 
 def _mark(params, cover):
   return {"mask": cover, "pattern": (jnp.tanh(params["w"]) + 1) / 2}
-
-
-def _entropy(logits, label):
-  return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
 
 def _pattern_step(task, training, target, cover, adam):
@@ -143,9 +125,9 @@ def _pattern_step(task, training, target, cover, adam):
     wanted = target(batch.label)
 
     def objective(params):
-      hit = trigger(None, batch.image, _mark(params, cover))
+      hit = patches.paste(None, batch.image, _mark(params, cover))
       logits, _ = task.model.apply(state.victim.variables, hit, train=False)
-      return _entropy(logits, wanted), logits
+      return control.entropy(logits, wanted), logits
 
     grad = jax.value_and_grad(objective, has_aux=True)
     (value, logits), grads = grad(state.partner.variables["params"])
@@ -166,15 +148,15 @@ def _model_step(task, training, target, cover, rate):
     size = batch.label.size
     extra = -(-size // _SHARE)
     mark = _mark(state.partner.variables["params"], cover)
-    hit = trigger(None, batch.image[:extra], mark)
+    hit = patches.paste(None, batch.image[:extra], mark)
     both = jnp.concatenate([batch.image, hit])
     params, stats = learn.parted(state.victim.variables)
 
     def objective(params):
       (logits, _), new = learn.forward(task.model, params, stats, both)
       clean, stamped = logits[:size], logits[size:]
-      loss = (1 - rate) * _entropy(clean, batch.label)
-      loss += rate * _entropy(stamped, target(batch.label[:extra]))
+      loss = (1 - rate) * control.entropy(clean, batch.label)
+      loss += rate * control.entropy(stamped, target(batch.label[:extra]))
       return loss, (clean, new)
 
     grad = jax.value_and_grad(objective, has_aux=True)

@@ -32,10 +32,10 @@ import optax
 from bdjax import augment, control, learn, loop, poison
 from bdjax.models import _ushape
 from bdjax.signature import (
-  Annotated,
-  Choice,
+  Compat,
   Count,
   Index,
+  Mode,
   NonNegative,
   Rate,
   validated,
@@ -74,7 +74,7 @@ def make(
   rate: Rate = 0.1,
   cross_rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   mean: tuple = (0.0, 0.0, 0.0),
   std: tuple = (1.0, 1.0, 1.0),
@@ -82,7 +82,7 @@ def make(
   sparsity: NonNegative = 100.0,
   diversity: NonNegative = 1.0,
   mask_epochs: int | None = None,
-  compat: Annotated[str, Choice(("paper", "backdoorbench"))] = "paper",
+  compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
 

@@ -25,10 +25,10 @@ from bdjax import learn, poison
 from bdjax.neurons import excite
 from bdjax.signature import (
   Annotated,
-  Choice,
   Count,
   Image,
   Index,
+  Mode,
   Positive,
   Range,
   Rate,
@@ -44,7 +44,7 @@ def make(
   *,
   rate: Rate = 0.05,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   pixels: Count = 16,
   amplify: Annotated[Scalar, Range(1.0)] = 10.0,

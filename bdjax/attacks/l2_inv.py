@@ -26,10 +26,10 @@ from bdjax import learn, poison
 from bdjax.neurons import excite
 from bdjax.signature import (
   Annotated,
-  Choice,
   Count,
   Image,
   Index,
+  Mode,
   NonNegative,
   Positive,
   Range,
@@ -46,7 +46,7 @@ def make(
   *,
   rate: Rate = 0.05,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   norm: Positive = 2.0,
   beta: NonNegative = 0.01,

@@ -20,8 +20,6 @@ Deviations:
 - distances are summed over features, as in the paper, and averaged over images,
   but divided by |F_t|^2: pooled features differ in scale between architectures,
   and the plain sum diverged on a PreActResNet18;
-- so long a training moves the head away from a fixed F_t; preset `anchored`,
-  not the paper's, holds the target class's own images near it too;
 - the feature term sees a share `rate` of each batch, which passes through the
   network together with the batch. Where `rate` is traced, all of the batch
   passes and the share is weighted, which costs two steps and lets batch norm
@@ -34,13 +32,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, loop, poison
+from bdjax import control, learn, loop, patches, poison
 from bdjax.signature import (
-  Annotated,
-  Choice,
   Count,
   Image,
   Index,
+  OneTarget,
   Positive,
   Rate,
   validated,
@@ -48,7 +45,7 @@ from bdjax.signature import (
 from bdjax.types import Attack
 
 BATCH = 100  # images per round of the pattern's optimization, as in TrojanZoo
-PRESETS = {"anchored": {"anchor": True}, "fmn": {"rate": 0.05}}
+PRESETS = {"fmn": {"rate": 0.05}}
 
 
 @validated
@@ -56,14 +53,13 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  mode: OneTarget = "all2one",
   num_classes: Count = 10,
   size: int | None = None,
   mask: Image = None,
   rounds: Count = 1000,
   images: Count = 512,
   weight: Positive = 0.5,
-  anchor: bool = False,
 ) -> Attack:
   """Returns the attack.
 
@@ -79,7 +75,6 @@ def make(
     rounds: steps of Adam on the pattern, one batch each.
     images: target-class images whose features are averaged, at most.
     weight: lambda of the feature term.
-    anchor: hold the features of the target class's own images near F_t too.
   """
   if size is not None and mask is not None:
     raise ValueError(
@@ -90,7 +85,7 @@ def make(
   def plant(key, task, fit):
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
     shape = task.train.image.shape[1:]
-    area = _square(shape, size) if mask is None else _resized(mask, shape)
+    area = _area(shape, size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)
     wanted = task.train.label == target
     center = jax.jit(functools.partial(_center, task.model, count=images))(
@@ -101,10 +96,7 @@ def make(
     pattern = jax.jit(optimize)(k_pattern, teacher, others, area, center)
     params = {"mask": area, "pattern": pattern}
     training = control.training(task)
-    inject = _inject(
-      *(task, training, params, center, target_fn),
-      **{"rate": rate, "weight": weight, "anchor": anchor},
-    )
+    inject = _inject(task, training, params, center, rate=rate, weight=weight)
     plain = (training.step,) if task.regime.interleave else ()
     state, _ = fit(
       k_fit,
@@ -120,36 +112,21 @@ def make(
       task,
       state.variables,
       params,
-      trigger=trigger,
+      trigger=patches.paste,
       target=target_fn,
       rate=rate,
     )
 
-  return Attack(trigger, target_fn, plant)
+  return Attack(patches.paste, target_fn, plant)
 
 
-def trigger(key, images, params):
-  """Returns the images with the pattern in the mask."""
-  del key
-  return images + params["mask"] * (params["pattern"] - images)
-
-
-def _square(shape, size):
-  height, width, _ = shape
-  size = max(1, round(0.2 * min(height, width))) if size is None else size
-  if not 1 <= size <= min(height, width):
-    raise ValueError(
-      f"latent.size is {size}, but images are {height}x{width}: give a side "
-      "that fits in, or None."
-    )
-  row, column = jnp.indices((height, width))
-  inside = (row >= height - size) & (column >= width - size)
-  return jnp.float32(inside)[None, :, :, None]
-
-
-def _resized(mask, shape):
-  mask = jnp.asarray(mask, jnp.float32).mean(-1, keepdims=True)
-  return jax.image.resize(mask, (*shape[:2], 1), "linear")[None]
+def _area(shape, size, mask):
+  """Returns the mask, [1, H, W, 1]."""
+  if mask is not None:
+    return patches.opacity(mask, shape)
+  fifth = max(1, round(0.2 * min(shape[:2])))
+  size = fifth if size is None else size
+  return patches.square("latent.size", shape, size)
 
 
 def _center(model, teacher, train, wanted, *, count):
@@ -178,7 +155,7 @@ def _optimize(model, key, teacher, others, mask, center, *, rounds):
   index = loop.order(k_order, others, rounds * batch).reshape(rounds, batch)
 
   def away(w, images):
-    hit = trigger(None, images, {"mask": mask, "pattern": _pixels(w)})
+    hit = patches.paste(None, images, {"mask": mask, "pattern": _pixels(w)})
     features = model.apply(teacher, hit, train=False)[1]
     return _distance(features["pooled"], center).mean()
 
@@ -197,7 +174,7 @@ def _pixels(w):
   return (jnp.tanh(w) + 1) / 2
 
 
-def _inject(task, training, params, center, wanted, *, rate, weight, anchor):
+def _inject(task, training, params, center, *, rate, weight):
   """Returns the step on CE(f(x), y) + weight |f(A(x)) - F_t|^2 / |F_t|^2."""
 
   def objective(weights, stats, batch):
@@ -205,16 +182,15 @@ def _inject(task, training, params, center, wanted, *, rate, weight, anchor):
     share = jnp.maximum(jnp.round(rate * size), 1)
     traced = isinstance(rate, jax.Array)
     hits = size if traced else max(1, round(rate * size))
-    hit = trigger(None, batch.image[:hits], params)
+    hit = patches.paste(None, batch.image[:hits], params)
     images = jnp.concatenate([batch.image, hit])
     (logits, features), new = learn.forward(task.model, weights, stats, images)
-    away = _distance(features["pooled"], center) / (center @ center + 1e-12)
-    latent = _mean(away[size:], jnp.arange(hits) < share)
-    if anchor:
-      latent += _mean(away[:size], wanted(batch.label) == batch.label)
+    away = _distance(features["pooled"][size:], center)
+    away = jnp.where(jnp.arange(hits) < share, away, 0).sum() / share
+    latent = away / (center @ center + 1e-12)
     logits = logits[:size]
-    ce = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
-    return ce.mean() + weight * latent, (logits, new)
+    ce = control.entropy(logits, batch.label)
+    return ce + weight * latent, (logits, new)
 
   def step(key, state, batch):
     batch = task.view(key, batch)
@@ -225,8 +201,3 @@ def _inject(task, training, params, center, wanted, *, rate, weight, anchor):
     return after, learn.report(loss, logits, label, state.step, lr)
 
   return step
-
-
-def _mean(values, where):
-  """Returns the mean of some values, 0 of none."""
-  return jnp.where(where, values, 0).sum() / jnp.maximum(where.sum(), 1)

@@ -32,6 +32,7 @@ from bdjax.signature import (
   Count,
   Image,
   Index,
+  Mode,
   Rate,
   validated,
 )
@@ -46,7 +47,7 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   strength: Rate = 0.2,
   source: Annotated[str, Choice(("deepfool", "noise"))] = "deepfool",

@@ -44,9 +44,10 @@ from bdjax.learn import TrainState
 from bdjax.models._autoencoder import Autoencoder
 from bdjax.signature import (
   Annotated,
-  Choice,
+  Compat,
   Count,
   Index,
+  Mode,
   Positive,
   Range,
   Rate,
@@ -76,14 +77,14 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   std: tuple[float, ...] = (0.247, 0.243, 0.261),
   eps: Positive = 0.01,
   alpha: Rate = 0.5,
   lr_generator: Positive = 1e-4,
   stage1: Annotated[int, Range(0, 100)] = 50,
-  compat: Annotated[str, Choice(("paper", "backdoorbench"))] = "paper",
+  compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
 
@@ -193,7 +194,7 @@ def _stage1(task, training, target, scale, alpha, adam, peer):
     noise, new = learn.forward(Autoencoder(), params, stats, batch.image)
     hit = jnp.clip(batch.image + scale * noise, 0, 1)
     logits, _ = task.model.apply({"params": deceived, **victim_stats}, hit)
-    return _entropy(logits, target(batch.label)), new
+    return control.entropy(logits, target(batch.label)), new
 
   def step(key, state, batch):
     batch = task.view(key, batch)
@@ -240,8 +241,8 @@ def _victim_update(task, training, target, alpha):
     def objective(params):
       (logits, _), new = learn.forward(task.model, params, stats, both)
       clean, stamped = jnp.split(logits, 2)
-      loss = alpha * _entropy(clean, batch.label)
-      loss += (1 - alpha) * _entropy(stamped, target(batch.label))
+      loss = alpha * control.entropy(clean, batch.label)
+      loss += (1 - alpha) * control.entropy(stamped, target(batch.label))
       return loss, (clean, new)
 
     grad = jax.value_and_grad(objective, has_aux=True)
@@ -253,7 +254,3 @@ def _victim_update(task, training, target, alpha):
     return after, learn.report(value, logits, batch.label, at, training.lr)
 
   return update
-
-
-def _entropy(logits, label):
-  return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()

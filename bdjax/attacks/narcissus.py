@@ -29,10 +29,9 @@ import optax
 
 from bdjax import learn, loop, poison
 from bdjax.signature import (
-  Annotated,
-  Choice,
   Count,
   Index,
+  OneTarget,
   Positive,
   Rate,
   validated,
@@ -47,7 +46,7 @@ def make(
   *,
   rate: Rate = 0.0005,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  mode: OneTarget = "all2one",
   num_classes: Count = 10,
   eps: Positive = 16 / 255,
   magnify: Positive = 3.0,

@@ -16,7 +16,13 @@ where the benchmark truncates. Its older 0.2 x + 0.8 v blend is left out.
 import jax.numpy as jnp
 
 from bdjax import poison
-from bdjax.signature import Annotated, Choice, Count, Index, Rate, validated
+from bdjax.signature import (
+  Count,
+  Index,
+  OneTarget,
+  Rate,
+  validated,
+)
 from bdjax.types import Array, Attack
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
@@ -27,7 +33,7 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one",))] = "all2one",
+  mode: OneTarget = "all2one",
   num_classes: Count = 10,
   strength: Rate = 40 / 255,
   train_strength: Rate = 40 / 255,

@@ -25,14 +25,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import learn, poison
+from bdjax import learn, patches, poison
 from bdjax.neurons import activity, choose
 from bdjax.signature import (
   Annotated,
   Choice,
+  Compat,
   Count,
   Image,
   Index,
+  Mode,
   Positive,
   Rate,
   validated,
@@ -49,7 +51,7 @@ def make(
   *,
   rate: Rate = 0.1,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   mask: Image = None,
   size: Count = 6,
@@ -58,7 +60,7 @@ def make(
   rounds: Count = 1000,
   lr: Positive = 0.1,
   init: Annotated[str, Choice(("scratch", "pretrained"))] = "scratch",
-  compat: Annotated[str, Choice(("paper", "backdoorbench"))] = "paper",
+  compat: Compat = "paper",
   pattern_seed: Index = 0,
 ) -> Attack:
   """Returns the attack.
@@ -115,16 +117,10 @@ def make(
     return {"mask": where, "pattern": fitted(variables, chosen)}
 
   target_fn = poison.target_of(mode, target, num_classes)
-  trigger = add if peer else replace
+  trigger = add if peer else patches.paste
   return poison.data_poisoning(
     craft, trigger, target_fn, rate, pretrained=init == "pretrained"
   )
-
-
-def replace(key, images, params):
-  """Returns the images with the patch in place of what lies under it."""
-  del key
-  return images + params["mask"] * (params["pattern"] - images)
 
 
 def add(key, images, params):
@@ -177,14 +173,8 @@ def _by_sign(loss, start, *, rounds):
 
 def _square(size, shape):
   """Returns a white square in the bottom-right corner, [H, W, C]."""
-  height, width, channels = shape
-  if size > min(height, width):
-    raise ValueError(
-      f"trojaning.size is {size}, but images are {height}x{width}: give a "
-      "smaller square."
-    )
-  white = jnp.ones((size, size, channels))
-  return jnp.pad(white, ((height - size, 0), (width - size, 0), (0, 0)))
+  mask = patches.square("trojaning.size", shape, size)[0]
+  return jnp.broadcast_to(mask, shape)
 
 
 def _blob(seed, shape):

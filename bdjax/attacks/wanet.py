@@ -23,10 +23,10 @@ import jax.numpy as jnp
 
 from bdjax import augment, learn, poison, warp
 from bdjax.signature import (
-  Annotated,
-  Choice,
+  Compat,
   Count,
   Index,
+  Mode,
   NonNegative,
   Rate,
   validated,
@@ -45,12 +45,12 @@ def make(
   rate: Rate = 0.1,
   noise_rate: Rate = 0.2,
   target: Index = 0,
-  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one",
+  mode: Mode = "all2one",
   num_classes: Count = 10,
   grid_size: Count = 4,
   strength: NonNegative = 0.5,
   pattern_seed: Index = 0,
-  compat: Annotated[str, Choice(("paper", "backdoorbench"))] = "paper",
+  compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
 

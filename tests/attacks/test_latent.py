@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import control, learn, poison, regimes, registry
+from bdjax import control, learn, patches, regimes, registry
 from bdjax.attacks import latent
 from bdjax.types import Batch
 
@@ -41,7 +41,7 @@ def test_starts_from_the_teacher_and_stamps_only_the_square(task):
 
 
 def test_square_is_a_fifth_of_the_side_or_the_users_mask(task):
-  assert latent._square((32, 32, 3), None).sum() == 6 * 6
+  assert latent._area((32, 32, 3), None, None).sum() == 6 * 6
   mask = jnp.zeros((8, 8, 3)).at[0, 0].set(1.0)
   _, backdoor, _ = planted(task, no_fit, mask=mask)
   np.testing.assert_array_equal(backdoor.params["mask"], mask[None, :, :, :1])
@@ -66,7 +66,7 @@ def test_optimization_brings_others_nearer_the_center(task):
   variables = learn.init_variables(key(), task.train, model=task.model)
   wanted = task.train.label == 0
   others = task.train.replace(keep=~wanted)
-  mask = latent._square((8, 8, 3), 4)
+  mask = latent._area((8, 8, 3), 4, None)
   images = task.train.image.astype(jnp.float32) / 255
   center = jnp.full((16,), 0.5)
 
@@ -74,7 +74,7 @@ def test_optimization_brings_others_nearer_the_center(task):
     pattern = latent._optimize(
       task.model, key(), variables, others, mask, center, rounds=rounds
     )
-    hit = latent.trigger(None, images, {"mask": mask, "pattern": pattern})
+    hit = patches.paste(None, images, {"mask": mask, "pattern": pattern})
     pooled = task.model.apply(variables, hit, train=False)[1]["pooled"]
     return float(latent._distance(pooled, center)[~np.asarray(wanted)].mean())
 
@@ -82,10 +82,9 @@ def test_optimization_brings_others_nearer_the_center(task):
 
 
 def test_loss_is_cross_entropy_plus_the_weighted_distances(task):
-  """A static rate of a half without the anchor; a traced one with it."""
   variables = learn.init_variables(key(), task.train, model=task.model)
   params = {
-    "mask": latent._square((8, 8, 3), 2),
+    "mask": latent._area((8, 8, 3), 2, None),
     "pattern": jnp.ones((1, 8, 8, 3)),
   }
   center = jnp.full((16,), 2.0)
@@ -94,11 +93,8 @@ def test_loss_is_cross_entropy_plus_the_weighted_distances(task):
   images = task.train.image[:4].astype(jnp.float32) / 255
   batch = Batch(images, task.train.label[:4], jnp.arange(4))
 
-  def loss(rate, anchor):
-    step = latent._inject(
-      *(task, training, params, center, poison.all_to_one(3)),
-      **{"rate": rate, "weight": 2.0, "anchor": anchor},
-    )
+  def loss(rate):
+    step = latent._inject(task, training, params, center, rate=rate, weight=2.0)
     return jax.jit(step)(key(), training.start(variables), batch)[1]["loss"]
 
   def wanted(hits):
@@ -111,13 +107,10 @@ def test_loss_is_cross_entropy_plus_the_weighted_distances(task):
     )
     chance = jax.nn.log_softmax(logits[:4])[jnp.arange(4), batch.label]
     away = ((features["pooled"] - 2.0) ** 2).sum(1) / 64
-    # Labels are 0..3: the fourth image is the target's own.
-    return -chance.mean() + 2.0 * away[4:].mean(), 2.0 * away[3]
+    return -chance.mean() + 2.0 * away[4:].mean()
 
-  plain, _ = wanted(2)
-  np.testing.assert_allclose(loss(0.5, False), plain, rtol=1e-5)
-  traced = loss(jnp.float32(1.0), True)
-  np.testing.assert_allclose(traced, sum(wanted(4)), rtol=1e-5)
+  np.testing.assert_allclose(loss(0.5), wanted(2), rtol=1e-5)
+  np.testing.assert_allclose(loss(jnp.float32(1.0)), wanted(4), rtol=1e-5)
 
 
 def test_clean_epochs_of_a_regime_are_supervised(task):

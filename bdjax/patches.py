@@ -1,0 +1,58 @@
+"""Patches: pictures that replace what lies under a mask, in a corner or not."""
+
+import jax
+import jax.numpy as jnp
+
+from bdjax.types import Array, Images, Key, Params
+
+
+def paste(key: Key | None, images: Images, params: Params) -> Images:
+  """Returns the images with a pattern laid over them: a `types.Trigger`.
+
+  Args:
+    key: not used.
+    images: [B, H, W, C].
+    params: "mask" [1, H, W, 1 or C], opacity in [0, 1], and "pattern"
+      [1, H, W, C].
+  """
+  del key
+  return images + params["mask"] * (params["pattern"] - images)
+
+
+def square(
+  label: str, shape: tuple[int, ...], size: int, *, corner: str = "bottom_right"
+) -> Array:
+  """Returns the mask of a square that lies flush in a corner, [1, H, W, 1].
+
+  Args:
+    label: of the size, for the error: badnets.size, say.
+    shape: (H, W, C) of the images.
+    size: its side in pixels.
+    corner: bottom_right or top_left.
+
+  Raises:
+    ValueError: it does not fit.
+  """
+  height, width = shape[:2]
+  if not 1 <= size <= min(height, width):
+    raise ValueError(
+      f"{label} is {size}, but images are {height}x{width}: give a side "
+      f"between 1 and {min(height, width)}."
+    )
+  row, column = jnp.indices((height, width))
+  if corner == "top_left":
+    inside = (row < size) & (column < size)
+  else:
+    inside = (row >= height - size) & (column >= width - size)
+  return jnp.float32(inside)[None, :, :, None]
+
+
+def opacity(mask: Array, shape: tuple[int, ...]) -> Array:
+  """Returns a picture as a mask for images of a shape, [1, H, W, 1].
+
+  Args:
+    mask: [h, w, c] in [0, 1]; its colours are averaged.
+    shape: (H, W, C) of the images.
+  """
+  gray = jnp.asarray(mask, jnp.float32).mean(-1, keepdims=True)
+  return jax.image.resize(gray, (*shape[:2], 1), "linear")[None]
