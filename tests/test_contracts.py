@@ -18,7 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, loop, methods, registry, signature, specs
+from bdjax import (
+  learn,
+  loop,
+  methods,
+  regimes,
+  registry,
+  signature,
+  specs,
+)
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
 
 ATTACKS = registry.names("attacks")
@@ -51,9 +59,18 @@ def access(toy, model, task):
   )
 
 
+@pytest.mark.parametrize("regime", ["conventional", "fmn"])
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attack_traces_with_swept_numbers(name, task, model):
+def test_attack_traces_with_swept_numbers(name, regime, task, model):
   static, numbers = split("attacks", name)
+  task = task.replace(regime=regimes.REGIMES[regime]())
+  trains = registry.get("attacks", name)(**static).trains
+  if regime == "fmn" and not trains:
+    with pytest.raises(ValueError, match="trains nothing"):
+      registry.get("attacks", name)(**static).plant(
+        jax.random.key(0), task, loop.scan_fit
+      )
+    return
 
   def plant(numbers, task):
     attack = registry.get("attacks", name)(**static, **numbers)
@@ -74,6 +91,15 @@ def test_attack_traces_with_swept_numbers(name, task, model):
     lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
   )
   assert shapes(backdoor.variables) == shapes(fresh)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_all_to_all_leads_to_the_next_class(name):
+  make = registry.get("attacks", name)
+  if "all2all" not in signature.arguments(make)["mode"].check:
+    pytest.skip("has one target")
+  wanted = make(mode="all2all", num_classes=4).target(jnp.arange(4))
+  assert wanted.tolist() == [1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("name", DEFENSES)

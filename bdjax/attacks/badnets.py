@@ -20,6 +20,7 @@ from bdjax.signature import (
   Annotated,
   Choice,
   Count,
+  Image,
   Index,
   Mode,
   Rate,
@@ -44,6 +45,7 @@ def make(
   pattern: Annotated[str, Choice(("white", "grid", "random"))] = "white",
   corner: Annotated[str, Choice(("bottom_right", "top_left"))] = "bottom_right",
   pattern_seed: Index = 0,
+  image: Image = None,
 ) -> Attack:
   """Returns the attack.
 
@@ -56,6 +58,7 @@ def make(
     pattern: white, grid (a checkerboard of 255 and 1) or random colours.
     corner: where the square lies, flush.
     pattern_seed: seed of the random colours.
+    image: [h, w, C] in [0, 1], resized to the square, in place of a pattern.
   """
 
   def init(key, task, fit):
@@ -64,7 +67,10 @@ def make(
     mask = patches.square("badnets.size", shape, size, corner=corner)
     height, width, channels = shape
     at = (0, 0) if corner == "top_left" else (height - size, width - size)
-    square = _square(pattern, size, channels, pattern_seed)
+    if image is None:
+      square = _square(pattern, size, channels, pattern_seed)
+    else:
+      square = jax.image.resize(image, (size, size, channels), "linear")[None]
     blank = jnp.zeros((1, height, width, channels))
     return {
       "mask": mask,

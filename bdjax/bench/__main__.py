@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
   console.print(machine)
   for name in names:
     module = importlib.import_module(f"bdjax.bench.{name}")
-    found = [{"benchmark": name, **row} for row in module.run(options)]
+    with console.status(f"measuring {name}"):
+      found = [{"benchmark": name, **row} for row in module.run(options)]
     console.print(_table(name, found, options))
     rows += found
   if args.json:

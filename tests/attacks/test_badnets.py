@@ -86,6 +86,14 @@ def test_the_backdoor_gets_in(task):
   assert share(images) < 0.3
 
 
+def test_a_picture_of_ones_own_is_fitted_into_the_square(task):
+  picture = jnp.tile(jnp.array([0.2, 0.4, 0.6]), (8, 6, 1))
+  got = stamped(task, image=picture, size=2)
+  np.testing.assert_allclose(got[:, 6:, 6:, 0], 0.2, rtol=1e-6)
+  np.testing.assert_allclose(got[:, 6:, 6:, 2], 0.6, rtol=1e-6)
+  assert (got[:, :6] == np.asarray(GRAY)[:, :6]).all()
+
+
 def test_square_larger_than_the_image_is_refused(task):
   with pytest.raises(ValueError, match="size is 9, but images are 8x8"):
     planted(task, size=9)
