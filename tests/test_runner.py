@@ -105,6 +105,28 @@ def test_another_defense_reuses_the_planted_models(made, finished):
   }
 
 
+def test_attacks_share_the_clean_classifier_and_the_regimes_that_apply(
+  made, tmp_path
+):
+  edited, excited = "handcrafted(images=32)", "l2_inv(images=8, rounds=2)"
+  changes = {"defense__name": "none", "regime__name": BOTH}
+  first = made(attack__name=edited, **changes)
+  first["attack"].pop("rate")
+  run(first, tmp_path)
+  found = records(tmp_path)
+  assert [r["regime"] for r in found] == ["conventional"]
+  (clean,) = {p.name for p in tmp_path.glob("models/*")} - {found[0]["planted"]}
+  before = (tmp_path / "models" / clean).stat().st_mtime_ns
+  second = made(attack__name=f"{edited},{excited}", **changes)
+  second["attack"].pop("rate")
+  run(second, tmp_path)
+  found = records(tmp_path)
+  assert [r["regime"] for r in found[1:]] == ["conventional", "fmn"]
+  planted = {r["planted"] for r in found}
+  assert {p.name for p in tmp_path.glob("models/*")} == planted | {clean}
+  assert (tmp_path / "models" / clean).stat().st_mtime_ns == before
+
+
 def test_a_model_in_a_shared_store_is_reused_with_the_same_numbers(
   made, finished, tmp_path
 ):

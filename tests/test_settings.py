@@ -132,3 +132,10 @@ def test_axes_may_grow_and_nothing_else(config):
     config(attack__name="blended", defense__name="ft,ft_sam", seeds=(0, 1))
   )
   assert one != settings.identity(config(train__epochs=3))
+
+
+def test_a_regime_needs_an_attack_that_trains(config):
+  small = config(attack__name="handcrafted", regime__name="fmn")
+  small["attack"].pop("rate")
+  with pytest.raises(ValueError, match="handcrafted trains nothing, so regime"):
+    settings.plan(small)
