@@ -263,7 +263,7 @@ def parse(argv: Sequence[str]) -> list[str]:
   """Parses flags; bad ones end the program with one sentence."""
   argv = list(argv)
   given = any(a.partition("=")[0] in ("--config", "-config") for a in argv)
-  if argv[1:2] == ["gallery"] and not given:
+  if argv[1:2] == ["gallery"] and not given and Path(GALLERY).is_file():
     argv.insert(2, f"--config={GALLERY}")
   try:
     return FLAGS(argv)

@@ -19,6 +19,11 @@ def paste(key: Key | None, images: Images, params: Params) -> Images:
   return images + params["mask"] * (params["pattern"] - images)
 
 
+def squashed(w: Array) -> Array:
+  """Returns pixels (tanh w + 1) / 2 in [0, 1], which optimizers may move."""
+  return (jnp.tanh(w) + 1) / 2
+
+
 def square(
   label: str, shape: tuple[int, ...], size: int, *, corner: str = "bottom_right"
 ) -> Array:

@@ -37,3 +37,8 @@ def test_opacity_is_gray_and_resized():
   got = patches.opacity(jnp.tile(colours, (2, 2, 1)), (4, 6, 3))
   assert got.shape == (1, 4, 6, 1)
   np.testing.assert_allclose(got, 0.4, rtol=1e-6)
+
+
+def test_squashed_pixels_lie_in_the_unit_interval():
+  got = patches.squashed(jnp.array([-20.0, 0.0, 0.5 * np.log(3), 20.0]))
+  np.testing.assert_allclose(got, [0, 0.5, 0.75, 1], atol=1e-6)

@@ -33,9 +33,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from bdjax import learn, loop, patches, poison
+from bdjax import control, learn, loop, patches, poison
 from bdjax.models import _layers, _routes, _signals
 from bdjax.signature import (
   Count,
@@ -177,9 +176,7 @@ def _spares(model, flat, hops, sample, shortlist):
   def loss(place):
     without = jax.lax.switch(place[0], cutters, place[1])
     logits, _ = _outputs(model, _routes.unflatten(without), images)
-    return optax.softmax_cross_entropy_with_integer_labels(
-      logits, labels
-    ).mean()
+    return control.entropy(logits, labels)
 
   # One loop over all hops: the model is compiled once.
   places = jnp.array([(i, j) for i, c in enumerate(few) for j in range(c.size)])

@@ -114,7 +114,7 @@ def _cover(mask, size, shape):
 
 
 def _mark(params, cover):
-  return {"mask": cover, "pattern": (jnp.tanh(params["w"]) + 1) / 2}
+  return {"mask": cover, "pattern": patches.squashed(params["w"])}
 
 
 def _pattern_step(task, training, target, cover, adam):

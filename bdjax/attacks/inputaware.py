@@ -76,8 +76,8 @@ def make(
   target: Index = 0,
   mode: Mode = "all2one",
   num_classes: Count = 10,
-  mean: tuple = (0.0, 0.0, 0.0),
-  std: tuple = (1.0, 1.0, 1.0),
+  mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+  std: tuple[float, ...] = (1.0, 1.0, 1.0),
   density: Rate = 0.032,
   sparsity: NonNegative = 100.0,
   diversity: NonNegative = 1.0,
@@ -180,7 +180,7 @@ def _train_mask(key, plan, task, fit, epochs):
     return ({"params": params, **new}, opt_state), {"loss": loss, "area": area}
 
   variables = learn.init_variables(k_init, task.train, model=plan.nets.mask)
-  # Not a TrainState: those are scored as classifiers while they train.
+  # Not a TrainState: a fit's probe takes those for classifiers.
   (variables, _), _ = fit(
     k_fit,
     step,
@@ -237,7 +237,7 @@ def _joint_step(plan, task, training, tx):
       (logits, _), new = learn.forward(model, victim, victim_stats, seen)
       likeness = _ushape.contrast(*map(plan.nets.spread, (donors, made)))
       likeness = (likeness * bad).sum() / jnp.maximum(bad.sum(), 1)
-      loss = learn.cross_entropy()(logits, {}, batch._replace(label=label))
+      loss = control.entropy(logits, label)
       total = loss + plan.weights.diversity * likeness
       return total, (loss, logits, new, stats)
 

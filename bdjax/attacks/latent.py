@@ -155,7 +155,9 @@ def _optimize(model, key, teacher, others, mask, center, *, rounds):
   index = loop.order(k_order, others, rounds * batch).reshape(rounds, batch)
 
   def away(w, images):
-    hit = patches.paste(None, images, {"mask": mask, "pattern": _pixels(w)})
+    hit = patches.paste(
+      None, images, {"mask": mask, "pattern": patches.squashed(w)}
+    )
     features = model.apply(teacher, hit, train=False)[1]
     return _distance(features["pooled"], center).mean()
 
@@ -167,11 +169,7 @@ def _optimize(model, key, teacher, others, mask, center, *, rounds):
 
   w = jax.random.normal(k_start, (1, *others.image.shape[1:]))
   (w, _), _ = jax.lax.scan(step, (w, tx.init(w)), index)
-  return _pixels(w)
-
-
-def _pixels(w):
-  return (jnp.tanh(w) + 1) / 2
+  return patches.squashed(w)
 
 
 def _inject(task, training, params, center, *, rate, weight):

@@ -64,11 +64,9 @@ PRESETS = {
 
 
 @flax.struct.dataclass
-class _Both:
-  """A victim, the generator in training, and the generator of an epoch ago."""
+class _Both(Joint):
+  """With the generator of an epoch ago, beside the one in training."""
 
-  victim: TrainState
-  partner: TrainState
   previous: Params
 
 

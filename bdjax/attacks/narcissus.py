@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import learn, loop, poison
+from bdjax import control, learn, loop, poison
 from bdjax.signature import (
   Count,
   Index,
@@ -77,8 +77,8 @@ def make(
 
     def objective(delta, batch):
       x = jnp.clip(batch.image + delta, 0, 1)
-      logits, features = task.model.apply(variables, x, train=False)
-      return learn.cross_entropy()(logits, features, batch)
+      logits, _ = task.model.apply(variables, x, train=False)
+      return control.entropy(logits, batch.label)
 
     def body(state, key):
       delta, opt_state = state

@@ -144,11 +144,8 @@ def _covered(picture, *, above):
 def _by_adam(loss, raw, *, lr, rounds):
   """Returns pixels, raw values squashed into [0, 1], that Adam fits."""
 
-  def pixels(x):
-    return (jnp.tanh(x) + 1) / 2
-
   tx = optax.adam(optax.cosine_decay_schedule(lr, rounds))
-  slope = jax.grad(lambda x: loss(pixels(x)))
+  slope = jax.grad(lambda x: loss(patches.squashed(x)))
 
   def step(state, _):
     now, opt_state = state
@@ -156,7 +153,7 @@ def _by_adam(loss, raw, *, lr, rounds):
     return (optax.apply_updates(now, updates), opt_state), None
 
   (last, _), _ = jax.lax.scan(step, (raw, tx.init(raw)), length=rounds)
-  return pixels(last)
+  return patches.squashed(last)
 
 
 def _by_sign(loss, start, *, rounds):
