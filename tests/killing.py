@@ -2,7 +2,8 @@
 
     uv run python tests/killing.py --kills 20
 
-The suite does the same with two kills.
+Every start gets an epoch further, so the run may be finished after fewer kills.
+The suite does the same with two.
 """
 
 import argparse
