@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from bdjax import backend, metrics, poison
 from bdjax.types import (
+  Array,
   Attack,
   Dataset,
   Images,
@@ -18,9 +19,11 @@ from bdjax.types import (
   Labels,
   Logits,
   Params,
+  Scores,
 )
 
 Predict = Callable[[Key, Images], Logits]
+Suspect = Callable[[Key, Images], Scores]
 Counts = dict[str, jax.Array]
 
 
@@ -51,28 +54,78 @@ def count(
     predict: (key, images) -> logits.
     batch_size: images per step, at most.
   """
-  size = test.size
-  batch_size = min(batch_size, size)
-  steps = -(-size // batch_size)
+  steps, pairs = _pairs(key, test, params, attack, batch_size)
 
   def body(total, i):
-    place = i * batch_size + jnp.arange(batch_size)
-    index = jnp.minimum(place, size - 1)
-    label = test.label[index]
-    clean = test.image[index].astype(jnp.float32) / 255
-    k_hit, k_one, k_two = jax.random.split(jax.random.fold_in(key, i), 3)
-    hit = triggered(k_hit, clean, params, attack)
+    (k_one, k_two), clean, hit, label, valid = pairs(i)
     found = metrics.counts(
       predict(k_one, clean).argmax(-1),
       predict(k_two, hit).argmax(-1),
       label,
       _wanted(attack, label),
-      place < size,
+      valid,
     )
     return jax.tree.map(jnp.add, total, found), None
 
   zero = dict.fromkeys(_KINDS, jnp.zeros((), jnp.int32))
   return jax.lax.scan(body, zero, jnp.arange(steps))[0]
+
+
+def suspicions(
+  key: Key,
+  test: Dataset,
+  params: Params,
+  *,
+  attack: Attack,
+  suspect: Suspect,
+  batch_size: int,
+) -> dict[str, Array]:
+  """Returns a detector's scores of a test set, clean and triggered.
+
+  Args:
+    key: for random triggers and detectors.
+    test: clean images with their true labels.
+    params: the trigger's.
+    attack: its trigger and target.
+    suspect: (key, images) -> scores, high = suspicious.
+    batch_size: images per step, at most.
+
+  Returns:
+    "clean" and "hit", [N] scores, and "other", [N] bool: whether the image's
+    own class is not the wanted one.
+  """
+  steps, pairs = _pairs(key, test, params, attack, batch_size)
+
+  def body(i):
+    (k_one, k_two), clean, hit, label, _ = pairs(i)
+    other = _wanted(attack, label) != label
+    return {
+      "clean": suspect(k_one, clean),
+      "hit": suspect(k_two, hit),
+      "other": other,
+    }
+
+  found = jax.lax.map(body, jnp.arange(steps))
+  return jax.tree.map(lambda x: x.reshape(-1)[: test.size], found)
+
+
+def _pairs(key, test, params, attack, batch_size):
+  """Returns how many batches there are, and what gives the i-th of them.
+
+  A batch: two keys, clean images, the same triggered, labels, and whether each
+  is a test image or padding.
+  """
+  batch_size = min(batch_size, test.size)
+
+  def batch(i):
+    place = i * batch_size + jnp.arange(batch_size)
+    index = jnp.minimum(place, test.size - 1)
+    clean = test.image[index].astype(jnp.float32) / 255
+    k_hit, k_one, k_two = jax.random.split(jax.random.fold_in(key, i), 3)
+    hit = triggered(k_hit, clean, params, attack)
+    return (k_one, k_two), clean, hit, test.label[index], place < test.size
+
+  return -(-test.size // batch_size), batch
 
 
 _KINDS = ("images", "correct", "triggered", "hits", "hits_incl", "resisted")

@@ -16,6 +16,7 @@ from bdjax import evaluate, learn
 from bdjax.data import splits
 from bdjax.types import (
   Access,
+  Array,
   Attack,
   Backdoor,
   Dataset,
@@ -117,6 +118,30 @@ def score(
     params,
     attack=attack,
     predict=lambda key, images: predict(key, images, access, state),
+    batch_size=batch_size,
+  )
+
+
+def suspect(
+  state: Defended,
+  access: Access,
+  test: Dataset,
+  params: Params,
+  *,
+  attack: Attack,
+  defense: Defense,
+  batch_size: int,
+) -> dict[str, Array]:
+  """Scores a test set's inputs by a defense that detects, with a fixed key.
+
+  Arguments are those of `score`; see `evaluate.suspicions`.
+  """
+  return evaluate.suspicions(
+    jax.random.key(0),
+    test,
+    params,
+    attack=attack,
+    suspect=lambda key, images: defense.suspect(key, images, access, state),
     batch_size=batch_size,
   )
 

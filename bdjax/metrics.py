@@ -8,8 +8,12 @@ so that ASR + RA + other = 1; `asr_incl` counts every triggered image.
 import math
 
 import jax.numpy as jnp
+import numpy as np
+from scipy import stats
 
-from bdjax.types import Array, Scalar
+from bdjax.types import POISON, Array, Scalar
+
+FALSE_ALARMS = (0.01, 0.05, 0.1)  # rates at which detection is reported
 
 
 def counts(
@@ -69,3 +73,53 @@ def robust_improvement(
   gain = jnp.maximum(0.0, ra - ra_before)
   loss = jnp.maximum(0.0, ca_before - ca)
   return (gain - loss + 1) / 2
+
+
+def filtering(keep: Array, role: Array) -> dict[str, float]:
+  """Returns how well a filter found the poisons.
+
+  Cover examples keep their label and count as clean.
+
+  Args:
+    keep: [N] bool, what the filter trusts.
+    role: [N] int8, what the examples are.
+
+  Returns:
+    removed, poisons and kept_poisons, counted; precision and recall of the
+    removal, NaN without removals or poisons.
+  """
+  keep, poisoned = np.asarray(keep), np.asarray(role) == POISON
+  found = int((poisoned & ~keep).sum())
+  removed, poisons = int((~keep).sum()), int(poisoned.sum())
+  return {
+    "removed": removed,
+    "poisons": poisons,
+    "kept_poisons": poisons - found,
+    "precision": found / (removed or math.nan),
+    "recall": found / (poisons or math.nan),
+  }
+
+
+def detection(clean: Array, hit: Array) -> dict[str, float]:
+  """Returns how well scores tell triggered inputs from clean ones.
+
+  Args:
+    clean: [n] scores of clean inputs, high = suspicious.
+    hit: [m] scores of triggered ones.
+
+  Returns:
+    auroc, the chance that a triggered input scores higher than a clean one
+    (ties count half), and tpr_at_1, _5 and _10: the share of triggered inputs
+    above the lowest threshold that at most that percentage of clean ones pass.
+    NaN without inputs of either kind.
+  """
+  clean, hit = np.sort(np.asarray(clean)), np.asarray(hit)
+  if not (clean.size and hit.size):
+    names = ("auroc", *(f"tpr_at_{round(100 * f)}" for f in FALSE_ALARMS))
+    return dict.fromkeys(names, math.nan)
+  wins = stats.mannwhitneyu(hit, clean).statistic
+  found = {"auroc": float(wins / (clean.size * hit.size))}
+  for rate in FALSE_ALARMS:
+    threshold = clean[clean.size - 1 - math.floor(rate * clean.size)]
+    found[f"tpr_at_{round(100 * rate)}"] = float((hit > threshold).mean())
+  return found

@@ -13,7 +13,7 @@ from bdjax import augment, checkpoint, experiment, loop, metrics, settings
 from bdjax.cells import Book, Cell, pictures
 from bdjax.progress import Display
 from bdjax.results import Record
-from bdjax.scorer import Scorer
+from bdjax.scorer import Scorer, findings
 from bdjax.types import Access, Backdoor, Defended, Fit, Params, Task
 from bdjax.workdir import Workdir
 
@@ -159,14 +159,17 @@ class Runner:
     jax.block_until_ready(state)
     spent = _spent(journal, time.perf_counter() - start)
     counts, more = self._scorer.score(cell, state, access, backdoor)
+    found, extra = self._scorer.audit(cell, state, access, backdoor)
     self._workdir.curves(name, journal)
-    return self._book.record(
+    self._workdir.findings(name, findings(state.memo))
+    record = self._book.record(
       cell,
       counts,
-      _sum(spent, more),
+      _sum(_sum(spent, more), extra),
       before=self._records[self._book.id(cell.root)],
       clean_images=clean.size,
     )
+    return record | found
 
 
 def _spent(journal: loop.Journal, wall: float) -> dict[str, float]:

@@ -2,10 +2,12 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from bdjax import evaluate, experiment, learn, metrics, settings
 from bdjax.cells import Cell
@@ -30,6 +32,40 @@ class Scorer:
   ) -> tuple[dict[str, int], dict[str, float]]:
     """Returns counts over the test set, and seconds of compile and eval."""
     return self._score(cell, state, access, backdoor, self._test)
+
+  def audit(
+    self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
+  ) -> tuple[dict[str, Any], dict[str, float]]:
+    """Returns what else a defense found, scored, and seconds of compile, eval.
+
+    Filters by whom they removed, detectors by their scores on the test set,
+    and the scalars and vectors of the memo.
+    """
+    found, spent = dict(_numbers(state.memo)), {"compile": 0.0, "eval": 0.0}
+    if state.verdict is not None:
+      found["verdict"] = float(state.verdict)
+    if state.keep is not None:
+      found |= metrics.filtering(state.keep, backdoor.role)
+    if cell.guard.made.suspect is not None:
+      more, spent = self._suspicions(cell, state, access, backdoor)
+      found |= more
+    return found, spent
+
+  def _suspicions(self, cell, state, access, backdoor):
+    program = functools.partial(
+      experiment.suspect,
+      attack=cell.attack.made,
+      defense=cell.guard.made,
+      batch_size=self._setting["batch_size"],
+    )
+    args = (state, access, self._test, backdoor.params)
+    start = time.perf_counter()
+    run = evaluate.compiled(program, *args)
+    ready = time.perf_counter()
+    scores = {k: np.asarray(v) for k, v in run(*args).items()}
+    spent = {"compile": ready - start, "eval": time.perf_counter() - ready}
+    hit = scores["hit"][scores["other"]]
+    return metrics.detection(scores["clean"], hit), spent
 
   def probe(
     self, cell: Cell, access: Access, backdoor: Backdoor
@@ -71,3 +107,19 @@ class Scorer:
       )
       self._programs[key] = evaluate.compiled(score, *args)
     return self._programs[key]
+
+
+def _numbers(memo: dict[str, Any] | tuple[()]) -> Iterator[tuple[str, Any]]:
+  """Yields a memo's scalars and vectors as numbers and lists."""
+  for name, value in (memo or {}).items():
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim <= 1:
+      yield f"memo.{name}", np.asarray(value).tolist()
+
+
+def findings(memo: dict[str, Any] | tuple[()]) -> dict[str, np.ndarray]:
+  """Returns a memo's pictures in 8 bits, [n, H, W, C], by name."""
+  return {
+    name: np.asarray(jnp.round(jnp.clip(value, 0, 1) * 255).astype(jnp.uint8))
+    for name, value in (memo or {}).items()
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim == 4
+  }

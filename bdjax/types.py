@@ -165,12 +165,21 @@ class Backdoor(NamedTuple):
 
 
 class Defended(NamedTuple):
-  """What a defense returns; it fills in what it produces."""
+  """What a defense returns; it fills in what it produces.
 
-  variables: Params  # same tree structure as the victim's
-  keep: Array | None = None  # [N] bool: training examples it trusts
-  verdict: Array | None = None  # scalar: evidence that a backdoor is present
-  memo: Params = ()  # statistics, inverted triggers, thresholds
+  Attributes:
+    variables: of the repaired model; same tree structure as the victim's.
+    keep: [N] bool, training examples it trusts.
+    verdict: scalar, how strongly it thinks that a backdoor is present.
+    memo: what else it found, by name. Scalars and vectors are recorded with the
+      cell; pictures [n, H, W, C] in [0, 1] are shown in the report; anything
+      else is for the defense's own `predict` and `suspect`.
+  """
+
+  variables: Params
+  keep: Array | None = None
+  verdict: Array | None = None
+  memo: dict[str, Any] | tuple[()] = ()
 
 
 class Attack(NamedTuple):

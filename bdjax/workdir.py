@@ -4,6 +4,7 @@ config.json     the run's config
 results.jsonl   a record per finished cell; nothing else says it is finished
 curves.jsonl    a row per epoch of planting and defending
 pictures/       a few test images, clean and triggered, per planted model
+findings/       pictures that a defense found, such as recovered triggers
 models/         planted models (or the folder given as store)
 stages/         half-finished trainings, removed when their cell is done
 """
@@ -50,7 +51,7 @@ class Workdir:
     config = json.loads(json.dumps(config))
     _check_same(path / "config.json", config)
     try:
-      for folder in (path, path / "pictures", self._store):
+      for folder in (path, path / "pictures", path / "findings", self._store):
         folder.mkdir(parents=True, exist_ok=True)
       write_atomically(
         path / "config.json", json.dumps(config, indent=2) + "\n"
@@ -81,10 +82,17 @@ class Workdir:
 
   def picture(self, planted: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a planted model's pictures."""
+    self._arrays("pictures", planted, arrays)
+
+  def findings(self, cell: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the pictures that a defense found, if any."""
+    if arrays:
+      self._arrays("findings", cell, arrays)
+
+  def _arrays(self, folder, name, arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    file = self.path / "pictures" / f"{planted}.npz"
-    write_atomically(file, buffer.getvalue())
+    write_atomically(self.path / folder / f"{name}.npz", buffer.getvalue())
 
   def model(self, planted: str) -> Path:
     """Returns where a planted model's checkpoint lies, or will."""

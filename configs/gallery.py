@@ -21,7 +21,8 @@ def get_config(argument: str = "") -> ConfigDict:
   config = base.get_config(argument)
   config.data.update({"train_images": 4_000, "test_images": 1_000})
   config.model.update({"name": "cnn", "width": 16})
-  config.attack.name = ",".join(registry.names("attacks"))
+  attacks = [name for name in registry.names("attacks") if name != "clean"]
+  config.attack.name = ",".join(attacks)
   config.train.update({"epochs": 8, "lr": 0.05})
   config.defense.name = "none"
   config.seeds = (0,)

@@ -57,3 +57,19 @@ def test_triggered_images_have_eight_bits():
   got = evaluate.triggered(key(), images, {"value": 1.7}, ATTACK)
   assert float(got.max()) == 1.0
   assert float(jnp.abs(got * 255 - jnp.round(got * 255)).max()) < 1e-4
+
+
+@pytest.mark.parametrize("batch", [24, 64])
+def test_suspicions_are_those_of_each_image(toy, batch):
+  found = evaluate.suspicions(
+    key(),
+    toy,
+    {"value": 1.0},
+    attack=ATTACK,
+    suspect=lambda key, images: images[:, 0, 0, 0],
+    batch_size=batch,
+  )
+  corner = toy.image[:, 0, 0, 0].astype(jnp.float32) / 255
+  assert jnp.array_equal(found["clean"], corner)
+  assert (found["hit"] == 1).all() and found["hit"].shape == (64,)
+  assert jnp.array_equal(found["other"], toy.label != 2)

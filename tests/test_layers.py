@@ -14,8 +14,7 @@ LAYERS = [
   ),
   (
     *("learn", "loop", "poison", "regimes", "control", "neurons"),
-    "universal",
-    "patches",
+    *("universal", "patches", "inference"),
   ),
   ("attacks", "defenses"),
   ("evaluate", "experiment"),

@@ -60,3 +60,36 @@ def test_der_by_hand(ca, asr, der):
 def test_rir_by_hand():
   got = metrics.robust_improvement(ca_before=0.9, ra_before=0.1, ca=0.8, ra=0.7)
   assert float(got) == pytest.approx((0.6 - 0.1 + 1) / 2)
+
+
+def test_filtering_by_hand():
+  role = jnp.array([0, 1, 1, 1, 2, 0], jnp.int8)  # 2: a cover, clean
+  keep = jnp.array([1, 0, 0, 1, 0, 1], bool)
+  assert metrics.filtering(keep, role) == {
+    "removed": 3,
+    "poisons": 3,
+    "kept_poisons": 1,
+    "precision": 2 / 3,
+    "recall": 2 / 3,
+  }
+
+
+def test_filtering_without_removals_or_poisons_is_unknown():
+  found = metrics.filtering(jnp.ones(3, bool), jnp.zeros(3, jnp.int8))
+  assert math.isnan(found["precision"]) and math.isnan(found["recall"])
+
+
+def test_detection_by_hand():
+  clean = jnp.arange(100.0)  # thresholds for 1, 5, 10 %: 98, 94, 89
+  hit = jnp.array([98.0, 98.5, 94.5, 89.0, -1.0])
+  found = metrics.detection(clean, hit)
+  assert found["tpr_at_1"] == 1 / 5
+  assert found["tpr_at_5"] == 3 / 5
+  assert found["tpr_at_10"] == 3 / 5
+  wins = 98.5 + 99 + 95 + 89.5 + 0  # of each against the clean, ties half
+  assert found["auroc"] == pytest.approx(wins / 500)
+
+
+def test_detection_of_nothing_is_unknown():
+  found = metrics.detection(jnp.arange(3.0), jnp.zeros(0))
+  assert all(math.isnan(v) for v in found.values()) and len(found) == 4

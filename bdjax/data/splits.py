@@ -1,9 +1,14 @@
-"""Draws subsets of datasets: on the host, before training, of static sizes."""
+"""Draws subsets of datasets, of static sizes.
+
+`clean_subset` draws on the host, the same on every machine; `hold_out` may be
+traced, so that defenses can split what they hold.
+"""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bdjax.types import Dataset, Key
+from bdjax.types import Array, Dataset, Key
 
 
 def shuffled(count: int, *, seed: int | list[int] = 0) -> np.ndarray:
@@ -66,8 +71,9 @@ def hold_out(
       f"holding out the share {rate} of {data.size} examples leaves none to "
       "train on; lower the rate."
     )
-  order = _order(key, data.size)
-  return _take(data, order[count:]), _take(data, order[:count])
+  order = jax.random.permutation(key, data.size)
+  rest, held = jnp.sort(order[count:]), jnp.sort(order[:count])
+  return _rows(data, rest), _rows(data, held)
 
 
 def _check_rate(rate: float) -> None:
@@ -100,5 +106,8 @@ def _order(key: Key, count: int) -> np.ndarray:
 
 
 def _take(data: Dataset, rows: np.ndarray) -> Dataset:
-  rows = np.sort(rows)
+  return _rows(data, np.sort(rows))
+
+
+def _rows(data: Dataset, rows: np.ndarray | Array) -> Dataset:
   return jax.tree.map(lambda leaf: leaf[rows], data)

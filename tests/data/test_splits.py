@@ -68,6 +68,14 @@ def test_hold_out_splits_in_two(data):
   assert ids(rest) | ids(held) == set(range(40))
 
 
+def test_hold_out_may_be_traced(data):
+  def split(key):
+    return splits.hold_out(key, data, rate=0.1)
+
+  traced, plain = jax.jit(split)(jax.random.key(0)), split(jax.random.key(0))
+  assert [ids(part) for part in traced] == [ids(part) for part in plain]
+
+
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, float("nan")])
 def test_a_rate_out_of_range_is_refused(data, rate):
   with pytest.raises(ValueError, match="give one in"):

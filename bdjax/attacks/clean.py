@@ -1,0 +1,46 @@
+"""Clean: no backdoor at all, the baseline that every alarm is false on.
+
+The victim is the clean classifier of the same model, data and recipe; its
+trigger leaves images alone. What is then called ASR is the share of ordinary
+images of other classes that the model gives the target label: the level below
+which no defense can be asked to go. BadNets (Gu et al., arXiv 1708.06733)
+compares with such a baseline, and detectors are judged by their alarms on it.
+Nothing is poisoned, so training regimes do not apply.
+"""
+
+import jax.numpy as jnp
+
+from bdjax import learn, poison
+from bdjax.signature import Count, Index, Mode, validated
+from bdjax.types import CLEAN, Attack, Backdoor, Regime
+
+PRESETS = {}
+
+
+@validated
+def make(
+  *,
+  target: Index = 0,
+  mode: Mode = "all2one",
+  num_classes: Count = 10,
+) -> Attack:
+  """Returns the attack that does nothing.
+
+  Args:
+    target: class whose false answers are counted.
+    mode: all2one, or all2all: class y counts as taken for y + 1.
+    num_classes: classes of the data.
+  """
+
+  def plant(key, task, fit):
+    if task.regime != Regime():
+      raise ValueError(
+        f"clean trains nothing of its own, so the regime {task.regime} cannot "
+        "apply: use the regime conventional."
+      )
+    variables = learn.clean_classifier(key, task, fit)
+    role = jnp.full((task.train.size,), CLEAN, jnp.int8)
+    return Backdoor(variables, {}, task.train, role)
+
+  target_fn = poison.target_of(mode, target, num_classes)
+  return Attack(lambda key, images, params: images, target_fn, plant, False)

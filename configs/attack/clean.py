@@ -1,0 +1,17 @@
+"""Clean classifiers under the base protocol.
+
+    python -m bdjax.launch --config configs/attack/clean.py
+
+Each of its arguments is a key (`--config.attack.ARGUMENT=value`, None means the
+default), and `configs/attack/clean.py:PRESET` names a preset; see
+`python -m bdjax.launch list clean`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(preset: str = "") -> ConfigDict:
+  """Returns the base config with the clean baseline as its only attack."""
+  return base.with_method(base.get_config(), "attack", "clean", preset)
