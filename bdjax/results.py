@@ -22,6 +22,10 @@ GROUP = ("dataset", "model", "attack", "regime", "scenario", "defense")
 METRICS = ("ca", "asr", "asr_incl", "ra", "der")
 COSTS = ("seconds_compile", "seconds_train", "seconds_eval", "device_hours")
 BEFORE = ("ca_before", "asr_before", "ra_before")
+FOUND = (  # by filters, by detectors of inputs, by detectors of models
+  *("removed", "precision", "recall", "kept_poisons"),
+  *("auroc", "tpr_at_1", "tpr_at_5", "tpr_at_10", "verdict"),
+)
 COUNTS = ("test_images", "triggered_images", "clean_images")
 REQUIRED = (
   *("cell", "planted", *GROUP, "seed"),
@@ -104,7 +108,8 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     Rows with the `GROUP` keys, `seeds` (sorted), `test_images` and
     `triggered_images` (summed over seeds), the mean of every metric, cost and
     value before the defense under its own name, its sample standard deviation
-    (ddof 1; None with one seed) under `<name>_sd`, and the intervals.
+    (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
+    `FOUND` (None where it does not look for that), and the intervals.
 
   Raises:
     ValueError: two different cells of one group have the same seed.
@@ -141,6 +146,9 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   row["seeds"] = sorted(cell["seed"] for cell in cells)
   for name in (*METRICS, *COSTS, *BEFORE):
     row[name], row[f"{name}_sd"] = _mean_sd([cell[name] for cell in cells])
+  for name in FOUND:
+    values = [cell.get(name) for cell in cells]
+    row[name], row[f"{name}_sd"] = _mean_sd(values)
   for name, count in (("ca", "test_images"), ("asr", "triggered_images")):
     counts = [cell[count] for cell in cells]
     ends = wilson([cell[name] for cell in cells], counts) or (None, None)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bdjax.report import findings
 from bdjax.report.load import load
 from bdjax.report.tables import Table, interval, percent, pivot, protocol
 from bdjax.report.tables import verdict as judge
@@ -34,6 +35,10 @@ def show(
       console.print(_grid(table, part))
     console.print(Text(_legend(table), style="dim"))
     console.print()
+    for row in findings.table(table.records):
+      place = f"{row['attack']}, {row['regime']}, {row['defense']}: "
+      text = Text(place, style="dim").append("; ".join(row["found"]), "not dim")
+      console.print(text)
 
 
 def _legend(table: Table) -> str:

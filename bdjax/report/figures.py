@@ -173,6 +173,39 @@ def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
   return _svg(draw, 7.4, 0.8 + 0.3 * len(names))
 
 
+def box_figure(seconds: dict[str, list[float]]) -> str:
+  """Draw boxes of seconds on a log axis.
+
+  A box spans the quartiles, whiskers reach 1.5 times as far at most, and cells
+  beyond are points.
+
+  Args:
+    seconds: defense -> seconds of its cells, all above 0.
+  """
+  names = list(seconds)[::-1]
+
+  def draw(axes: "Axes") -> None:
+    line = {"color": _INK, "linewidth": 0.8}
+    axes.boxplot(
+      [seconds[name] for name in names],
+      orientation="horizontal",
+      tick_labels=names,
+      widths=0.55,
+      patch_artist=True,
+      boxprops={"facecolor": _COSTS["train"], "alpha": 0.55, **line},
+      medianprops={"color": _INK, "linewidth": 1.4},
+      whiskerprops=line,
+      capprops=line,
+      flierprops={"marker": "o", "markersize": 3, "markeredgecolor": _INK},
+    )
+    axes.set(xlabel="seconds of training per cell", xscale="log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.grid(axis="y", visible=False)
+
+  return _svg(draw, 7.4, 0.7 + 0.3 * len(names))
+
+
 def png(image: np.ndarray) -> str:
   """Return an image [H, W, C] uint8, C 1 or 3, as the data URI of a PNG."""
   from matplotlib.image import imsave

@@ -19,6 +19,7 @@ class Picture(NamedTuple):
   triggered: np.ndarray  # [K, H, W, C] uint8
   label: list[str]  # true class of each, by name where names are known
   target: list[str]  # class the adversary wants
+  names: list[str] = []  # of all classes, where known
 
 
 class Run(NamedTuple):
@@ -30,6 +31,7 @@ class Run(NamedTuple):
   records: list[results.Record]  # and the undefended models they started from
   curves: dict[str, list[results.Record]]  # cell or planted id -> its rows
   pictures: dict[str, Picture]  # planted id -> examples
+  findings: dict[str, dict[str, np.ndarray]]  # cell -> name -> [n, H, W, C]
 
 
 def load(workdir: str | os.PathLike[str]) -> Run:
@@ -55,6 +57,7 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     records=_undefended(records) + records,
     curves=_curves(workdir / "curves.jsonl"),
     pictures=_pictures(workdir / "pictures", records),
+    findings=_findings(workdir / "findings", records),
   )
 
 
@@ -96,9 +99,20 @@ def _pictures(
   return {n: _picture(path) for n, path in paths.items() if path.exists()}
 
 
-def _picture(path: Path) -> Picture:
+def _findings(
+  folder: Path, records: list[results.Record]
+) -> dict[str, dict[str, np.ndarray]]:
+  paths = {r["cell"]: folder / f"{r['cell']}.npz" for r in records}
+  return {n: _arrays(path) for n, path in paths.items() if path.exists()}
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
   with np.load(path, allow_pickle=False) as file:
-    data = {name: file[name] for name in file.files}
+    return {name: file[name] for name in file.files}
+
+
+def _picture(path: Path) -> Picture:
+  data = _arrays(path)
   names = data.get("class_names")
 
   def words(index: np.ndarray) -> list[str]:
@@ -109,4 +123,5 @@ def _picture(path: Path) -> Picture:
     triggered=data["triggered"],
     label=words(data["label"]),
     target=words(data["target"]),
+    names=words(range(len(names))) if names is not None else [],
   )

@@ -10,11 +10,15 @@ from typing import Any
 import jinja2
 
 from bdjax import results
-from bdjax.report import figures, sections, tables
+from bdjax.report import figures, findings, sections, tables
 from bdjax.report.load import Run, load
 
-_STRUCTURE = {*results.REQUIRED, "finished", "git"}
-_ELSEWHERE = ("version_", "config.")  # shown apart, or only in the records
+_STRUCTURE = {*results.REQUIRED, *results.FOUND, "poisons", "finished", "git"}
+_ELSEWHERE = (
+  "version_",
+  "config.",
+  "memo.",
+)  # shown apart, or only in the records
 
 
 def write(workdir: str | os.PathLike[str]) -> Path:
@@ -64,6 +68,7 @@ def render(run: Run) -> str:
     looks=looks,
     rates=sections.schedules(run),
     pictures=sections.pictures(run),
+    findings=findings.pictures(run),
     rows=results.summarize(run.records),
     gain=sections.GAIN,
     span=sections.SPAN,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bdjax import results
-from bdjax.report import figures, tables
+from bdjax.report import figures, findings, tables
 from bdjax.report.curves import Line, line, rates
 from bdjax.report.load import NONE, Picture, Run
 
@@ -34,6 +34,8 @@ def section(
     ],
     "scatter": _scatter(table, looks),
     "costs": _costs(table),
+    "boxes": _boxes(table),
+    "found": findings.table(table.records),
   }
 
 
@@ -91,6 +93,22 @@ def _costs(table: tables.Table) -> str | None:
         part: sum(cell[part] for cell in cells) / len(cells) for part in _PARTS
       }
   return figures.cost_figure(seconds) if seconds else None
+
+
+def _boxes(table: tables.Table) -> str | None:
+  """Draw how the seconds of training spread over a defense's cells."""
+  seconds = {
+    defense: [
+      record["seconds_train"]
+      for record in table.records
+      if record["defense"] == defense and record["seconds_train"]
+    ]
+    for defense in table.defenses
+    if defense != NONE
+  }
+  seconds = {name: values for name, values in seconds.items() if values}
+  several = any(len(values) > 1 for values in seconds.values())
+  return figures.box_figure(seconds) if several else None
 
 
 def schedules(run: Run) -> list[tuple[str, str, str]]:
