@@ -157,6 +157,7 @@ def _expected(argument: Argument) -> str:
     return str(argument.check)
   names = {
     Scalar: "a number",
+    float: "a number",
     int: "a whole number",
     int | None: "a whole number, or None",
     str: "a string",

@@ -90,7 +90,7 @@ def with_method(
   make = registry.get(f"{section}s", name)
   for argument in signature.arguments(make).values():
     if argument.name not in keys and argument.name not in methods.GIVEN:
-      kinds = {int: int, bool: bool, str: str, int | None: int}
+      kinds = {float: float, int: int, bool: bool, str: str, int | None: int}
       kind = kinds.get(argument.base, float if argument.sweepable else str)
       keys[argument.name] = placeholder(kind)
   return config

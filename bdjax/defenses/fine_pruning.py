@@ -1,0 +1,182 @@
+"""Fine-Pruning: prunes channels that clean images leave idle, then fine-tunes.
+
+Liu et al., "Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
+Networks", arXiv 1805.12185. The channels of the last layer (the inputs of the
+linear layer, that is its channels' means over space) are ranked by their mean
+activation on clean images and pruned in ascending order, a share at a time,
+until the accuracy has dropped by more than `threshold`, relative to that of the
+whole model; the last network within the threshold is kept and fine-tuned.
+Step, threshold and fine-tuning are BackdoorBench's; preset `bb` adds its
+stopping.
+
+The defender has no test data: a part of its clean subset is held out to measure
+the accuracy, the rest ranks the channels, and fine-tuning uses all of it.
+BackdoorBench ranks on the whole subset, augmented, and stops by the accuracy on
+the test set, which is reproduced in no mode. `compat="backdoorbench"` does what
+it does else: it keeps the first network beyond the threshold, in which it has
+pruned one channel less than it counts.
+
+A pruned channel's weights are set to zero and their updates are masked, so that
+they stay zero; the reference multiplies the weights by a mask, which comes to
+the same. Deviation: its cosine has a period of 100 epochs whatever `epochs` is;
+here it ends with them.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bdjax import inference, learn, schedules
+from bdjax.data import splits
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Compat,
+  Count,
+  Fraction,
+  Index,
+  NonNegative,
+  Positive,
+  Range,
+  validated,
+)
+from bdjax.types import Array, Defended, Defense, Params, Scalar
+
+PRESETS = {"bb": {"compat": "backdoorbench"}}
+Share = Annotated[float, Range(0.0, 1.0)]  # static: it decides shapes
+
+
+def tolerated(curve: Array, *, threshold: Scalar) -> Array:
+  """Returns the last position before the first drop beyond a threshold.
+
+  Args:
+    curve: accuracies, the undamaged model's first, [levels].
+    threshold: tolerated drop, relative to the first.
+  """
+  within = curve >= (1 - threshold) * curve[0]
+  return jnp.cumprod(within).sum() - 1
+
+
+def pruned(variables: Params, keep: Array) -> Params:
+  """Returns the variables with the last layer's weights of a few channels.
+
+  Args:
+    variables: of a model whose last layer is named linear.
+    keep: [C] bool; the other channels' weights become zero.
+  """
+  return variables | {"params": _masked(variables["params"], keep)}
+
+
+def keep_pruned(
+  tx: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Makes an optimizer leave channels alone whose last weights are all zero."""
+
+  def mask(updates, params):
+    return _masked(updates, params["linear"]["kernel"].any(axis=1))
+
+  return optax.chain(tx, optax.stateless(mask))
+
+
+def _masked(params: Params, keep: Array) -> Params:
+  linear = params["linear"]
+  kernel = linear["kernel"] * keep[:, None]
+  return params | {"linear": linear | {"kernel": kernel}}
+
+
+def _last_layer(variables: Params) -> tuple[Array, Array]:
+  if "linear" not in variables["params"]:
+    raise ValueError(
+      "fine_pruning prunes inputs of the last layer, "
+      "['params']['linear']['kernel'], which this model lacks: name its last "
+      "layer 'linear', or take a model of bdjax.models."
+    )
+  linear = variables["params"]["linear"]
+  return linear["kernel"], linear["bias"]
+
+
+@validated
+def make(
+  *,
+  threshold: Fraction = 0.1,
+  step: Share = 0.01,
+  holdout: Share = 0.2,
+  lr: Positive = 0.01,
+  epochs: Index = 100,
+  batch_size: Count = 256,
+  schedule: Annotated[str, Choice(("constant", "cosine"))] = "cosine",
+  momentum: NonNegative = 0.9,
+  weight_decay: NonNegative = 5e-4,
+  compat: Compat = "paper",
+) -> Defense:
+  """Returns the defense.
+
+  Its memo holds `pruned`, the number of channels, and `holdout_accuracy` by
+  steps of pruning before fine-tuning, the whole model's first.
+
+  Args:
+    threshold: tolerated drop in accuracy, relative to the whole model's.
+    step: share of the channels to prune at a time, rounded up; at least one
+      channel is always left.
+    holdout: share of the clean subset that measures the accuracy.
+    lr: learning rate, the peak if it decays.
+    epochs: passes over the clean subset after pruning.
+    batch_size: images per step.
+    schedule: constant, or cosine to zero over all epochs.
+    momentum: of SGD.
+    weight_decay: coupled, on all parameters.
+    compat: "backdoorbench" goes one step beyond the threshold, less a channel.
+  """
+
+  def rate(steps):
+    return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
+
+  def prune(key, clean, variables, model):
+    kernel, bias = _last_layer(variables)
+    ranking, held = splits.hold_out(key, clean, rate=holdout)
+
+    def pooled(batch):
+      return model.apply(variables, batch.image, train=False)[1]["pooled"]
+
+    activity = inference.each(ranking, pooled).mean(0)
+    rank = jnp.argsort(jnp.argsort(activity))
+    features = inference.each(held, pooled)
+    counts = jnp.arange(
+      0, len(kernel), math.ceil(step * len(kernel)), dtype=jnp.int32
+    )
+
+    def accuracy(count):
+      logits = (features * (rank >= count)[None]) @ kernel + bias[None]
+      return jnp.mean(logits.argmax(-1) == held.label)
+
+    curve = jax.lax.map(accuracy, counts)
+    at = tolerated(curve, threshold=threshold)
+    count = counts[at]
+    if compat == "backdoorbench":
+      beyond = counts[jnp.minimum(at + 1, len(counts) - 1)]
+      count = jnp.maximum(beyond - 1, 0)
+    memo = {"pruned": count, "holdout_accuracy": curve}
+    return pruned(variables, rank >= count), memo
+
+  def defend(key, access, fit):
+    k_prune, k_tune = jax.random.split(key)
+    variables, memo = jax.jit(prune, static_argnums=3)(
+      k_prune, access.clean, access.variables, access.model
+    )
+    tuned = learn.fine_tune(
+      k_tune,
+      access.replace(variables=variables),
+      fit,
+      rate=rate,
+      epochs=epochs,
+      batch_size=batch_size,
+      momentum=momentum,
+      weight_decay=weight_decay,
+      wrap=keep_pruned,
+      name="fine_pruning",
+    )
+    return Defended(tuned, memo=memo)
+
+  return Defense(defend)
