@@ -1,0 +1,91 @@
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from bdjax import registry
+from bdjax.models import _pairs
+
+EPSILON = 1e-5  # batch norm's
+IMAGES = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+
+
+def built(name):
+  """Returns a model with unequal statistics, and its flat variables."""
+  model = registry.get("models", name)(4, width=4)
+  flat = traverse_util.flatten_dict(
+    jax.eval_shape(model.init, jax.random.key(0), IMAGES), sep="/"
+  )
+  rng = np.random.default_rng(0)
+  for path, leaf in flat.items():
+    low = 0.5 if path.endswith(("var", "scale")) else -0.5
+    flat[path] = rng.uniform(low, low + 1, leaf.shape).astype(np.float32)
+  return model, flat
+
+
+def undone(flat, pair):
+  """Returns the variables with a convolution scaled and its norm told so.
+
+  That changes nothing if and only if nothing else reads the convolution.
+  """
+  flat = dict(flat)
+  kernel, mean, var = (
+    f"params/{pair.conv}/kernel",
+    f"batch_stats/{pair.norm}/mean",
+    f"batch_stats/{pair.norm}/var",
+  )
+  factor = np.linspace(0.5, 2, flat[kernel].shape[-1]).astype(np.float32)
+  flat[kernel] = flat[kernel] * factor.reshape(1, 1, 1, -1)
+  flat[mean] = flat[mean] * factor
+  flat[var] = (flat[var] + EPSILON) * factor**2 - EPSILON
+  return flat
+
+
+def changes(name, pairs):
+  """Returns how far the logits move when each pair is rescaled, relatively."""
+  model, flat = built(name)
+
+  @jax.jit
+  def logits(flat):
+    variables = traverse_util.unflatten_dict(flat, sep="/")
+    return model.apply(variables, IMAGES)[0]
+
+  before = np.asarray(logits(flat))
+  gaps = [np.abs(logits(undone(flat, p)) - before).max() for p in pairs]
+  return np.array(gaps) / np.abs(before).max()
+
+
+def tree(name):
+  _, flat = built(name)
+  return traverse_util.unflatten_dict(flat, sep="/")["params"]
+
+
+@pytest.mark.parametrize(
+  ("name", "count"), [("cnn", 3), ("preact_resnet18", 8), ("resnet18", 20)]
+)
+def test_nothing_but_the_norm_reads_the_convolution(name, count):
+  pairs = _pairs.find(tree(name))
+  assert len(set(pairs)) == count
+  assert changes(name, pairs).max() < 1e-4
+
+
+def test_neighbours_in_a_pre_activation_network_are_no_pairs():
+  params = tree("preact_resnet18")
+  pairs = _pairs.find(params, adjacent=True)
+  wrong = sorted(set(pairs) - set(_pairs.find(params)))
+  assert len(pairs) == 16 and len(wrong) == 8
+  assert _pairs.Pair("conv1", "layer1_0/bn1") in wrong
+  assert _pairs.Pair("layer1_1/conv2", "layer2_0/bn1") in wrong
+  assert _pairs.Pair("layer2_0/shortcut", "layer2_1/bn1") in wrong
+  assert changes("preact_resnet18", wrong).min() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+def test_neighbours_are_pairs_elsewhere(name):
+  params = tree(name)
+  assert _pairs.find(params, adjacent=True) == _pairs.find(params)
+
+
+def test_an_unknown_tree_is_refused():
+  with pytest.raises(ValueError, match=r"\['head', 'stem'\]: use cnn"):
+    _pairs.find({"stem": {}, "head": {}})
