@@ -12,7 +12,7 @@ from typing import NamedTuple
 import flax.struct
 import optax
 
-from bdjax import learn, optimizers
+from bdjax import learn, optimizers, regimes
 from bdjax.learn import TrainState
 from bdjax.types import (
   Array,
@@ -70,12 +70,12 @@ def training(
   regime = task.regime if regime is None else regime
   recipe = task.recipe
   recipe = recipe if epochs is None else recipe._replace(epochs=epochs)
-  lr = learn.planned_rate(recipe, regime, size=task.train.size)
+  lr = regimes.planned_rate(recipe, regime, size=task.train.size)
   tx = optimizers.sgd(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
   )
   start, step = learn.supervised(task.model, tx, view=task.view, lr=lr)
-  planned = learn.planned_epochs(recipe, regime)
+  planned = regimes.planned_epochs(recipe, regime)
   return Training(tx, lr, planned, start, step)
 
 
@@ -92,4 +92,4 @@ def turns(joint: Step, plain: Step, regime: Regime) -> tuple[Step, ...]:
     victim, metrics = plain(key, state.victim, batch)
     return state.replace(victim=victim), metrics
 
-  return (joint, clean) if regime.interleave else (joint,)
+  return regime.turns(joint, clean)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, loop, optimizers, schedules
+from bdjax import augment, loop, optimizers, regimes
 from bdjax.types import (
   Access,
   Array,
@@ -168,20 +168,6 @@ def classifiers(state: Any) -> list[TrainState]:
   return [x for x in jax.tree.leaves(state, is_leaf=is_one) if is_one(x)]
 
 
-def planned_epochs(recipe: Recipe, regime: Regime) -> int:
-  """Returns all epochs of a training: interleaving adds as many clean ones."""
-  return recipe.epochs * (2 if regime.interleave else 1)
-
-
-def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
-  """Returns the regime's learning rate for `size` examples, or the recipe's."""
-  steps = loop.steps_per_epoch(size, recipe.batch_size)
-  epochs = planned_epochs(recipe, regime)
-  if regime.schedule is not None:
-    return regime.schedule(steps, epochs)
-  return schedules.by_name(recipe.schedule, recipe.lr, steps=steps * epochs)
-
-
 def train_classifier(
   key: Key,
   data: Dataset | tuple[Dataset, ...],
@@ -209,7 +195,7 @@ def train_classifier(
   """
   k_init, k_fit = jax.random.split(key)
   first = data[0] if type(data) is tuple else data
-  lr = planned_rate(recipe, regime, size=first.size)
+  lr = regimes.planned_rate(recipe, regime, size=first.size)
   tx = optimizers.sgd(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
   )
@@ -223,7 +209,7 @@ def train_classifier(
     tuple(step for _, step in made),
     init(start),
     data,
-    epochs=planned_epochs(recipe, regime),
+    epochs=regimes.planned_epochs(recipe, regime),
     batch_size=recipe.batch_size,
     name=name,
   )

@@ -141,8 +141,10 @@ def epochs_of(
     return train
   everyone = jnp.ones(train.size, bool)
   if regime.original:
-    return train.replace(keep=everyone), clean.replace(keep=everyone)
-  return train.replace(keep=everyone), train.replace(keep=role == CLEAN)
+    clean = clean.replace(keep=everyone)
+  else:
+    clean = train.replace(keep=role == CLEAN)
+  return regime.turns(train.replace(keep=everyone), clean)
 
 
 def data_poisoning(

@@ -10,11 +10,13 @@ The paper leaves open the cycle length, the share of phase 1, the number of
 epochs, what clean epochs show and which kind comes last. Chosen here: one cycle
 an epoch, 60 %, as many clean epochs as poisoned ones, the training set without
 its poisons (`original=True`: with their untouched originals), a clean one last.
+Turns are single epochs in the paper, which are 391 steps on its 50,000 images;
+on less data `turn` makes a turn of several epochs.
 """
 
-from bdjax import schedules, signature
-from bdjax.signature import NonNegative, Positive, Rate
-from bdjax.types import Regime
+from bdjax import loop, schedules, signature
+from bdjax.signature import Count, NonNegative, Positive, Rate
+from bdjax.types import Recipe, Regime, Schedule
 
 
 @signature.validated
@@ -49,9 +51,9 @@ def cyclic(
 
 
 @signature.validated
-def interleave(*, original: bool = False) -> Regime:
+def interleave(*, original: bool = False, turn: Count = 1) -> Regime:
   """Trains on poisoned and clean data in turns, at the recipe's rate."""
-  return Regime(interleave=True, original=original)
+  return Regime(interleave=True, original=original, turn=turn)
 
 
 @signature.validated
@@ -63,6 +65,7 @@ def fmn(
   phase1: Rate = 0.6,
   cycle_steps: int | None = None,
   original: bool = False,
+  turn: Count = 1,
 ) -> Regime:
   """Trains with the cyclical rate and clean epochs in between."""
   cycles = cyclic(
@@ -72,7 +75,32 @@ def fmn(
     phase1=phase1,
     cycle_steps=cycle_steps,
   )
-  return cycles._replace(interleave=True, original=original)
+  return cycles._replace(interleave=True, original=original, turn=turn)
+
+
+def planned_epochs(recipe: Recipe, regime: Regime) -> int:
+  """Returns all epochs of a training: interleaving adds as many clean ones.
+
+  Raises:
+    ValueError: the poisoned epochs do not fill the regime's turns.
+  """
+  if not regime.interleave:
+    return recipe.epochs
+  if recipe.epochs % regime.turn:
+    raise ValueError(
+      f"{recipe.epochs} poisoned epochs are no multiple of a turn of "
+      f"{regime.turn} epochs: change train.epochs or the regime's turn."
+    )
+  return 2 * recipe.epochs
+
+
+def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
+  """Returns the regime's learning rate for `size` examples, or the recipe's."""
+  steps = loop.steps_per_epoch(size, recipe.batch_size)
+  epochs = planned_epochs(recipe, regime)
+  if regime.schedule is not None:
+    return regime.schedule(steps, epochs)
+  return schedules.by_name(recipe.schedule, recipe.lr, steps=steps * epochs)
 
 
 REGIMES = {

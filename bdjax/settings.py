@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from bdjax import data, loop, methods, signature
+from bdjax import data, loop, methods, regimes, signature
 from bdjax.types import Dataset, Recipe, Regime
 
 SECTIONS = {
@@ -206,6 +206,8 @@ def regimes_of(made: Plan, attack: methods.Method) -> list[methods.Method]:
 
 
 def _check_regimes(made: Plan) -> None:
+  for regime in made.regimes:
+    regimes.planned_epochs(made.recipe, regime.made)
   for attack in made.attacks:
     if not regimes_of(made, attack):
       raise ValueError(

@@ -98,16 +98,29 @@ class Regime(NamedTuple):
   """What a training regime changes in an attack's own training loop.
 
   Attributes:
-    interleave: every second epoch is clean, so training takes twice the epochs.
+    interleave: every second turn is clean, so training takes twice the epochs.
     original: clean epochs see the poisoned examples' untouched originals too;
       else they leave those examples out.
     schedule: (steps_per_epoch, epochs) -> learning rate by step; None keeps
       the recipe's own.
+    turn: epochs of a turn.
   """
 
   interleave: bool = False
   original: bool = False
   schedule: Callable[[int, int], Schedule] | None = None
+  turn: int = 1
+
+  def turns(self, poisoned: Any, clean: Any) -> tuple[Any, ...]:
+    """Returns what the epochs take turns with, to be repeated: see `Fit`.
+
+    Args:
+      poisoned: step, data or view of a poisoned epoch.
+      clean: the same of a clean one.
+    """
+    if not self.interleave:
+      return (poisoned,)
+    return (poisoned,) * self.turn + (clean,) * self.turn
 
 
 @flax.struct.dataclass

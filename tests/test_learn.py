@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from bdjax import augment, learn, loop, optimizers
+from bdjax import augment, learn, loop, optimizers, regimes
 from bdjax.types import Recipe, Regime
 
 
@@ -71,14 +71,14 @@ def test_sam_without_radius_is_sgd_on_a_network(toy, model, variables):
 
 def test_planned_epochs_and_rate():
   recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
-  assert learn.planned_epochs(recipe, Regime()) == 4
-  assert learn.planned_epochs(recipe, Regime(interleave=True)) == 8
-  rate = learn.planned_rate(recipe, Regime(interleave=True), size=100)
+  assert regimes.planned_epochs(recipe, Regime()) == 4
+  assert regimes.planned_epochs(recipe, Regime(interleave=True)) == 8
+  rate = regimes.planned_rate(recipe, Regime(interleave=True), size=100)
   assert float(rate(0)) == pytest.approx(0.2)
   assert float(rate(40)) == pytest.approx(0.1)  # half of 8 epochs x 10 steps
   seen = []
   regime = Regime(schedule=lambda s, e: seen.append((s, e)) or (lambda t: 0.7))
-  assert learn.planned_rate(recipe, regime, size=100)(0) == 0.7
+  assert regimes.planned_rate(recipe, regime, size=100)(0) == 0.7
   assert seen == [(10, 4)]
 
 

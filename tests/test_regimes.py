@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bdjax import regimes
+from bdjax.types import Recipe, Regime
 
 
 def rates(regime, steps, epochs):
@@ -37,3 +38,17 @@ def test_options_reach_the_schedule():
 def test_bad_options_are_named():
   with pytest.raises(ValueError, match="phase1 is 1.5"):
     regimes.fmn(phase1=1.5)
+
+
+def test_turns_alternate_and_may_be_longer():
+  assert Regime().turns("p", "c") == ("p",)
+  assert regimes.interleave().turns("p", "c") == ("p", "c")
+  assert regimes.fmn(turn=2).turns("p", "c") == ("p", "p", "c", "c")
+
+
+def test_turns_must_fill_the_epochs():
+  plan = regimes.planned_epochs
+  assert plan(Recipe(epochs=6), regimes.fmn(turn=3)) == 12
+  assert plan(Recipe(epochs=7), regimes.cyclic()) == 7
+  with pytest.raises(ValueError, match="7 poisoned epochs are no multiple"):
+    plan(Recipe(epochs=7), regimes.fmn(turn=3))

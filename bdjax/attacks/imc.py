@@ -15,8 +15,8 @@ Choices and deviations:
   time. Batch norm sees clean and stamped images together.
 - The pattern is fitted to the model as deployed (running statistics). It
   starts mid-grey, not as TrojanNN's; Adam keeps its moments between passes.
-- Where a regime interleaves, a clean pass follows each model pass, and the
-  pattern is fitted to a model that has just seen clean images only.
+- Where a regime interleaves, clean passes come in between, and the pattern is
+  then fitted to a model that has just seen clean images only.
 - Epochs are the recipe's, in model passes, at the recipe's rate (TrojanZoo: 50
   epochs from 0.01, cosine); `rate` is also the share of poisons in the copy of
   the training set that is frozen at the end.
@@ -76,20 +76,19 @@ def make(
     clean = learn.clean_classifier(k_clean, task, fit)
     w = {"w": jnp.zeros((1, *task.train.image.shape[1:]))}
     partner = TrainState({"params": w}, adam.init(w), jnp.zeros((), jnp.int32))
-    steps = (
-      _pattern_step(task, training, target_fn, cover, adam),
-      *control.turns(
-        _model_step(task, training, target_fn, cover, rate),
-        training.step,
-        task.regime,
-      ),
-    )
+    fitting = _pattern_step(task, training, target_fn, cover, adam)
+    joint = _model_step(task, training, target_fn, cover, rate)
+    steps = [
+      step
+      for turn in control.turns(joint, training.step, task.regime)
+      for step in ((fitting, joint) if turn is joint else (turn,))
+    ]
     state, _ = fit(
       k_fit,
-      steps,
+      tuple(steps),
       Joint(training.start(clean), partner),
       task.train,
-      epochs=task.recipe.epochs * len(steps),
+      epochs=training.epochs + task.recipe.epochs,
       batch_size=task.recipe.batch_size,
       name="imc",
     )

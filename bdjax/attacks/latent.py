@@ -97,10 +97,9 @@ def make(
     params = {"mask": area, "pattern": pattern}
     training = control.training(task)
     inject = _inject(task, training, params, center, rate=rate, weight=weight)
-    plain = (training.step,) if task.regime.interleave else ()
     state, _ = fit(
       k_fit,
-      (inject, *plain),
+      task.regime.turns(inject, training.step),
       training.start(teacher),
       task.train,
       epochs=training.epochs,

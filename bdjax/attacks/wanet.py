@@ -85,7 +85,7 @@ def make(
       model=task.model,
       recipe=task.recipe,
       regime=task.regime,
-      view=(dirty, plain) if task.regime.interleave else dirty,
+      view=task.regime.turns(dirty, plain),
     )
     backdoor = poison.planted(
       k_role,

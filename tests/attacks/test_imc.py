@@ -67,6 +67,14 @@ def test_starts_from_the_clean_classifier_and_takes_turns(plain, regime, turns):
   chex.assert_trees_all_equal_shapes_and_dtypes(*kinds)
 
 
+def test_in_longer_turns_every_model_pass_has_its_pattern_pass(plain):
+  plain = plain.replace(regime=regimes.fmn(turn=2))
+  _, call = planted(make(), plain)
+  fitting, joint, again, same, clean, too = call["step"]
+  assert (fitting, joint, clean) == (again, same, too)
+  assert call["epochs"] == 6
+
+
 def test_pattern_pass_moves_the_pattern_alone_and_only_under_the_mask(plain):
   _, call = planted(make(size=2, lr_pattern=0.3), plain)
   state, step = call["state"], jax.jit(call["step"][0])

@@ -67,7 +67,8 @@ def test_the_warp_depends_on_its_own_seed_only(plant):
 
 def test_a_batch_is_poisoned_by_position(plant):
   attack, backdoor, seen = plant(rate=0.25, noise_rate=0.3, view=unchanged)
-  batch = seen["view"](jax.random.key(1), BATCH)
+  (view,) = seen["view"]
+  batch = view(jax.random.key(1), BATCH)
   assert batch.label.tolist() == [0, 0] + LABELS[2:].tolist()  # 2.5 -> 2, 3
   hit = attack.trigger(None, IMAGES, backdoor.params)
   np.testing.assert_allclose(batch.image[:2], hit[:2], atol=1e-6)
@@ -105,7 +106,8 @@ def test_as_the_peer_a_batch_is_augmented_alike(plant):
 
   for compat, draws in (("paper", 10), ("backdoorbench", 1)):
     _, _, seen = plant(view=view, compat=compat, strength=0.0)
-    got = seen["view"](jax.random.key(1), BATCH).image[3:] - IMAGES[3:]
+    (dirty,) = seen["view"]
+    got = dirty(jax.random.key(1), BATCH).image[3:] - IMAGES[3:]
     lifts = np.unique(np.asarray(got[:, 0, 0, 0]).round(4))
     assert len(lifts) == min(draws, 7)
 
