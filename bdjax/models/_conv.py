@@ -113,7 +113,9 @@ def _conv(x: Array, kernel: Array, window: _Window) -> Array:
 def _forward(
   x: Array, kernel: Array, window: _Window
 ) -> tuple[Array, tuple[Array, Array]]:
-  return _convolve(x, kernel, window), (x, kernel)
+  # Not `_convolve`: where this rule is differentiated in its turn, as implicit
+  # gradients do, the gradients must be these again.
+  return _conv(x, kernel, window), (x, kernel)
 
 
 def _backward(
