@@ -16,6 +16,7 @@ from bdjax import data, experiment, regimes, registry, signature, specs
 from bdjax.types import Defense
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
+SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
 GIVEN = ("num_classes", "mean", "std")  # known from the data, not from a user
 
 
@@ -77,7 +78,8 @@ def methods(
     wanted = {k: v for k, v in given.items() if k in overridden}
     given |= _preset(kind, spec) | wanted | spec.args
     made.append(_build(registry.get(kind, spec.name), spec, given, reserved))
-  lost = sorted(shared.keys() - taken)
+  lost = shared.keys() - taken
+  lost = sorted(k for k in lost if k in overridden or k not in SHARED)
   if lost and made:
     names = signature.arguments(registry.get(kind, chosen[0].name))
     raise ValueError(

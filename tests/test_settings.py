@@ -117,6 +117,10 @@ def test_what_decides_a_planted_model(config):
     ({"seeds": ()}, r"seeds is \(\)"),
     ({"seeds": ("a",)}, "seeds is"),
     ({"typo": 1}, "unknown config key 'typo'"),
+    (
+      {"regime__name": "fmn(turn=5)"},
+      "2 poisoned epochs are no multiple of a turn of 5",
+    ),
     ({"attack__name": "blended(image='no.png')"}, "blended.image is 'no.png'"),
   ],
 )
@@ -124,6 +128,16 @@ def test_bad_configs_get_one_sentence(config, changes, text):
   with pytest.raises(ValueError, match=text) as error:
     settings.plan(config(**changes))
   assert "\n" not in str(error.value)
+
+
+def test_shared_keys_go_to_whom_they_concern(config):
+  changes = {"attack__name": "clean", "defense__name": "clp"}
+  made = settings.plan(config(**changes, defense__epochs=3))  # rate, epochs
+  assert "rate" not in made.attacks[0].args
+  with pytest.raises(ValueError, match="defense.epochs: clp has no such"):
+    settings.plan(
+      config(**changes, defense__epochs=3), overridden=frozenset({"defense.epochs"})
+    )
 
 
 def test_axes_may_grow_and_nothing_else(config):
