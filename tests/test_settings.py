@@ -136,7 +136,8 @@ def test_shared_keys_go_to_whom_they_concern(config):
   assert "rate" not in made.attacks[0].args
   with pytest.raises(ValueError, match="defense.epochs: clp has no such"):
     settings.plan(
-      config(**changes, defense__epochs=3), overridden=frozenset({"defense.epochs"})
+      config(**changes, defense__epochs=3),
+      overridden=frozenset({"defense.epochs"}),
     )
 
 
