@@ -14,7 +14,8 @@ LAYERS = [
   ),
   (
     *("learn", "loop", "poison", "regimes", "control", "neurons"),
-    *("universal", "patches", "inference"),
+    *("universal", "patches", "inference", "inversion", "pruning"),
+    *("clusters", "filtering"),
   ),
   ("attacks", "defenses"),
   ("evaluate", "experiment"),

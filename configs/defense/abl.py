@@ -1,0 +1,17 @@
+"""ABL against the base protocol's BadNets.
+
+    python -m bdjax.launch --config configs/defense/abl.py
+
+Each of its arguments is a key (`--config.defense.ARGUMENT=value`, None means
+the default), and `configs/defense/abl.py:PRESET` names a preset; see
+`python -m bdjax.launch list abl`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(preset: str = "") -> ConfigDict:
+  """Returns the base config with ABL as its only defense."""
+  return base.with_method(base.get_config(), "defense", "abl", preset)
