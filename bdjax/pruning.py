@@ -42,10 +42,15 @@ HELD = 0.2  # share of the clean images by which a threshold is chosen
 
 
 class Masking(NamedTuple):
-  """Masks in training."""
+  """Masks in training, and the model that they mask.
+
+  The model is state, not a constant of the step, since constants are compiled
+  in: a large program for each model.
+  """
 
   masks: Masks
   opt_state: optax.OptState
+  variables: Params
 
 
 def norms(variables: Params) -> list[str]:
@@ -153,7 +158,7 @@ def fit_masks(
   data: Dataset,
   fit: Fit,
   *,
-  objective: Objective,
+  objective: Callable[[Params], Objective],
   lr: Scalar,
   momentum: Scalar,
   epochs: int,
@@ -164,10 +169,10 @@ def fit_masks(
 
   Args:
     key: random key.
-    access: whose model is masked, and whose augmentation is used.
+    access: its model is masked and its augmentation used.
     data: clean images.
     fit: runs the epochs.
-    objective: (key, masks, batch) -> loss, logits.
+    objective: of the model's variables: (key, masks, batch) -> loss, logits.
     lr: constant learning rate of SGD, without weight decay.
     momentum: of SGD.
     epochs: passes over the data; without any, all masks stay one.
@@ -179,19 +184,22 @@ def fit_masks(
   def step(key, state, batch):
     k_view, k_loss = jax.random.split(key)
     batch = access.view(k_view, batch)
+    cost = objective(state.variables)
     grad = jax.value_and_grad(
-      lambda masks: objective(k_loss, masks, batch), has_aux=True
+      lambda masks: cost(k_loss, masks, batch), has_aux=True
     )
     (loss, said), grads = grad(state.masks)
     updates, opt_state = tx.update(grads, state.opt_state, state.masks)
     masks = optax.apply_updates(state.masks, updates)
     masks = jax.tree.map(lambda mask: jnp.clip(mask, 0, 1), masks)
     accuracy = jnp.mean(said.argmax(-1) == batch.label)
-    return Masking(masks, opt_state), {"loss": loss, "accuracy": accuracy}
+    state = Masking(masks, opt_state, state.variables)
+    return state, {"loss": loss, "accuracy": accuracy}
 
   masks = ones(access.variables)
+  start = Masking(masks, tx.init(masks), access.variables)
   how = {"epochs": epochs, "batch_size": batch_size, "name": name}
-  return fit(key, step, Masking(masks, tx.init(masks)), data, **how)[0].masks
+  return fit(key, step, start, data, **how)[0].masks
 
 
 def choose(

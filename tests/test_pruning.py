@@ -140,7 +140,7 @@ def trained(objective, epochs=1):
     Access(STUB, model=Stub()),
     grey([0, 51, 102, 153], [0, 0, 1, 1]),
     loop.scan_fit,
-    objective=objective,
+    objective=lambda variables: objective,
     lr=0.1,
     momentum=0.5,
     epochs=epochs,

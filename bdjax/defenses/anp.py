@@ -92,7 +92,7 @@ def make(
       access,
       data,
       fit,
-      objective=objective(
+      objective=lambda variables: objective(
         functools.partial(pruning.logits, model, variables),
         eps=eps,
         steps=steps,

@@ -112,12 +112,13 @@ def make(
       batch_size=batch_size,
       name="unlearn",
     )
+    unlearned = {**access.variables, "params": down.params}
     masks = pruning.fit_masks(
       k_up,
-      access,
+      access.replace(variables=unlearned),
       data,
       fit,
-      objective=recovery(access, down.params, weight),
+      objective=lambda variables: recovery(access.model, variables, weight),
       lr=lr,
       momentum=momentum,
       epochs=epochs,
@@ -164,10 +165,9 @@ def unlearn(access, tx, stop) -> Step:
   return step
 
 
-def recovery(access, params, weight) -> pruning.Objective:
-  """Returns the loss of masks on an unlearned model's parameters."""
-  variables = {**access.variables, "params": params}
-  said = functools.partial(pruning.logits, access.model, variables)
+def recovery(model, variables, weight) -> pruning.Objective:
+  """Returns the loss of masks on an unlearned model."""
+  said = functools.partial(pruning.logits, model, variables)
 
   def loss(key, masks, batch):
     del key

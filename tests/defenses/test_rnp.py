@@ -77,12 +77,13 @@ def test_the_unlearning_state_is_no_classifier_to_probe(suspect, down):
 
 def test_recovery_weighs_the_loss_of_the_unlearned_model(suspect):
   params = jax.tree.map(lambda w: 0.5 * w, suspect.variables["params"])
+  unlearned = {**suspect.variables, "params": params}
   masks = pruning.ones(suspect.variables)
   images, label, _ = batch(suspect)
 
   @jax.jit
   def both(masks):
-    objective = rnp.recovery(suspect, params, 0.25)
+    objective = rnp.recovery(suspect.model, unlearned, 0.25)
     value, logits = objective(None, masks, batch(suspect))
     _, stats = learn.parted(suspect.variables)
     (wanted, _), _ = learn.forward(suspect.model, params, stats, images)
