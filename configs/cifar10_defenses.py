@@ -5,9 +5,9 @@
 The small real protocol of configs/cifar10_small.py, one seed, and the false
 alarms of detectors on clean models. Passes are fewer than the papers' where a
 CPU would take hours: Neural Cleanse searches 30 times over the defender's 500
-images, ABL trains 25 epochs in all, STRIP overlays 10 images. BadNets is learned
-without the random crop only: run it as
-`--config.attack.name=badnets,clean --config.data.crop=0`, in its own workdir.
+images, ABL trains 25 epochs in all, STRIP overlays 10 images. BadNets needs the
+random crop off: `--config.attack.name=badnets,clean --config.data.crop=0`, in a
+workdir of its own.
 """
 
 from ml_collections import ConfigDict
