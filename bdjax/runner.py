@@ -39,12 +39,15 @@ class Runner:
     return [c for c in self.cells() if self._book.id(c) not in self._records]
 
   def run(self, display: Display) -> None:
-    """Runs the unfinished cells; those that diverge go to `failures`."""
+    """Runs the unfinished cells; `failures` gets those that cannot be.
+
+    They diverge, or a method finds that it cannot work on this data.
+    """
     for cell in self.todo():
       display.start(str(cell))
       try:
         record = self._run(cell, display)
-      except FloatingPointError as error:
+      except (FloatingPointError, ValueError) as error:
         self.failures[self._book.id(cell)] = str(error)
         display.finish(f"[red]failed:[/red] {error}")
         continue

@@ -158,6 +158,16 @@ def test_a_diverged_cell_is_reported_and_others_go_on(made, finished):
   assert records(finished)[-1]["defense"] == "ft_sam"
 
 
+def test_a_method_that_cannot_work_here_is_reported_and_others_go_on(
+  made, finished
+):
+  few = "anp(batch_size=90, iterations=2)"  # 100 clean images, 20 held out
+  runner, said = run(made(defense__name=f"{few},clp"), finished)
+  assert len(runner.failures) == 1
+  assert "batch_size is 90, but the data has 80" in said
+  assert records(finished)[-1]["defense"] == "clp"
+
+
 def test_the_report_reads_what_was_run(finished):
   page = report.write(finished).read_text()
   console = Console(file=io.StringIO(), width=120)
