@@ -15,7 +15,7 @@ LAYERS = [
   (
     *("learn", "loop", "poison", "regimes", "control", "neurons"),
     *("universal", "patches", "inference", "inversion", "pruning"),
-    *("clusters", "filtering"),
+    *("clusters", "filtering", "implicit"),
   ),
   ("attacks", "defenses"),
   ("evaluate", "experiment"),

@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, loop
+from bdjax import control, implicit, learn, loop
 from bdjax.signature import (
   Count,
   Index,
@@ -204,7 +204,7 @@ def unlearning(
       logits = answer(params, batch.image + chosen * delta)
       return control.entropy(logits, batch.label), logits
 
-    (value, logits), grads = hypergradient(
+    (value, logits), grads = implicit.hypergradient(
       outer, towards, state.delta, params, terms=rules.terms
     )
     victim = learn.advance(state.victim, grads, stats, tx)
@@ -243,36 +243,3 @@ def some(key: Key, size: int, share: Scalar) -> Array:
   """Returns [size] bool: a random share of positions, one at least."""
   count = jnp.maximum(1, jnp.floor(share * size))
   return jax.random.permutation(key, size) < count
-
-
-def hypergradient(
-  outer: Callable[[Array, Params], tuple[Array, Array]],
-  towards: Callable[[Array, Params], Array],
-  inner: Array,
-  params: Params,
-  *,
-  terms: int,
-) -> tuple[tuple[Array, Array], Params]:
-  """Returns the outer objective and its gradient through the inner solution.
-
-  Args:
-    outer: (inner, params) -> (objective, anything).
-    towards: (inner, params) -> inner, a step of the inner problem, of which
-      the inner solution is the fixed point.
-    inner: about the solution.
-    params: what the gradient is taken by.
-    terms: of the series that stands for the inverse; at least 1.
-
-  Returns:
-    What `outer` says, and the gradient, shaped as `params`.
-  """
-  said, (by_inner, by_params) = jax.value_and_grad(outer, (0, 1), has_aux=True)(
-    inner, params
-  )
-  _, pull = jax.vjp(towards, inner, params)
-
-  def further(v, _):
-    return pull(v)[0] + by_inner, None
-
-  v, _ = jax.lax.scan(further, by_inner, None, length=terms - 1)
-  return said, jax.tree.map(jnp.add, by_params, pull(v)[1])
