@@ -22,13 +22,7 @@ Choices and deviations:
   stage 2, and adds the gradient of the generator's loss to the victim's.
 - Images that are scored or frozen are rounded to 8 bits, and eps 0.01 is about
   0.6 grey levels on CIFAR-10: where g is near -1 or 1 the noise becomes a whole
-  level, elsewhere it is lost. The small CNN of width 16 after 12 epochs on 3000
-  synthetic images: ASR 0.96 before rounding, 0.84 after it (CA 0.74, that of
-  clean training 0.87), since 282 updates at 1e-4 leave g at 0.63 on average;
-  with `lr_generator=0.001` 0.98 and 1.00 (CA 0.81). Preset `strong` has eps
-  0.05, up to 3 levels: 1.00 and 1.00 (CA 0.85).
-- Under `fmn` so short a run does not take: ASR 0.29, CA 0.62 (with
-  `lr_generator=0.001` 0.38, 0.52). The cause is open; longer runs are untried.
+  level, elsewhere it is lost. Preset `strong` has eps 0.05, up to 3 levels.
 - There is no poison ratio: every image is used clean and triggered. `rate` only
   decides the copy of the training set that is frozen at the end.
 """
