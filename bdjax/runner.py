@@ -8,6 +8,7 @@ import functools
 import time
 
 import jax
+from rich.markup import escape
 
 from bdjax import augment, checkpoint, experiment, loop, metrics, settings
 from bdjax.cells import Book, Cell, pictures
@@ -49,7 +50,7 @@ class Runner:
         record = self._run(cell, display)
       except (FloatingPointError, ValueError) as error:
         self.failures[self._book.id(cell)] = str(error)
-        display.finish(f"[red]failed:[/red] {error}")
+        display.finish(f"[red]failed:[/red] {escape(str(error))}")
         continue
       self._workdir.record(record)
       self._records[record["cell"]] = record

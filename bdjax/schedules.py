@@ -19,6 +19,8 @@ nothing, on several constants; each is an argument here:
 Step counts are static; rates may be tracers, so they can be swept.
 """
 
+from collections.abc import Callable
+
 import optax
 
 from bdjax.types import Scalar, Schedule
@@ -129,3 +131,8 @@ def by_name(name: str, lr: Scalar, *, steps: int) -> Schedule:
   if name == "cosine":
     return optax.cosine_decay_schedule(lr, steps)
   raise ValueError(f"schedule is {name!r}, but must be constant or cosine.")
+
+
+def over(name: str, lr: Scalar, *, epochs: int) -> Callable[[int], Schedule]:
+  """Returns (steps per epoch) -> the schedule `by_name` over all epochs."""
+  return lambda steps: by_name(name, lr, steps=max(1, steps * epochs))

@@ -94,3 +94,10 @@ def test_cosine_and_constant():
 def test_errors_name_the_value(call, text):
   with pytest.raises(ValueError, match=text):
     call()
+
+
+def test_over_all_epochs():
+  decayed = schedules.over("cosine", 0.2, epochs=5)(4)
+  assert float(decayed(10)) == pytest.approx(0.1)  # half of 20 steps
+  assert float(decayed(20)) == pytest.approx(0)
+  assert float(schedules.over("cosine", 0.2, epochs=0)(4)(0)) > 0

@@ -130,8 +130,7 @@ def make(
     compat: "backdoorbench" goes one step beyond the threshold, less a channel.
   """
 
-  def rate(steps):
-    return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
+  rate = schedules.over(schedule, lr, epochs=epochs)
 
   def prune(key, clean, variables, model):
     kernel, bias = _last_layer(variables)

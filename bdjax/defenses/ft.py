@@ -53,8 +53,7 @@ def make(
     weight_decay: coupled, on all parameters.
   """
 
-  def rate(steps):
-    return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
+  rate = schedules.over(schedule, lr, epochs=epochs)
 
   def defend(key, access, fit):
     variables = learn.fine_tune(

@@ -70,7 +70,7 @@ def make(
     if compat == "backdoorbench":
       cosine = optax.cosine_decay_schedule(lr, BB_PERIOD)
       return lambda t: cosine(BB_PERIOD - abs(t % (2 * BB_PERIOD) - BB_PERIOD))
-    return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
+    return schedules.over(schedule, lr, epochs=epochs)(steps)
 
   def defend(key, access, fit):
     variables = learn.fine_tune(

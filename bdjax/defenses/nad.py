@@ -112,7 +112,7 @@ def _rate(name: str, lr: Scalar, *, steps: int, epochs: int) -> Schedule:
   if name == "steps":
     drops = {epoch * steps: scale for epoch, scale in DROPS.items()}
     return optax.piecewise_constant_schedule(lr, drops)
-  return schedules.by_name(name, lr, steps=max(1, steps * epochs))
+  return schedules.over(name, lr, epochs=epochs)(steps)
 
 
 @validated

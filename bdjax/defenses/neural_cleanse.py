@@ -107,8 +107,7 @@ def make(
     stop_after=stop_after,
   )
 
-  def rate(steps):
-    return schedules.by_name(schedule, lr, steps=max(1, steps * epochs))
+  rate = schedules.over(schedule, lr, epochs=epochs)
 
   def unlearn(key, access, fit, found, flagged):
     k_stamp, k_fit = jax.random.split(key)
