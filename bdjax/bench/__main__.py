@@ -13,7 +13,7 @@ from rich.table import Table
 from bdjax import backend
 from bdjax.bench.measure import Options, Row
 
-BENCHMARKS = ("train_step", "epoch", "attack_step")
+BENCHMARKS = ("train_step", "epoch", "attack_step", "inversion")
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from bdjax.bench import __main__ as bench
-from bdjax.bench import attack_step, measure
+from bdjax.bench import attack_step, inversion, measure
 
 TINY = ["--arch", "cnn", "--width", "4", "--batch", "4", "--size", "8"]
 
@@ -79,3 +79,15 @@ def test_torch_peer_has_as_many_parameters_as_the_model():
 
   net = torch_peer.preact_resnet18(10, width=64)
   assert sum(p.numel() for p in net.parameters()) == 11_171_146
+
+
+def test_inversion_is_timed_against_a_loop_over_classes():
+  options = measure.Options(
+    arch="cnn", width=4, size=8, batch=(4,), steps=1, samples=1
+  )
+  rows = {row["case"]: row for row in inversion.run(options)}
+  loop = rows.pop("one class at a time")
+  assert loop["ratio_to_loop"] == 1
+  for row in rows.values():
+    ratio = row["images_per_second"] / loop["images_per_second"]
+    assert row["ratio_to_loop"] == pytest.approx(ratio)
