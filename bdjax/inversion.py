@@ -16,9 +16,9 @@ mean success of the pass's steps:
 - a class stops after `stop_after` checks in a row that shrink the best mask by
   less than the share `gain`, once its weight has gone both up and down.
 
-A class is one `Search`; all classes are searched together, by a vmap over their
-masks with the model's variables shared, and stopped ones do not change. Mask
-norms are those of the masks kept, where both codes take the mean of the pass.
+A class is one `Search`; one program searches all, by a vmap over their masks or
+in turn, and stopped ones do not change. Mask norms are those of the masks kept,
+where both codes take the mean of the pass.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,6 @@ from bdjax.types import (
 )
 
 START = 1.0  # before squashing: masks and patterns of .88, as BackdoorBench's
-CONSISTENT = 1.4826  # makes the MAD of a normal law its standard deviation
-TINY = 1e-12  # stands in for the MAD where most norms are equal
 
 
 class Rules(NamedTuple):
@@ -157,12 +155,11 @@ def descend(
 
   grads, metrics = jax.grad(objective, has_aux=True)(search.trigger)
   updates, opt_state = _adam(rules).update(grads, search.opt_state)
-  after = search.replace(
+  return search.replace(
     trigger=optax.apply_updates(search.trigger, updates),
     opt_state=opt_state,
     hits=search.hits + metrics["success"],
-  )
-  return after, metrics
+  ), metrics
 
 
 def check(search: Search, rules: Rules, *, steps: int) -> Search:
@@ -198,21 +195,32 @@ def check(search: Search, rules: Rules, *, steps: int) -> Search:
 def searching(
   model: nn.Module, rules: Rules, *, steps: int, width: int
 ) -> Step:
-  """Returns the step of all searches, `width` at once; `steps` make a pass."""
+  """Returns the step of all searches, `width` at once; `steps` make a pass.
+
+  Metrics are means over the classes still searched.
+  """
 
   def step(key, state, batch):
     del key
     ends = state.step % steps == steps - 1
 
-    def one(search):
+    def search_on(search):
       after, metrics = descend(model, state.variables, search, batch, rules)
-      after = _where(ends, check(after, rules, steps=steps), after)
-      return _where(search.stopped, search, after), metrics
+      return _where(ends, check(after, rules, steps=steps), after), metrics
 
-    searches, metrics = _each(one, state.searches, width=width)
-    metrics["stopped"] = searches.stopped
-    after = Inverting(state.variables, searches, state.step + 1)
-    return after, jax.tree.map(jnp.mean, metrics)
+    def rest(search):
+      _, metrics = jax.eval_shape(search_on, search)
+      return search, jax.tree.map(jnp.zeros_like, metrics)
+
+    def one(search):
+      return jax.lax.cond(search.stopped, rest, search_on, search)
+
+    before = state.searches
+    searches, metrics = _each(one, before, width=width)
+    active = jnp.maximum((~before.stopped).sum(), 1)
+    metrics = jax.tree.map(lambda x: x.sum() / active, metrics)
+    metrics["stopped"] = searches.stopped.mean()
+    return Inverting(state.variables, searches, state.step + 1), metrics
 
   return step
 
@@ -237,7 +245,8 @@ def invert(
     rules: the numbers of the search.
     rounds: passes over the clean images, at most.
     batch_size: images per step and class.
-    width: classes searched at once; more take turns within a step.
+    width: classes searched at once; 0 is one on a CPU, where more take longer,
+      and all elsewhere.
     name: of the stage.
   """
   shape = access.clean.image.shape[1:]
@@ -265,15 +274,6 @@ def result(searches: Search) -> Inverted:
   return Inverted(mask, pattern, norm, searches.success, found)
 
 
-def anomaly(norm: Array) -> Array:
-  """Returns |norm - median| / (1.4826 MAD) of norms [classes].
-
-  Two classes both have .67: nothing can be told from fewer than three.
-  """
-  away = jnp.abs(norm - jnp.median(norm))
-  return away / jnp.maximum(CONSISTENT * jnp.median(away), TINY)
-
-
 def _adam(rules: Rules) -> optax.GradientTransformation:
   return optax.adam(rules.lr, b1=0.5, b2=0.9)
 
@@ -283,15 +283,18 @@ def _where(which: Array, new: Params, old: Params) -> Params:
 
 
 def _each(function: Callable, stacked: Search, *, width: int) -> Params:
-  """Maps over the leading axis, `width` members at once."""
-  if width >= stacked.label.size:
+  """Maps over the leading axis, `width` members at once; see `invert`."""
+  width = width or (1 if jax.default_backend() == "cpu" else len(stacked.label))
+  if width >= len(stacked.label):
     return jax.vmap(function)(stacked)
+  if width == 1:  # without a vmap, a `cond` really skips
+    return jax.lax.map(function, stacked)
   return jax.lax.map(function, stacked, batch_size=width)
 
 
 def _classes(access: Access, shape: tuple[int, ...]) -> int:
-  def logits(variables):
-    image = jnp.zeros((1, *shape))
-    return access.model.apply(variables, image, train=False)[0]
-
-  return jax.eval_shape(logits, access.variables).shape[-1]
+  image = jnp.zeros((1, *shape))
+  logits, _ = jax.eval_shape(
+    lambda v: access.model.apply(v, image, train=False), access.variables
+  )
+  return logits.shape[-1]

@@ -14,6 +14,8 @@ from scipy import stats
 from bdjax.types import POISON, Array, Scalar
 
 FALSE_ALARMS = (0.01, 0.05, 0.1)  # rates at which detection is reported
+CONSISTENT = 1.4826  # makes the MAD of a normal law its standard deviation
+TINY = 1e-12  # stands in for the MAD where most values are equal
 
 
 def counts(
@@ -123,3 +125,12 @@ def detection(clean: Array, hit: Array) -> dict[str, float]:
     threshold = clean[clean.size - 1 - math.floor(rate * clean.size)]
     found[f"tpr_at_{round(100 * rate)}"] = float((hit > threshold).mean())
   return found
+
+
+def anomaly_index(values: Array) -> Array:
+  """Returns |value - median| / (1.4826 MAD) of values [classes].
+
+  Two classes both have .67: nothing can be told from fewer than three.
+  """
+  away = jnp.abs(values - jnp.median(values))
+  return away / jnp.maximum(CONSISTENT * jnp.median(away), TINY)

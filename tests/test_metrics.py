@@ -1,6 +1,7 @@
 import math
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bdjax import metrics
@@ -93,3 +94,14 @@ def test_detection_by_hand():
 def test_detection_of_nothing_is_unknown():
   found = metrics.detection(jnp.arange(3.0), jnp.zeros(0))
   assert all(math.isnan(v) for v in found.values()) and len(found) == 4
+
+
+def test_anomaly_is_the_distance_in_median_deviations():
+  norm = jnp.array([10.0, 12.0, 14.0, 16.0, 2.0])  # median 12, MAD 2
+  wanted = np.array([2, 0, 2, 4, 10]) / (1.4826 * 2)
+  np.testing.assert_allclose(metrics.anomaly_index(norm), wanted, rtol=1e-6)
+  two = metrics.anomaly_index(jnp.array([1.0, 9.0]))
+  np.testing.assert_allclose(two, 1 / 1.4826, rtol=1e-6)
+  assert (metrics.anomaly_index(jnp.full(4, 7.0)) == 0).all()
+  odd = metrics.anomaly_index(jnp.array([7.0, 7.0, 7.0, 1.0]))
+  assert odd[3] > 1e6 and (odd[:3] == 0).all()

@@ -30,7 +30,7 @@ found. No preset does.
 import jax
 import jax.numpy as jnp
 
-from bdjax import inference, inversion, learn, patches, schedules
+from bdjax import inference, inversion, learn, metrics, patches, schedules
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -63,7 +63,7 @@ def make(
   patience: Count = 5,
   gain: Fraction = 0.01,
   stop_after: Count = 25,
-  width: Count = 10,
+  width: Index = 0,
   threshold: NonNegative = 2.0,
   stamped: Fraction = 0.2,
   lr: Positive = 0.01,
@@ -85,8 +85,8 @@ def make(
     patience: passes in a row before the weight changes.
     gain: share by which the best mask must shrink to count as progress.
     stop_after: passes in a row without progress before a class stops.
-    width: classes searched at once; fewer need less memory, and on a CPU no
-      more time.
+    width: classes searched at once; fewer need less memory. 0 is one on a CPU,
+      where more take longer, and all of them elsewhere.
     threshold: anomaly indices above it flag a class.
     stamped: share of the clean subset that gets a reversed trigger.
     lr: learning rate of unlearning, the peak if it decays.
@@ -155,7 +155,7 @@ def judge(
     found: the triggers.
     threshold: anomaly indices above it flag a class.
   """
-  index = inversion.anomaly(found.norm)
+  index = metrics.anomaly_index(found.norm)
   small = found.found & (found.norm < jnp.median(found.norm))
   memo = {
     "anomaly_index": index,
