@@ -13,7 +13,13 @@ from rich.table import Table
 from bdjax import backend
 from bdjax.bench.measure import Options, Row
 
-BENCHMARKS = ("train_step", "epoch", "attack_step", "inversion")
+BENCHMARKS = (
+  "train_step",
+  "epoch",
+  "augmentation",
+  "attack_step",
+  "inversion",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
@@ -75,6 +81,7 @@ def _ratios(row: Row) -> dict[str, str]:
     "ratio_to_pytorch": "x pytorch",
     "ratio_to_loop": "x loop",
     "cost_in_clean_steps": "clean steps",
+    "cost_in_forward_passes": "forward passes",
     "utilization": "of peak",
     "compile_seconds": "compile s",
     "temp_mib": "temp MiB",

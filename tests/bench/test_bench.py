@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from bdjax.bench import __main__ as bench
-from bdjax.bench import attack_step, inversion, measure
+from bdjax.bench import attack_step, augmentation, inversion, measure
 
 TINY = ["--arch", "cnn", "--width", "4", "--batch", "4", "--size", "8"]
 
@@ -91,3 +91,13 @@ def test_inversion_is_timed_against_a_loop_over_classes():
   for row in rows.values():
     ratio = row["images_per_second"] / loop["images_per_second"]
     assert row["ratio_to_loop"] == pytest.approx(ratio)
+
+
+def test_a_view_is_priced_in_forward_passes():
+  options = measure.Options(arch="cnn", width=4, size=8, batch=(4,), samples=1)
+  rows = {row["case"]: row for row in augmentation.run(options)}
+  assert set(rows) == {"forward pass", "crop and flip", "simclr view"}
+  whole = rows["forward pass"]["images_per_second"]
+  for row in rows.values():
+    ratio = whole / row["images_per_second"]
+    assert row["cost_in_forward_passes"] == pytest.approx(ratio)
