@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, loop, optimizers, regimes
+from bdjax import augment, optimizers, regimes
 from bdjax.types import (
-  Access,
   Array,
   Batch,
   Dataset,
@@ -24,7 +23,6 @@ from bdjax.types import (
   Params,
   Recipe,
   Regime,
-  Scalar,
   Schedule,
   Step,
   Task,
@@ -87,17 +85,17 @@ def supervised(
   tx = optax.with_extra_args_support(tx)
   loss = loss or cross_entropy()
 
-  def init(variables):
-    opt_state = tx.init(variables["params"])
-    return TrainState(variables, opt_state, jnp.zeros((), jnp.int32))
-
-  def objective(params, stats, batch):
-    (logits, features), new = forward(model, params, stats, batch.image)
-    return loss(logits, features, batch), (logits, new)
-
   def step(key, state, batch):
     batch = view(key, batch)
+    k_drop = jax.random.fold_in(key, 0)  # the view has the key itself
     params, stats = parted(state.variables)
+
+    def objective(params, stats, batch):
+      (logits, features), new = forward(
+        model, params, stats, batch.image, key=k_drop
+      )
+      return loss(logits, features, batch), (logits, new)
+
     grad = jax.value_and_grad(objective, has_aux=True)
     (value, (logits, new)), grads = grad(params, stats, batch)
     after = advance(
@@ -109,7 +107,13 @@ def supervised(
     )
     return after, report(value, logits, batch.label, state.step, lr)
 
-  return init, step
+  return lambda variables: begun(variables, tx), step
+
+
+def begun(variables: Params, tx: optax.GradientTransformation) -> TrainState:
+  """Returns the state of a model before its first step with an optimizer."""
+  opt_state = tx.init(variables["params"])
+  return TrainState(variables, opt_state, jnp.zeros((), jnp.int32))
 
 
 def parted(variables: Params) -> tuple[Params, Params]:
@@ -119,11 +123,28 @@ def parted(variables: Params) -> tuple[Params, Params]:
 
 
 def forward(
-  model: nn.Module, params: Params, stats: Params, images: Images
+  model: nn.Module,
+  params: Params,
+  stats: Params,
+  images: Images,
+  *,
+  key: Key | None = None,
 ) -> tuple[Any, Params]:
-  """Returns what a model in training says, and its new statistics."""
+  """Returns what a model in training says, and its new statistics.
+
+  Args:
+    model: the architecture.
+    params: its parameters.
+    stats: its other collections.
+    images: a batch.
+    key: for dropout; None drops nothing.
+  """
   return model.apply(
-    {"params": params, **stats}, images, train=True, mutable=list(stats)
+    {"params": params, **stats},
+    images,
+    train=True,
+    mutable=list(stats),
+    rngs={} if key is None else {"dropout": key},
   )
 
 
@@ -235,49 +256,3 @@ def clean_classifier(key: Key, task: Task, fit: Fit) -> Params:
     view=task.view,
     name="clean",
   )
-
-
-def fine_tune(
-  key: Key,
-  access: Access,
-  fit: Fit,
-  *,
-  rate: Callable[[int], Schedule],
-  epochs: int,
-  batch_size: int,
-  momentum: Scalar,
-  weight_decay: Scalar,
-  wrap: Callable[
-    [optax.GradientTransformation], optax.GradientTransformation
-  ] = lambda tx: tx,
-  loss: Loss | None = None,
-  name: str,
-) -> Params:
-  """Returns the suspect's variables after SGD on the clean subset.
-
-  Args:
-    key: random key.
-    access: what the defender has.
-    fit: runs the epochs.
-    rate: steps per epoch -> learning rate by step.
-    epochs: passes over the clean subset.
-    batch_size: images per step.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
-    wrap: around SGD, such as SAM.
-    loss: cross-entropy by default.
-    name: of the stage.
-  """
-  lr = rate(loop.steps_per_epoch(access.clean.size, batch_size))
-  tx = wrap(optimizers.sgd(lr, momentum=momentum, weight_decay=weight_decay))
-  init, step = supervised(access.model, tx, view=access.view, loss=loss, lr=lr)
-  state, _ = fit(
-    key,
-    step,
-    init(access.variables),
-    access.clean,
-    epochs=epochs,
-    batch_size=batch_size,
-    name=name,
-  )
-  return state.variables

@@ -1,4 +1,4 @@
-"""Optimizers as the field means them: coupled SGD, and SAM around it.
+"""Optimizers as the field means them: coupled SGD and Adam, and SAM around.
 
 SGD adds weight decay to the gradient before momentum and multiplies by the
 learning rate last, on all parameters, batch norm and biases included; with a
@@ -10,12 +10,14 @@ et al., arXiv 2102.11600), the form of FT-SAM (Zhu et al.,
 arXiv 2304.11823).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from bdjax.types import Scalar, Schedule
+from bdjax.types import Params, Scalar, Schedule
 
 
 def sgd(
@@ -29,6 +31,34 @@ def sgd(
     optax.add_decayed_weights(weight_decay),
     optax.trace(momentum),
     optax.scale_by_learning_rate(lr),
+  )
+
+
+def adam(
+  lr: Scalar | Schedule,
+  *,
+  momentum: Scalar = 0.9,
+  weight_decay: Scalar = 0.0,
+) -> optax.GradientTransformation:
+  """Returns Adam as PyTorch has it: decay is added to the gradient first."""
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay),
+    optax.scale_by_adam(b1=momentum),
+    optax.scale_by_learning_rate(lr),
+  )
+
+
+def only(
+  tx: optax.GradientTransformation, chosen: Callable[[Params], Params]
+) -> optax.GradientTransformation:
+  """Returns an optimizer that leaves all other parameters as they are.
+
+  Args:
+    tx: for the chosen ones.
+    chosen: parameters -> the same tree of bool.
+  """
+  return optax.multi_transform(
+    {True: tx, False: optax.set_to_zero()}, lambda params: chosen(params)
   )
 
 

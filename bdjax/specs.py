@@ -1,7 +1,8 @@
 """Methods as text: `ft(lr=0.05),super_ft.scarce` names two defenses.
 
 A method is written `name`, `name.preset`, or either with arguments in Python's
-call syntax; only literals are read, nothing is executed.
+call syntax; only literals are read, nothing is executed. A word needs no
+quotes: `ft(part=head)`.
 """
 
 import ast
@@ -48,10 +49,14 @@ def _spec(node: ast.expr) -> Spec:
   if isinstance(node, ast.Call):
     if node.args:
       raise ValueError("arguments need their names")
-    args = {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+    args = {k.arg: _value(k.value) for k in node.keywords}
     node = node.func
   if isinstance(node, ast.Constant) and isinstance(node.value, str):
     return parse(node.value)[0]
   if isinstance(node, ast.Attribute):
     return Spec(node.value.id, node.attr, args)
   return Spec(node.id, None, args)
+
+
+def _value(node: ast.expr) -> Any:
+  return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, filtering, inference, learn
+from bdjax import augment, filtering, inference, learn, tuning
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -101,7 +101,7 @@ def make(
     # Fine-tuning, whichever data it is on.
     access = access.replace(variables=variables, clean=data)
     sgd = {"momentum": momentum, "weight_decay": weight_decay}
-    return learn.fine_tune(key, access, fit, **sgd, **how)
+    return tuning.fine_tune(key, access, fit, **sgd, **how)
 
   def isolation(key, access, fit):
     k_init, k_fit = jax.random.split(key)

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import inference, learn, schedules
+from bdjax import inference, schedules, tuning
 from bdjax.data import splits
 from bdjax.signature import (
   Annotated,
@@ -164,7 +164,7 @@ def make(
     variables, memo = jax.jit(prune, static_argnums=3)(
       k_prune, access.clean, access.variables, access.model
     )
-    tuned = learn.fine_tune(
+    tuned = tuning.fine_tune(
       k_tune,
       access.replace(variables=variables),
       fit,

@@ -17,7 +17,7 @@ unless `compat="backdoorbench"`.
 
 import optax
 
-from bdjax import learn, optimizers, schedules
+from bdjax import learn, optimizers, schedules, tuning
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -73,7 +73,7 @@ def make(
     return schedules.over(schedule, lr, epochs=epochs)(steps)
 
   def defend(key, access, fit):
-    variables = learn.fine_tune(
+    variables = tuning.fine_tune(
       key,
       access,
       fit,

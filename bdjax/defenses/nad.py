@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import learn, loop, optimizers, schedules
+from bdjax import learn, loop, optimizers, schedules, tuning
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -167,7 +167,7 @@ def make(
   def defend(key, access, fit):
     k_teacher, k_student = jax.random.split(key)
     sgd = {"momentum": momentum, "weight_decay": weight_decay}
-    teacher = learn.fine_tune(
+    teacher = tuning.fine_tune(
       *(k_teacher, access, fit),
       rate=rate(teacher_epochs),
       epochs=teacher_epochs,

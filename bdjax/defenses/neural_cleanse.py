@@ -30,7 +30,14 @@ found. No preset does.
 import jax
 import jax.numpy as jnp
 
-from bdjax import inference, inversion, learn, metrics, patches, schedules
+from bdjax import (
+  inference,
+  inversion,
+  metrics,
+  patches,
+  schedules,
+  tuning,
+)
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -112,7 +119,7 @@ def make(
   def unlearn(key, access, fit, found, flagged):
     k_stamp, k_fit = jax.random.split(key)
     data = jax.jit(stamp)(k_stamp, access.clean, found, flagged, stamped)
-    return learn.fine_tune(
+    return tuning.fine_tune(
       k_fit,
       access.replace(clean=data),
       gated(fit, flagged.any()),

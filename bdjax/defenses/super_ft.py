@@ -17,7 +17,7 @@ Batch 256 is that of Sha's attack training; momentum .9 and weight decay 5e-4
 are BackdoorBench's: no paper states them for this defense.
 """
 
-from bdjax import learn, schedules
+from bdjax import schedules, tuning
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -79,7 +79,7 @@ def make(
     )
 
   def defend(key, access, fit):
-    variables = learn.fine_tune(
+    variables = tuning.fine_tune(
       key,
       access,
       fit,

@@ -106,8 +106,11 @@ def linear(x: Array, num_classes: int, *, name: str = "linear") -> Logits:
   """Applies the classifier's last layer to [B, C], in float32.
 
   Called inside a module's compact method, whose parameters it becomes. Weights
-  and bias are drawn as PyTorch draws them, U(-b, b) with b = C^-0.5.
+  and bias are drawn as PyTorch draws them, U(-b, b) with b = C^-0.5. Without
+  classes there is no such layer: an encoder's features are its logits.
   """
+  if not num_classes:
+    return x
   bound = x.shape[-1] ** -0.5
 
   def bias_init(key: Key, shape: tuple[int, ...], dtype: object) -> Array:

@@ -35,11 +35,11 @@ def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
   """
   tops = set(params)
   blocks = sorted(name for name in tops if re.fullmatch(r"layer\d+_\d+", name))
-  rest = tops - set(blocks)
-  if blocks and rest == {"conv1", "linear"}:
+  rest = tops - set(blocks) - {"linear"}  # an encoder has no such layer
+  if blocks and rest == {"conv1"}:
     return _pre_activation(params, blocks, adjacent)
   chain = {f"{kind}{i}" for kind in ("conv", "bn") for i in (1, 2, 3)}
-  if rest == {"conv1", "bn1", "linear"} or tops == {"linear"} | chain:
+  if rest == {"conv1", "bn1"} or rest == chain:
     scopes = [("", params), *((f"{name}/", params[name]) for name in blocks)]
     return tuple(pair for scope in scopes for pair in _followed(*scope))
   raise ValueError(

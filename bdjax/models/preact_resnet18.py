@@ -84,7 +84,7 @@ def make(
   """Builds a PreActResNet18.
 
   Args:
-    num_classes: number of logits.
+    num_classes: number of logits; 0 for an encoder, which has no last layer.
     width: channels of the first stage; the last has eight times as many.
     mean: per-channel mean of the training images in [0, 1].
     std: per-channel standard deviation of the same.

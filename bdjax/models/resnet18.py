@@ -96,7 +96,7 @@ def make(
   """Builds a ResNet18.
 
   Args:
-    num_classes: number of logits.
+    num_classes: number of logits; 0 for an encoder, which has no last layer.
     width: channels of the first stage; the last has eight times as many.
     stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max pool).
     mean: per-channel mean of the training images in [0, 1].
