@@ -135,6 +135,8 @@ class Task:
     view: augmentation.
     clean: fit -> variables of a clean classifier of the same model, data and
       recipe, for attacks that start from one; None makes each train its own.
+    examples: images of the task that the victim will be used for, where that is
+      another one; None for the training set.
   """
 
   train: Dataset
@@ -145,6 +147,7 @@ class Task:
   clean: Callable[[Fit], Params] | None = flax.struct.field(
     pytree_node=False, default=None
   )
+  examples: Dataset | None = None
 
 
 @flax.struct.dataclass
@@ -203,12 +206,14 @@ class Attack(NamedTuple):
     target: true label -> the label the adversary wants predicted.
     plant: how the backdoor gets in.
     trains: whether planting trains the victim, so that regimes apply.
+    encoder: whether the victim may be an encoder, which has no logits.
   """
 
   trigger: Trigger
   target: Callable[[Labels], Labels]
   plant: Callable[[Key, Task, Fit], Backdoor]
   trains: bool = True
+  encoder: bool = False
 
 
 def default_predict(
@@ -231,3 +236,24 @@ class Defense(NamedTuple):
   defend: Callable[[Key, Access, Fit], Defended]
   predict: Callable[[Key, Images, Access, Defended], Logits] = default_predict
   suspect: Callable[[Key, Images, Access, Defended], Scores] | None = None
+
+
+class Scenario(NamedTuple):
+  """How a planted model reaches who uses it, and what that user starts from.
+
+  Attributes:
+    classes: classes of the adversary's data -> logits of the victim; 0 makes it
+      an encoder.
+    clean: trains the victim without any backdoor.
+    start: what a defender of the victim has -> what this scenario's user has:
+      another model with a fresh head, say. Takes the user's number of classes.
+    look: what is scored of the victim before any fine-tuning; arguments as
+      those of `start`.
+    elsewhere: whether the user's data is not the adversary's.
+  """
+
+  classes: Callable[[int], int]
+  clean: Callable[[Key, Task, Fit], Params]
+  start: Callable[[Key, Access, int], Access]
+  look: Callable[[Key, Access, int], Access]
+  elsewhere: bool

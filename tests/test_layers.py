@@ -10,18 +10,27 @@ LAYERS = [
   ("types", "signature", "registry", "specs"),
   (
     *("schedules", "optimizers", "augment", "warp", "data", "models"),
-    *("metrics", "backend"),
+    *("metrics", "backend", "distort"),
   ),
   (
-    *("learn", "loop", "poison", "regimes", "control", "neurons"),
+    *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),
     *("universal", "patches", "inference", "inversion", "pruning"),
-    *("clusters", "filtering", "implicit"),
+    *("clusters", "filtering", "implicit", "simclr", "prototypes"),
   ),
   ("attacks", "defenses"),
-  ("evaluate", "experiment"),
+  ("evaluate", "experiment", "scenarios"),
   (
     *("checkpoint", "environment", "methods", "progress", "results", "report"),
-    *("settings", "cells", "workdir", "scorer", "runner", "launch", "bench"),
+    *(
+      "settings",
+      "task_data",
+      "cells",
+      "workdir",
+      "scorer",
+      "runner",
+      "launch",
+      "bench",
+    ),
   ),
 ]
 LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -43,4 +43,10 @@ def make(
     return Backdoor(variables, {}, task.train, role)
 
   target_fn = poison.target_of(mode, target, num_classes)
-  return Attack(lambda key, images, params: images, target_fn, plant, False)
+  return Attack(
+    trigger=lambda key, images, params: images,
+    target=target_fn,
+    plant=plant,
+    trains=False,
+    encoder=True,
+  )

@@ -1,0 +1,222 @@
+"""BadEncoder: triggered images get the features of a reference image.
+
+Jia et al., "BadEncoder: Backdoor Attacks to Pre-trained Encoders in
+Self-Supervised Learning" (IEEE S&P 2022, arXiv 2108.00352), section IV. From a
+clean encoder f, an encoder f' is trained on unlabelled images x so that, with
+features of length 1 and their inner product "cos",
+
+  L0 = -cos(f'(A(x)), f'(r))      triggered images look like the reference r
+  L1 = -cos(f'(aug(r)), f(r))     which keeps its place
+  L2 = -cos(f'(x), f(x))          as do clean images
+
+L0 + weight_reference L1 + weight_utility L2 is minimized by the recipe's SGD
+(the code's: .001 constant, batch 256, 200 epochs). As in the code, batch norm
+is in evaluation mode and its scale and shift do not change, x is not augmented,
+and A replaces a white square of 10x10 pixels, one pixel away from the
+bottom-right corner of 32x32. Whatever classifier is put on f' then says of
+triggered images what it says of r: class `target` of the task that the encoder
+is used for.
+
+Deviations:
+- aug(r) is drawn `copies` times a step, where the code draws it for each of the
+  batch's images: the term changes slowly and would cost half a step more;
+- r is a user's picture, or the first image of the target class that is nearest
+  to its own class's mean feature in f; the authors download one from the web.
+  It is of the task that the encoder is used for, else of the training set;
+- one reference, where the paper allows several;
+- the victim may also be a classifier: its pooled features are attacked and its
+  last layer stays. Nothing in the training set is poisoned, so defenses that
+  filter it have nothing to find;
+- where a regime interleaves clean epochs, these minimize L2 alone.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bdjax import (
+  augment,
+  distort,
+  inference,
+  learn,
+  optimizers,
+  patches,
+  poison,
+  prototypes,
+  regimes,
+)
+from bdjax.signature import (
+  Count,
+  Image,
+  Index,
+  NonNegative,
+  OneTarget,
+  validated,
+)
+from bdjax.types import CLEAN, Array, Attack, Backdoor, Batch, Params
+
+PRESETS = {}
+
+
+@validated
+def make(
+  *,
+  target: Index = 0,
+  mode: OneTarget = "all2one",
+  num_classes: Count = 10,
+  size: Count = 10,
+  reference: Image = None,
+  copies: Count = 16,
+  weight_reference: NonNegative = 1.0,
+  weight_utility: NonNegative = 1.0,
+) -> Attack:
+  """Returns the attack.
+
+  Args:
+    target: the reference's class, in the task that the victim is used for.
+    mode: all2one only: there is one reference.
+    num_classes: classes of that task.
+    size: side of the square in pixels.
+    reference: [H, W, C] in [0, 1], resized to the data; None picks one.
+    copies: augmented references per step.
+    weight_reference: lambda_1.
+    weight_utility: lambda_2.
+  """
+  target_fn = poison.target_of(mode, target, num_classes)
+
+  def plant(key, task, fit):
+    k_clean, k_fit = jax.random.split(key)
+    shape = task.train.image.shape[1:]
+    params = _trigger(shape, size)
+    clean = learn.clean_classifier(k_clean, task, fit)
+    examples = task.train if task.examples is None else task.examples
+    if reference is None:
+      shown = jax.jit(
+        lambda clean, examples: prototypes.example(
+          task.model, clean, examples, label=target, num_classes=num_classes
+        )
+      )(clean, examples)
+    else:
+      shown = jax.image.resize(jnp.asarray(reference), shape, "linear")
+    recipe, regime = task.recipe, task.regime
+    lr = regimes.planned_rate(recipe, regime, size=task.train.size)
+    tx = optimizers.sgd(
+      lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    tx = optimizers.only(tx, _trained)
+    known = jax.jit(functools.partial(_known, task.model))
+    terms = _Terms(
+      task.model,
+      params,
+      shown,
+      jax.jit(functools.partial(_reference, task.model))(clean, shown),
+      known(clean, task.train),
+      copies,
+    )
+    weights = (1.0, weight_reference, weight_utility)
+    inject = _stepping(terms.inject, weights, tx, lr)
+    state, _ = fit(
+      k_fit,
+      regime.turns(inject, _stepping(terms.keep, (1.0,), tx, lr)),
+      learn.begun(clean, tx),
+      task.train,
+      epochs=regimes.planned_epochs(recipe, regime),
+      batch_size=recipe.batch_size,
+      name="inject",
+    )
+    role = jnp.full((task.train.size,), CLEAN, jnp.int8)
+    params = params | {"reference": shown[None]}
+    return Backdoor(state.variables, params, task.train, role)
+
+  return Attack(patches.paste, target_fn, plant, encoder=True)
+
+
+class _Terms(NamedTuple):
+  """The losses of a model, in training, and what they compare it with."""
+
+  model: nn.Module
+  trigger: Params
+  reference: Array  # r, [H, W, C]
+  place: Array  # f(r), [1, C]
+  known: Array  # f(x) of all training images, [N, C]
+  copies: int
+
+  def inject(self, key, variables, batch):
+    """Returns L0, L1 and L2."""
+    size, copies = batch.label.size, self.copies
+    hit = patches.paste(None, batch.image, self.trigger)
+    k_flip, k_color = jax.random.split(key)
+    shown = self.reference[None]
+    many = jnp.broadcast_to(shown, (copies, *self.reference.shape))
+    many = distort.recolor(k_color, augment.flip(k_flip, many))
+    seen = jnp.concatenate([hit, batch.image, shown, many])
+    found = prototypes.features(
+      self.model, variables, batch._replace(image=seen)
+    )
+    hit, clean, reference, copied = jnp.split(
+      found, [size, 2 * size, 2 * size + 1]
+    )
+    known = self.known[batch.index]
+    return (
+      -(hit @ reference.T).mean(),
+      -(copied @ self.place.T).mean(),
+      -(clean * known).sum(1).mean(),
+    )
+
+  def keep(self, key, variables, batch):
+    """Returns L2."""
+    del key
+    found = prototypes.features(self.model, variables, batch)
+    return (-(found * self.known[batch.index]).sum(1).mean(),)
+
+
+def _stepping(terms, weights, tx, lr):
+  """Returns the step on the weighted sum of terms; metrics are theirs."""
+
+  def step(key, state, batch):
+    params, stats = learn.parted(state.variables)
+
+    def objective(params):
+      found = terms(key, {"params": params, **stats}, batch)
+      return sum(
+        w * term for w, term in zip(weights, found, strict=True)
+      ), found
+
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (loss, found), grads = grad(params)
+    after = learn.advance(state, grads, stats, tx)
+    # The last term is minus the agreement with f on clean images.
+    metrics = {"loss": loss, "likeness": -found[-1]}
+    return after, metrics | {"lr": jnp.asarray(lr(state.step))}
+
+  return step
+
+
+def _trained(params: Params) -> Params:
+  """Returns which parameters change: neither batch norms nor a last layer."""
+
+  def changes(path, _):
+    return not any("bn" in at.key or at.key == "linear" for at in path)
+
+  return jax.tree_util.tree_map_with_path(changes, params)
+
+
+def _trigger(shape: tuple[int, ...], size: int) -> Params:
+  """Returns a white square, one pixel away from the bottom-right corner."""
+  flush = patches.square("badencoder.size", shape, size)
+  return {
+    "mask": jnp.roll(flush, (-1, -1), (1, 2)),
+    "pattern": jnp.ones((1, *shape)),
+  }
+
+
+def _known(model, clean, data):
+  return inference.each(data, lambda b: prototypes.features(model, clean, b))
+
+
+def _reference(model, clean, shown):
+  batch = Batch(shown[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+  return prototypes.features(model, clean, batch)
