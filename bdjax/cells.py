@@ -15,6 +15,7 @@ from bdjax.types import Backdoor, Key
 
 PICTURES = 6  # test images shown per planted model
 _POISON = ("attack", "regime")  # what a clean classifier does not depend on
+_INJECTION = ("train", "examples")  # nor a clean encoder, on these either
 BEFORE = ("ca_before", "asr_before", "ra_before")
 
 
@@ -51,7 +52,11 @@ class Book:
     """Looks at what the plan runs on, once."""
     self._plan = plan
     self._where = environment.describe()
-    self._prints = [data.fingerprint(d) for d in (plan.train, plan.test)]
+    prints = {}
+    for name, found in (("source", plan), ("user", plan.user)):
+      both = (found.train, found.test)
+      prints[name] = [data.fingerprint(part) for part in both]
+    self._prints = prints
 
   def cells(self) -> list[Cell]:
     """Returns the plan's cells, each model before its defenses."""
@@ -67,7 +72,10 @@ class Book:
   def key(self, cell: Cell) -> dict[str, Any]:
     """Returns all that decides a cell's planted model."""
     key = settings.attack_key(self._plan, cell.attack, cell.regime, cell.seed)
-    return json.loads(json.dumps(key | {"fingerprint": self._prints[0]}))
+    key["fingerprint"] = self._prints["source"][0]
+    if self._plan.encoder:  # the reference comes from the user's task
+      key["examples"] = self._prints["user"]
+    return json.loads(json.dumps(key))
 
   def planted(self, cell: Cell) -> str:
     """Returns the name of a cell's planted model."""
@@ -75,14 +83,29 @@ class Book:
 
   def clean(self, cell: Cell) -> str:
     """Returns the name of the clean classifier of a cell's seed."""
-    about = {k: v for k, v in self.key(cell).items() if k not in _POISON}
+    ignored = _POISON + (_INJECTION if self._plan.encoder else ())
+    about = {k: v for k, v in self.key(cell).items() if k not in ignored}
     return settings.digest(["clean", about])
+
+  def baseline(self, cell: Cell) -> str:
+    """Returns the name of the clean model that a cell's user would tune."""
+    return settings.digest(["baseline", self.clean(cell), *self._tuning(cell)])
 
   def id(self, cell: Cell) -> str:
     """Returns the name of a cell."""
-    guard = cell.guard
+    test, *tuning = self._tuning(cell)
+    return settings.digest([self.key(cell), test, *tuning])
+
+  def _tuning(self, cell: Cell) -> list[Any]:
+    """Returns what a cell is scored on, and what decides how it was tuned."""
+    guard, plan = cell.guard, self._plan
     defense = [guard.label, guard.args, guard.holding] if guard else ["none"]
-    return settings.digest([self.key(cell), self._prints[1], defense])
+    test = self._prints["source"][1]
+    if not plan.scenario.made.elsewhere or (guard is None and not plan.encoder):
+      return [test, defense]
+    user = {"user": self._prints["user"], "scenario": plan.scenario.args}
+    augmented = {"crop": plan.user.info.crop, "flip": plan.user.info.flip}
+    return [test, defense, user | augmented]
 
   def record(
     self,
@@ -90,7 +113,7 @@ class Book:
     counts: dict[str, int],
     spent: dict[str, float],
     *,
-    before: dict[str, float],
+    before: dict[str, float] | None,
     clean_images: int,
   ) -> Record:
     """Returns a finished cell's record.
@@ -99,17 +122,21 @@ class Book:
       cell: the cell.
       counts: of its model's answers; see `metrics.counts`.
       spent: seconds of compile, train and eval.
-      before: what the undefended model reached.
+      before: what the undefended model reached; None where that was another
+        task.
       clean_images: how many the defender held.
     """
-    rates = metrics.rates(counts)
-    before = {k: before[k] for k in BEFORE}
-    der = metrics.defense_effectiveness(
-      ca_before=before["ca_before"],
-      asr_before=before["asr_before"],
-      ca=rates["ca"],
-      asr=rates["asr"],
-    )
+    rates, der = metrics.rates(counts), None
+    if before is None:
+      before = dict.fromkeys(BEFORE)
+    else:
+      before = {k: before[k] for k in BEFORE}
+      der = metrics.defense_effectiveness(
+        ca_before=before["ca_before"],
+        asr_before=before["asr_before"],
+        ca=rates["ca"],
+        asr=rates["asr"],
+      )
     return {
       "cell": self.id(cell),
       "planted": self.planted(cell),
@@ -119,7 +146,7 @@ class Book:
       "seed": cell.seed,
       **before,
       **rates,
-      "der": float(der),
+      "der": None if der is None else float(der),
       **{f"seconds_{k}": spent[k] for k in ("compile", "train", "eval")},
       "device_hours": spent["train"] * self._where["devices"] / 3600,
       "test_images": counts["images"],
@@ -131,19 +158,26 @@ class Book:
       "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
     }
 
+  def _dataset(self) -> str:
+    plan = self._plan
+    if not plan.scenario.made.elsewhere:
+      return plan.info.name
+    return f"{plan.info.name} -> {plan.user.info.name}"
+
   def _protocol(self) -> Record:
     plan = self._plan
     config = settings.flat(plan.config)
     return {
-      "dataset": plan.info.name,
+      "dataset": self._dataset(),
       "model": plan.model.label,
-      "scenario": plan.config["scenario"],
+      "scenario": plan.scenario.label,
       "width": plan.model.args.get("width"),
       "train_images": plan.train.size,
       "train_epochs": plan.recipe.epochs,
       "crop": plan.info.crop,
-      "fingerprint_train": self._prints[0],
-      "fingerprint_test": self._prints[1],
+      "fingerprint_train": self._prints["source"][0],
+      "fingerprint_test": self._prints["source"][1],
+      "fingerprint_user": self._prints["user"][0],
       **{f"config.{k}": _flat(v) for k, v in config.items()},
       **self._where,
     }
@@ -157,10 +191,11 @@ def pictures(
   cell: Cell, backdoor: Backdoor, plan: settings.Plan
 ) -> dict[str, np.ndarray]:
   """Returns the first test images that the trigger should change."""
-  label = np.asarray(plan.test.label)
-  wanted = np.asarray(cell.attack.made.target(plan.test.label))
+  info, _, test = plan.scored(tuned=False)
+  label = np.asarray(test.label)
+  wanted = np.asarray(cell.attack.made.target(test.label))
   pick = np.flatnonzero(wanted != label)[:PICTURES]
-  clean = plan.test.image[pick]
+  clean = test.image[pick]
   hit = evaluate.triggered(
     experiment.key_for(jax.random.key(0), "pictures"),
     clean.astype(jnp.float32) / 255,
@@ -172,5 +207,5 @@ def pictures(
     "triggered": np.asarray(jnp.round(hit * 255).astype(jnp.uint8)),
     "label": label[pick],
     "target": wanted[pick],
-    "class_names": np.array(plan.info.class_names),
+    "class_names": np.array(info.class_names),
   }

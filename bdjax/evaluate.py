@@ -43,8 +43,9 @@ def count(
   attack: Attack,
   predict: Predict,
   batch_size: int,
+  tally: Callable[..., Counts] = metrics.counts,
 ) -> Counts:
-  """Counts a model's answers over a test set; see `metrics.counts`.
+  """Counts a model's answers over a test set.
 
   Args:
     key: for random triggers and defenses.
@@ -53,22 +54,22 @@ def count(
     attack: its trigger and target.
     predict: (key, images) -> logits.
     batch_size: images per step, at most.
+    tally: counts a batch; see `metrics.counts`.
   """
   steps, pairs = _pairs(key, test, params, attack, batch_size)
 
-  def body(total, i):
+  def body(i):
     (k_one, k_two), clean, hit, label, valid = pairs(i)
-    found = metrics.counts(
+    return tally(
       predict(k_one, clean).argmax(-1),
       predict(k_two, hit).argmax(-1),
       label,
       _wanted(attack, label),
       valid,
     )
-    return jax.tree.map(jnp.add, total, found), None
 
-  zero = dict.fromkeys(_KINDS, jnp.zeros((), jnp.int32))
-  return jax.lax.scan(body, zero, jnp.arange(steps))[0]
+  found = jax.lax.map(body, jnp.arange(steps))
+  return jax.tree.map(lambda x: x.sum(0), found)
 
 
 def suspicions(
@@ -126,9 +127,6 @@ def _pairs(key, test, params, attack, batch_size):
     return (k_one, k_two), clean, hit, test.label[index], place < test.size
 
   return -(-test.size // batch_size), batch
-
-
-_KINDS = ("images", "correct", "triggered", "hits", "hits_incl", "resisted")
 
 
 def _wanted(attack: Attack, label: Labels) -> Labels:

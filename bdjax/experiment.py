@@ -10,10 +10,12 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 
-from bdjax import evaluate, learn
+from bdjax import evaluate, learn, metrics
 from bdjax.data import splits
+from bdjax.models import _heads as heads
 from bdjax.types import (
   Access,
   Array,
@@ -86,6 +88,23 @@ def access_to(backdoor: Backdoor, task: Task, clean: Dataset) -> Access:
   )
 
 
+def adapted(key: Key, access: Access, head: nn.Module) -> Access:
+  """Returns what a user has who puts a fresh head on a victim's features.
+
+  Filters have nothing to filter: the user's data is not the adversary's.
+
+  Args:
+    key: of the head's initialization.
+    access: to the victim; its last layer, if any, is dropped.
+    head: for the user's classes.
+  """
+  model = heads.Headed(access.model.clone(num_classes=0), head)
+  fresh = learn.init_variables(key, access.clean, model=model)
+  own = {"params": fresh["params"]["head"]}
+  variables = heads.on(access.variables, own)
+  return access.replace(model=model, variables=variables, train=None)
+
+
 def defend(key: Key, defense: Defense, access: Access, fit: Fit) -> Defended:
   """Runs a cell's defense."""
   return defense.defend(key_for(key, "defend"), access, fit)
@@ -100,6 +119,7 @@ def score(
   attack: Attack,
   predict: Callable = default_predict,
   batch_size: int,
+  tally: Callable[..., evaluate.Counts] = metrics.counts,
 ) -> evaluate.Counts:
   """Counts a model's answers on a test set, with a fixed key.
 
@@ -111,6 +131,7 @@ def score(
     attack: its trigger and target.
     predict: the defense's.
     batch_size: images per step.
+    tally: counts a batch's answers.
   """
   return evaluate.count(
     jax.random.key(0),
@@ -119,6 +140,7 @@ def score(
     attack=attack,
     predict=lambda key, images: predict(key, images, access, state),
     batch_size=batch_size,
+    tally=tally,
   )
 
 

@@ -37,12 +37,18 @@ class Guard(NamedTuple):
   holding: experiment.Holding
 
 
-def model(section: dict[str, Any], info: data.Info) -> Method:
-  """Builds the model of a section for a dataset's classes and colours."""
+def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
+  """Builds the model of a section for a dataset's colours.
+
+  Args:
+    section: `name` and arguments; None means the architecture's own default.
+    info: of the data that it is trained on.
+    classes: logits; 0 for an encoder.
+  """
   given = {k: v for k, v in section.items() if v is not None and k != "name"}
   make = registry.get("models", section["name"])
   _check_arguments(section["name"], make, given)
-  made = make(info.num_classes, mean=info.mean, std=info.std, **given)
+  made = make(classes, mean=info.mean, std=info.std, **given)
   args = given | {"mean": info.mean, "std": info.std}
   return Method(section["name"], made, args)
 
@@ -131,6 +137,19 @@ def _picture(label: str, path: str) -> jax.Array:
 
 def _stamp(picture: jax.Array) -> str:
   return hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()[:16]
+
+
+def scenario(text: str) -> Method:
+  """Builds the scenario that a spec names."""
+  specified = specs.parse(text)
+  if len(specified) != 1:
+    raise ValueError(
+      f"scenario is {text!r}, but must be one: standalone, transfer or encoder."
+    )
+  (spec,) = specified
+  make = registry.get("scenarios", spec.name)
+  given = _preset("scenarios", spec) | spec.args
+  return _build(make, spec, given, ())
 
 
 def training_regimes(section: dict[str, Any]) -> list[Method]:

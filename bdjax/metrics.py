@@ -6,6 +6,7 @@ so that ASR + RA + other = 1; `asr_incl` counts every triggered image.
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 
 from bdjax.types import POISON, Array, Scalar
 
+ELSEWHERE = ("ta", "collapse", "collapse_class")  # see rates_elsewhere
 FALSE_ALARMS = (0.01, 0.05, 0.1)  # rates at which detection is reported
 CONSISTENT = 1.4826  # makes the MAD of a normal law its standard deviation
 TINY = 1e-12  # stands in for the MAD where most values are equal
@@ -38,6 +40,58 @@ def counts(
     "hits": (other & (hit == wanted)).sum(),
     "hits_incl": (valid & (hit == wanted)).sum(),
     "resisted": (other & (hit == label)).sum(),
+  }
+
+
+def counts_elsewhere(
+  clean: Array,
+  hit: Array,
+  label: Array,
+  wanted: Array,
+  valid: Array,
+  *,
+  num_classes: int,
+) -> dict[str, Array]:
+  """Returns `counts` and more, for a task whose classes the trigger never met.
+
+  Args:
+    clean: [B] predictions on clean images.
+    hit: [B] predictions on the same images, triggered.
+    label: [B] true labels.
+    wanted: [B] the adversary's labels, indices of another task's classes.
+    valid: [B] bool, False on padding.
+    num_classes: of this task.
+
+  Returns:
+    `counts`; `hit_correct`, triggered images answered right; and per class, in
+    [num_classes]: `others`, images of other classes, and `taken`, how many of
+    these are answered with the class when triggered.
+  """
+  classes = jnp.arange(num_classes)[:, None]
+  other = valid[None] & (label[None] != classes)
+  return counts(clean, hit, label, wanted, valid) | {
+    "hit_correct": (valid & (hit == label)).sum(),
+    "others": other.sum(1),
+    "taken": (other & (hit[None] == classes)).sum(1),
+  }
+
+
+def rates_elsewhere(count: dict[str, Any]) -> dict[str, float]:
+  """Returns what triggered images do in a task with other classes.
+
+  Args:
+    count: `counts_elsewhere` summed over a test set, as numbers and lists.
+
+  Returns:
+    ta, the accuracy on triggered images; collapse, the largest share of images
+    of other classes that one class takes when triggered; and collapse_class.
+  """
+  taken, others = np.asarray(count["taken"]), np.asarray(count["others"])
+  share = taken / np.maximum(others, 1)
+  return {
+    "ta": count["hit_correct"] / (count["images"] or math.nan),
+    "collapse": float(share.max()),
+    "collapse_class": int(share.argmax()),
   }
 
 

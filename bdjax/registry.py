@@ -1,4 +1,4 @@
-"""Finds attacks, defenses and models by file name.
+"""Finds attacks, defenses, scenarios and models by file name.
 
 A method is registered by lying in its folder: `bdjax/attacks/badnets.py` is the
 attack `badnets`. Its module has `make(...)`, and may have `PRESETS`, a dict of
@@ -13,11 +13,11 @@ from typing import Any
 
 from bdjax import signature
 
-KINDS = ("attacks", "defenses", "models")
+KINDS = ("attacks", "defenses", "scenarios", "models")
 
 
 def names(kind: str) -> list[str]:
-  """Returns the sorted names of a kind: attacks, defenses or models."""
+  """Returns the sorted names of one of the KINDS."""
   if kind not in KINDS:
     raise ValueError(f"unknown kind {kind!r}: {signature.nearest(kind, KINDS)}")
   path = importlib.import_module(f"bdjax.{kind}").__path__

@@ -26,6 +26,10 @@ FOUND = (  # by filters, by detectors of inputs, by detectors of models
   *("removed", "precision", "recall", "kept_poisons"),
   *("auroc", "tpr_at_1", "tpr_at_5", "tpr_at_10", "verdict"),
 )
+ELSEWHERE = (  # in a user's task, and of a clean model there
+  *("ta", "collapse", "drop"),
+  *("clean_ca", "clean_asr", "clean_ta", "clean_collapse"),
+)
 COUNTS = ("test_images", "triggered_images", "clean_images")
 REQUIRED = (
   *("cell", "planted", *GROUP, "seed"),
@@ -109,7 +113,8 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     `triggered_images` (summed over seeds), the mean of every metric, cost and
     value before the defense under its own name, its sample standard deviation
     (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
-    `FOUND` (None where it does not look for that), and the intervals.
+    `FOUND` and of what was scored `ELSEWHERE` (None where it was not), and the
+    intervals.
 
   Raises:
     ValueError: two different cells of one group have the same seed.
@@ -146,7 +151,7 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   row["seeds"] = sorted(cell["seed"] for cell in cells)
   for name in (*METRICS, *COSTS, *BEFORE):
     row[name], row[f"{name}_sd"] = _mean_sd([cell[name] for cell in cells])
-  for name in FOUND:
+  for name in (*FOUND, *ELSEWHERE):
     values = [cell.get(name) for cell in cells]
     row[name], row[f"{name}_sd"] = _mean_sd(values)
   for name, count in (("ca", "test_images"), ("asr", "triggered_images")):

@@ -6,6 +6,8 @@ kept under a key of what decides it, and shared by its defenses and later runs.
 
 import functools
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from rich.markup import escape
@@ -14,7 +16,7 @@ from bdjax import augment, checkpoint, experiment, loop, metrics, settings
 from bdjax.cells import Book, Cell, pictures
 from bdjax.progress import Display
 from bdjax.results import Record
-from bdjax.scorer import Scorer, findings
+from bdjax.scorer import Scorer, findings, rates
 from bdjax.types import Access, Backdoor, Defended, Fit, Params, Task
 from bdjax.workdir import Workdir
 
@@ -27,7 +29,10 @@ class Runner:
     self._plan, self._workdir = plan, workdir
     self._book, self._scorer = Book(plan), Scorer(plan)
     self._records = workdir.records()
-    self._view = augment.standard(padding=plan.info.crop, mirror=plan.info.flip)
+    self._view, self._user_view = (
+      augment.standard(padding=info.crop, mirror=info.flip)
+      for info in (plan.info, plan.user.info)
+    )
     self._planted: tuple[str, Backdoor] | None = None
     self.failures: dict[str, str] = {}
 
@@ -80,11 +85,13 @@ class Runner:
     path = self._workdir.model(self._book.planted(cell))
     if not checkpoint.exists(path):
       return None
-    plant = functools.partial(
-      experiment.plant, cell.key, cell.attack.made, fit=loop.scan_fit
-    )
-    like = jax.eval_shape(lambda task: plant(task=task), self._task(cell))
-    return checkpoint.load(path, like)
+    clean = self._plan.scenario.made.clean
+
+    def plant(task):
+      task = task.replace(clean=functools.partial(clean, cell.key, task))
+      return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
+
+    return checkpoint.load(path, jax.eval_shape(plant, self._task(cell)))
 
   def _plant(self, cell: Cell, display: Display) -> Backdoor:
     planted, journal = self._book.planted(cell), loop.Journal()
@@ -105,22 +112,36 @@ class Runner:
   def _clean(
     self, cell: Cell, journal: loop.Journal, display: Display, fit: Fit
   ) -> Params:
-    """Returns the seed's clean classifier, kept for all attacks and runs."""
+    """Returns the seed's clean victim, kept for all attacks and runs."""
     del fit  # the attack's: its stages and its time are not this model's
     start = time.perf_counter()
-    name = self._book.clean(cell)
-    path, task = self._workdir.model(name), self._task(cell)
-    train = functools.partial(experiment.clean_model, cell.key)
-    if checkpoint.exists(path):
-      like = jax.eval_shape(lambda task: train(task, loop.scan_fit), task)
-      found = checkpoint.load(path, like)
-    else:
-      stages = self._workdir.stages(name)
-      fit = loop.host_fit(store=stages, progress=display.stage)
-      found = train(task, fit)
-      checkpoint.save(path, found, note={"seed": cell.seed})
-      stages.clear()
+    train = functools.partial(self._plan.scenario.made.clean, cell.key)
+    task = self._task(cell)
+    found = self._kept(
+      self._book.clean(cell),
+      display,
+      lambda fit: train(task, fit),
+      like=lambda: jax.eval_shape(lambda t: train(t, loop.scan_fit), task),
+    )
     journal.seconds += time.perf_counter() - start
+    return found
+
+  def _kept(
+    self,
+    name: str,
+    display: Display,
+    train: Callable[[Fit], Params],
+    *,
+    like: Callable[[], Params],
+  ) -> Params:
+    """Returns what a training gives, from the store if it is there."""
+    path = self._workdir.model(name)
+    if checkpoint.exists(path):
+      return checkpoint.load(path, like())
+    stages = self._workdir.stages(name)
+    found = train(loop.host_fit(store=stages, progress=display.stage))
+    checkpoint.save(path, found, note={})
+    stages.clear()
     return found
 
   def _task(self, cell: Cell) -> Task:
@@ -130,18 +151,23 @@ class Runner:
       recipe=self._plan.recipe,
       regime=cell.regime.made,
       view=self._view,
+      examples=self._plan.user.test if self._plan.encoder else None,
     )
 
   def _score_planted(self, cell: Cell, backdoor: Backdoor) -> Record:
     planted = self._book.planted(cell)
     spent = checkpoint.note(self._workdir.model(planted))["spent"]
-    access = Access(backdoor.variables, model=self._plan.model.made)
-    counts, more = self._scorer.score(
-      cell, Defended(backdoor.variables), access, backdoor
+    plan = self._plan
+    access = plan.scenario.made.look(
+      experiment.key_for(cell.key, "look"),
+      Access(backdoor.variables, plan.user.train, model=plan.model.made),
+      plan.user.info.num_classes,
     )
-    self._workdir.picture(planted, pictures(cell, backdoor, self._plan))
-    rates = metrics.rates(counts)
-    before = {f"{k}_before": v for k, v in rates.items()}
+    counts, more = self._scorer.score(
+      cell, Defended(access.variables), access, backdoor
+    )
+    self._workdir.picture(planted, pictures(cell, backdoor, plan))
+    before = {f"{k}_before": v for k, v in rates(counts).items()}
     return self._book.record(
       cell, counts, _sum(spent, more), before=before, clean_images=0
     )
@@ -150,8 +176,7 @@ class Runner:
 
   def _defend(self, cell: Cell, backdoor: Backdoor, display: Display) -> Record:
     guard, name, journal = cell.guard, self._book.id(cell), loop.Journal()
-    clean = experiment.clean_subset(cell.key, self._plan.train, guard.holding)
-    access = experiment.access_to(backdoor, self._task(cell), clean)
+    access = self._access(cell, backdoor)
     fit = loop.host_fit(
       store=self._workdir.stages(name),
       journal=journal,
@@ -166,14 +191,58 @@ class Runner:
     found, extra = self._scorer.audit(cell, state, access, backdoor)
     self._workdir.curves(name, journal)
     self._workdir.findings(name, findings(state.memo))
+    elsewhere = self._plan.scenario.made.elsewhere
     record = self._book.record(
       cell,
       counts,
       _sum(_sum(spent, more), extra),
-      before=self._records[self._book.id(cell.root)],
-      clean_images=clean.size,
+      before=None if elsewhere else self._records[self._book.id(cell.root)],
+      clean_images=access.clean.size,
     )
+    if elsewhere:
+      found |= self._compared(cell, counts, backdoor, display)
     return record | found
+
+  def _access(self, cell: Cell, backdoor: Backdoor) -> Access:
+    """Returns what the user of a planted model has, and tunes."""
+    plan = self._plan
+    clean = experiment.clean_subset(
+      cell.key, plan.user.train, cell.guard.holding
+    )
+    access = experiment.access_to(backdoor, self._task(cell), clean)
+    return plan.scenario.made.start(
+      experiment.key_for(cell.key, "head"),
+      access.replace(view=self._user_view),
+      plan.user.info.num_classes,
+    )
+
+  def _compared(
+    self,
+    cell: Cell,
+    counts: dict[str, Any],
+    backdoor: Backdoor,
+    display: Display,
+  ) -> dict[str, float]:
+    """Returns what triggers do in another task, and to a clean model there.
+
+    The clean model is tuned by the same user in the same way, and scored on the
+    very images.
+    """
+
+    def tuned(fit):
+      clean = self._clean(cell, loop.Journal(), display, fit)
+      access = self._access(cell, backdoor._replace(variables=clean))
+      return experiment.defend(cell.key, cell.guard.made, access, fit).variables
+
+    access = self._access(cell, backdoor)
+    variables = self._kept(
+      self._book.baseline(cell), display, tuned, like=lambda: access.variables
+    )
+    clean, _ = self._scorer.score(cell, Defended(variables), access, backdoor)
+    own, other = rates(counts), rates(clean)
+    found = {k: own[k] for k in metrics.ELSEWHERE}
+    found |= {f"clean_{k}": other[k] for k in ("ca", "asr", "ta", "collapse")}
+    return found | {"drop": own["ta"] - other["ta"]}
 
 
 def _spent(journal: loop.Journal, wall: float) -> dict[str, float]:

@@ -20,18 +20,19 @@ class Scorer:
 
   def __init__(self, plan: settings.Plan):
     """Prepares to score on the plan's test set, and on the curves' part."""
-    self._setting = plan.config["evaluate"]
-    self._test = plan.test
+    self._plan, self._setting = plan, plan.config["evaluate"]
+    self._test = plan.user.test
     self._few = jax.tree.map(
-      lambda x: x[: self._setting["curve_images"]], plan.test
+      lambda x: x[: self._setting["curve_images"]], plan.user.test
     )
     self._programs: dict[Any, Callable] = {}
 
   def score(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
-  ) -> tuple[dict[str, int], dict[str, float]]:
+  ) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns counts over the test set, and seconds of compile and eval."""
-    return self._score(cell, state, access, backdoor, self._test)
+    test = self._plan.scored(tuned=cell.guard is not None).test
+    return self._score(cell, state, access, backdoor, test)
 
   def audit(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
@@ -80,7 +81,7 @@ class Scorer:
         return {}
       now = Defended(found[0].variables)
       counts, _ = self._score(cell, now, access, backdoor, self._few)
-      return metrics.rates(counts)
+      return rates(counts)
 
     return probe
 
@@ -91,9 +92,10 @@ class Scorer:
       access = Access(None, model=access.model)
     args = (state, access, test, backdoor.params)
     start = time.perf_counter()
-    program = self._program((cell.attack.label, predict, test.size), cell, args)
+    key = (cell.attack.label, predict, test.size, access.model)
+    program = self._program(key, cell, args)
     ready = time.perf_counter()
-    counts = {k: int(v) for k, v in program(*args).items()}
+    counts = {k: np.asarray(v).tolist() for k, v in program(*args).items()}
     done = time.perf_counter()
     return counts, {"compile": ready - start, "eval": done - ready}
 
@@ -104,9 +106,22 @@ class Scorer:
         attack=cell.attack.made,
         predict=key[1],
         batch_size=self._setting["batch_size"],
+        tally=self._tally(),
       )
       self._programs[key] = evaluate.compiled(score, *args)
     return self._programs[key]
+
+  def _tally(self) -> Callable:
+    if not self._plan.scenario.made.elsewhere:
+      return metrics.counts
+    classes = max(self._plan.info.num_classes, self._plan.user.info.num_classes)
+    return functools.partial(metrics.counts_elsewhere, num_classes=classes)
+
+
+def rates(counts: dict[str, Any]) -> dict[str, float]:
+  """Returns all rates that counts tell."""
+  more = metrics.rates_elsewhere(counts) if "taken" in counts else {}
+  return metrics.rates(counts) | more
 
 
 def _numbers(memo: dict[str, Any] | tuple[()]) -> Iterator[tuple[str, Any]]:

@@ -11,17 +11,18 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from bdjax import data, loop, methods, regimes, signature
+from bdjax import data, loop, methods, regimes, signature, task_data
+from bdjax.task_data import TaskData
 from bdjax.types import Dataset, Recipe, Regime
 
 SECTIONS = {
   "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
+  "downstream": ("name", "train_images", "test_images", "crop"),
   "train": Recipe._fields,
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
 TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
 AXES = ("attack.name", "regime.name", "defense.name", "seeds")
-SCENARIOS = ("standalone",)
 
 
 class Plan(NamedTuple):
@@ -37,6 +38,25 @@ class Plan(NamedTuple):
   defenses: list[methods.Guard]
   recipe: Recipe
   seeds: tuple[int, ...]
+  scenario: methods.Method
+  user: (
+    TaskData  # whom the model reaches; the adversary's own data if standalone
+  )
+
+  @property
+  def encoder(self) -> bool:
+    """Whether the victim is an encoder, without classes of its own."""
+    return self.scenario.made.classes(self.info.num_classes) == 0
+
+  def scored(self, *, tuned: bool) -> TaskData:
+    """Returns the task whose test set scores a model.
+
+    Args:
+      tuned: whether it is the user's, or the victim as it was planted.
+    """
+    if tuned or self.encoder:
+      return self.user
+    return TaskData(self.info, self.train, self.test)
 
 
 def plan(
@@ -52,15 +72,14 @@ def plan(
     ValueError: one sentence that names the key, its value and the remedy.
   """
   _check_keys(config)
-  info = data.info(config["data"]["name"], data_dir=config["data"]["dir"])
-  if config["data"]["crop"] is not None:
-    info = info._replace(crop=_crop(config["data"]["crop"], info))
-  known = {
-    "num_classes": info.num_classes,
-    "mean": info.mean,
-    "std": info.std,
-  }
-  model = methods.model(config["model"], info)
+  scenario = methods.scenario(config["scenario"])
+  source = task_data.source(config)
+  user = task_data.user(config, scenario, source)
+  info = source.info
+  classes = scenario.made.classes(info.num_classes)
+  model = methods.model(config["model"], info, classes)
+  known = {"mean": info.mean, "std": info.std}
+  known["num_classes"] = classes or user.info.num_classes
 
   def build(kind, section, reserved=()):
     own = {k.partition(".")[2] for k in overridden if k.startswith(section)}
@@ -73,19 +92,21 @@ def plan(
     )
 
   attacks = build("attacks", "attack")
+  known["num_classes"] = user.info.num_classes
   defenses = build("defenses", "defense", methods.DEFENDER)
-  train, test = _load(config["data"])
   made = Plan(
     config=config,
     info=info,
-    train=train,
-    test=test,
+    train=source.train,
+    test=source.test,
     model=model,
     attacks=attacks,
     regimes=methods.training_regimes(config["regime"]),
     defenses=[methods.guard(method, config["defense"]) for method in defenses],
     recipe=_recipe(config["train"]),
     seeds=_seeds(config["seeds"]),
+    scenario=scenario,
+    user=user,
   )
   _check_sizes(made)
   _check_regimes(made)
@@ -122,36 +143,6 @@ def _check_keys(config: dict[str, Any]) -> None:
       f"unknown config key {unknown[0]!r}: "
       f"{signature.nearest(unknown[0], known)}"
     )
-  if config["scenario"] not in SCENARIOS:
-    raise ValueError(
-      f"unknown scenario {config['scenario']!r}: "
-      f"{signature.nearest(str(config['scenario']), SCENARIOS)}"
-    )
-
-
-def _load(section: dict[str, Any]) -> tuple[Dataset, Dataset]:
-  def load(split, images):
-    return data.load(
-      section["name"],
-      split,
-      images=images,
-      data_dir=section["dir"],
-      cache_dir=section["cache"],
-    )
-
-  return (
-    load("train", section["train_images"]),
-    load("test", section["test_images"]),
-  )
-
-
-def _crop(pixels: int, info: data.Info) -> int:
-  if not 0 <= pixels < min(info.shape[:2]):
-    raise ValueError(
-      f"data.crop is {pixels}, but images are {info.shape[0]}x{info.shape[1]}: "
-      "give 0 (no random crop) or a few pixels, such as 4."
-    )
-  return pixels
 
 
 def _recipe(section: dict[str, Any]) -> Recipe:
@@ -186,7 +177,7 @@ def _check_sizes(made: Plan) -> None:
   size = made.train.size
   _check_batch("train.batch_size", made.recipe.batch_size, size)
   for guard in made.defenses:
-    clean = round(guard.holding.rate * size)
+    clean = round(guard.holding.rate * made.user.train.size)
     batch = guard.args.get("batch_size", 1)
     _check_batch(f"{guard.label}'s batch_size", batch, clean)
 
@@ -209,6 +200,11 @@ def _check_regimes(made: Plan) -> None:
   for regime in made.regimes:
     regimes.planned_epochs(made.recipe, regime.made)
   for attack in made.attacks:
+    if made.encoder and not attack.made.encoder:
+      raise ValueError(
+        f"{attack.label} needs the victim's logits, but the scenario "
+        f"{made.scenario.label} plants an encoder: use badencoder."
+      )
     if not regimes_of(made, attack):
       raise ValueError(
         f"{attack.label} trains nothing, so regime {made.regimes[0].label} "
@@ -219,7 +215,13 @@ def _check_regimes(made: Plan) -> None:
 def attack_key(
   made: Plan, attack: methods.Method, regime: methods.Method, seed: int
 ) -> dict[str, Any]:
-  """Returns what decides a planted model, as JSON-able values."""
+  """Returns what decides a planted model, as JSON-able values.
+
+  A classifier is planted in the same way whatever becomes of it.
+  """
+  scenario = "standalone"
+  if made.encoder:
+    scenario = [made.scenario.label.partition("(")[0], made.scenario.args]
   return {
     "data": made.info.name,
     "model": [made.model.label, made.model.args],
@@ -227,7 +229,7 @@ def attack_key(
     "regime": regime.args | {"kind": regime.label.partition("(")[0]},
     "train": made.recipe._asdict(),
     "augment": {"crop": made.info.crop, "flip": made.info.flip},
-    "scenario": made.config["scenario"],
+    "scenario": scenario,
     "seed": seed,
   }
 

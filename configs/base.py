@@ -51,7 +51,15 @@ def get_config(argument: str = "") -> ConfigDict:
       "schedule": "cosine",
     }
   )
-  config.scenario = "standalone"
+  config.scenario = "standalone"  # or transfer, encoder(epochs=200)
+  config.downstream = ConfigDict(
+    {  # the user's task in the other scenarios
+      "name": placeholder(str),
+      "train_images": placeholder(int),
+      "test_images": placeholder(int),
+      "crop": placeholder(int),
+    }
+  )
   config.defense = ConfigDict(
     {
       "name": "ft,super_ft,ft_sam",  # one or more

@@ -73,6 +73,12 @@ def small_config(**changes):
       "schedule": "cosine",
     },
     "scenario": "standalone",
+    "downstream": {
+      "name": None,
+      "train_images": None,
+      "test_images": None,
+      "crop": None,
+    },
     "defense": {
       "name": "ft",
       "clean_rate": 0.5,

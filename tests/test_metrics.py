@@ -105,3 +105,24 @@ def test_anomaly_is_the_distance_in_median_deviations():
   assert (metrics.anomaly_index(jnp.full(4, 7.0)) == 0).all()
   odd = metrics.anomaly_index(jnp.array([7.0, 7.0, 7.0, 1.0]))
   assert odd[3] > 1e6 and (odd[:3] == 0).all()
+
+
+def test_rates_in_a_task_of_other_classes_by_hand():
+  label = jnp.array([0, 0, 1, 1, 2, 2])
+  wanted = jnp.full(6, 2)
+  clean = jnp.array([0, 0, 1, 0, 2, 2])
+  hit = jnp.array([1, 1, 1, 1, 1, 0])
+  valid = jnp.array([1, 1, 1, 1, 1, 0], bool)  # the last is padding
+  count = metrics.counts_elsewhere(
+    clean, hit, label, wanted, valid, num_classes=4
+  )
+  assert count["others"].tolist() == [3, 3, 4, 5]
+  assert count["taken"].tolist() == [0, 3, 0, 0]
+  count = {k: np.asarray(v).tolist() for k, v in count.items()}
+  assert metrics.rates_elsewhere(count) == {
+    "ta": 0.4,
+    "collapse": 1.0,
+    "collapse_class": 1,
+  }
+  assert metrics.rates(count)["ca"] == 0.8
+  assert metrics.rates(count)["asr"] == 0.0

@@ -1,13 +1,14 @@
 """The attack x defense table in a terminal, split to fit its width."""
 
 import os
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bdjax.report import findings
+from bdjax.report import elsewhere, findings
 from bdjax.report.load import load
 from bdjax.report.tables import Table, interval, percent, pivot, protocol
 from bdjax.report.tables import verdict as judge
@@ -35,10 +36,26 @@ def show(
       console.print(_grid(table, part))
     console.print(Text(_legend(table), style="dim"))
     console.print()
+    rows = elsewhere.table(table.records)
+    if rows:
+      console.print(_elsewhere(rows))
+      console.print(Text(elsewhere.NOTE, style="dim"))
+      console.print()
     for row in findings.table(table.records):
       place = f"{row['attack']}, {row['regime']}, {row['defense']}: "
       text = Text(place, style="dim").append("; ".join(row["found"]), "not dim")
       console.print(text)
+
+
+def _elsewhere(rows: list[dict[str, Any]]) -> Grid:
+  grid = Grid(box=box.SIMPLE_HEAD, header_style="bold")
+  grid.add_column("attack, regime, defense", overflow="fold")
+  for name in elsewhere.COLUMNS:
+    grid.add_column(name, justify="right")
+  for row in rows:
+    label = ", ".join(row[key] for key in ("attack", "regime", "defense"))
+    grid.add_row(Text(label), *row["values"])
+  return grid
 
 
 def _legend(table: Table) -> str:

@@ -38,7 +38,8 @@ def line(
   Args:
     cells: records of one attack, regime and defense.
     curves: rows of each cell.
-    metric: "ca" or "asr"; it starts at the record's value before the defense.
+    metric: of a row, such as "ca"; it starts at the record's value before the
+      defense, if there is one.
 
   Returns:
     The epochs that every cell probed, or None if no epoch was.
@@ -72,6 +73,6 @@ def rates(rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _track(cell: Record, rows: Rows, metric: str) -> dict[int, float]:
-  track = {0: cell[f"{metric}_before"]}
+  track = {0: cell.get(f"{metric}_before")}
   track |= {epoch: row.get(metric) for epoch, row in timeline(rows).items()}
   return {epoch: value for epoch, value in track.items() if value is not None}

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from bdjax import results
-from bdjax.report import figures, findings, sections, tables
+from bdjax.report import elsewhere, figures, findings, sections, tables
 from bdjax.report.load import Run, load
 
 _STRUCTURE = {*results.REQUIRED, *results.FOUND, "poisons", "finished", "git"}
@@ -69,6 +69,7 @@ def render(run: Run) -> str:
     rates=sections.schedules(run),
     pictures=sections.pictures(run),
     findings=findings.pictures(run),
+    elsewhere=elsewhere,
     rows=results.summarize(run.records),
     gain=sections.GAIN,
     span=sections.SPAN,

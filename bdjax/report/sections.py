@@ -3,7 +3,7 @@
 from typing import Any
 
 from bdjax import results
-from bdjax.report import figures, findings, tables
+from bdjax.report import elsewhere, figures, findings, tables
 from bdjax.report.curves import Line, line, rates
 from bdjax.report.load import NONE, Picture, Run
 
@@ -28,6 +28,7 @@ def section(
     "name": " / ".join(table.title),
     "protocol": tables.protocol(table.records),
     "drawn": [defense for defense in table.defenses if defense in drawn],
+    "solid": _solid(table),
     "curves": [
       (*label, figures.curve_panel(panel, looks))
       for label, panel in lines.items()
@@ -35,6 +36,7 @@ def section(
     "scatter": _scatter(table, looks),
     "costs": _costs(table),
     "boxes": _boxes(table),
+    "elsewhere": elsewhere.table(table.records),
     "found": findings.table(table.records),
   }
 
@@ -47,16 +49,21 @@ def _cells(
   return [r for r in table.records if tuple(r[k] for k in keys) == wanted]
 
 
+def _solid(table: tables.Table) -> str:
+  """Return which metric stands for success: a new head has no old target."""
+  return "collapse" if table.title[2].startswith("transfer") else "asr"
+
+
 def _lines(
   run: Run, table: tables.Table
 ) -> dict[tuple[str, str], dict[str, dict[str, Line]]]:
   """Return (attack, regime) -> defense -> metric -> line; no empty ones."""
-  panels = {}
+  panels, shown = {}, {"asr": _solid(table), "ca": "ca"}
   for attack, regime in table.attacks:
     lines = {}
     for defense in table.defenses:
       cells = _cells(table, attack, regime, defense)
-      both = {m: line(cells, run.curves, m) for m in ("asr", "ca")}
+      both = {k: line(cells, run.curves, m) for k, m in shown.items()}
       lines[defense] = {m: drawn for m, drawn in both.items() if drawn}
     lines = {defense: both for defense, both in lines.items() if both}
     if lines:

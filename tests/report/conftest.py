@@ -128,6 +128,7 @@ def fake():
   """Return the makers of invented data and what they are made of."""
   return types.SimpleNamespace(
     record=record,
+    curve=curve,
     fabricate=fabricate,
     attacks=tuple(ATTACKS),
     defenses=DEFENSES,

@@ -1,0 +1,86 @@
+"""Encoder: a planted encoder gets a classifier for the user's own task.
+
+Sha et al. (arXiv 2212.09067, sections 2.2 and 5.1), after BadEncoder (Jia
+et al., arXiv 2108.00352): an encoder is pre-trained without labels by SimCLR
+(`bdjax.simclr`) and planted; a user puts an MLP on it and trains either that
+alone (`ft.classifier`) or the whole model (`ft.encoder`). Constants of
+pre-training are those of BadEncoder's code; preset `sha` has Sha et al.'s rate.
+
+Before any such training the encoder is looked at through the nearest class mean
+of the user's images (`bdjax.prototypes`): what is reported of `none`.
+"""
+
+import jax
+
+from bdjax import experiment, prototypes, simclr
+from bdjax.models import _heads as heads
+from bdjax.signature import (
+  Annotated,
+  Choice,
+  Count,
+  NonNegative,
+  Positive,
+  validated,
+)
+from bdjax.types import Scenario
+
+PRESETS = {"sha": {"lr": 3e-4}}
+
+
+@validated
+def make(
+  *,
+  epochs: Count = 1000,
+  batch_size: Count = 256,
+  lr: Positive = 1e-3,
+  weight_decay: NonNegative = 1e-6,
+  temperature: Positive = 0.5,
+  head: Annotated[str, Choice(heads.HEADS)] = "mlp",
+) -> Scenario:
+  """Returns the scenario.
+
+  Args:
+    epochs: of pre-training.
+    batch_size: of pre-training, images per step.
+    lr: of pre-training, Adam's.
+    weight_decay: of pre-training.
+    temperature: of the contrastive loss.
+    head: mlp (C-512-256-classes with dropout), or linear.
+  """
+
+  def clean(key, task, fit):
+    return simclr.pretrain(
+      experiment.key_for(key, "clean"),
+      task.train,
+      fit,
+      encoder=task.model,
+      epochs=epochs,
+      batch_size=batch_size,
+      lr=lr,
+      weight_decay=weight_decay,
+      temperature=temperature,
+    )
+
+  def look(key, access, num_classes):
+    del key
+    kernel = jax.jit(
+      lambda variables, data: prototypes.kernel(
+        access.model, variables, data, num_classes=num_classes
+      )
+    )(access.variables, access.clean)
+    model = heads.Headed(access.model, heads.Prototypes(num_classes))
+    head = {"params": {"kernel": kernel}}
+    return access.replace(
+      model=model, variables=heads.on(access.variables, head)
+    )
+
+  def start(key, access, num_classes):
+    return experiment.adapted(key, access, heads.make(head, num_classes))
+
+  return Scenario(
+    classes=lambda count: 0,
+    clean=clean,
+    start=start,
+    look=look,
+    elsewhere=True,
+  )
