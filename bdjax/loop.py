@@ -138,6 +138,13 @@ class Journal:
     """Returns the sum of a column of seconds."""
     return sum(row.get(column, 0.0) for row in self.rows)
 
+  def spent(self, wall: float) -> dict[str, float]:
+    """Splits a program's wall time; what is no epoch's counts as training."""
+    names = ("compile", "train", "eval")
+    parts = {name: self.total(f"seconds_{name}") for name in names}
+    parts["train"] += max(0.0, wall - self.seconds)
+    return parts
+
 
 def _no_probe(name: str, done: int, epochs: int, state: State) -> Row:
   del name, done, epochs, state

@@ -4,6 +4,7 @@ A method's arguments come from its section, from a preset and from the spec's
 own text, later ones winning. They are checked against the signature of `make`.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,6 +27,13 @@ class Method(NamedTuple):
   label: str
   made: Any
   args: dict[str, Any]  # what decides it, as JSON-able values
+  remake: Callable[..., Any] | None = None  # the same with other numbers
+  numbers: tuple[str, ...] = ()  # arguments that may be traced
+
+  @property
+  def name(self) -> str:
+    """The method's own name, without preset and arguments."""
+    return self.label.partition("(")[0].partition(".")[0]
 
 
 class Guard(NamedTuple):
@@ -34,7 +42,14 @@ class Guard(NamedTuple):
   label: str
   made: Defense
   args: dict[str, Any]
+  remake: Callable[..., Any]
+  numbers: tuple[str, ...]
   holding: experiment.Holding
+
+  @property
+  def name(self) -> str:
+    """The defense's own name, without preset and arguments."""
+    return self.label.partition("(")[0].partition(".")[0]
 
 
 def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
@@ -60,6 +75,7 @@ def methods(
   *,
   reserved: tuple[str, ...] = (),
   overridden: frozenset[str] = frozenset(),
+  axes: dict[str, tuple] | None = None,
 ) -> list[Method]:
   """Builds the methods of a section; its other keys go to all that take them.
 
@@ -70,10 +86,14 @@ def methods(
     reserved: keys that are not the method's own.
     overridden: keys that the user gave on the command line. They win over a
       preset, which wins over the section; a spec's own arguments win over all.
+    axes: arguments with several values, for each method that takes them.
   """
   shared = {k: v for k, v in section.items() if v is not None and k != "name"}
   chosen = [
-    spec for spec in specs.parse(section["name"]) if str(spec) != "none"
+    expanded
+    for spec in specs.parse(section["name"])
+    if str(spec) != "none"
+    for expanded in specs.expand(spec, _axes(kind, spec, axes or {}, reserved))
   ]
   taken, made = set(reserved), []
   for spec in chosen:
@@ -93,6 +113,16 @@ def methods(
       f"argument: {signature.nearest(lost[0], names)}"
     )
   return made
+
+
+def _axes(
+  kind: str,
+  spec: specs.Spec,
+  axes: dict[str, tuple],
+  reserved: tuple[str, ...],
+) -> dict[str, tuple]:
+  known = signature.arguments(registry.get(kind, spec.name))
+  return {k: v for k, v in axes.items() if k in known or k in reserved}
 
 
 def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:
@@ -117,10 +147,12 @@ def _build(make: Callable, spec, given, reserved) -> Method:
     and isinstance(schema[k].check, signature.Picture)
     and isinstance(v, str)
   }
-  made = make(**(args | pictures))
+  remake = functools.partial(make, **(args | pictures))
+  made = remake()
   defaults = {k: a.default for k, a in schema.items()}
   stamps = {k: _stamp(v) for k, v in pictures.items()}
-  return Method(str(spec), made, defaults | given | stamps)
+  numbers = tuple(k for k, a in schema.items() if a.sweepable)
+  return Method(str(spec), made, defaults | given | stamps, remake, numbers)
 
 
 def _picture(label: str, path: str) -> jax.Array:

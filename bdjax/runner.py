@@ -10,14 +10,26 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax import augment, checkpoint, experiment, loop, metrics, settings
+from bdjax import (
+  augment,
+  experiment,
+  groups,
+  loop,
+  metrics,
+  settings,
+  together,
+  widths,
+)
+from bdjax import mesh as meshes
 from bdjax.cells import Book, Cell, pictures
+from bdjax.planter import Planter
 from bdjax.progress import Display
 from bdjax.results import Record
 from bdjax.scorer import Scorer, findings, rates
-from bdjax.types import Access, Backdoor, Defended, Fit, Params, Task
+from bdjax.types import Access, Backdoor, Defended
 from bdjax.workdir import Workdir
 
 
@@ -29,11 +41,9 @@ class Runner:
     self._plan, self._workdir = plan, workdir
     self._book, self._scorer = Book(plan), Scorer(plan)
     self._records = workdir.records()
-    self._view, self._user_view = (
-      augment.standard(padding=info.crop, mirror=info.flip)
-      for info in (plan.info, plan.user.info)
-    )
-    self._planted: tuple[str, Backdoor] | None = None
+    self._planter = Planter(plan, workdir, self._book)
+    info = plan.user.info
+    self._user_view = augment.standard(padding=info.crop, mirror=info.flip)
     self.failures: dict[str, str] = {}
 
   def cells(self) -> list[Cell]:
@@ -49,114 +59,102 @@ class Runner:
 
     They diverge, or a method finds that it cannot work on this data.
     """
+    if self._plan.together:
+      self._run_together(display)
     for cell in self.todo():
-      display.start(str(cell))
-      try:
-        record = self._run(cell, display)
-      except (FloatingPointError, ValueError) as error:
-        self.failures[self._book.id(cell)] = str(error)
-        display.finish(f"[red]failed:[/red] {escape(str(error))}")
-        continue
-      self._workdir.record(record)
-      self._records[record["cell"]] = record
-      self._workdir.stages(record["cell"]).clear()
-      display.finish(f"CA {record['ca']:.4f}  ASR {record['asr']:.4f}")
+      if self._book.id(cell) not in self.failures:
+        self._attempt(cell, display, functools.partial(self._run, cell))
+
+  def _attempt(
+    self, cell: Cell, display: Display, work: Callable[[Display], Record]
+  ) -> None:
+    """Runs a cell and keeps its record, or why it has none."""
+    display.start(str(cell))
+    try:
+      record = work(display)
+    except (FloatingPointError, ValueError) as error:
+      self.failures[self._book.id(cell)] = str(error)
+      display.finish(f"[red]failed:[/red] {escape(str(error))}")
+      return
+    self._workdir.record(record)
+    self._records[record["cell"]] = record
+    self._workdir.stages(record["cell"]).clear()
+    display.finish(f"CA {record['ca']:.4f}  ASR {record['asr']:.4f}")
 
   def _run(self, cell: Cell, display: Display) -> Record:
     root = self._book.id(cell.root)
     if root in self.failures:
       raise FloatingPointError(self.failures[root])
-    backdoor = self._model(cell, display)
+    backdoor = self._planter.backdoor(cell, display)
     if cell.guard is None:
       return self._score_planted(cell, backdoor)
     return self._defend(cell, backdoor, display)
 
-  # Planting.
+  # Many cells as one program.
 
-  def _model(self, cell: Cell, display: Display) -> Backdoor:
-    planted = self._book.planted(cell)
-    if self._planted is None or self._planted[0] != planted:
-      self._planted = None  # frees the previous model
-      found = self._load(cell) or self._plant(cell, display)
-      self._planted = planted, found
-    return self._planted[1]
+  def _run_together(self, display: Display) -> None:
+    """Plants and defends in groups; leaves to `run` what is not."""
+    mesh = meshes.make()
+    width = widths.chosen(self._plan)
+    todo = self.todo()
+    roots = list({self._book.planted(c): c.root for c in todo}.values())
+    missing = [cell for cell in roots if not self._planter.has(cell)]
+    for group in groups.planting(missing):
+      self._plant_group(group, mesh, width, display)
+    for cell in todo:
+      if cell.guard is None and self._book.id(cell) not in self.failures:
+        self._attempt(cell, display, functools.partial(self._run, cell))
+    guarded = [
+      cell
+      for cell in todo
+      if cell.guard and self._book.id(cell.root) not in self.failures
+    ]
+    for group in groups.defending(guarded):
+      self._defend_group(group, mesh, width, display)
 
-  def _load(self, cell: Cell) -> Backdoor | None:
-    path = self._workdir.model(self._book.planted(cell))
-    if not checkpoint.exists(path):
-      return None
-    clean = self._plan.scenario.made.clean
+  def _plant_group(
+    self, group: groups.Group, mesh: Mesh, width: int, display: Display
+  ) -> None:
+    first, cells = group.cells[0], group.cells
+    display.start(f"{first.attack.name} · plant {len(cells)} together")
+    task = self._planter.task(first)
+    clean = functools.partial(self._plan.scenario.made.clean, first.key)
+    given = None
+    if together.needs_clean(first, task, lambda t: clean(t, loop.scan_fit)):
 
-    def plant(task):
-      task = task.replace(clean=functools.partial(clean, cell.key, task))
-      return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
+      def given(place):
+        return self._planter.clean(cells[place], display)
 
-    return checkpoint.load(path, jax.eval_shape(plant, self._task(cell)))
+    for place, backdoor, spent in together.plant(
+      group, task, given, mesh, width=width
+    ):
+      if together.diverged(backdoor):
+        self.failures[self._book.id(cells[place])] = together.DIVERGED
+      else:
+        self._planter.save(cells[place], backdoor, spent)
 
-  def _plant(self, cell: Cell, display: Display) -> Backdoor:
-    planted, journal = self._book.planted(cell), loop.Journal()
-    stages = self._workdir.stages(planted)
-    fit = loop.host_fit(store=stages, journal=journal, progress=display.stage)
-    clean = functools.partial(self._clean, cell, journal, display)
-    task = self._task(cell).replace(clean=clean)
-    start = time.perf_counter()
-    backdoor = experiment.plant(cell.key, cell.attack.made, task, fit)
-    jax.block_until_ready(backdoor)
-    spent = _spent(journal, time.perf_counter() - start)
-    self._workdir.curves(planted, journal)
-    note = {"key": self._book.key(cell), "spent": spent}
-    checkpoint.save(self._workdir.model(planted), backdoor, note=note)
-    stages.clear()
-    return backdoor
+  def _defend_group(
+    self, group: groups.Group, mesh: Mesh, width: int, display: Display
+  ) -> None:
+    cells, held = group.cells, {}
+    display.start(f"{cells[0].guard.name} · defend {len(cells)} together")
 
-  def _clean(
-    self, cell: Cell, journal: loop.Journal, display: Display, fit: Fit
-  ) -> Params:
-    """Returns the seed's clean victim, kept for all attacks and runs."""
-    del fit  # the attack's: its stages and its time are not this model's
-    start = time.perf_counter()
-    train = functools.partial(self._plan.scenario.made.clean, cell.key)
-    task = self._task(cell)
-    found = self._kept(
-      self._book.clean(cell),
-      display,
-      lambda fit: train(task, fit),
-      like=lambda: jax.eval_shape(lambda t: train(t, loop.scan_fit), task),
-    )
-    journal.seconds += time.perf_counter() - start
-    return found
+    def access(place):
+      backdoor = self._planter.backdoor(cells[place], display)
+      held[place] = backdoor, self._access(cells[place], backdoor)
+      return held[place][1]
 
-  def _kept(
-    self,
-    name: str,
-    display: Display,
-    train: Callable[[Fit], Params],
-    *,
-    like: Callable[[], Params],
-  ) -> Params:
-    """Returns what a training gives, from the store if it is there."""
-    path = self._workdir.model(name)
-    if checkpoint.exists(path):
-      return checkpoint.load(path, like())
-    stages = self._workdir.stages(name)
-    found = train(loop.host_fit(store=stages, progress=display.stage))
-    checkpoint.save(path, found, note={})
-    stages.clear()
-    return found
-
-  def _task(self, cell: Cell) -> Task:
-    return Task(
-      train=self._plan.train,
-      model=self._plan.model.made,
-      recipe=self._plan.recipe,
-      regime=cell.regime.made,
-      view=self._view,
-      examples=self._plan.user.test if self._plan.encoder else None,
-    )
+    for place, state, spent in together.defend(
+      group, access, mesh, width=width
+    ):
+      finish = functools.partial(
+        self._finish, cells[place], *held.pop(place), state, spent
+      )
+      self._attempt(cells[place], display, finish)
 
   def _score_planted(self, cell: Cell, backdoor: Backdoor) -> Record:
     planted = self._book.planted(cell)
-    spent = checkpoint.note(self._workdir.model(planted))["spent"]
+    spent = self._planter.spent(cell)
     plan = self._plan
     access = plan.scenario.made.look(
       experiment.key_for(cell.key, "look"),
@@ -186,11 +184,25 @@ class Runner:
     start = time.perf_counter()
     state = experiment.defend(cell.key, guard.made, access, fit)
     jax.block_until_ready(state)
-    spent = _spent(journal, time.perf_counter() - start)
+    spent = journal.spent(time.perf_counter() - start)
+    self._workdir.curves(name, journal)
+    return self._finish(cell, backdoor, access, state, spent, display)
+
+  def _finish(
+    self,
+    cell: Cell,
+    backdoor: Backdoor,
+    access: Access,
+    state: Defended,
+    spent: dict[str, float],
+    display: Display,
+  ) -> Record:
+    """Scores a defended model, unless its weights are lost."""
+    if together.diverged(state):
+      raise FloatingPointError(together.DIVERGED)
     counts, more = self._scorer.score(cell, state, access, backdoor)
     found, extra = self._scorer.audit(cell, state, access, backdoor)
-    self._workdir.curves(name, journal)
-    self._workdir.findings(name, findings(state.memo))
+    self._workdir.findings(self._book.id(cell), findings(state.memo))
     elsewhere = self._plan.scenario.made.elsewhere
     record = self._book.record(
       cell,
@@ -209,7 +221,7 @@ class Runner:
     clean = experiment.clean_subset(
       cell.key, plan.user.train, cell.guard.holding
     )
-    access = experiment.access_to(backdoor, self._task(cell), clean)
+    access = experiment.access_to(backdoor, self._planter.task(cell), clean)
     return plan.scenario.made.start(
       experiment.key_for(cell.key, "head"),
       access.replace(view=self._user_view),
@@ -230,12 +242,12 @@ class Runner:
     """
 
     def tuned(fit):
-      clean = self._clean(cell, loop.Journal(), display, fit)
+      clean = self._planter.clean(cell, display)
       access = self._access(cell, backdoor._replace(variables=clean))
       return experiment.defend(cell.key, cell.guard.made, access, fit).variables
 
     access = self._access(cell, backdoor)
-    variables = self._kept(
+    variables = self._planter.kept(
       self._book.baseline(cell), display, tuned, like=lambda: access.variables
     )
     clean, _ = self._scorer.score(cell, Defended(variables), access, backdoor)
@@ -243,15 +255,6 @@ class Runner:
     found = {k: own[k] for k in metrics.ELSEWHERE}
     found |= {f"clean_{k}": other[k] for k in ("ca", "asr", "ta", "collapse")}
     return found | {"drop": own["ta"] - other["ta"]}
-
-
-def _spent(journal: loop.Journal, wall: float) -> dict[str, float]:
-  """Splits a program's time; what is no epoch's counts as training."""
-  parts = {
-    k: journal.total(f"seconds_{k}") for k in ("compile", "train", "eval")
-  }
-  parts["train"] += max(0.0, wall - journal.seconds)
-  return parts
 
 
 def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from bdjax import data, loop, methods, regimes, signature, task_data
+from bdjax import data, loop, methods, regimes, signature, specs, task_data
 from bdjax.task_data import TaskData
 from bdjax.types import Dataset, Recipe, Regime
 
@@ -19,10 +19,14 @@ SECTIONS = {
   "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
   "downstream": ("name", "train_images", "test_images", "crop"),
   "train": Recipe._fields,
+  "sweep": ("axes", "width"),
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
 TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
-AXES = ("attack.name", "regime.name", "defense.name", "seeds")
+AXES = (
+  *("attack.name", "regime.name", "defense.name", "seeds"),
+  *("sweep.axes", "sweep.width"),
+)
 
 
 class Plan(NamedTuple):
@@ -42,6 +46,11 @@ class Plan(NamedTuple):
   user: (
     TaskData  # whom the model reaches; the adversary's own data if standalone
   )
+
+  @property
+  def together(self) -> bool:
+    """Whether cells that differ in numbers and seeds run as one program."""
+    return bool(self.config["sweep"]["axes"] or self.config["sweep"]["width"])
 
   @property
   def encoder(self) -> bool:
@@ -81,6 +90,8 @@ def plan(
   known = {"mean": info.mean, "std": info.std}
   known["num_classes"] = classes or user.info.num_classes
 
+  axes = specs.axes(config["sweep"]["axes"] or "")
+
   def build(kind, section, reserved=()):
     own = {k.partition(".")[2] for k in overridden if k.startswith(section)}
     return methods.methods(
@@ -89,6 +100,7 @@ def plan(
       known,
       reserved=reserved,
       overridden=frozenset(own),
+      axes=axes,
     )
 
   attacks = build("attacks", "attack")
@@ -108,6 +120,7 @@ def plan(
     scenario=scenario,
     user=user,
   )
+  _check_axes(axes, made)
   _check_sizes(made)
   _check_regimes(made)
   return made
@@ -173,6 +186,16 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
   return seeds
 
 
+def _check_axes(axes: dict[str, tuple], made: Plan) -> None:
+  known = {k for m in (*made.attacks, *made.defenses) for k in m.args}
+  for name in axes:
+    if name not in known:
+      raise ValueError(
+        f"sweep.axes: no attack or defense here takes {name}: "
+        f"{signature.nearest(name, known)}"
+      )
+
+
 def _check_sizes(made: Plan) -> None:
   size = made.train.size
   _check_batch("train.batch_size", made.recipe.batch_size, size)
@@ -221,11 +244,11 @@ def attack_key(
   """
   scenario = "standalone"
   if made.encoder:
-    scenario = [made.scenario.label.partition("(")[0], made.scenario.args]
+    scenario = [made.scenario.name, made.scenario.args]
   return {
     "data": made.info.name,
     "model": [made.model.label, made.model.args],
-    "attack": [attack.label.partition("(")[0].partition(".")[0], attack.args],
+    "attack": [attack.name, attack.args],
     "regime": regime.args | {"kind": regime.label.partition("(")[0]},
     "train": made.recipe._asdict(),
     "augment": {"crop": made.info.crop, "flip": made.info.flip},

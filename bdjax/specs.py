@@ -2,10 +2,12 @@
 
 A method is written `name`, `name.preset`, or either with arguments in Python's
 call syntax; only literals are read, nothing is executed. A word needs no
-quotes: `ft(part=head)`.
+quotes: `ft(part=head)`. Several values in brackets are an axis of a sweep:
+`ft(lr=(0.01, 0.05))` is two methods.
 """
 
 import ast
+import itertools
 from typing import Any, NamedTuple
 
 
@@ -60,3 +62,36 @@ def _spec(node: ast.expr) -> Spec:
 
 def _value(node: ast.expr) -> Any:
   return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def expand(spec: Spec, axes: dict[str, tuple]) -> list[Spec]:
+  """Returns a spec for each combination of its arguments' values.
+
+  Args:
+    spec: an argument of it may be a tuple or list of values.
+    axes: further arguments with their values; its own come first.
+  """
+  given = axes | spec.args
+  several = {
+    k: v if isinstance(v, tuple | list) else (v,) for k, v in given.items()
+  }
+  return [
+    spec._replace(args=dict(zip(several, values, strict=True)))
+    for values in itertools.product(*several.values())
+  ]
+
+
+def axes(text: str) -> dict[str, tuple]:
+  """Reads the axes of a sweep: `lr=(0.01, 0.05), rate=(0.05, 0.1)`.
+
+  Raises:
+    ValueError: the text is not of that form, or an axis has no values.
+  """
+  found = parse(f"sweep({text})")[0].args if text else {}
+  for name, values in found.items():
+    if not isinstance(values, tuple | list) or not values:
+      raise ValueError(
+        f"the sweep's axis {name} is {values!r}: give its values in brackets, "
+        f"such as {name}=(0.1, 0.2)."
+      )
+  return found

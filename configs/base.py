@@ -69,6 +69,14 @@ def get_config(argument: str = "") -> ConfigDict:
       "batch_size": placeholder(int),
     }
   )
+  config.sweep = ConfigDict(
+    {
+      "axes": "",  # such as "lr=(0.01, 0.05), rate=(0.05, 0.1)"
+      "width": placeholder(
+        int
+      ),  # members a device trains at once; None: measure
+    }
+  )
   config.evaluate = ConfigDict(
     {
       "batch_size": 500,

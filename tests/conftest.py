@@ -86,6 +86,7 @@ def small_config(**changes):
       "epochs": None,
       "batch_size": 16,
     },
+    "sweep": {"axes": "", "width": None},
     "evaluate": {"batch_size": 50, "curve_images": 20, "curve_every": 1},
     "seeds": (0,),
   }

@@ -10,7 +10,7 @@ LAYERS = [
   ("types", "signature", "registry", "specs"),
   (
     *("schedules", "optimizers", "augment", "warp", "data", "models"),
-    *("metrics", "backend", "distort"),
+    *("metrics", "backend", "distort", "mesh"),
   ),
   (
     *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),
@@ -18,12 +18,16 @@ LAYERS = [
     *("clusters", "filtering", "implicit", "simclr", "prototypes"),
   ),
   ("attacks", "defenses"),
-  ("evaluate", "experiment", "scenarios"),
+  ("evaluate", "experiment", "scenarios", "sweep"),
   (
     *("checkpoint", "environment", "methods", "progress", "results", "report"),
     *(
       "settings",
       "task_data",
+      "groups",
+      "together",
+      "widths",
+      "planter",
       "cells",
       "workdir",
       "scorer",

@@ -1,0 +1,130 @@
+"""Plants models, or finds them planted: each once, for all who need it."""
+
+import functools
+import time
+from collections.abc import Callable
+
+import jax
+
+from bdjax import augment, checkpoint, experiment, loop, settings
+from bdjax.cells import Book, Cell
+from bdjax.progress import Display
+from bdjax.types import Backdoor, Fit, Params, Task
+from bdjax.workdir import Workdir
+
+
+class Planter:
+  """Keeps a plan's models in a workdir's store."""
+
+  def __init__(self, plan: settings.Plan, workdir: Workdir, book: Book):
+    """Prepares to plant what the store lacks."""
+    self._plan, self._workdir, self._book = plan, workdir, book
+    info = plan.info
+    self._view = augment.standard(padding=info.crop, mirror=info.flip)
+    self._latest: tuple[str, Backdoor] | None = None
+
+  def task(self, cell: Cell) -> Task:
+    """Returns what a cell's adversary has."""
+    return Task(
+      train=self._plan.train,
+      model=self._plan.model.made,
+      recipe=self._plan.recipe,
+      regime=cell.regime.made,
+      view=self._view,
+      examples=self._plan.user.test if self._plan.encoder else None,
+    )
+
+  def backdoor(self, cell: Cell, display: Display) -> Backdoor:
+    """Returns a cell's planted model, planting it if need be."""
+    planted = self._book.planted(cell)
+    if self._latest is None or self._latest[0] != planted:
+      self._latest = None  # frees the previous model
+      found = self.load(cell) if self.has(cell) else self._plant(cell, display)
+      self._latest = planted, found
+    return self._latest[1]
+
+  def has(self, cell: Cell) -> bool:
+    """Returns whether the store holds a cell's planted model."""
+    return checkpoint.exists(self._workdir.model(self._book.planted(cell)))
+
+  def load(self, cell: Cell) -> Backdoor:
+    """Returns a cell's planted model from the store."""
+    path = self._workdir.model(self._book.planted(cell))
+    clean = self._plan.scenario.made.clean
+
+    def plant(task):
+      task = task.replace(clean=functools.partial(clean, cell.key, task))
+      return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
+
+    return checkpoint.load(path, jax.eval_shape(plant, self.task(cell)))
+
+  def save(
+    self, cell: Cell, backdoor: Backdoor, spent: dict[str, float]
+  ) -> None:
+    """Puts a planted model in the store, with the seconds it took."""
+    path = self._workdir.model(self._book.planted(cell))
+    note = {"key": self._book.key(cell), "spent": spent}
+    checkpoint.save(path, backdoor, note=note)
+
+  def spent(self, cell: Cell) -> dict[str, float]:
+    """Returns the seconds that a cell's planted model took."""
+    path = self._workdir.model(self._book.planted(cell))
+    return checkpoint.note(path)["spent"]
+
+  def _plant(self, cell: Cell, display: Display) -> Backdoor:
+    planted, journal = self._book.planted(cell), loop.Journal()
+    stages = self._workdir.stages(planted)
+    fit = loop.host_fit(store=stages, journal=journal, progress=display.stage)
+
+    def clean(fit):
+      del fit  # the attack's: its stages and its time are not this model's
+      start = time.perf_counter()
+      found = self.clean(cell, display)
+      journal.seconds += time.perf_counter() - start
+      return found
+
+    task = self.task(cell).replace(clean=clean)
+    start = time.perf_counter()
+    backdoor = experiment.plant(cell.key, cell.attack.made, task, fit)
+    jax.block_until_ready(backdoor)
+    spent = journal.spent(time.perf_counter() - start)
+    self._workdir.curves(planted, journal)
+    self.save(cell, backdoor, spent)
+    stages.clear()
+    return backdoor
+
+  def clean(self, cell: Cell, display: Display) -> Params:
+    """Returns the seed's clean victim, kept for all attacks and runs."""
+    train = functools.partial(self._plan.scenario.made.clean, cell.key)
+    task = self.task(cell)
+    return self.kept(
+      self._book.clean(cell),
+      display,
+      lambda fit: train(task, fit),
+      like=lambda: jax.eval_shape(lambda t: train(t, loop.scan_fit), task),
+    )
+
+  def kept(
+    self,
+    name: str,
+    display: Display,
+    train: Callable[[Fit], Params],
+    *,
+    like: Callable[[], Params],
+  ) -> Params:
+    """Returns what a training gives, from the store if it is there.
+
+    Args:
+      name: in the store.
+      display: shows the training.
+      train: the training.
+      like: shapes of what it gives.
+    """
+    path = self._workdir.model(name)
+    if checkpoint.exists(path):
+      return checkpoint.load(path, like())
+    stages = self._workdir.stages(name)
+    found = train(loop.host_fit(store=stages, progress=display.stage))
+    checkpoint.save(path, found, note={})
+    stages.clear()
+    return found

@@ -1,0 +1,164 @@
+"""Plants or defends many cells as one program; see `bdjax.sweep`.
+
+Every member computes what its cell computes by itself: its randomness follows
+from its own seed, and `scan_fit` runs the same epochs as `host_fit`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from bdjax import experiment, loop, sweep
+from bdjax import mesh as meshes
+from bdjax.cells import Cell
+from bdjax.groups import Group
+from bdjax.types import Access, Backdoor, Defended, Params, Task
+
+DIVERGED = (
+  "the weights are no longer finite numbers: lower the learning rate, or leave "
+  "this member out."
+)
+
+
+class Done(NamedTuple):
+  """A member's result, and its share of the time."""
+
+  place: int  # in its group
+  result: Any
+  spent: dict[str, float]
+
+
+def plant(
+  group: Group,
+  task: Task,
+  clean: Callable[[int], Params] | None,
+  mesh: Mesh,
+  *,
+  width: int,
+) -> Iterator[Done]:
+  """Plants a group's backdoors, a chunk at a time.
+
+  Args:
+    group: cells of one attack and regime.
+    task: what their adversary has.
+    clean: place in the group -> the clean victim that its attack starts from;
+      None if it does not.
+    mesh: the devices.
+    width: members that a device trains at once.
+  """
+  attack = group.cells[0].attack
+
+  def member(task, own):
+    made = attack.remake(**own["numbers"]) if own["numbers"] else attack.made
+    task = task.replace(clean=lambda fit: own["more"])
+    return experiment.plant(own["key"], made, task, loop.scan_fit)
+
+  more = (lambda place: ()) if clean is None else clean
+  yield from _run(group, member, task, more, mesh, width)
+
+
+def needs_clean(
+  cell: Cell, task: Task, clean: Callable[[Task], Params]
+) -> bool:
+  """Returns whether a cell's attack starts from a clean victim.
+
+  Args:
+    cell: the cell.
+    task: its adversary's.
+    clean: trains a clean victim; it is only traced.
+  """
+  asked = []
+
+  def trace(task):
+    def note(fit):
+      asked.append(fit)
+      return clean(task)
+
+    task = task.replace(clean=note)
+    return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
+
+  jax.eval_shape(trace, task)
+  return bool(asked)
+
+
+def defend(
+  group: Group, access: Callable[[int], Access], mesh: Mesh, *, width: int
+) -> Iterator[Done]:
+  """Defends a group's models, a chunk at a time.
+
+  Args:
+    group: cells of one defense, of any attacks.
+    access: place in the group -> what that cell's defender has.
+    mesh: the devices.
+    width: members that a device trains at once.
+  """
+  guard = group.cells[0].guard
+  filters = _filters(group.cells[0], access(0))
+
+  def member(nothing, own):
+    del nothing
+    made = guard.remake(**own["numbers"]) if own["numbers"] else guard.made
+    return experiment.defend(own["key"], made, own["more"], loop.scan_fit)
+
+  def needed(place):
+    found = access(place)
+    return found if filters else found.replace(train=None)
+
+  yield from _run(group, member, (), needed, mesh, width)
+
+
+def diverged(result: Backdoor | Defended) -> bool:
+  """Returns whether a member's weights are no longer numbers."""
+  return not sweep.finite(result.variables)
+
+
+def _filters(cell: Cell, access: Access) -> bool:
+  """Returns whether a defense looks at the training set."""
+
+  def trace(access):
+    return experiment.defend(cell.key, cell.guard.made, access, loop.scan_fit)
+
+  try:
+    jax.eval_shape(trace, access.replace(train=None))
+  except ValueError:
+    return access.train is not None
+  return False
+
+
+def _run(
+  group: Group,
+  member: sweep.Member,
+  shared: Params,
+  more: Callable[[int], Params],
+  mesh: Mesh,
+  width: int,
+) -> Iterator[Done]:
+  size = meshes.members(mesh) * width
+  numbers = group.numbers.items()
+  program, compiling = None, 0.0
+  for places in sweep.chunks(range(len(group.cells)), size):
+    owned = [
+      {
+        "key": group.cells[i].key,
+        "numbers": {name: jnp.asarray(values[i]) for name, values in numbers},
+        "more": more(i),
+      }
+      for i in places
+    ]
+    stacked = sweep.stack(owned, mesh, size=size)
+    start = time.perf_counter()
+    if program is None:
+      program = sweep.program(member, mesh, shared, stacked)
+      compiling = (time.perf_counter() - start) / len(group.cells)
+      start = time.perf_counter()
+    made = jax.block_until_ready(program(shared, stacked))
+    training = (time.perf_counter() - start) / len(places)
+    spent = {"compile": compiling, "train": training, "eval": 0.0}
+    for place, result in zip(
+      places, sweep.unstack(made, len(places)), strict=True
+    ):
+      yield Done(place, result, spent)

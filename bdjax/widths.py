@@ -1,0 +1,87 @@
+"""How many members a device should train at once: measured, once, and kept.
+
+A vmap over members turns each convolution into a grouped one. Whether that is
+faster than one member after the other depends on model, batch and device, so a
+few training steps of 1, 2, 4, ... members are timed until twice as many do not
+pay any more. The answer is kept in a file per machine.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from bdjax import backend, learn, loop, optimizers, settings, workdir
+from bdjax.types import Dataset
+
+WIDEST = 16
+WORTH = 1.05  # less of a gain does not pay for the memory
+_STEPS = 2
+
+
+def chosen(plan: settings.Plan) -> int:
+  """Returns the plan's own width, the one kept for its like, or a new one."""
+  given = plan.config["sweep"]["width"]
+  if given:
+    return given
+  key, file = _key(plan), _file()
+  known = json.loads(file.read_text()) if file.exists() else {}
+  if key not in known:
+    known[key] = best(plan)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    workdir.write_atomically(file, json.dumps(known, indent=2) + "\n")
+  return known[key]
+
+
+def best(plan: settings.Plan) -> int:
+  """Returns the width with the most training steps per second."""
+  width, speed = 1, rate(plan, 1)
+  while width < WIDEST:
+    wider = rate(plan, 2 * width)
+    if wider < WORTH * speed:
+      break
+    width, speed = 2 * width, wider
+  return width
+
+
+def rate(plan: settings.Plan, width: int) -> float:
+  """Returns how many members' training steps a device does per second.
+
+  Args:
+    plan: gives model, images and batch size.
+    width: members at once.
+  """
+  batch, model = plan.recipe.batch_size, plan.model.made
+  shape = (batch * _STEPS, *plan.info.shape)
+  data = Dataset(jnp.zeros(shape, jnp.uint8), jnp.zeros(shape[0], jnp.int32))
+  start, step = learn.supervised(model, optimizers.sgd(0.01))
+  epoch = loop.epoch(step, batch_size=batch)
+
+  def members(keys, data):
+    def one(key):
+      variables = learn.init_variables(key, data, model=model)
+      return epoch(key, start(variables), data)[0].variables
+
+    return jax.vmap(one)(keys)
+
+  keys = jax.random.split(jax.random.key(0), width)
+  lowered = jax.jit(members).lower(keys, data)
+  run = lowered.compile(compiler_options=backend.compiler_options())
+  jax.block_until_ready(run(keys, data))
+  begun = time.perf_counter()
+  jax.block_until_ready(run(keys, data))
+  return width * _STEPS / (time.perf_counter() - begun)
+
+
+def _key(plan: settings.Plan) -> str:
+  what = [plan.model.label, plan.model.args, plan.recipe.batch_size]
+  where = [jax.default_backend(), jax.devices()[0].device_kind]
+  return settings.digest([what, where, plan.info.shape, jax.__version__])
+
+
+def _file() -> Path:
+  folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+  return Path(folder) / "bdjax" / "widths.json"

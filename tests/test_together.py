@@ -1,0 +1,159 @@
+"""Cells that run as one program give what they give alone."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bdjax import groups, settings, together, widths
+from bdjax.cells import Book
+from bdjax.progress import Display
+from bdjax.runner import Runner
+from bdjax.workdir import Workdir
+
+AXES = "lr=(0.01, 0.05, 1e20)"
+SAME = ("attack", "defense", "seed", "ca", "asr", "asr_incl", "ra", "der")
+
+
+def run(config, path, store=None):
+  plan = settings.plan(config)
+  runner = Runner(plan, Workdir(path, plan.config, store=store))
+  with Display(Console(file=io.StringIO()), cells=9).running() as display:
+    runner.run(display)
+  return runner
+
+
+def read(path):
+  return [
+    json.loads(line)
+    for line in (path / "results.jsonl").read_text().splitlines()
+  ]
+
+
+@pytest.fixture(scope="module")
+def sweeping(config):
+  def make(**changes):
+    changes = {
+      "sweep__axes": AXES,
+      "sweep__width": 2,
+      "seeds": (0, 1),
+    } | changes
+    made = config(defense__name="ft(epochs=2)", **changes)
+    made["data"] |= {"train_images": 96}
+    return made
+
+  return make
+
+
+@pytest.fixture(scope="module")
+def finished(sweeping, tmp_path_factory):
+  """Returns the workdir of a sweep whose last member diverges."""
+  path = tmp_path_factory.mktemp("sweep")
+  return path, run(sweeping(), path)
+
+
+def test_members_are_the_cells_alone(sweeping, finished, tmp_path):
+  path, _ = finished
+  # The divergent one is left out: alone, it stops its run's cell as well.
+  name = "ft(lr=0.01, epochs=2),ft(lr=0.05, epochs=2)"
+  alone = sweeping(sweep__axes="", sweep__width=None)
+  alone["defense"]["name"] = name
+  run(alone, tmp_path)
+  wanted = {(r["seed"], r["defense"]): r for r in read(tmp_path)}
+  found = {(r["seed"], r["defense"]): r for r in read(path)}
+  assert found.keys() == wanted.keys() and len(found) == 6
+  for key, record in found.items():
+    for name in SAME:
+      assert record[name] == pytest.approx(wanted[key][name], abs=0.045), name
+    assert record["cell"] == wanted[key]["cell"]
+
+
+def test_a_member_that_diverges_fails_alone(finished):
+  path, runner = finished
+  assert list(runner.failures.values()) == [together.DIVERGED] * 2
+  assert {r["defense"] for r in read(path)} == {
+    "none",
+    "ft(lr=0.01, epochs=2)",
+    "ft(lr=0.05, epochs=2)",
+  }
+
+
+def test_only_what_is_missing_runs_again(sweeping, finished):
+  path, _ = finished
+  lines = (path / "results.jsonl").read_text().splitlines(keepends=True)
+  (path / "results.jsonl").write_text("".join(lines[:-1]))
+  before = {p.name: p.stat().st_mtime_ns for p in path.glob("models/*")}
+  changed = sweeping(sweep__axes="lr=(0.01, 0.05)", sweep__width=1)
+  runner = run(changed, path)
+  assert runner.failures == {}
+  last = json.loads(lines[-1])
+  again = read(path)[-1]
+  assert again["cell"] == last["cell"]
+  for name in SAME:
+    assert again[name] == pytest.approx(last[name], abs=0.045)
+  after = {p.name: p.stat().st_mtime_ns for p in path.glob("models/*")}
+  assert after == before
+
+
+def planned(config, **changes):
+  return settings.plan(config(**changes))
+
+
+def test_groups_differ_in_numbers_and_seeds_only(config):
+  plan = planned(
+    config,
+    attack__name="badnets(rate=(0.1, 0.2)),badnets(size=4)",
+    defense__name="ft,super_ft(phase1_epochs=(1, 2))",
+    sweep__axes="momentum=(0.5, 0.9)",
+    seeds=(0, 1),
+  )
+  cells = Book(plan).cells()
+  defending = groups.defending([cell for cell in cells if cell.guard])
+  # 3 attacks x 2 seeds x 2 momenta each.
+  assert [len(g.cells) for g in defending] == [12, 12, 12]
+  for group in defending:
+    assert list(group.numbers) == ["momentum"]
+    assert sorted(set(group.numbers["momentum"].tolist())) == pytest.approx(
+      [0.5, 0.9]
+    )
+  planting = groups.planting([cell for cell in cells if not cell.guard])
+  assert [len(g.cells) for g in planting] == [4, 2]
+  np.testing.assert_allclose(planting[0].numbers["rate"], [0.1, 0.2, 0.1, 0.2])
+  assert planting[1].numbers == {}
+
+
+def test_axes_reach_who_takes_them(config):
+  plan = planned(
+    config,
+    defense__name="ft(lr=0.5),ft_sam",
+    sweep__axes="lr=(0.1, 0.2), rho=(1, 2)",
+  )
+  assert [d.label for d in plan.defenses] == [
+    "ft(lr=0.5)",
+    *(f"ft_sam(lr={a}, rho={b})" for a in (0.1, 0.2) for b in (1, 2)),
+  ]
+  with pytest.raises(ValueError, match="no attack or defense here takes rhoo"):
+    planned(config, sweep__axes="rhoo=(1, 2)")
+  with pytest.raises(ValueError, match="axis lr is 0.1: give its values in"):
+    planned(config, sweep__axes="lr=0.1")
+
+
+def test_the_width_is_given_or_measured_once(config, monkeypatch, tmp_path):
+  assert widths.chosen(planned(config, sweep__width=3)) == 3
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  speeds = {1: 10.0, 2: 19.0, 4: 30.0, 8: 31.0, 16: 99.0}
+  asked = []
+
+  def rate(plan, width):
+    asked.append(width)
+    return speeds[width]
+
+  monkeypatch.setattr(widths, "rate", rate)
+  plan = planned(config, sweep__axes="lr=(0.1, 0.2)")
+  assert widths.chosen(plan) == 4  # 8 at once are not worth it
+  assert widths.chosen(plan) == 4 and asked == [1, 2, 4, 8]
+  other = planned(config, sweep__axes="lr=(0.1, 0.2)", train__batch_size=16)
+  speeds[2] = 10.4
+  assert widths.chosen(other) == 1
