@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import data, environment, evaluate, experiment, metrics, settings
+from bdjax import (
+  data,
+  environment,
+  evaluate,
+  experiment,
+  metrics,
+  settings,
+  specs,
+)
 from bdjax.methods import Guard, Method
 from bdjax.results import Record
 from bdjax.types import Backdoor, Key
@@ -152,11 +160,18 @@ class Book:
       "test_images": counts["images"],
       "triggered_images": counts["triggered"],
       "clean_images": clean_images,
+      **self._settings(cell),
       "poison_rate": cell.attack.args.get("rate"),
       "defense_epochs": cell.guard.args.get("epochs") if cell.guard else None,
       **self._protocol(),
       "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
     }
+
+  def _settings(self, cell: Cell) -> Record:
+    """Returns where a cell lies on the axes of a sweep."""
+    args = cell.attack.args | (cell.guard.args if cell.guard else {})
+    axes = specs.axes(self._plan.config["sweep"]["axes"])
+    return {f"axis.{name}": _flat(args.get(name)) for name in axes}
 
   def _dataset(self) -> str:
     plan = self._plan

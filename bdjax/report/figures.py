@@ -89,11 +89,11 @@ def curve_panel(
   def draw(axes: "Axes") -> None:
     for defense, metrics in lines.items():
       for metric, line in metrics.items():
-        _draw_line(axes, line, looks[defense], dashed=metric == "ca")
+        draw_line(axes, line, looks[defense], dashed=metric == "ca")
     axes.set(xlabel="defense epoch", ylabel="percent", ylim=(-4, 104))
     axes.xaxis.get_major_locator().set_params(integer=True)
 
-  return _svg(draw, 3.6, 2.4)
+  return svg(draw, 3.6, 2.4)
 
 
 def rate_panel(
@@ -116,7 +116,7 @@ def rate_panel(
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
 
-  return _svg(draw, 3.6, 1.8)
+  return svg(draw, 3.6, 1.8)
 
 
 def scatter_panel(
@@ -142,7 +142,7 @@ def scatter_panel(
     room = 8 * (limits[1] - limits[0]) + 0.5
     axes.set_xlim(100 * limits[0] - room, 100 * limits[1] + room)
 
-  return _svg(draw, 3.6, 2.4)
+  return svg(draw, 3.6, 2.4)
 
 
 def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
@@ -170,7 +170,7 @@ def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
     axes.grid(axis="y", visible=False)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=8)
 
-  return _svg(draw, 7.4, 0.8 + 0.3 * len(names))
+  return svg(draw, 7.4, 0.8 + 0.3 * len(names))
 
 
 def box_figure(seconds: dict[str, list[float]]) -> str:
@@ -203,7 +203,7 @@ def box_figure(seconds: dict[str, list[float]]) -> str:
     axes.xaxis.set_minor_formatter("")
     axes.grid(axis="y", visible=False)
 
-  return _svg(draw, 7.4, 0.7 + 0.3 * len(names))
+  return svg(draw, 7.4, 0.7 + 0.3 * len(names))
 
 
 def png(image: np.ndarray) -> str:
@@ -232,7 +232,8 @@ def heat(values: np.ndarray) -> np.ndarray:
   return (255 * matplotlib.colormaps["magma"](scaled)[..., :3]).astype(np.uint8)
 
 
-def _draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
+def draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
+  """Draw a line in percent, with its band."""
   mean = 100 * line.mean
   mark = {} if dashed else {"marker": style.marker, "markersize": 3}
   axes.plot(
@@ -250,7 +251,8 @@ def _draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
     )
 
 
-def _svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
+def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
+  """Return a drawing of a size in inches as an SVG element."""
   import matplotlib
   from matplotlib.figure import Figure
 

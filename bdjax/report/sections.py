@@ -3,7 +3,7 @@
 from typing import Any
 
 from bdjax import results
-from bdjax.report import elsewhere, figures, findings, tables
+from bdjax.report import elsewhere, figures, findings, sweeps, tables
 from bdjax.report.curves import Line, line, rates
 from bdjax.report.load import NONE, Picture, Run
 
@@ -36,6 +36,14 @@ def section(
     "scatter": _scatter(table, looks),
     "costs": _costs(table),
     "boxes": _boxes(table),
+    "sweeps": [
+      {
+        "title": ", ".join(sweep.title),
+        "panels": sweeps.panels(sweep),
+        "best": sweeps.best(sweep),
+      }
+      for sweep in sweeps.sweeps(table.records)
+    ],
     "elsewhere": elsewhere.table(table.records),
     "found": findings.table(table.records),
   }

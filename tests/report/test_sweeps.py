@@ -1,0 +1,90 @@
+"""Sweeps as lines, heat maps and best settings."""
+# ruff: noqa: D103
+
+import re
+
+import pytest
+
+from bdjax import report, results
+from bdjax.report import sweeps
+
+
+def cell(fake, lr, seed=0, *, asr=0.5, der=0.5, **axes):
+  name = f"ft(lr={lr}, {axes})"
+  found = {f"axis.{k}": v for k, v in {"lr": lr, **axes}.items()}
+  return fake.record(
+    "badnets", "fmn", name, seed, asr=asr, ca=0.9, der=der, **found
+  )
+
+
+def test_one_axis_is_a_line(fake):
+  made = [cell(fake, lr, seed) for lr in (0.1, 0.01) for seed in (0, 1)]
+  (sweep,) = sweeps.sweeps(made)
+  assert sweep.title == ("badnets", "fmn", "ft")
+  assert sweep.axes == {"lr": [0.01, 0.1]}
+  ((caption, svg),) = sweeps.panels(sweep)
+  assert caption == "" and ">lr<" in svg
+
+
+def test_two_axes_are_heat_maps_and_words_are_panels(fake):
+  made = [
+    cell(fake, lr, asr=0.123, rho=rho, shape=shape)
+    for lr in (0.1, 0.01)
+    for rho in (1, 2)
+    for shape in ("triangle", "sawtooth")
+  ]
+  (sweep,) = sweeps.sweeps(made)
+  shown = sweeps.panels(sweep)
+  assert [caption for caption, _ in shown] == [
+    "ASR shape = triangle",
+    "CA shape = triangle",
+    "ASR shape = sawtooth",
+    "CA shape = sawtooth",
+  ]
+  assert shown[0][1].count(">12.3<") == 4
+  assert shown[1][1].count(">90.0<") == 4
+
+
+def test_what_is_missing_is_left_white(fake):
+  made = [
+    cell(fake, 0.1, rho=1),
+    cell(fake, 0.1, rho=2),
+    cell(fake, 0.2, rho=1),
+  ]
+  (sweep,) = sweeps.sweeps(made)
+  assert sweeps.panels(sweep)[0][1].count(">50.0<") == 3
+
+
+def test_best_has_the_highest_mean_der(fake):
+  made = [
+    cell(fake, 0.1, 0, der=0.9, asr=0.1),
+    cell(fake, 0.1, 1, der=0.5, asr=0.3),
+    cell(fake, 0.2, 0, der=0.8, asr=0.4),
+  ]
+  (sweep,) = sweeps.sweeps(made)
+  first, second = sweeps.best(sweep)
+  assert first["setting"] == "lr = 0.2" and first["der"] == 0.8
+  assert second == {
+    "setting": "lr = 0.1",
+    "seeds": 2,
+    "asr": pytest.approx(0.2),
+    "ca": pytest.approx(0.9),
+    "der": pytest.approx(0.7),
+  }
+  elsewhere = [
+    cell(fake, lr, der=None, asr=asr) for lr, asr in ((1, 0.3), (2, 0.1))
+  ]
+  (sweep,) = sweeps.sweeps(elsewhere)
+  assert [row["setting"] for row in sweeps.best(sweep)] == ["lr = 2", "lr = 1"]
+
+
+def test_page_shows_them_and_nothing_without_axes(tmp_path, fake):
+  results.append(tmp_path / "results.jsonl", [cell(fake, lr) for lr in (1, 2)])
+  assert "<h3>Sweeps</h3>" in report.write(tmp_path).read_text()
+  assert sweeps.sweeps([fake.record("badnets", "fmn", "ft", 0)]) == []
+  plain = tmp_path / "plain"
+  plain.mkdir()
+  results.append(
+    plain / "results.jsonl", [fake.record("badnets", "fmn", "ft", 0)]
+  )
+  assert not re.search("<h3>Sweeps", report.write(plain).read_text())
