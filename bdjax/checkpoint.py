@@ -14,6 +14,8 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from bdjax import hosts
+from bdjax import mesh as meshes
 from bdjax.loop import Row
 from bdjax.types import State
 
@@ -29,7 +31,10 @@ def save(path: Path, tree: Any, *, note: dict | None = None) -> None:
 
   The folder appears under its name only when it is whole.
   """
-  ocp.save(path.absolute(), _flat(tree), custom_metadata=note, overwrite=True)
+  flat = _flat(tree)
+  if jax.process_count() > 1:  # arrays of one process alone are refused
+    flat = meshes.place(flat, _home())
+  ocp.save(path.absolute(), flat, custom_metadata=note, overwrite=True)
 
 
 def load(path: Path, like: Any) -> Any:
@@ -48,6 +53,8 @@ def load(path: Path, like: Any) -> Any:
   }
   _compare(path, ocp.metadata(path.absolute()).metadata, wanted)
   found = ocp.load(path.absolute(), wanted)
+  if jax.process_count() > 1:
+    found = meshes.here(found)
   leaves = [found[name] for name in wanted]
   return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
@@ -88,17 +95,21 @@ class Stages:
 
   def save(self, name: str, state: State, rows: list[Row], *, last: bool):
     """Saves the state unless the previous save is too recent."""
-    if not last and self._clock() - self._last < self._every:
+    due = last or self._clock() - self._last >= self._every
+    if not hosts.agreed(due):
       return
     older = self._saved(name)
     save(self._folder / name / f"{len(rows):06d}", state, note={"rows": rows})
-    for path in older:
-      shutil.rmtree(path)
+    if hosts.first():
+      for path in older:
+        shutil.rmtree(path)
     self._last = self._clock()
 
   def clear(self) -> None:
     """Removes all stages."""
-    shutil.rmtree(self._folder, ignore_errors=True)
+    hosts.meet("stages are done")
+    if hosts.first():
+      shutil.rmtree(self._folder, ignore_errors=True)
 
   def _saved(self, name: str) -> list[Path]:
     folder = self._folder / name
@@ -107,6 +118,8 @@ class Stages:
 
 
 def _home() -> jax.sharding.Sharding:
+  if jax.process_count() > 1:
+    return meshes.everywhere(meshes.make())
   return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 

@@ -33,14 +33,21 @@ from typing import Any
 
 import jax
 from absl import app, flags, logging
+from jax.sharding import Mesh
 from ml_collections import config_flags
 from rich.console import Console
-from rich.table import Table
 
-from bdjax import data, methods, regimes, registry, settings, signature
+from bdjax import (
+  data,
+  hosts,
+  listing,
+  settings,
+  signature,
+)
 
 FLAGS = flags.FLAGS
 COMMANDS = ("run", "list", "report", "gallery", "prepare")
+LOST = 3  # exit status when another process of the run is gone
 GALLERY = "configs/gallery.py"  # its config, unless another is given
 
 
@@ -59,6 +66,17 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "save_seconds", 20.0, "How often training under way is saved.", 0.0
   )
+  flags.DEFINE_integer(
+    "cpu_devices", None, "How many devices a CPU is taken for.", 1
+  )
+  flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT where the processes of one run meet. SLURM and TPU pods are "
+    "recognized without it.",
+  )
+  flags.DEFINE_integer("processes", None, "How many processes meet there.", 1)
+  flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
   flags.DEFINE_string(
     "data_dir", None, "For `prepare`: tfds folder; default that of tfds."
   )
@@ -74,13 +92,23 @@ def main(argv: Sequence[str]) -> int:
       )
     return {
       "run": run,
-      "list": show_list,
+      "list": listing.show,
       "report": report,
       "gallery": gallery,
       "prepare": prepare,
     }[command](rest)
   except ValueError as error:
     return fail(error)
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    fail(
+      "another process of this run is lost "
+      f"({str(error).splitlines()[0]}); start all of them again: the run "
+      "continues from what it has saved."
+    )
+    sys.stderr.flush()
+    os._exit(LOST)  # an ordinary exit waits for the lost one, then aborts
   except KeyboardInterrupt:
     print("stopped; the same command continues.", file=sys.stderr)
     return 130
@@ -99,9 +127,10 @@ def run(rest: Sequence[str]) -> int:
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
   check_config_file()
-  console = Console()
-  path, failures = _finish(FLAGS.config.to_dict(), console)
-  if path is not None:
+  mesh = _devices()
+  console = Console(quiet=not hosts.first())
+  path, failures = _finish(FLAGS.config.to_dict(), console, mesh)
+  if path is not None and hosts.first():
     reports.show(path, console)
     console.print(f"report: {reports.write(path)}", soft_wrap=True)
   return _say(failures)
@@ -119,14 +148,14 @@ def gallery(rest: Sequence[str]) -> int:
     check_config_file()
     config = FLAGS.config.to_dict()
     config["defense"]["name"] = "none"
-    path, failures = _finish(config, console)
+    path, failures = _finish(config, console, _devices())
   if path is not None:
     console.print(f"gallery: {reports.write_gallery(path)}", soft_wrap=True)
   return _say(failures)
 
 
 def _finish(
-  config: dict[str, Any], console: Console
+  config: dict[str, Any], console: Console, mesh: Mesh | None
 ) -> tuple[Path | None, dict[str, str]]:
   """Runs what a workdir lacks; returns it if it has results, and failures."""
   from bdjax.progress import Display
@@ -142,7 +171,7 @@ def _finish(
     store=Path(FLAGS.store) if FLAGS.store else None,
     save_seconds=FLAGS.save_seconds,
   )
-  runner = Runner(plan, workdir)
+  runner = Runner(plan, workdir, mesh=mesh)
   todo, cells = len(runner.todo()), len(runner.cells())
   if todo:
     finished = f", {cells - todo} finished before" if todo < cells else ""
@@ -154,6 +183,18 @@ def _finish(
       f"nothing to do: all {cells} cells in {workdir.path} are done"
     )
   return workdir.path if workdir.records() else None, runner.failures
+
+
+def _devices() -> Mesh | None:
+  """Meets other processes; returns the devices that share a cell's batches."""
+  from bdjax import mesh as meshes
+
+  if FLAGS.cpu_devices:
+    jax.config.update("jax_num_cpu_devices", FLAGS.cpu_devices)
+  hosts.join(hosts.Place(FLAGS.coordinator, FLAGS.processes, FLAGS.process_id))
+  return (
+    meshes.make(data=jax.device_count()) if jax.device_count() > 1 else None
+  )
 
 
 def _say(failures: dict[str, str]) -> int:
@@ -181,49 +222,6 @@ def prepare(rest: Sequence[str]) -> int:
   data.prepare(rest[0], data_dir=FLAGS.data_dir)
   print(f"{rest[0]} is ready.")
   return 0
-
-
-def show_list(rest: Sequence[str]) -> int:
-  """Lists everything by kind, or one method's arguments."""
-  console = Console()
-  if rest:
-    show_method(console, rest[0])
-    return 0
-  for kind in registry.KINDS:
-    _table(console, kind, registry.describe(kind))
-  known = {k: v.__doc__.partition("\n")[0] for k, v in regimes.REGIMES.items()}
-  _table(console, "regimes", known)
-  _table(console, "datasets", data.names())
-  console.print(
-    "[dim]python -m bdjax.launch list NAME shows its arguments[/dim]"
-  )
-  return 0
-
-
-def show_method(console: Console, name: str) -> None:
-  """Prints a method's docstring, arguments and presets."""
-  kinds = {n: kind for kind in registry.KINDS for n in registry.names(kind)}
-  if name not in kinds:
-    raise ValueError(
-      f"unknown method {name!r}: {signature.nearest(name, kinds)}"
-    )
-  module = registry.module(kinds[name], name)
-  console.print(module.__doc__.strip(), markup=False, highlight=False)
-  table = Table("argument", "default", "may be", title=f"{name}'s arguments")
-  for argument in signature.arguments(module.make).values():
-    if argument.name not in methods.GIVEN:
-      table.add_row(argument.name, repr(argument.default), str(argument))
-  console.print(table)
-  for preset, args in registry.presets(kinds[name], name).items():
-    console.print(f"preset {name}.{preset}: {args or 'the defaults'}")
-
-
-def _table(console: Console, title: str, rows: dict[str, str]) -> None:
-  console.print(f"[bold]{title}[/bold]")
-  grid = Table.grid(padding=(0, 2))
-  for name, text in rows.items():
-    grid.add_row(f"  {name}", text)
-  console.print(grid)
 
 
 def check_config_file() -> None:

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from bdjax import backend
+from bdjax import mesh as meshes
 from bdjax.types import Array, Batch, Dataset, Fit, Key, Metrics, State, Step
 
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
@@ -53,10 +55,16 @@ def take(data: Dataset, index: Array) -> Batch:
   return Batch(image, data.label[index], index)
 
 
-def epoch(step: Step, *, batch_size: int) -> EpochFn:
+def epoch(step: Step, *, batch_size: int, mesh: Mesh | None = None) -> EpochFn:
   """Returns the function that runs `step` once over all kept examples.
 
   The last batch is filled from the start of the shuffled order.
+
+  Args:
+    step: one training step.
+    batch_size: examples of a step.
+    mesh: its devices share each batch: every one gathers its own examples, and
+      batch norm sees all of them. None leaves batches whole.
 
   Returns:
     (key, state, data) -> (state, metrics stacked over the steps, [steps]).
@@ -72,6 +80,8 @@ def epoch(step: Step, *, batch_size: int) -> EpochFn:
       return step(jax.random.fold_in(k_steps, i), state, take(data, index))
 
     batches = index.reshape(steps, batch_size)
+    if mesh is not None:
+      batches = jax.lax.with_sharding_constraint(batches, meshes.by_batch(mesh))
     return jax.lax.scan(body, state, (jnp.arange(steps), batches))
 
   return run
@@ -161,6 +171,7 @@ def host_fit(
   journal: Journal | None = None,
   probe: Callable[[str, int, int, State], Row] = _no_probe,
   progress: Callable[[str, int, int, Row], None] = _no_progress,
+  mesh: Mesh | None = None,
 ) -> Fit:
   """Returns a fit that runs epoch by epoch on the host.
 
@@ -172,27 +183,30 @@ def host_fit(
     probe: (stage, epochs done, epochs, state) -> more columns, such as the
       current accuracy; its time counts as evaluation.
     progress: called after every epoch with its row.
+    mesh: devices that share each batch; None trains on one. What the fit takes
+      and gives lies on one device in either case.
   """
   journal = Journal() if journal is None else journal
 
   def fit(key, step, state, data, *, epochs, batch_size, name):
     start = time.perf_counter()
-    compiled = _Epochs(turns(step, data), batch_size)
+    compiled = _Epochs(turns(step, data), batch_size, mesh)
     saved = store.restore(name, state) if store else None
     # The caller keeps its arrays: an epoch donates the state it is given.
     state, rows = saved or (jax.tree.map(jnp.copy, state), [])
+    key, state = compiled.spread((key, state))
     if rows:
       progress(name, len(rows), epochs, rows[-1])
     for e in range(len(rows), epochs):
       state, row = compiled.run(key, e, state, name)
-      row |= _timed_probe(probe, name, e + 1, epochs, state)
+      row |= _timed_probe(probe, name, e + 1, epochs, compiled.gather(state))
       rows.append(row)
       progress(name, e + 1, epochs, row)
       if store:
         store.save(name, state, rows, last=e + 1 == epochs)
     journal.rows += rows
     journal.seconds += time.perf_counter() - start
-    return state, _means(rows)
+    return compiled.gather(state), _means(rows)
 
   return fit
 
@@ -200,10 +214,28 @@ def host_fit(
 class _Epochs:
   """Compiles each kind of epoch once, times it and checks what comes out."""
 
-  def __init__(self, pairs: list[tuple[Step, Dataset]], batch_size: int):
-    self._pairs = pairs
-    self._batch_size = batch_size
+  def __init__(
+    self,
+    pairs: list[tuple[Step, Dataset]],
+    batch_size: int,
+    mesh: Mesh | None,
+  ):
+    self._batch_size, self._mesh = batch_size, mesh
+    if mesh is not None and batch_size % meshes.shares(mesh):
+      raise ValueError(
+        f"batch_size is {batch_size}, but {meshes.shares(mesh)} devices are to "
+        "share a batch: give a multiple of that, or use fewer devices."
+      )
+    self._pairs = [(step, self.spread(data)) for step, data in pairs]
     self._programs = {}
+
+  def spread(self, tree):
+    if self._mesh is None:
+      return tree
+    return meshes.place(tree, meshes.everywhere(self._mesh))
+
+  def gather(self, tree):
+    return tree if self._mesh is None else meshes.here(tree)
 
   def run(self, key, e, state, name):
     step, data = self._pairs[e % len(self._pairs)]
@@ -222,8 +254,10 @@ class _Epochs:
   def _program(self, step, args):
     kind = (step, jax.tree.structure(args[2]))
     if kind not in self._programs:
-      run = epoch(step, batch_size=self._batch_size)
-      lowered = jax.jit(run, donate_argnums=1).lower(*args)
+      run = epoch(step, batch_size=self._batch_size, mesh=self._mesh)
+      whole = None if self._mesh is None else meshes.everywhere(self._mesh)
+      jitted = jax.jit(run, donate_argnums=1, out_shardings=whole)
+      lowered = jitted.lower(*args)
       options = backend.compiler_options()
       self._programs[kind] = lowered.compile(compiler_options=options)
     return self._programs[kind]

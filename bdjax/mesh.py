@@ -1,8 +1,11 @@
 """One mesh for all devices: members of a sweep, and shards of their batches."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from bdjax.types import Params
 
 MEMBER, DATA = "member", "data"
 
@@ -31,6 +34,51 @@ def by_member(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(MEMBER))
 
 
+def everywhere(mesh: Mesh) -> NamedSharding:
+  """Returns how arrays lie on a mesh that each of its devices holds whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def by_batch(mesh: Mesh) -> NamedSharding:
+  """Returns how [steps, batch] arrays lie on a mesh: each batch is shared."""
+  return NamedSharding(mesh, PartitionSpec(None, DATA))
+
+
+def shares(mesh: Mesh) -> int:
+  """Returns how many devices share a batch."""
+  return int(mesh.shape[DATA])
+
+
+def place(tree: Params, sharding: NamedSharding) -> Params:
+  """Returns arrays laid out on a mesh, on other processes' devices too.
+
+  Args:
+    tree: arrays of one device; every process has the same.
+    sharding: where they go.
+  """
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+
+  def lay(x):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+      data = lay(jax.random.key_data(x))
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    held = np.asarray(x)
+    return jax.make_array_from_callback(
+      held.shape, sharding, lambda index: held[index]
+    )
+
+  return jax.tree.map(lay, tree)
+
+
+def here(tree: Params) -> Params:
+  """Returns arrays that all devices hold whole as arrays tied to none of them.
+
+  They go by the host: a device's own copy would refuse to meet a mesh again.
+  """
+  return jax.tree.map(jnp.asarray, jax.device_get(tree))
+
+
 def members(mesh: Mesh) -> int:
   """Returns how many devices, or groups of them, take members."""
-  return int(np.asarray(mesh.shape[MEMBER]))
+  return int(mesh.shape[MEMBER])

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import jax
+from jax.sharding import Mesh
 
 from bdjax import augment, checkpoint, experiment, loop, settings
 from bdjax.cells import Book, Cell
@@ -16,9 +17,17 @@ from bdjax.workdir import Workdir
 class Planter:
   """Keeps a plan's models in a workdir's store."""
 
-  def __init__(self, plan: settings.Plan, workdir: Workdir, book: Book):
-    """Prepares to plant what the store lacks."""
+  def __init__(
+    self,
+    plan: settings.Plan,
+    workdir: Workdir,
+    book: Book,
+    *,
+    mesh: Mesh | None = None,
+  ):
+    """Prepares to plant what the store lacks, on devices that share batches."""
     self._plan, self._workdir, self._book = plan, workdir, book
+    self._mesh = mesh
     info = plan.info
     self._view = augment.standard(padding=info.crop, mirror=info.flip)
     self._latest: tuple[str, Backdoor] | None = None
@@ -74,7 +83,9 @@ class Planter:
   def _plant(self, cell: Cell, display: Display) -> Backdoor:
     planted, journal = self._book.planted(cell), loop.Journal()
     stages = self._workdir.stages(planted)
-    fit = loop.host_fit(store=stages, journal=journal, progress=display.stage)
+    fit = loop.host_fit(
+      store=stages, journal=journal, progress=display.stage, mesh=self._mesh
+    )
 
     def clean(fit):
       del fit  # the attack's: its stages and its time are not this model's
@@ -124,7 +135,9 @@ class Planter:
     if checkpoint.exists(path):
       return checkpoint.load(path, like())
     stages = self._workdir.stages(name)
-    found = train(loop.host_fit(store=stages, progress=display.stage))
+    found = train(
+      loop.host_fit(store=stages, progress=display.stage, mesh=self._mesh)
+    )
     checkpoint.save(path, found, note={})
     stages.clear()
     return found

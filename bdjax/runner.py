@@ -17,6 +17,7 @@ from bdjax import (
   augment,
   experiment,
   groups,
+  hosts,
   loop,
   metrics,
   settings,
@@ -36,12 +37,25 @@ from bdjax.workdir import Workdir
 class Runner:
   """Runs one plan in one workdir."""
 
-  def __init__(self, plan: settings.Plan, workdir: Workdir):
-    """Prepares to run what the workdir lacks."""
-    self._plan, self._workdir = plan, workdir
+  def __init__(
+    self,
+    plan: settings.Plan,
+    workdir: Workdir,
+    *,
+    mesh: Mesh | None = None,
+  ):
+    """Prepares to run what the workdir lacks.
+
+    Args:
+      plan: what there is to run.
+      workdir: where results go.
+      mesh: devices that share the batches of a cell; None uses one.
+    """
+    self._plan, self._workdir, self._mesh = plan, workdir, mesh
     self._book, self._scorer = Book(plan), Scorer(plan)
     self._records = workdir.records()
-    self._planter = Planter(plan, workdir, self._book)
+    hosts.meet("records are read")
+    self._planter = Planter(plan, workdir, self._book, mesh=mesh)
     info = plan.user.info
     self._user_view = augment.standard(padding=info.crop, mirror=info.flip)
     self.failures: dict[str, str] = {}
@@ -180,6 +194,7 @@ class Runner:
       journal=journal,
       probe=self._scorer.probe(cell, access, backdoor),
       progress=display.stage,
+      mesh=self._mesh,
     )
     start = time.perf_counter()
     state = experiment.defend(cell.key, guard.made, access, fit)

@@ -66,11 +66,15 @@ def stack(trees: Sequence[Params], mesh: Mesh, *, size: int) -> Params:
     return np.stack([np.asarray(leaf) for leaf in leaves])
 
   stacked = jax.tree.map(join, *padded)
-  return jax.device_put(stacked, meshes.by_member(mesh))
+  return meshes.place(stacked, meshes.by_member(mesh))
 
 
 def unstack(stacked: Params, count: int) -> list[Params]:
   """Returns the first `count` members' trees, on the default device."""
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    stacked = multihost_utils.process_allgather(stacked, tiled=True)
   on_host = jax.device_get(stacked)
   return [
     jax.tree.map(lambda x, i=i: jnp.asarray(x[i]), on_host)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bdjax import checkpoint, results, settings
+from bdjax import checkpoint, hosts, results, settings
 from bdjax.loop import Journal
 
 
@@ -53,9 +53,8 @@ class Workdir:
     try:
       for folder in (path, path / "pictures", path / "findings", self._store):
         folder.mkdir(parents=True, exist_ok=True)
-      write_atomically(
-        path / "config.json", json.dumps(config, indent=2) + "\n"
-      )
+      hosts.meet("configs are read")
+      self._write("config.json", json.dumps(config, indent=2) + "\n")
     except OSError as error:
       raise ValueError(
         f"cannot write to the workdir {path} ({error.strerror}); give another "
@@ -70,7 +69,8 @@ class Workdir:
 
   def record(self, record: results.Record) -> None:
     """Appends a finished cell's record."""
-    results.append(self.path / "results.jsonl", [record])
+    if hosts.first():
+      results.append(self.path / "results.jsonl", [record])
 
   def curves(self, cell: str, journal: Journal) -> None:
     """Appends a cell's rows; a crash may repeat them, readers take the last."""
@@ -78,7 +78,8 @@ class Workdir:
       {"cell": cell} | {k: v for k, v in row.items() if k != "metrics"}
       for row in journal.rows
     ]
-    results.append(self.path / "curves.jsonl", rows, required=results.CURVE)
+    if hosts.first():
+      results.append(self.path / "curves.jsonl", rows, required=results.CURVE)
 
   def picture(self, planted: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a planted model's pictures."""
@@ -92,7 +93,11 @@ class Workdir:
   def _arrays(self, folder, name, arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    write_atomically(self.path / folder / f"{name}.npz", buffer.getvalue())
+    self._write(f"{folder}/{name}.npz", buffer.getvalue())
+
+  def _write(self, name: str, content: str | bytes) -> None:
+    if hosts.first():
+      write_atomically(self.path / name, content)
 
   def model(self, planted: str) -> Path:
     """Returns where a planted model's checkpoint lies, or will."""

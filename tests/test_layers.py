@@ -24,6 +24,8 @@ LAYERS = [
     *(
       "settings",
       "task_data",
+      "hosts",
+      "listing",
       "groups",
       "together",
       "widths",
