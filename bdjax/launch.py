@@ -66,6 +66,11 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "save_seconds", 20.0, "How often training under way is saved.", 0.0
   )
+  flags.DEFINE_string(
+    "shard",
+    None,
+    "This job's share of the cells, such as 0/4; `report WORKDIR` joins them.",
+  )
   flags.DEFINE_integer(
     "cpu_devices", None, "How many devices a CPU is taken for.", 1
   )
@@ -165,13 +170,14 @@ def _finish(
   use_compilation_cache()
   overridden = config_flags.get_override_values(FLAGS["config"])
   plan = settings.plan(config, frozenset(overridden))
+  path, (place, count) = Path(FLAGS.workdir or default_workdir()), _shard()
   workdir = Workdir(
-    Path(FLAGS.workdir or default_workdir()),
+    path / f"shard-{place}-of-{count}" if count > 1 else path,
     plan.config,
-    store=Path(FLAGS.store) if FLAGS.store else None,
+    store=Path(FLAGS.store) if FLAGS.store else path / "models",
     save_seconds=FLAGS.save_seconds,
   )
-  runner = Runner(plan, workdir, mesh=mesh)
+  runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
   todo, cells = len(runner.todo()), len(runner.cells())
   if todo:
     finished = f", {cells - todo} finished before" if todo < cells else ""
@@ -183,6 +189,16 @@ def _finish(
       f"nothing to do: all {cells} cells in {workdir.path} are done"
     )
   return workdir.path if workdir.records() else None, runner.failures
+
+
+def _shard() -> tuple[int, int]:
+  """Returns which of how many shares of the cells are this job's."""
+  place, _, count = (FLAGS.shard or "0/1").partition("/")
+  if not (place.isdigit() and count.isdigit() and int(place) < int(count)):
+    raise ValueError(
+      f"--shard is {FLAGS.shard!r}, but must be like 0/4, the first of four."
+    )
+  return int(place), int(count)
 
 
 def _devices() -> Mesh | None:

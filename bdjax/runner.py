@@ -43,6 +43,7 @@ class Runner:
     workdir: Workdir,
     *,
     mesh: Mesh | None = None,
+    shard: tuple[int, int] = (0, 1),
   ):
     """Prepares to run what the workdir lacks.
 
@@ -50,7 +51,10 @@ class Runner:
       plan: what there is to run.
       workdir: where results go.
       mesh: devices that share the batches of a cell; None uses one.
+      shard: which of how many shares of the cells; a planted model and all its
+        defenses are in one.
     """
+    self._shard = shard
     self._plan, self._workdir, self._mesh = plan, workdir, mesh
     self._book, self._scorer = Book(plan), Scorer(plan)
     self._records = workdir.records()
@@ -61,8 +65,13 @@ class Runner:
     self.failures: dict[str, str] = {}
 
   def cells(self) -> list[Cell]:
-    """Returns the plan's cells."""
-    return self._book.cells()
+    """Returns the plan's cells, or this shard's."""
+    place, count = self._shard
+    return [
+      cell
+      for cell in self._book.cells()
+      if int(self._book.planted(cell), 16) % count == place
+    ]
 
   def todo(self) -> list[Cell]:
     """Returns the cells that are not finished."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax import report, settings
+from bdjax import report, results, settings
 from bdjax.progress import Display
 from bdjax.runner import Runner
 from bdjax.workdir import Workdir
@@ -190,3 +190,29 @@ def test_killed_twice_it_ends_the_same(killing, tmp_path, monkeypatch):
     "JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir
   )
   assert killing.compare(tmp_path, kills=2) >= 1
+
+
+def test_shards_share_the_cells_and_are_reported_as_one(made, tmp_path):
+  plan = settings.plan(made(attack__name="badnets,blended", seeds=(0, 1, 2)))
+  work = Workdir(tmp_path, plan.config)
+  whole = [str(cell) for cell in Runner(plan, work).cells()]
+  parts = [Runner(plan, work, shard=(i, 2)).cells() for i in range(2)]
+  assert sorted(str(c) for part in parts for c in part) == sorted(whole)
+  assert all(parts)
+  for part in parts:  # a model and its defenses stay together
+    rest = [str(cell.root) for cell in part]
+    assert all(rest.count(name) == 2 for name in rest)
+  some = report_of("badnets"), report_of("blended")
+  for i, record in enumerate(some):
+    folder = tmp_path / f"shard-{i}-of-2"
+    folder.mkdir()
+    results.append(folder / "results.jsonl", [record])
+  page = report.write(tmp_path).read_text()
+  assert "badnets" in page and "blended" in page
+
+
+def report_of(attack):
+  numbers = dict.fromkeys(results.REQUIRED, 0.5)
+  words = dict.fromkeys(("cell", "planted", *results.GROUP, "device"), attack)
+  counts = dict.fromkeys((*results.COUNTS, "seed", "devices"), 1)
+  return numbers | words | counts | {"defense": "none"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,28 +38,42 @@ class Run(NamedTuple):
 def load(workdir: str | os.PathLike[str]) -> Run:
   """Read a work directory; curves, pictures and config may be missing.
 
+  The shards of a run that was given out to several jobs lie in its folders
+  `shard-*` and are read as one.
+
   Raises:
     ValueError: the directory holds no record, or a broken one.
   """
   workdir = Path(workdir)
-  path = workdir / "results.jsonl"
-  records = results.read(path) if path.exists() else []
+  # The shards of a run, if it was given out to several jobs.
+  parts = [workdir, *sorted(workdir.glob("shard-*"))]
+  records = [
+    record
+    for path in (part / "results.jsonl" for part in parts)
+    if path.exists()
+    for record in results.read(path)
+  ]
   if not records:
     raise ValueError(
-      f"{workdir} holds no results ({path.name} is missing or empty); run an "
+      f"{workdir} holds no results (results.jsonl is missing or empty); run an "
       "experiment into it first, or name another work directory."
     )
   records = results.latest(records, "cell")
-  config = workdir / "config.json"
+  configs = [part / "config.json" for part in parts]
+  config = next((path for path in configs if path.exists()), None)
   return Run(
     workdir=workdir,
-    config=json.loads(config.read_text()) if config.exists() else {},
+    config=json.loads(config.read_text()) if config else {},
     cells=records,
     records=_undefended(records) + records,
-    curves=_curves(workdir / "curves.jsonl"),
-    pictures=_pictures(workdir / "pictures", records),
-    findings=_findings(workdir / "findings", records),
+    curves=_joined(_curves(part / "curves.jsonl") for part in parts),
+    pictures=_joined(_pictures(part / "pictures", records) for part in parts),
+    findings=_joined(_findings(part / "findings", records) for part in parts),
   )
+
+
+def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+  return {name: value for part in parts for name, value in part.items()}
 
 
 def _undefended(records: list[results.Record]) -> list[results.Record]:
