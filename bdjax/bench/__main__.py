@@ -19,6 +19,7 @@ BENCHMARKS = (
   "augmentation",
   "attack_step",
   "inversion",
+  "sweep_width",
 )
 
 
@@ -80,6 +81,7 @@ def _ratios(row: Row) -> dict[str, str]:
   names = {
     "ratio_to_pytorch": "x pytorch",
     "ratio_to_loop": "x loop",
+    "ratio_to_one": "x one",
     "cost_in_clean_steps": "clean steps",
     "cost_in_forward_passes": "forward passes",
     "utilization": "of peak",

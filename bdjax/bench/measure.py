@@ -27,6 +27,7 @@ class Options(NamedTuple):
     samples: samples of each case.
     size: height and width of the images.
     attacks: for attack_step, by name with commas between; empty for all.
+    widest: for sweep_width, the most members at once.
   """
 
   arch: str = "preact_resnet18"
@@ -37,6 +38,7 @@ class Options(NamedTuple):
   samples: int = 5
   size: int = 32
   attacks: str = ""
+  widest: int = 4
 
 
 class Program(NamedTuple):
