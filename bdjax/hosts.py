@@ -76,14 +76,13 @@ def first() -> bool:
   return jax.process_index() == 0
 
 
-def agreed(choice: bool) -> bool:
+def agreed(choice: int) -> int:
   """Returns the first process's choice, to all."""
   if jax.process_count() == 1:
     return choice
   from jax.experimental import multihost_utils
 
-  told = multihost_utils.broadcast_one_to_all(np.int32(choice))
-  return bool(told)
+  return int(multihost_utils.broadcast_one_to_all(np.int32(choice)))
 
 
 def meet(name: str) -> None:

@@ -4,9 +4,10 @@ A cell is (attack, regime, seed, defense). Its backdoored model is planted once,
 kept under a key of what decides it, and shared by its defenses and later runs.
 """
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -118,12 +119,13 @@ class Runner:
   def _run_together(self, display: Display) -> None:
     """Plants and defends in groups; leaves to `run` what is not."""
     mesh = meshes.make()
-    width = widths.chosen(self._plan)
+    width = hosts.agreed(widths.chosen(self._plan))
     todo = self.todo()
     roots = list({self._book.planted(c): c.root for c in todo}.values())
     missing = [cell for cell in roots if not self._planter.has(cell)]
     for group in groups.planting(missing):
-      self._plant_group(group, mesh, width, display)
+      with self._blamed(group, display):
+        self._plant_group(group, mesh, width, display)
     for cell in todo:
       if cell.guard is None and self._book.id(cell) not in self.failures:
         self._attempt(cell, display, functools.partial(self._run, cell))
@@ -133,7 +135,19 @@ class Runner:
       if cell.guard and self._book.id(cell.root) not in self.failures
     ]
     for group in groups.defending(guarded):
-      self._defend_group(group, mesh, width, display)
+      with self._blamed(group, display):
+        self._defend_group(group, mesh, width, display)
+
+  @contextlib.contextmanager
+  def _blamed(self, group: groups.Group, display: Display) -> Iterator[None]:
+    """Fails a group's unfinished cells if their program cannot be made."""
+    try:
+      yield
+    except (FloatingPointError, ValueError) as error:
+      display.finish(f"[red]failed:[/red] {escape(str(error))}")
+      for name in map(self._book.id, group.cells):
+        if name not in self._records:
+          self.failures.setdefault(name, str(error))
 
   def _plant_group(
     self, group: groups.Group, mesh: Mesh, width: int, display: Display
@@ -151,6 +165,7 @@ class Runner:
     for place, backdoor, spent in together.plant(
       group, task, given, mesh, width=width
     ):
+      display.stage("members", place + 1, len(cells), {})
       if together.diverged(backdoor):
         self.failures[self._book.id(cells[place])] = together.DIVERGED
       else:

@@ -80,6 +80,18 @@ def test_a_member_that_diverges_fails_alone(finished):
   }
 
 
+def test_a_program_that_cannot_be_made_fails_its_cells_alone(
+  sweeping, finished, tmp_path
+):
+  path, _ = finished
+  made = sweeping(sweep__axes="", scenario="standalone")
+  made["defense"]["name"] = "ft(part=head),clp"
+  runner = run(made, tmp_path, store=path / "models")
+  assert all("no head apart" in text for text in runner.failures.values())
+  assert len(runner.failures) == 2  # of two seeds
+  assert [r["defense"] for r in read(tmp_path)] == ["none"] * 2 + ["clp"] * 2
+
+
 def test_only_what_is_missing_runs_again(sweeping, finished):
   path, _ = finished
   lines = (path / "results.jsonl").read_text().splitlines(keepends=True)
