@@ -21,8 +21,7 @@ ARGS = (
   "--config.model.width=4",
   "--config.train.epochs=6",
   "--config.attack.name=badnets",
-  "--config.defense.name=ft(epochs=1)",
-  "--config.defense.clean_rate=0.5",
+  "--config.defense.name=none",
   "--config.evaluate.curve_images=0",
   "--save_seconds=0",
 )

@@ -14,7 +14,7 @@ TINY = ["--arch", "cnn", "--width", "4", "--batch", "4", "--size", "8"]
 
 def test_all_benchmarks_run_and_write_json(tmp_path, capsys):
   path = tmp_path / "bench.json"
-  few = ["--samples", "2", "--attacks", "badnets", "--widest", "2"]
+  few = ["--samples", "2", "--attacks", "badnets", "--widest", "1"]
   few += ["--json", str(path)]
   rows = bench.main(["all", *TINY, *few])
   written = json.loads(path.read_text())
