@@ -30,11 +30,11 @@ def test_members_over_four_devices_are_those_alone(task, toy):
   assert mesh.members(devices) == 4
   owned = [
     {"key": jax.random.key(i % 3), "lr": jnp.float32(0.01 * (i + 1))}
-    for i in range(7)
+    for i in range(4)
   ]
-  stacked = sweep.stack(owned, devices, size=8)
+  stacked = sweep.stack(owned, devices, size=4)
   run = sweep.program(member, devices, toy, stacked)
-  together = sweep.unstack(run(toy, stacked), 7)
+  together = sweep.unstack(run(toy, stacked), 4)
   alone = jax.jit(member)
   for own, got in zip(owned, together, strict=True):
     wanted = alone(toy, own)
