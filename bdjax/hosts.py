@@ -37,7 +37,7 @@ def several(environ: dict[str, str]) -> bool:
   return (step and int(tasks) > 1) or "," in workers
 
 
-NOWHERE = Place()  # in particular: the scheduler says, or there is one process
+NOWHERE = Place()  # not told: the scheduler says, or there is one process
 
 
 def join(place: Place = NOWHERE) -> bool:

@@ -199,7 +199,9 @@ def host_fit(
       progress(name, len(rows), epochs, rows[-1])
     for e in range(len(rows), epochs):
       state, row = compiled.run(key, e, state, name)
-      row |= _timed_probe(probe, name, e + 1, epochs, compiled.gather(state))
+      if probe is not _no_probe:  # several devices' weights go by the host
+        now = compiled.gather(state)
+        row |= _timed_probe(probe, name, e + 1, epochs, now)
       rows.append(row)
       progress(name, e + 1, epochs, row)
       if store:

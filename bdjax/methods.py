@@ -33,7 +33,7 @@ class Method(NamedTuple):
   @property
   def name(self) -> str:
     """The method's own name, without preset and arguments."""
-    return self.label.partition("(")[0].partition(".")[0]
+    return _own_name(self.label)
 
 
 class Guard(NamedTuple):
@@ -49,7 +49,11 @@ class Guard(NamedTuple):
   @property
   def name(self) -> str:
     """The defense's own name, without preset and arguments."""
-    return self.label.partition("(")[0].partition(".")[0]
+    return _own_name(self.label)
+
+
+def _own_name(label: str) -> str:
+  return label.partition("(")[0].partition(".")[0]
 
 
 def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:

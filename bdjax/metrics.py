@@ -14,7 +14,6 @@ from scipy import stats
 
 from bdjax.types import POISON, Array, Scalar
 
-ELSEWHERE = ("ta", "collapse", "collapse_class")  # see rates_elsewhere
 FALSE_ALARMS = (0.01, 0.05, 0.1)  # rates at which detection is reported
 CONSISTENT = 1.4826  # makes the MAD of a normal law its standard deviation
 TINY = 1e-12  # stands in for the MAD where most values are equal

@@ -291,7 +291,7 @@ class Runner:
     )
     clean, _ = self._scorer.score(cell, Defended(variables), access, backdoor)
     own, other = rates(counts), rates(clean)
-    found = {k: own[k] for k in metrics.ELSEWHERE}
+    found = metrics.rates_elsewhere(counts)
     found |= {f"clean_{k}": other[k] for k in ("ca", "asr", "ta", "collapse")}
     return found | {"drop": own["ta"] - other["ta"]}
 

@@ -139,6 +139,7 @@ def _run(
 ) -> Iterator[Done]:
   size = meshes.members(mesh) * width
   numbers = group.numbers.items()
+  shared = meshes.place(shared, meshes.everywhere(mesh))
   program, compiling = None, 0.0
   for places in sweep.chunks(range(len(group.cells)), size):
     owned = [

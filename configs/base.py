@@ -72,9 +72,7 @@ def get_config(argument: str = "") -> ConfigDict:
   config.sweep = ConfigDict(
     {
       "axes": "",  # such as "lr=(0.01, 0.05), rate=(0.05, 0.1)"
-      "width": placeholder(
-        int
-      ),  # members a device trains at once; None: measure
+      "width": placeholder(int),  # members at once per device; None: measure
     }
   )
   config.evaluate = ConfigDict(

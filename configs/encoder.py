@@ -24,7 +24,7 @@ REFERENCES = {"gtsrb": 12, "svhn_cropped": 1, "stl10": 9}
 
 
 def get_config(argument: str = "cifar10,stl10@32") -> ConfigDict:
-  """Returns BadEncoder and a clean encoder, for a pair of datasets.
+  """Returns BadEncoder and both uses of it, for a pair of datasets.
 
   Args:
     argument: "source,target" or "source,target,small".

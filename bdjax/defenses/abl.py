@@ -19,8 +19,7 @@ stage 2 alone.
 As in both codes, CE in the bound of stage 1 is a batch's mean; the paper's
 formula reads as each example's (`per_example=True`). As in both codes, too,
 stage 3 is in training mode, so that batch norm's running statistics become
-those of the isolated images; when they are few, this alone removes the backdoor
-and much of the accuracy.
+those of the isolated images.
 
 Deviations: plain momentum for Nesterov's; every stage starts with fresh
 momentum; no augmentation in stage 3, where BackdoorBench augments. Its choice

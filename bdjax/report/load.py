@@ -45,7 +45,6 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     ValueError: the directory holds no record, or a broken one.
   """
   workdir = Path(workdir)
-  # The shards of a run, if it was given out to several jobs.
   parts = [workdir, *sorted(workdir.glob("shard-*"))]
   records = [
     record

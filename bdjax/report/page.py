@@ -13,7 +13,15 @@ from bdjax import results
 from bdjax.report import elsewhere, figures, findings, sections, tables
 from bdjax.report.load import Run, load
 
-_STRUCTURE = {*results.REQUIRED, *results.FOUND, "poisons", "finished", "git"}
+_STRUCTURE = {
+  *results.REQUIRED,
+  *results.FOUND,
+  *results.ELSEWHERE,
+  "poisons",
+  "collapse_class",
+  "finished",
+  "git",
+}
 _ELSEWHERE = (
   "version_",
   "config.",
