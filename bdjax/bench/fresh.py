@@ -3,10 +3,11 @@
 Each case is a process of its own that compiles one epoch and trains it; the
 second finds the first one's program in JAX's persistent compilation cache.
 `peak_mib` is what the device held at most while training, beyond what it held
-before; `predicted_mib` is what `bdjax.runs.estimate` says of it: twice the
-weights, and the temporary memory of a program of a few steps. A CPU's is the
-process's resident memory, where Linux tells it, and of the second process only:
-training would reuse what compiling has freed.
+before; `predicted_mib` is what `bdjax.runs.estimate` says of it: the weights
+that the epoch returns (those it was given are held before) and the temporary
+memory of a program of a few steps. A CPU's is the process's resident memory,
+where Linux tells it, and of the second process only: training would reuse what
+compiling has freed.
 """
 
 import json
@@ -75,7 +76,7 @@ def measured(options: Options, batch: int, cache: str) -> Row:
     | measure.speed(seconds[case], batch * options.steps)
     | {
       "peak_mib": peak if known else None,
-      "predicted_mib": 2 * size / 2**20 + row["temp_mib"],
+      "predicted_mib": size / 2**20 + row["temp_mib"],
     }
   )
 
