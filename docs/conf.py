@@ -1,0 +1,28 @@
+"""How Sphinx builds the site: `sphinx-build -W docs OUT`."""
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+project = "bdjax"
+html_title = "bdjax"
+html_theme = "furo"
+html_show_copyright = False
+html_copy_source = False
+html_static_path = html_css_files = ["site.css"]
+extensions = ["myst_parser"]
+myst_heading_anchors = 3
+highlight_language = "text"
+
+
+def setup(app: Sphinx) -> None:
+  """Writes the generated parts of a page when Sphinx reads it."""
+  sys.path.insert(0, str(Path(__file__).parent))
+  import method_pages
+
+  def read(app, name, source):
+    del app, name
+    source[0] = method_pages.fill(source[0])
+
+  app.connect("source-read", read)
