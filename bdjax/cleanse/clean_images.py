@@ -64,7 +64,7 @@ def read(
     ValueError: they cannot be read, or are not of the model's classes.
   """
   names = None if classes is None else folders.names_in(Path(classes))
-  if Path(images).is_dir():
+  if _is_folder(images):
     found = _folder(model, Path(images), names)
   else:
     found = _dataset(model, str(images), names, data_dir)
@@ -75,6 +75,13 @@ def read(
     triggered=pictures.read(files.paths, found.image.shape[1:]),
     triggered_label=files.labels,
   )
+
+
+def _is_folder(images: str | Path) -> bool:
+  try:
+    return Path(images).is_dir()
+  except OSError:  # too long for the name of one
+    return False
 
 
 def _folder(

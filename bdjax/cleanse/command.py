@@ -35,17 +35,23 @@ class Parts(NamedTuple):
   """What the work is done on.
 
   Attributes:
+    found: the suspect.
     model: the architecture, with its normalization.
     access: what the defender has: the suspect, and images to train on.
     held: rows of the images that are held out.
     images: all of them.
+    facts: what all that is, in words.
+    notes: what looks odd about it, in sentences.
     seed: of everything random.
   """
 
+  found: Suspect
   model: nn.Module
   access: Access
   held: np.ndarray
   images: Images
+  facts: dict[str, str]
+  notes: list[str]
   seed: int
 
 
@@ -76,7 +82,8 @@ def cleanse(
     model: a PyTorch or safetensors file; nothing in it is run.
     images: a folder with one folder of clean images per class, or the name of
       a dataset, whose test split is taken: images the suspect has not seen.
-    out: the repaired model, a .safetensors file under PyTorch's names.
+    out: the repaired model under PyTorch's names: a .safetensors file, or a .pt
+      where PyTorch is installed.
     arch: the architecture; None if the model's file says.
     defense: a spec, such as `ft(lr=0.01)`.
     audit: whether a backdoor is looked for.
@@ -99,44 +106,40 @@ def cleanse(
   model, out = Path(model), Path(out)
   page = outputs.check(model, out, force=force)
   spec = repair.chosen(defense)
-  if not 0 < held_out < 1:
-    raise ValueError(f"held_out is {held_out}; give a share between 0 and 1.")
-  size = None if image_size is None else (image_size, image_size)
-  flags = {"img_size": size, "mean": _tuple(mean), "std": _tuple(std)}
+  flags = _flags(image_size, mean, std)
   found = suspect.load(model, arch=arch, flags=flags)
   read = clean_images.read(
     found, images, triggered=triggered, classes=classes, data_dir=data_dir
   )
-  parts, facts = _parts(found, read, held_out=held_out, seed=seed)
-  notes = clean_images.check_order(parts.model, found, read)
+  parts = _parts(found, read, held_out=held_out, seed=seed)
   fixed = repair.fitted(spec, parts.access.clean.size)
-  console = console or Console(quiet=True)
-  _say(console, [f"{name}: {fact}" for name, fact in facts.items()])
-  _say(console, notes)
-  cleaned, fixed, audited = _work(parts, fixed, audit, console)
-  result = Result(
-    out,
-    page,
-    facts,
-    read.names,
-    fixed.label,
-    (*notes, *fixed.notes),
-    *_measured(parts, found, cleaned, audited),
-    seconds=time.perf_counter() - start,
-  )
+  work = _work(parts, fixed, audit, console or Console(quiet=True))
+  seen = _measured(parts, *work)
+  took = time.perf_counter() - start
+  result = Result(out=out, report=page, seconds=took, **seen)
   shape = read.image.shape[1:]
-  outputs.write(result, found, parts.model, cleaned, shape=shape, force=force)
+  outputs.write(result, found, parts.model, work[0], shape=shape, force=force)
   return result
 
 
-def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
-  return None if values is None else tuple(values)
+def _flags(
+  image_size: int | None,
+  mean: Sequence[float] | None,
+  std: Sequence[float] | None,
+) -> dict[str, Any]:
+  return {
+    "img_size": None if image_size is None else (image_size, image_size),
+    "mean": None if mean is None else tuple(mean),
+    "std": None if std is None else tuple(std),
+  }
 
 
 def _parts(
   found: Suspect, read: Images, *, held_out: float, seed: int
-) -> tuple[Parts, dict[str, str]]:
-  """Returns what the work is done on, and in words what that is."""
+) -> Parts:
+  """Divides the images, and refuses what the suspect cannot be asked about."""
+  if not 0 < held_out < 1:
+    raise ValueError(f"held_out is {held_out}; give a share between 0 and 1.")
   model, normalization = suspect.build(found, read.info)
   train, held = measure.divided(read.label, rate=held_out, seed=seed)
   clean = Dataset(
@@ -144,7 +147,7 @@ def _parts(
   )
   access = Access(found.variables, clean, model=model, view=read.view)
   arguments = ", ".join(f"{k} {v}" for k, v in found.arguments.items())
-  return Parts(model, access, held, read, seed), {
+  facts = {
     "Model": f"{printable(found.path.name)}: {found.arch}, {arguments}",
     "sha256": found.digest,
     "Clean images": read.source,
@@ -155,12 +158,16 @@ def _parts(
     "Held out": f"{len(held)} images, the same share of every class",
     "Seed": str(seed),
   }
+  notes = clean_images.check_order(model, found, read)
+  return Parts(found, model, access, held, read, facts, notes, seed)
 
 
 def _work(
   parts: Parts, fixed: repair.Repair, audit: bool, console: Console
 ) -> tuple[Params, repair.Repair, Audit | None]:
   """Audits and repairs, under a bar; also returns what repaired."""
+  _say(console, [f"{name}: {fact}" for name, fact in parts.facts.items()])
+  _say(console, parts.notes)
   key = jax.random.key(parts.seed)
   found = None
   with Display(console, cells=1 + audit).running() as display:
@@ -183,49 +190,74 @@ def _work(
 
 
 def _measured(
-  parts: Parts, found: Suspect, cleaned: Params, audit: Audit | None
-) -> tuple[Any, ...]:
-  """Returns a result's `before` to `moved`, in order."""
-  images, label = parts.images.image[parts.held], parts.images.label[parts.held]
-
-  def asked(variables):
-    return measure.answers(
-      parts.model,
-      variables,
-      images,
-      label,
-      num_classes=found.num_classes,
-      triggered=parts.images.triggered,
-      seed=parts.seed,
-    )
-
-  def stamped(variables):
-    return audits.stamped(audit, parts.access, variables, images, label)
-
-  before, after = asked(found.variables), asked(cleaned)
+  parts: Parts, cleaned: Params, fixed: repair.Repair, audit: Audit | None
+) -> dict[str, Any]:
+  """Returns a result's fields, except for its files and the time it took."""
+  pair = parts.found.variables, cleaned
+  before, after = (_asked(parts, variables) for variables in pair)
   if audit is not None:
-    audit = audit._replace(
-      before=stamped(found.variables), after=stamped(cleaned)
-    )
+    tried = (_stamped(parts, audit, variables) for variables in pair)
+    audit = audit._replace(before=next(tried), after=next(tried))
   taken = None
   if parts.images.triggered is not None:
     taken = measure.taken(before, after, parts.images.triggered_label)
-  old, new = (
-    layouts.to_torch(v, found.arch, layout=found.layout)
-    for v in (found.variables, cleaned)
+  arch, layout = parts.found.arch, parts.found.layout
+  old, new = (layouts.to_torch(v, arch, layout=layout) for v in pair)
+  return {
+    "facts": parts.facts,
+    "names": parts.images.names,
+    "defense": fixed.label,
+    "notes": (*parts.notes, *fixed.notes),
+    "before": before,
+    "after": after,
+    "taken": taken,
+    "audit": audit,
+    "changes": weights.changes(old, new),
+    "moved": weights.whole(old, new),
+  }
+
+
+def _asked(parts: Parts, variables: Params) -> measure.Answers:
+  return measure.answers(
+    parts.model,
+    variables,
+    parts.images.image[parts.held],
+    parts.images.label[parts.held],
+    num_classes=parts.found.num_classes,
+    triggered=parts.images.triggered,
+    seed=parts.seed,
   )
-  layers, moved = weights.changes(old, new), weights.whole(old, new)
-  return before, after, taken, audit, layers, moved
+
+
+def _stamped(
+  parts: Parts, audit: Audit, variables: Params
+) -> tuple[measure.Share, ...]:
+  return audits.stamped(
+    audit,
+    parts.access,
+    variables,
+    parts.images.image[parts.held],
+    parts.images.label[parts.held],
+  )
 
 
 def run(**given: Any) -> int:
-  """Cleanses for a command line; returns the exit status."""
+  """Cleanses for a command line; returns the exit status.
+
+  Raises:
+    ValueError: it cannot be done; says why.
+  """
   console = Console()
   try:
     result = cleanse(**given, console=console)
   except KeyboardInterrupt:
     console.print("stopped; nothing was written.")
     return 130
+  except OSError as fault:  # a name that is too long, a disk that is gone
+    raise ValueError(
+      f"{printable(fault.filename)} cannot be used ({fault.strerror}); give "
+      "another path."
+    ) from None
   files = f"model: {result.out}", f"report: {result.report}"
   _say(console, ["", result.verdict, "", *files])
   return 0

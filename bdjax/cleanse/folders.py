@@ -6,7 +6,7 @@ decoded here but the headers that tell an image's size; see `pictures` for that.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,7 +145,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
   """Returns the files of every folder in a folder, by its name."""
   found, room = {}, FILES
   for entry in _entries(folder, FILES):
-    if entry.is_dir():
+    if _sure(entry.is_dir):
       found[entry.name] = _files(folder / entry.name, room)
       room -= len(found[entry.name])
   return found
@@ -155,13 +155,20 @@ def _files(folder: Path, room: int) -> list[Path]:
   files = []
   for entry in _entries(folder, room):
     path = folder / entry.name
-    if not entry.is_file():
+    if not _sure(entry.is_file):
       raise ValueError(
         f"{printable(path)} is not an image file; a folder of images may hold "
         "nothing else: move it away."
       )
     files.append(path)
   return sorted(files)
+
+
+def _sure(is_kind: Callable[[], bool]) -> bool:
+  try:
+    return is_kind()
+  except OSError:  # a link that leads to itself is neither file nor folder
+    return False
 
 
 def _entries(folder: Path, room: int) -> list[os.DirEntry[str]]:

@@ -10,11 +10,11 @@ from bdjax.cleanse import page
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
 from bdjax.cleanse.suspect import Suspect
-from bdjax.interop import layouts, tensors
+from bdjax.interop import layouts, pytorch, tensors
 from bdjax.report.page import replace
 from bdjax.types import Params
 
-_SUFFIX = ".safetensors"
+_SUFFIXES = (".safetensors", *pytorch.SUFFIXES)
 
 
 def check(model: Path, out: Path, *, force: bool) -> Path:
@@ -31,11 +31,12 @@ def check(model: Path, out: Path, *, force: bool) -> Path:
   Raises:
     ValueError: the name, the folder or an existing file is in the way.
   """
-  if out.suffix != _SUFFIX:
+  if out.suffix not in _SUFFIXES:
     raise ValueError(
-      f"--out is {printable(out)}, but the repaired model is a safetensors "
-      f"file; give a name that ends in {_SUFFIX}."
+      f"--out is {printable(out)}, but the repaired model is a safetensors or "
+      f"a PyTorch file; give a name that ends in {' or '.join(_SUFFIXES)}."
     )
+  pytorch.check(out)
   if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
     raise ValueError(
       f"--out is {printable(out)}, but its folder does not exist or cannot be "
@@ -62,7 +63,7 @@ def write(
   model: nn.Module,
   cleaned: Params,
   *,
-  shape: tuple[int, int, int],
+  shape: tuple[int, ...],
   force: bool,
 ) -> None:
   """Writes the repaired model, then the page.
@@ -95,6 +96,7 @@ def write(
   }
   named = layouts.to_torch(cleaned, found.arch, layout=found.layout)
   text = page.render(result)
+  tensors.check_free(result.report, force=force)
   try:
     tensors.write(result.out, named, metadata, force=force)
     replace(result.report, text)

@@ -58,7 +58,9 @@ def _rows(result: Result) -> list[tuple[str, Any, Any]]:
   rows = [("Accuracy on held-out images", *result.accuracy)]
   taken = result.taken
   if taken is not None:
-    name = f"Suspected images answered {result.called(taken.target)}"
+    name = (
+      f"Attack success: suspected images answered {result.called(taken.target)}"
+    )
     rows.append((name, taken.before, taken.after))
     if taken.right is not None:
       rows.append(("Suspected images answered right", *taken.right))

@@ -2,26 +2,28 @@
 
 Only Pillow's readers of common formats are tried, an image's size is read and
 checked before any of it is decoded, and all images together may not take more
-than `DECODED` bytes.
+than `DECODED` bytes. Large ones are decoded one at a time: Pillow takes 4 bytes
+a pixel, twice if it must convert, and its WebP and progressive JPEG decoders
+several times that.
 """
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bdjax.data import pictures
-
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 FILE_BYTES = 2**26
-PIXELS = 25_000_000  # of one image, before it is resized
+PIXELS = 2**24  # of one image, before it is resized
 DECODED = 2**31  # bytes of all images, as the model takes them
 _AT_ONCE = 2  # images decoded at the same time
+_LARGE = 2**21  # pixels above which an image is decoded alone
 
 
 def printable(text: object) -> str:
@@ -51,10 +53,11 @@ def read(paths: Sequence[Path], shape: tuple[int, int, int]) -> np.ndarray:
   """
   check_room(len(paths), shape)
   images = np.empty((len(paths), *shape), np.uint8)
+  alone = threading.Lock()
 
   def fill(row):
-    with _opened(paths[row]) as image:
-      images[row] = pictures.fit(np.asarray(image.convert("RGB")), shape)
+    with _opened(paths[row]) as image, _turn(image, alone):
+      images[row] = _fitted(image, shape)
 
   with _quiet(), ThreadPoolExecutor(_AT_ONCE) as pool:
     list(pool.map(fill, range(len(images))))
@@ -74,6 +77,22 @@ def check_room(count: int, shape: tuple[int, int, int]) -> None:
       f"more than the {DECODED} that are allowed; give at most "
       f"{DECODED // each} of them, or a smaller --image_size."
     )
+
+
+def _turn(image: Any, alone: threading.Lock) -> AbstractContextManager:
+  return alone if image.width * image.height > _LARGE else nullcontext()
+
+
+def _fitted(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
+  """Returns an image as RGB, resized as a whole before it becomes an array."""
+  from PIL import Image
+
+  height, width = shape[:2]
+  if image.mode != "RGB":
+    image = image.convert("RGB")
+  if image.size != (width, height):
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+  return np.asarray(image)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ Two things follow from how few images a person has, unless the spec says them:
   images or fewer: the 10 % of CIFAR's 50,000 at which Sha et al. (arXiv
   2212.09067) found .1 to fail and .3 to do. They did with 10,000. What share
   of the suspect's training set the images are, nobody knows, hence a count.
-  Some models do not stand .3 (tests/cleanse/torch_demo.py's does not): one
-  whose loss leaves the finite, or that then gets a tenth fewer of the images it
-  was trained on right than the suspect did, is repaired anew with .1.
+  With fewer than 1,000 it stays at .1: with 500, .3 ruins networks here that
+  .1 repairs (docs/results.md). Others may not stand .3 either: a model whose
+  loss leaves the finite, or that then gets a tenth fewer of the images it was
+  trained on right than the suspect did, is repaired anew with .1.
 """
 
 from typing import NamedTuple, Optional
@@ -25,6 +26,7 @@ from bdjax.runs import methods
 from bdjax.types import Access, Defended, Defense, Fit, Key, Params
 
 SCARCE = 5_000
+FEW = 1_000  # with fewer, a higher peak does harm
 BATCHES = 10  # per epoch, at least
 SMALLEST = 16  # images per batch
 LOST = 0.1  # of the images trained on, with which a model counts as broken
@@ -105,7 +107,15 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
   made = _with(spec, added, notes)
   if not plain or "lr_max1" in given or images > SCARCE:
     return made
-  return _raised(spec, added, made, schema["lr_max1"].default, images)
+  usual = schema["lr_max1"].default
+  if images < FEW:
+    note = (
+      f"The first peak of the learning rate stayed at {usual:g}: its authors "
+      f"raise it where clean images are scarce, but with {images} that may "
+      "ruin the model. More of a backdoor may be left than with more images."
+    )
+    return made._replace(notes=(*made.notes, note))
+  return _raised(spec, added, made, usual, images)
 
 
 def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:

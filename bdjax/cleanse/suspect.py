@@ -4,7 +4,7 @@ Weights tell the number of classes and the width. The normalization and the size
 of the images, which no weights tell, come from (the first that says) a flag,
 the sidecar, which is a JSON file of the model's name (`suspect.json` beside
 `suspect.pt`), the model's file, or the dataset that is named; never from a
-guess.
+guess. BackdoorBench's files name the dataset, whose normalization is fixed.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from bdjax import registry, signature
+from bdjax import data, registry, signature
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
 from bdjax.interop import layouts, tables, tensors
@@ -24,6 +24,13 @@ from bdjax.types import Params
 
 _SIDECAR = 2**20  # bytes
 _LARGEST = 2048  # image side
+# BackdoorBench's names of datasets that it normalizes as we do -> ours.
+_BENCHMARK = {
+  "cifar10": "cifar10",
+  "cifar100": "cifar100",
+  "gtsrb": "gtsrb",
+  "celeba": "celeba8",
+}
 
 
 class Suspect(NamedTuple):
@@ -58,7 +65,8 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
 
   Args:
     path: a PyTorch or safetensors file.
-    arch: a name in `tables.ARCHITECTURES`; None if the file says.
+    arch: a name in `tables.ARCHITECTURES`, or another spelling of it; None if
+      the file says.
     flags: facts that the user gave; None for those not given.
 
   Raises:
@@ -66,7 +74,7 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
   """
   loaded = tensors.read(path)
   told = facts(path, loaded.metadata, flags)
-  arch = arch or _arch(path, told)
+  arch = _arch(path, told, arch)
   tensors.check_finite(loaded.tensors)
   arguments, variables = layouts.to_flax(loaded.tensors, arch)
   if "size" in arguments and not arguments.get("resize"):
@@ -101,7 +109,9 @@ def facts(
     ValueError: the JSON file says something that is not understood.
   """
   known = {k: metadata[k] for k in tensors.FACTS if k in metadata}
+  dataset = known.get("clean_data")
   sources = (
+    (_normalization(dataset), f"dataset {dataset}, which the file names"),
     (known, "the model's file"),
     (_sidecar(path.with_suffix(".json")), "the sidecar"),
     ({k: v for k, v in flags.items() if v is not None}, "a flag"),
@@ -180,10 +190,22 @@ def _three(name: str, said: Any, by: str) -> tuple[float, ...]:
   return values
 
 
-def _arch(path: Path, told: Mapping[str, tuple[Any, str]]) -> str:
-  name = told.get("model_name", (None, ""))[0]
-  if name in tables.ARCHITECTURES:
-    return name
+def _normalization(dataset: str | None) -> dict[str, tuple[float, ...]]:
+  if dataset not in _BENCHMARK:
+    return {}
+  info = data.info(_BENCHMARK[dataset])
+  return {"mean": info.mean, "std": info.std}
+
+
+def _arch(
+  path: Path, told: Mapping[str, tuple[Any, str]], given: str | None
+) -> str:
+  if given is not None:
+    return tables.known(given) or given
+  name = told.get("model_name", ("", ""))[0]
+  known = tables.known(name)
+  if known is not None:
+    return known
   said = f" and its file says {printable(name)}" if name else ""
   raise ValueError(
     f"the architecture of {printable(path)} is not given{said}; give --arch, "

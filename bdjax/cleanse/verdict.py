@@ -50,8 +50,12 @@ def text(result: Result) -> str:
 def _headline(result: Result) -> str:
   audit, taken = result.audit, result.taken
   if audit is not None and audit.flagged.any():
-    names = ", ".join(result.called(c) for c in np.flatnonzero(audit.flagged))
-    return f"Suspicious: class {names} stands out as a backdoor's target would."
+    names = [result.called(c) for c in np.flatnonzero(audit.flagged)]
+    if len(names) == 1:
+      names, verb = f"class {names[0]}", "stands"
+    else:
+      names, verb = f"classes {', '.join(names)}", "stand"
+    return f"Suspicious: {names} {verb} out as a backdoor's target would."
   if taken is not None and taken.before.rate >= _TAKEN:
     return (
       f"Suspicious: most of the suspected images get class "
@@ -103,7 +107,8 @@ def _suspected(result: Result) -> list[str]:
     return []
   said = [
     f"Of the suspected images, class {result.called(taken.target)} took "
-    f"{taken.before}; after the repair {taken.after}."
+    f"{taken.before}, which is the attack's success rate if they carry its "
+    f"trigger; after the repair {taken.after}."
   ]
   if taken.right is None:
     said.append(

@@ -5,15 +5,25 @@ one that is told which names to allow lets a file rewrite those. This machine
 knows the instructions that torch.save writes, keeps names as inert tokens, and
 hands a call it is asked to make to a table of our own functions.
 
-Every instruction takes constant time and memory for each byte it reads, except
-where a table's function builds something, which that function accounts for.
+Every instruction takes constant time for each byte it reads, and pays for the
+memory that its values take from a purse that the file's size fills: a byte of
+code may ask for a list of 56. What a table's function copies, it accounts for.
 """
 
 import struct
 from collections.abc import Callable
 from typing import Any
 
-from bdjax.interop._values import Name, Pending, Rebuild, check_size
+from bdjax.interop._values import (
+  ENTRY,
+  PLACE,
+  ROOM,
+  Name,
+  Pending,
+  Purse,
+  Rebuild,
+  check_size,
+)
 from bdjax.interop.refusals import RESAVE, Refused, UnsafeFile
 
 # A benchmark's result file takes 136 bytes and 28 instructions for each image
@@ -21,13 +31,21 @@ from bdjax.interop.refusals import RESAVE, Refused, UnsafeFile
 CODE = 32 * 2**20
 INSTRUCTIONS = 4_000_000
 _KEY = 2**60  # Python hashes larger integers onto smaller ones
+_FULL = (
+  "describes more values than its size allows for; save the weights alone."
+)
 
 
 class Machine:
   """Runs one pickle; make it, then call `run` once."""
 
-  def __init__(self, code: bytes, rebuild: Rebuild):
+  def __init__(self, code: bytes, rebuild: Rebuild, *, room: int = ROOM):
     """Takes a pickle's bytes, and what stands for the names in it.
+
+    Args:
+      code: the pickle.
+      rebuild: what stands for the names in it.
+      room: bytes of memory that its values may take.
 
     Raises:
       Refused: there are too many bytes.
@@ -39,6 +57,7 @@ class Machine:
       )
     self._code, self._at = code, 0
     self._rebuild = rebuild
+    self._purse = Purse(room, _FULL)
     self._stack: list[Any] = []
     self._marks: list[int] = []
     self._memo: dict[int, Any] = {}
@@ -54,6 +73,7 @@ class Machine:
       code = self._take(1)[0]
       if code == ord("."):
         value = self._pop()
+        self._memo.clear()  # checking takes memory too
         check_size(value)
         return value
       if code not in _INSTRUCTIONS:
@@ -104,6 +124,7 @@ class Machine:
     return self._marks[-1] if self._marks else 0
 
   def _push(self, value: Any) -> None:
+    self._purse.spend_on(value)
     self._stack.append(value)
 
   def _pop(self) -> Any:
@@ -122,6 +143,7 @@ class Machine:
     return found
 
   def _mark(self) -> None:
+    self._purse.spend(3 * PLACE)
     self._marks.append(len(self._stack))
 
   def _tuple(self, size: int) -> None:
@@ -131,11 +153,13 @@ class Machine:
   def _extend(self, values: list[Any]) -> None:
     target = self._top()
     self._need(isinstance(target, list))
+    self._purse.spend(PLACE * len(values))
     target.extend(values)
 
   def _update(self, values: list[Any]) -> None:
     target = self._top()
     self._need(isinstance(target, dict) and len(values) % 2 == 0)
+    self._purse.spend(ENTRY * (1 + len(values) // 2))
     for key, value in zip(values[::2], values[1::2], strict=True):
       self._need(isinstance(key, str) or type(key) is int and abs(key) < _KEY)
       target[key] = value
@@ -146,13 +170,15 @@ class Machine:
 
   def _remember(self, slot: int) -> None:
     value = self._top()
+    self._purse.spend(0 if slot in self._memo else ENTRY)
     self._memo[slot] = value
     if isinstance(value, Pending):
       value.slot = slot
 
   def _recall(self, slot: int) -> None:
     self._need(slot in self._memo)
-    self._push(self._memo[slot])
+    self._purse.spend(PLACE)
+    self._stack.append(self._memo[slot])
 
   def _name(self, module: Any, name: Any) -> None:
     self._need(isinstance(module, str) and isinstance(name, str))
@@ -190,7 +216,10 @@ class Machine:
     self._push(int.from_bytes(raw, "little", signed=True))
 
   def _push_text(self, kind: str) -> None:
-    self._push(self._text(self._take(self._number(kind))))
+    raw = self._take(self._number(kind))
+    if not raw.isascii():
+      self._purse.spend(3 * len(raw))  # one letter may make all of them wide
+    self._push(self._text(raw))
 
 
 Instruction = Callable[[Machine], None]

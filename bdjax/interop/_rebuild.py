@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bdjax.interop._members import BROKEN, Members
-from bdjax.interop._values import Name, Pending
+from bdjax.interop._values import Name, Pending, Purse
 from bdjax.interop.refusals import Refused, shown
 
 # PyTorch's storages in numpy's codes; bfloat16 is read as integers first.
@@ -35,6 +35,10 @@ _NUMPY = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _DIMENSIONS = 16
 _LARGEST = 2**31  # numbers in an empty array's other dimensions
 _SPARE = 2**20  # bytes of copies that even a small file may cause
+_COPIES = (
+  "expands to several times its own size; save the weights alone, each tensor "
+  "with .contiguous()."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class TensorRebuild:
       Refused: the file names an unknown order of bytes.
     """
     self._members, self._prefix = members, prefix
-    self._left = 2 * members.file_size + _SPARE
+    self._copies = Purse(2 * members.file_size + _SPARE, _COPIES)
     self._read: dict[str, tuple[str, _Storage]] = {}
     order = f"{prefix}/byteorder"
     said = members.read(order) if order in members else b"little"
@@ -113,20 +117,12 @@ class TensorRebuild:
       )
     numbers = np.frombuffer(self._members.read(member), dtype)
     if kind == "BFloat16Storage":
-      self._spend(2 * numbers.nbytes)
+      self._copies.spend(2 * numbers.nbytes)
       high = numbers.astype(np.uint32)
       return np.left_shift(high, 16, out=high).view(np.float32)
     if not dtype.isnative:
-      self._spend(numbers.nbytes)
+      self._copies.spend(numbers.nbytes)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
-
-  def _spend(self, count: int) -> None:
-    self._left -= count
-    if self._left < 0:
-      raise Refused(
-        "expands to several times its own size; save the weights alone, each "
-        "tensor with .contiguous()."
-      )
 
   def _tensor(self, arguments: tuple) -> np.ndarray:
     match arguments:
@@ -156,7 +152,7 @@ class TensorRebuild:
     count = math.prod(size)
     if not count or strides == _rows(size):
       return numbers[offset : offset + count].reshape(size)
-    self._spend(count * numbers.itemsize)
+    self._copies.spend(count * numbers.itemsize)
     steps = [stride * numbers.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(
       numbers[offset:], size, steps, writeable=False
@@ -165,7 +161,7 @@ class TensorRebuild:
   def _encode(self, arguments: tuple) -> bytes:
     match arguments:
       case (str(text), str("latin1" | "latin-1")):
-        self._spend(len(text))
+        self._copies.spend(len(text))
       case _:
         raise _senseless("bytes")
     try:

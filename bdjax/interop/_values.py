@@ -1,5 +1,6 @@
 """What the pickle machine and our substitutes for a file's globals share."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,6 +9,10 @@ from bdjax.interop.refusals import Refused, shown
 
 NESTING = 64
 VALUES = 10_000_000  # what is referred to twice counts twice
+ROOM = 2**25  # bytes of values that even a small file may ask for
+# Bytes that values take besides themselves: a place in a list or a stack, which
+# grow by more than they need; in a mapping; and what `check_size` notes of one.
+PLACE, ENTRY, NOTE = 16, 136, 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,29 @@ class Pending:
 
   finish: Callable[[Any], Any]
   slot: int | None = None  # where the machine remembers it
+
+
+class Purse:
+  """Bytes of memory that may still be taken."""
+
+  def __init__(self, left: int, refusal: str):
+    """Takes how many there are, and what is said when they are spent."""
+    self._left, self._refusal = left, refusal
+
+  def spend(self, count: int) -> None:
+    """Takes some.
+
+    Raises:
+      Refused: so many are not left.
+    """
+    self._left -= count
+    if self._left < 0:
+      raise Refused(self._refusal)
+
+  def spend_on(self, value: Any) -> None:
+    """Takes what a new value needs on the machine's stack."""
+    plain = isinstance(value, (str, bytes, int, float, type(None)))
+    self.spend(sys.getsizeof(value) + PLACE + (0 if plain else NOTE))
 
 
 class Rebuild(Protocol):

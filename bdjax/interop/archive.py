@@ -5,9 +5,9 @@ refers to members `NAME/data/KEY` for the tensors' numbers. The pickle is run by
 a machine of our own (`_machine`) that has no way to call what it names. Members
 must match their checksums, which PyTorch writes unless it is told not to.
 
-Memory: at most 3 times the file's size (its numbers once, and copies of those
-that must be rearranged or widened, at most twice), plus what the pickle's
-values take, for which its limits allow about half a gigabyte.
+Memory: at most 5 times the file's size (its numbers once, copies of those that
+must be rearranged or widened at most twice, and at most twice again for the
+values beside them) and 32 MiB.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from bdjax.interop._machine import Machine
 from bdjax.interop._members import BROKEN, Members
 from bdjax.interop._rebuild import TensorRebuild
+from bdjax.interop._values import ROOM
 from bdjax.interop.refusals import RESAVE, Refused, about
 
 ZIP = b"PK"
@@ -70,4 +71,5 @@ def _load(file: BinaryIO) -> Any:
     )
   prefix = pickles[0].partition("/")[0]
   code = members.read(pickles[0])
-  return Machine(code, TensorRebuild(members, prefix)).run()
+  room = ROOM + 2 * members.file_size
+  return Machine(code, TensorRebuild(members, prefix), room=room).run()

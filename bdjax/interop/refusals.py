@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _SHOWN = 80  # characters of a name that are repeated to the reader
+_LONGEST = 300  # characters of a path; only a strange one has more
 RESAVE = (
   "load it in PyTorch, if you trust its maker, and save only its weights: "
   "torch.save(model.state_dict(), ...)."
@@ -25,7 +26,10 @@ def about(path: Path) -> Iterator[None]:
   try:
     yield
   except Refused as fault:
-    raise type(fault)(f"{path}: {fault}") from None
+    name = ascii(str(path))[1:-1]
+    if len(name) > _LONGEST:
+      name = f"{name[:_SHOWN]}..."
+    raise type(fault)(f"{name}: {fault}") from None
 
 
 def shown(text: object) -> str:

@@ -13,6 +13,7 @@ in all common ones.
 """
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -172,6 +173,17 @@ ARCHITECTURES = {
   "vgg19_bn": _vgg_of(19),
   "vit_b_16": _VIT,
 }
+
+
+def known(name: str) -> str | None:
+  """Returns the architecture that others spell otherwise, or None.
+
+  Case and punctuation do not count: BackdoorBench's preactresnet18 is our
+  preact_resnet18, its resnet18, resnet50, vgg19_bn and vit_b_16 are ours.
+  """
+  plain = {re.sub("_", "", arch): arch for arch in ARCHITECTURES}
+  return plain.get(re.sub(r"[\W_]", "", name).lower())
+
 
 # The last part of a name, for every layout.
 LEAVES = {

@@ -16,13 +16,13 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from bdjax.interop import archive
+from bdjax.interop import archive, pytorch
 from bdjax.interop.refusals import Refused, about, listed, shown
 
 # In the order in which they are tried; "netC" is a classifier among generators.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "netC", "weights")
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
-HEADER = 8 * 2**20  # bytes of a safetensors file's list of tensors
+HEADER = 2 * 2**20  # bytes of a safetensors file's list of tensors
 _LONGEST = 200  # characters of a fact
 _HIGHEST = 1000  # mean or standard deviation, of images in 0..1 or 0..255
 _LEVELS = 3  # a state dict in a wrapper in a wrapper
@@ -76,19 +76,23 @@ def write(
   *,
   force: bool = False,
 ) -> None:
-  """Writes a safetensors file, whole or not at all.
+  """Writes a safetensors or PyTorch file, whole or not at all.
 
   Args:
-    path: the file; its folder exists.
+    path: the file; its folder exists. What ends in .pt or .pth is written by
+      PyTorch, as a plain state dict; all else is a safetensors file.
     tensors: by name.
-    metadata: strings, or numbers and tuples of numbers, by name.
+    metadata: strings, or numbers and tuples of numbers, by name; a PyTorch file
+      holds none.
     force: whether a file that is there already may be replaced.
 
   Raises:
-    ValueError: the file is there already, or its folder is not.
+    ValueError: the file is there already, or its folder is not; or PyTorch,
+      which is needed, is not.
   """
   path = Path(path)
-  _check_free(path, force)
+  pytorch.check(path)
+  check_free(path, force=force)
   # The library writes an array's memory as it lies, whatever its strides.
   arrays = {k: np.ascontiguousarray(v) for k, v in tensors.items()}
   arrays = {k: v.reshape(np.shape(tensors[k])) for k, v in arrays.items()}
@@ -97,8 +101,11 @@ def write(
   }
   part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
   try:
-    save_file(arrays, part, metadata=texts)
-    _check_free(path, force)
+    if path.suffix in pytorch.SUFFIXES:
+      pytorch.save(part, arrays)
+    else:
+      save_file(arrays, part, metadata=texts)
+    check_free(path, force=force)
     os.replace(part, path)
   finally:
     part.unlink(missing_ok=True)
@@ -120,7 +127,16 @@ def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
     )
 
 
-def _check_free(path: Path, force: bool) -> None:
+def check_free(path: Path, *, force: bool) -> None:
+  """Refuses a file that is not to be replaced, or has no folder to lie in.
+
+  Args:
+    path: the file.
+    force: whether it may be there already.
+
+  Raises:
+    ValueError: it is there and may not be, or its folder is not.
+  """
   if not path.parent.is_dir():
     raise ValueError(f"{path.parent} is not a folder; make it first.")
   if path.exists() and not force:
@@ -245,4 +261,5 @@ FACTS: dict[str, Callable[[Any], bool]] = {
   "img_size": _is_size,
   "mean": _are_levels,
   "std": _are_levels,
+  "clean_data": _is_text,  # the benchmark's name of what it was trained on
 }

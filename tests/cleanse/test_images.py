@@ -146,8 +146,8 @@ BAD = {
   "text.png": (b"no image", "no image of a format that is read"),
   "empty.png": (b"", "no image of a format that is read"),
   "program.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no image of a format"),
-  "bomb.png": (bomb(60_000), "more pixels than the 25000000 that are"),
-  "larger.png": (bomb(6_000), "more pixels than the 25000000 that are"),
+  "bomb.png": (bomb(60_000), "more pixels than the 16777216 that are"),
+  "larger.png": (bomb(6_000), "more pixels than the 16777216 that are"),
   "cut.png": (bomb(8)[:50], "is damaged"),
   "short.png": (bomb(2_000), "is damaged"),
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bdjax
-from bdjax.interop import tensors
+from bdjax.interop import pytorch, tensors
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def attempt(handed, tmp_path):
     ({"images": "cifar10x"}, "there is no folder cifar10x, nor a dataset"),
     ({"images": "cifar100"}, "has 100 classes .* and the model 4"),
     ({"model": Path("nowhere.pt")}, "nowhere.pt: cannot be opened"),
-    ({"out": Path("x.pt")}, "a name that ends in .safetensors"),
+    ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),
+    ({"images": Path("x" * 5_000)}, "there is no folder x"),
     ({"out": Path("no/where.safetensors")}, "its folder does not exist"),
   ],
 )
@@ -70,6 +71,13 @@ def test_files_that_are_there_are_kept_unless_forced(attempt, handed, tmp_path):
   stamp = out.stat().st_mtime_ns
   bdjax.cleanse(handed.model, handed.clean, out, **given | {"seed": 1})
   assert out.stat().st_mtime_ns != stamp
+
+
+def test_a_pytorch_file_is_refused_before_the_work(
+  attempt, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(pytorch.importlib.util, "find_spec", lambda name: None)
+  attempt("it is not installed here", out=tmp_path / "x.pt")
 
 
 def test_the_suspect_itself_is_never_replaced(attempt, handed):
@@ -105,6 +113,24 @@ def test_a_sidecar_that_makes_no_sense_is_refused(
   shutil.copy(handed.model, model)
   model.with_suffix(".json").write_text(said)
   attempt(text, model=model)
+
+
+def test_a_benchmarks_file_names_architecture_and_dataset(handed, tmp_path):
+  from bdjax.cleanse import suspect
+
+  said = {"model_name": "preactresnet18", "clean_data": "gtsrb"}
+  state, path = tensors.read(handed.model).tensors, tmp_path / "m.safetensors"
+  tensors.write(path, state, said)
+  found = suspect.load(path, arch=None, flags={"std": (0.4,)})
+  assert found.arch == "preact_resnet18"
+  by = "dataset gtsrb, which the file names"
+  assert found.facts["mean"] == ((0.0, 0.0, 0.0), by)
+  assert found.facts["std"] == ((0.4,), "a flag")
+  given = suspect.load(path, arch="PreActResNet18", flags={})
+  assert given.arch == "preact_resnet18"
+  assert (
+    suspect.build(given, None)[1] == f"mean 0, 0, 0, std 1, 1, 1, from {by}"
+  )
 
 
 def test_a_sidecar_wins_over_the_file_and_a_flag_over_both(handed):

@@ -153,6 +153,23 @@ def test_gray_images(draw):
   assert variables["params"]["conv1"]["kernel"].shape == (3, 3, 1, 4)
 
 
+@pytest.mark.parametrize(
+  ("name", "arch"),
+  [
+    ("preactresnet18", "preact_resnet18"),
+    ("PreActResNet18", "preact_resnet18"),
+    ("vgg19_bn", "vgg19_bn"),
+    ("ViT-B/16", "vit_b_16"),
+    ("resnet50", "resnet50"),
+    ("vgg19", None),
+    ("vit_b_32", None),
+    ("", None),
+  ],
+)
+def test_other_spellings_of_an_architecture(name, arch):
+  assert tables.known(name) == arch
+
+
 def test_every_table_is_of_a_model_and_no_two_names_collide():
   assert tables.ARCHITECTURES.keys() <= set(registry.names("models"))
   for arch, table in tables.ARCHITECTURES.items():

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from bdjax.interop import _members, refusals, tensors
+from bdjax.interop import _machine, _members, archive, refusals, tensors
 
 WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4)}
 PATHS = ["/etc/passwd", "../../x", "a/../b", "C:/x", "..\\x", "\\x"]
@@ -202,6 +202,42 @@ def test_copies_are_counted(forge, put, refusal):
     encoded_often(forge),
   ):
     assert "several times its own size" in refusal(put(raw))
+
+
+@pytest.mark.parametrize(
+  "code",
+  [
+    b"](" + b"]" * 10**4 + b"e.",
+    b"](" + b"}" * 10**4 + b"e.",
+    b"](" + b"K\1\x85" * 10**4 + b"e.",
+    b"](" + b"M\xff\xff" * 10**4 + b"e.",
+    b"](" + b"}K\1K\1s" * 10**4 + b"e.",
+    b"N" + b"".join(b"r" + struct.pack("<I", i) for i in range(10**4)) + b".",
+    b"(" * 10**4 + b"N" + b"t" * 30 + b".",
+    b"X" + struct.pack("<I", 10**5 + 4) + b"a" * 10**5 + b"\xf0\x9f\x98\x80.",
+  ],
+)
+def test_values_pay_for_the_memory_they_take(code):
+  plenty = 10**9
+  machine = _machine.Machine(code, None, room=plenty)
+  tracemalloc.start()
+  try:
+    machine.run()
+  except refusals.Refused as refusal:
+    assert "makes no sense" in str(refusal)  # marks are left
+  finally:
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+  assert most < plenty - machine._purse._left + 2**17
+
+
+def test_values_beyond_what_a_file_may_ask_for(
+  forge, put, monkeypatch, refusal
+):
+  path = put(forge.checkpoint(forge.Code(b"](" + b"]" * 10**4 + b"e")))
+  assert "holds no weights" in refusal(path)
+  monkeypatch.setattr(archive, "ROOM", 0)
+  assert "more values than its size allows for" in refusal(path)
 
 
 def widened(forge):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bdjax.interop import refusals, tensors
+from bdjax.interop import pytorch, refusals, tensors
 
 WEIGHTS = {"conv.weight": np.arange(4, dtype=np.float32), "n": np.array(3)}
 
@@ -52,6 +52,7 @@ def test_a_benchmarks_facts_are_kept(forge, put):
     "model_name": "preactresnet18",
     "num_classes": 10,
     "img_size": (32, 32, 3),
+    "clean_data": "cifar10",
     "data_path": "./data",
     "model": WEIGHTS,
     "bd_train": {"save_folder_path": "./record"},
@@ -60,6 +61,7 @@ def test_a_benchmarks_facts_are_kept(forge, put):
     "model_name": "preactresnet18",
     "num_classes": 10,
     "img_size": (32, 32, 3),
+    "clean_data": "cifar10",
   }
 
 
@@ -159,6 +161,29 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["out.safetensors"]
   with pytest.raises(ValueError, match="is not a folder"):
     tensors.write(tmp_path / "no" / "out.safetensors", WEIGHTS, {})
+
+
+@pytest.mark.parametrize("name", ["out.pt", "out.pth"])
+def test_pytorch_writes_its_own_files_and_reads_them(tmp_path, name):
+  torch = pytest.importorskip("torch")
+  path = tmp_path / name
+  tensors.write(path, WEIGHTS, {"num_classes": 10})
+  loaded = torch.load(path, weights_only=True)
+  same({k: v.numpy() for k, v in loaded.items()}, WEIGHTS)
+  found = tensors.read(path)
+  same(found.tensors, WEIGHTS)
+  assert found.metadata == {}
+  with pytest.raises(ValueError, match="exists already"):
+    tensors.write(path, WEIGHTS, {})
+  tensors.write(path, WEIGHTS, {}, force=True)
+  assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_without_pytorch_its_files_are_not_written(tmp_path, monkeypatch):
+  monkeypatch.setattr(pytorch.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match="install torch, or give .*safetensors"):
+    tensors.write(tmp_path / "out.pt", WEIGHTS, {})
+  assert not list(tmp_path.iterdir())
 
 
 def test_bfloat16_becomes_float32(tmp_path):

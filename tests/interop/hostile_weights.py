@@ -1,0 +1,201 @@
+"""Sound containers with weights or facts that make no model, and other files.
+
+Each is a function: (folder) -> the file's bytes, or the path of what it wrote.
+"""
+
+import functools
+import json
+import os
+import struct
+from pathlib import Path
+
+import forging as f
+import numpy as np
+from safetensors.numpy import save
+
+LEVELS = {"mean": [0.5], "std": [0.25], "img_size": [8, 8, 3]}
+DEEP = 100_000
+
+
+@functools.cache
+def sound() -> dict[str, np.ndarray]:
+  """Returns a PreActResNet18's weights, without its counters."""
+  drawn = f.draw("backdoorbench", width=4, classes=2)
+  return {k: v for k, v in drawn.items() if v.ndim}
+
+
+def with_(**changed):
+  """Returns a maker of a PyTorch file with other weights; . is written _."""
+  other = {k.replace("__", "."): v for k, v in changed.items()}
+  return lambda at: f.saved(sound() | other)
+
+
+def saying(**facts):
+  return lambda at: f.saved({"model": sound(), **facts})
+
+
+def listing(header, body: bytes = b""):
+  """Returns a maker of a safetensors file with a header of our making."""
+  text = header if isinstance(header, bytes) else json.dumps(header).encode()
+  return lambda at: struct.pack("<Q", len(text)) + text + body
+
+
+def entry(dtype: str, shape: list, start: int, end: int) -> dict:
+  return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+def beside(text: str | bytes):
+  """Returns a maker of a sound file with a sidecar."""
+  raw = text if isinstance(text, bytes) else text.encode()
+
+  def make(at: Path) -> Path:
+    (at / "suspect.json").write_bytes(raw)
+    (at / "suspect.pt").write_bytes(f.saved(sound()))
+    return at / "suspect.pt"
+
+  return make
+
+
+def told(**facts):
+  return beside(json.dumps(LEVELS | facts))
+
+
+def linked(target: str):
+  def make(at: Path) -> Path:
+    (at / "suspect.pt").symlink_to(target)
+    return at / "suspect.pt"
+
+  return make
+
+
+def pipe(at: Path) -> Path:
+  os.mkfifo(at / "suspect.pt")
+  return at / "suspect.pt"
+
+
+def sparse(start: bytes):
+  """Returns a maker of a file of 5 GiB, of which only the start is stored."""
+
+  def make(at: Path) -> Path:
+    with open(at / "suspect.pt", "wb") as file:
+      file.write(start)
+      file.truncate(5 * 2**30)
+    return at / "suspect.pt"
+
+  return make
+
+
+def floats(size: int) -> bytes:
+  return save({"a": np.zeros(size, np.float32)})
+
+
+NAN = np.full(2, np.nan, np.float32)
+WEIGHTS = {
+  "weights that are NaN": with_(linear__bias=NAN),
+  "weights that are infinite": with_(linear__bias=np.full(2, np.inf, "f4")),
+  "weights that float32 cannot hold": with_(linear__bias=np.full(2, 1e300)),
+  "weights that are whole numbers": with_(linear__bias=np.ones(2, np.int8)),
+  "no classes": with_(
+    linear__weight=np.zeros((0, 32), "f4"), linear__bias=np.zeros(0, "f4")
+  ),
+  "no channels": with_(conv1__weight=np.zeros((0, 3, 3, 3), "f4")),
+  "a first layer of 7 x 7": with_(conv1__weight=np.ones((4, 3, 7, 7), "f4")),
+  "images of one channel": with_(conv1__weight=np.ones((4, 1, 3, 3), "f4")),
+  "a kernel of two dimensions": with_(conv1__weight=np.ones((4, 27), "f4")),
+  "a layer of another width": with_(
+    layer2__0__conv1__weight=np.ones((8, 5, 3, 3), "f4")
+  ),
+  "a bias of 16 dimensions": with_(linear__bias=np.ones((1,) * 16, "f4")),
+  "a file of no weights": lambda at: f.saved({"epoch": 3, "note": "hello"}),
+  "a file of a list": lambda at: f.saved([1, 2]),
+  "images of 10 ** 5 pixels a side": saying(
+    img_size=(10**5, 10**5, 3), mean=[0.5], std=[0.25]
+  ),
+  "no normalization": saying(img_size=(8, 8, 3)),
+}
+UNNAMED = {
+  "an architecture that is none": saying(model_name="$(touch was_run)"),
+  "an architecture of another kind": saying(model_name="densenet161"),
+}
+SLOW = {  # which names every architecture, to find the nearest
+  "unknown names": with_(**{"x\x1b[31m": np.ones(2, "f4")}),
+  "a tensor per letter": lambda at: f.saved(
+    {f"{i}": np.zeros(1, "f4") for i in range(2_000)}
+  ),
+}
+SIDECARS = {
+  "a sidecar that is a list": beside("[1]"),
+  "a sidecar that is empty": beside(""),
+  "a sidecar that is cut off": beside('{"mean": [0.5'),
+  "a sidecar that is no text": beside(b"\xff\xfe\0\1"),
+  "a sidecar 100,000 lists deep": beside("[" * DEEP),
+  "a sidecar of 3 MB": beside(json.dumps({"mean": [0.5] * 500_000})),
+  "a sidecar with a number of 5,000 digits": beside(
+    '{"num_classes": ' + "9" * 5_000 + "}"
+  ),
+  "a sidecar with an unknown word": told(meen=[0.5]),
+  "a sidecar with NaN": told(mean=[float("nan")]),
+  "a sidecar with 1e400": beside('{"mean": [1e400]}'),
+  "a sidecar with text for numbers": told(std="__import__('os')"),
+  "a sidecar of five means": told(mean=[0.5] * 5),
+  "a sidecar of two means": told(mean=[0.5] * 2),
+  "a sidecar with a deviation of 0": told(std=[0]),
+  "a sidecar of pixels up to 255": told(mean=[125]),
+  "a sidecar with images of -1": told(img_size=[-1, 8]),
+  "a sidecar with images of 3000": told(img_size=[3000, 3000, 3]),
+}
+SAFETENSORS = {
+  "a list of tensors of 2 ** 62 bytes": lambda at: (
+    struct.pack("<Q", 2**62) + b"{}"
+  ),
+  "a list of tensors longer than the file": lambda at: (
+    struct.pack("<Q", 99) + b"{}"
+  ),
+  "a list of tensors of 3 MiB": listing(b"{" + b" " * 3 * 2**20 + b"}"),
+  "a list of tensors 100,000 deep": listing(b'{"a":' + b"[" * DEEP),
+  "a list of tensors that is no JSON": listing(b"{x}"),
+  "a list of tensors that is no text": listing(b'{"\xff\xfe": 1}'),
+  "a tensor beyond the end": listing({"a": entry("F32", [4], 0, 16)}, b"abcd"),
+  "a tensor of another size": listing({"a": entry("F32", [9], 0, 4)}, b"abcd"),
+  "a tensor of -1": listing({"a": entry("F32", [-1], 0, 4)}, b"abcd"),
+  "a tensor of 2 ** 124": listing({"a": entry("F32", [0, 2**62, 2**62], 0, 0)}),
+  "a tensor that ends before it starts": listing(
+    {"a": entry("F32", [1], 4, 0)}, b"abcd"
+  ),
+  "tensors that overlap": listing(
+    {"a": entry("F32", [1], 0, 4), "b": entry("F32", [1], 0, 4)}, b"abcd"
+  ),
+  "a hole between tensors": listing({"a": entry("F32", [1], 4, 8)}, bytes(8)),
+  "a type that is none": listing({"a": entry("os", [1], 0, 4)}, b"abcd"),
+  "a type that numpy lacks": listing(
+    {"a": entry("F8_E4M3", [4], 0, 4)}, b"abcd"
+  ),
+  "a file that is cut off": lambda at: floats(100)[:-50],
+  "a file that goes on": lambda at: floats(100) + bytes(50),
+}
+OTHERS = {
+  "an empty file": lambda at: b"",
+  "a folder": lambda at: at,
+  "a file that is not there": lambda at: at / "nowhere.pt",
+  "a name of 5,000 letters, as a file": lambda at: at / ("x" * 5_000),
+  "a pipe": pipe,
+  "a link to /dev/zero": linked("/dev/zero"),
+  "a link to itself": linked("suspect.pt"),
+  "a link to nothing": linked("nowhere"),
+  "5 GiB of zeros": sparse(b""),
+  "5 GiB that start like a zip file": sparse(b"PK\3\4"),
+  "5 GiB that start like safetensors": sparse(listing({})(None)),
+  "a bare pickle that calls os.system": lambda at: (
+    b"\x80\2cposix\nsystem\nX\4\0\0\0true\x85R."
+  ),
+  "PyTorch's format of before 1.6": lambda at: (
+    b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.rest"
+  ),
+  "an HDF5 file": lambda at: b"\x89HDF\r\n\x1a\n" + bytes(99),
+  "a gzip file": lambda at: b"\x1f\x8b\x08" + bytes(99),
+  "a program": lambda at: b"\x7fELF" + bytes(99),
+  "a web page": lambda at: b"<!doctype html><title>404</title>",
+  "a pointer of Git LFS": lambda at: (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+  ),
+}
