@@ -17,7 +17,10 @@ Other commands:
                                          here, from a minute of measuring
   python -m bdjax.launch list            what attacks, defenses, ... there are
   python -m bdjax.launch list ft         a method's arguments and presets
-  python -m bdjax.launch report DIR      table and report.html of a run
+  python -m bdjax.launch report DIR      table and report.html of a run; of the
+                                         runs of a study (configs/papers), of
+                                         several folders, study.html as well:
+                                         what the papers print, and verdicts
   python -m bdjax.launch gallery         plants every attack and shows what its
                                          trigger looks like (configs/gallery.py;
                                          --config.data.name=cifar10, or another)
@@ -29,7 +32,9 @@ Other commands:
                                          folder of clean images, and reports
 
 Methods are written name, name.preset or name(argument=value), with commas
-between them; `none` (the undefended model) is always included.
+between them; `none` (the undefended model) is always included. What defenses
+leave behind is asked of all models by
+--config.sequela.name=membership,reinjection,retuning.
 """
 
 import os
@@ -96,6 +101,7 @@ def fail(error: Exception | str) -> int:
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
   from bdjax import report as reports
+  from bdjax.study import page as studies
 
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
@@ -106,6 +112,7 @@ def run(rest: Sequence[str]) -> int:
   if path is not None and hosts.first():
     reports.show(path, console)
     console.print(f"report: {reports.write(path)}", soft_wrap=True)
+    studies.write([path], console)
   return _say(failures)
 
 
@@ -159,7 +166,7 @@ def _finish(
     save_seconds=FLAGS.save_seconds,
   )
   runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
-  todo, cells = len(runner.todo()), len(runner.cells())
+  todo, cells = runner.counts()
   if todo:
     finished = f", {cells - todo} finished before" if todo < cells else ""
     console.print(f"{todo} cells to run{finished}, in {workdir.path}")
@@ -169,7 +176,7 @@ def _finish(
     console.print(
       f"nothing to do: all {cells} cells in {workdir.path} are done"
     )
-  return workdir.path if workdir.records() else None, runner.failures
+  return workdir.path if workdir.records() else None, runner.failed()
 
 
 def _devices() -> Mesh | None:
@@ -185,20 +192,23 @@ def _devices() -> Mesh | None:
 
 
 def _say(failures: dict[str, str]) -> int:
-  for failure in failures.values():
-    fail(f"a cell failed and has no result: {failure}")
+  for name, failure in failures.items():
+    fail(f"{name} failed and has no result: {failure}")
   return 1 if failures else 0
 
 
 def report(rest: Sequence[str]) -> int:
-  """Prints a run's table and writes its page."""
+  """Prints runs' tables, writes their pages, and one for each study."""
   from bdjax import report as reports
+  from bdjax.study import page as studies
 
-  if len(rest) != 1:
-    raise ValueError("report needs one folder: report DIR.")
+  if not rest:
+    raise ValueError("report needs a folder, or several: report DIR.")
   console = Console()
-  reports.show(Path(rest[0]), console)
-  console.print(f"report: {reports.write(Path(rest[0]))}", soft_wrap=True)
+  for path in map(Path, rest):
+    reports.show(path, console)
+    console.print(f"report: {reports.write(path)}", soft_wrap=True)
+  studies.write(rest, console)
   return 0
 
 

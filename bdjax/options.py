@@ -14,7 +14,7 @@ FLAGS = flags.FLAGS
 _PATHS = {  # of `cleanse`
   "model": "the suspect, a PyTorch or safetensors file.",
   "images": "a folder of clean images per class in a folder, or a dataset.",
-  "out": "the repaired model, .safetensors; the report lies beside it.",
+  "out": "the repaired model, .safetensors or .pt; the report lies beside it.",
   "triggered": "a folder of images that may carry a trigger.",
   "classes": "a file with the classes' names in the model's order.",
 }
@@ -69,7 +69,11 @@ def define() -> None:
 def _define_cleanse() -> None:
   for name, words in _PATHS.items():
     flags.DEFINE_string(name, None, f"For `cleanse`: {words}")
-  flags.DEFINE_string("arch", None, "For `cleanse`: the model's architecture.")
+  flags.DEFINE_string(
+    "arch",
+    None,
+    "For `cleanse`: the model's architecture, unless its file says.",
+  )
   flags.DEFINE_string(
     "defense", "super_ft", "For `cleanse`: what repairs, such as 'ft(lr=0.01)'."
   )

@@ -13,7 +13,7 @@ from typing import Any
 
 from bdjax import signature
 
-KINDS = ("attacks", "defenses", "scenarios", "models")
+KINDS = ("attacks", "defenses", "sequela", "scenarios", "models")
 
 
 def names(kind: str) -> list[str]:

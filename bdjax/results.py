@@ -37,6 +37,11 @@ REQUIRED = (
   *("device", "devices"),
 )
 CURVE = ("cell", "stage", "epoch")  # what a row of curves.jsonl must have
+SEQUEL = (  # and a record of sequela.jsonl
+  *("cell", *GROUP, "seed", "sequel", "kind"),
+  *("device", "devices"),
+)
+CLEAN_MODEL = "clean model"  # stands for the defense where nothing was planted
 
 
 def append(

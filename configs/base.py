@@ -69,6 +69,9 @@ def get_config(argument: str = "") -> ConfigDict:
       "batch_size": placeholder(int),
     }
   )
+  # What a defense leaves behind, of clean, planted and defended models alike,
+  # such as "membership,reinjection(epochs=10),retuning".
+  config.sequela = ConfigDict({"name": ""})
   config.sweep = ConfigDict(
     {
       "axes": "",  # such as "lr=(0.01, 0.05), rate=(0.05, 0.1)"
@@ -83,6 +86,10 @@ def get_config(argument: str = "") -> ConfigDict:
     }
   )
   config.seeds = (0, 1, 2)
+  # A published table or figure to compare with, such as fmn_table2, and whether
+  # everything here follows its paper (paper) or is smaller or other (own).
+  config.study = ""
+  config.protocol = "own"
   return config
 
 

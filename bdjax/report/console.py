@@ -1,6 +1,8 @@
 """The attack x defense table in a terminal, split to fit its width."""
 
 import os
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from rich import box
@@ -8,13 +10,14 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bdjax.report import elsewhere, findings
+from bdjax.report import elsewhere, findings, sequela
 from bdjax.report.load import load
 from bdjax.report.tables import Table, interval, percent, pivot, protocol
 from bdjax.report.tables import verdict as judge
 
 _STYLE = {"gone": "green", "weak": "yellow", "alive": "bold red", "": ""}
 _LABEL, _HEADER = 24, 16  # widest label column, narrowest defense column
+_MODEL = 14  # narrowest column of models: the numbers fit 80 columns
 
 
 def show(
@@ -30,7 +33,8 @@ def show(
     ValueError: the directory holds no results.
   """
   console = console or Console()
-  for table in pivot(load(workdir).records):
+  run = load(workdir)
+  for table in pivot(run.records):
     console.print(Text(" / ".join(table.title), style="bold"))
     for part in _parts(table, console.width):
       console.print(_grid(table, part))
@@ -45,6 +49,8 @@ def show(
       place = f"{row['attack']}, {row['regime']}, {row['defense']}: "
       text = Text(place, style="dim").append("; ".join(row["found"]), "not dim")
       console.print(text)
+    for part in _sequela(sequela.rows(run, table)):
+      console.print(part, style="dim" if isinstance(part, Text) else "")
 
 
 def _elsewhere(rows: list[dict[str, Any]]) -> Grid:
@@ -56,6 +62,42 @@ def _elsewhere(rows: list[dict[str, Any]]) -> Grid:
     label = ", ".join(row[key] for key in ("attack", "regime", "defense"))
     grid.add_row(Text(label), *row["values"])
   return grid
+
+
+def _sequela(
+  found: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+) -> Iterator[Grid | Text]:
+  """Yield tables of membership and of relapses, each kind with its note."""
+  leaks, relapses = found
+  rates = {name: i for i, name in enumerate(sequela.RATES.values())}
+  yield from _by_sequel(leaks, rates)
+  if leaks:
+    shown = next(iter(sequela.ATTACKS.values()))
+    yield Text(f"{sequela.LEAKS} Here: {shown}.\n")
+  names = [*sequela.RELAPSE, sequela.EPOCHS]
+  left_out = ("CA before", "poisons before", "poisons after")
+  places = [i for i, name in enumerate(names) if name not in left_out]
+  yield from _by_sequel(relapses, {names[i]: i for i in places})
+  if relapses:
+    yield Text(f"{sequela.RELAPSES}\n")
+
+
+def _by_sequel(
+  rows: list[dict[str, Any]], columns: dict[str, int]
+) -> Iterator[Grid]:
+  """Yield a table per attack, regime and sequel; columns are name -> place."""
+  keys = ("attack", "regime", "sequel")
+  for title, same in groupby(rows, lambda row: [row[key] for key in keys]):
+    grid = Grid(box=box.SIMPLE_HEAD, header_style="bold")
+    grid.title, grid.title_justify = Text(", ".join(title)), "left"
+    grid.add_column("model", min_width=_MODEL, overflow="fold")
+    for name in columns:
+      grid.add_column(name, justify="right")
+    for row in same:
+      label = ", ".join(row[key] for key in ("model", "group") if key in row)
+      values = [row["values"][i] for i in columns.values()]
+      grid.add_row(Text(label), *values)
+    yield grid
 
 
 def _legend(table: Table) -> str:

@@ -9,7 +9,7 @@ marker per defense beside them.
 import base64
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -198,12 +198,22 @@ def box_figure(seconds: dict[str, list[float]]) -> str:
       capprops=line,
       flierprops={"marker": "o", "markersize": 3, "markeredgecolor": _INK},
     )
-    axes.set(xlabel="seconds of training per cell", xscale="log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
+    axes.set(xlabel="seconds of training per cell")
+    log_axis(axes, [x for name in names for x in seconds[name]])
     axes.grid(axis="y", visible=False)
 
   return svg(draw, 7.4, 0.7 + 0.3 * len(names))
+
+
+def log_axis(axes: "Axes", values: list[float]) -> None:
+  """Make the x axis logarithmic, with labels even within a power of ten."""
+  from matplotlib import ticker
+
+  axes.set_xscale("log")
+  if max(values) < 10 * min(values):  # where powers of ten may be out of sight
+    axes.xaxis.set_major_locator(ticker.AutoLocator())
+  axes.xaxis.set_major_formatter("{x:g}")
+  axes.xaxis.set_minor_formatter("")
 
 
 def png(image: np.ndarray) -> str:
@@ -253,14 +263,30 @@ def draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
 
 def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
   """Return a drawing of a size in inches as an SVG element."""
+  nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+  buffer = _saved(
+    draw, width, height, format="svg", transparent=True, metadata=nothing
+  )
+  text = buffer.getvalue().decode()
+  return text[text.index("<svg") :].replace(_INK, "currentColor")
+
+
+def raster(
+  draw: Callable[["Axes"], None], width: float, height: float
+) -> bytes:
+  """Return a drawing of a size in inches as a PNG file, on white."""
+  return _saved(draw, width, height, format="png", dpi=200).getvalue()
+
+
+def _saved(
+  draw: Callable[["Axes"], None], width: float, height: float, **how: Any
+) -> io.BytesIO:
   import matplotlib
   from matplotlib.figure import Figure
 
   with matplotlib.rc_context(_RC):
     figure = Figure((width, height), layout="constrained")
     draw(figure.add_subplot())
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-  svg = buffer.getvalue()
-  return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **how)
+  return buffer

@@ -33,10 +33,11 @@ class Run(NamedTuple):
   curves: dict[str, list[results.Record]]  # cell or planted id -> its rows
   pictures: dict[str, Picture]  # planted id -> examples
   findings: dict[str, dict[str, np.ndarray]]  # cell -> name -> [n, H, W, C]
+  sequela: list[results.Record]  # as recorded, one per model and sequel
 
 
 def load(workdir: str | os.PathLike[str]) -> Run:
-  """Read a work directory; curves, pictures and config may be missing.
+  """Read a work directory; only its results must be there.
 
   The shards of a run that was given out to several jobs lie in its folders
   `shard-*` and are read as one.
@@ -46,18 +47,12 @@ def load(workdir: str | os.PathLike[str]) -> Run:
   """
   workdir = Path(workdir)
   parts = [workdir, *sorted(workdir.glob("shard-*"))]
-  records = [
-    record
-    for path in (part / "results.jsonl" for part in parts)
-    if path.exists()
-    for record in results.read(path)
-  ]
+  records = _records(part / "results.jsonl" for part in parts)
   if not records:
     raise ValueError(
       f"{workdir} holds no results (results.jsonl is missing or empty); run an "
       "experiment into it first, or name another work directory."
     )
-  records = results.latest(records, "cell")
   configs = [part / "config.json" for part in parts]
   config = next((path for path in configs if path.exists()), None)
   return Run(
@@ -68,7 +63,14 @@ def load(workdir: str | os.PathLike[str]) -> Run:
     curves=_joined(_curves(part / "curves.jsonl") for part in parts),
     pictures=_joined(_pictures(part / "pictures", records) for part in parts),
     findings=_joined(_findings(part / "findings", records) for part in parts),
+    sequela=_records(part / "sequela.jsonl" for part in parts),
   )
+
+
+def _records(paths: Iterable[Path]) -> list[results.Record]:
+  """Return the records of the files that are there, the last of each cell."""
+  found = [r for path in paths if path.exists() for r in results.read(path)]
+  return results.latest(found, "cell")
 
 
 def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:

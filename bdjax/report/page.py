@@ -4,13 +4,21 @@ import json
 import os
 from collections.abc import Callable
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from bdjax import results
-from bdjax.report import elsewhere, figures, findings, sections, tables
+from bdjax.report import (
+  elsewhere,
+  figures,
+  findings,
+  sections,
+  sequela,
+  tables,
+)
 from bdjax.report.load import Run, load
 
 _STRUCTURE = {
@@ -49,24 +57,30 @@ def replace(path: Path, page: str) -> Path:
   return path
 
 
-def template(name: str) -> tuple[jinja2.Template, str]:
-  """Return a page's template and the style sheet that pages share."""
+def template(
+  name: str, *, room: str = "bdjax.report"
+) -> tuple[jinja2.Template, str]:
+  """Return a page's template, of a room, and the style sheet of all pages."""
   folder = resources.files("bdjax.report")
   environment = jinja2.Environment(
+    loader=jinja2.FunctionLoader(lambda part: _read(folder / part)),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  text = (folder / name).read_text(encoding="utf-8")
-  css = (folder / "page.css").read_text(encoding="utf-8")
-  return environment.from_string(text), css
+  text = _read(resources.files(room) / name)
+  return environment.from_string(text), _read(folder / "page.css")
+
+
+def _read(file: Traversable) -> str:
+  return file.read_text(encoding="utf-8")
 
 
 def render(run: Run) -> str:
   """Return the page of a run as one self-contained HTML document."""
   made, css = template("page.html.j2")
-  looks = figures.styles(tables.defenses(run.records))
+  looks = figures.styles(tables.defenses(run.records)) | sequela.LOOK
   return made.render(
     css=css,
     facts=_facts(run),
@@ -78,6 +92,7 @@ def render(run: Run) -> str:
     pictures=sections.pictures(run),
     findings=findings.pictures(run),
     elsewhere=elsewhere,
+    sequela=sequela,
     rows=results.summarize(run.records),
     gain=sections.GAIN,
     span=sections.SPAN,

@@ -3,7 +3,14 @@
 from typing import Any
 
 from bdjax import results
-from bdjax.report import elsewhere, figures, findings, sweeps, tables
+from bdjax.report import (
+  elsewhere,
+  figures,
+  findings,
+  sequela,
+  sweeps,
+  tables,
+)
 from bdjax.report.curves import Line, line, rates
 from bdjax.report.load import NONE, Picture, Run
 
@@ -46,6 +53,7 @@ def section(
     ],
     "elsewhere": elsewhere.table(table.records),
     "found": findings.table(table.records),
+    "sequela": sequela.section(run, table, looks),
   }
 
 

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import data, environment, evaluate, experiment, metrics, specs
-from bdjax.results import Record
+from bdjax.results import CLEAN_MODEL, Record
 from bdjax.runs import settings
 from bdjax.runs.methods import Guard, Method
 from bdjax.types import Backdoor, Key
 
 PICTURES = 6  # test images shown per planted model
 _POISON = ("attack", "regime")  # what a clean classifier does not depend on
+_SWEPT = ("attack", "defense")  # sections whose methods may have several values
 _INJECTION = ("train", "examples")  # nor a clean encoder, on these either
 BEFORE = ("ca_before", "asr_before", "ra_before")
 
@@ -92,6 +93,14 @@ class Book:
     """Returns the name of the clean model that a cell's user would tune."""
     return settings.digest(["baseline", self.clean(cell), *self._tuning(cell)])
 
+  def shadow(self, cell: Cell) -> str:
+    """Returns the name of the shadow model of a cell's seed."""
+    return settings.digest(["shadow", self.clean(cell)])
+
+  def unplanted(self, cell: Cell) -> str:
+    """Returns the name of a seed's clean model as the test set asks it."""
+    return settings.digest([self.clean(cell), self._prints["source"][1]])
+
   def id(self, cell: Cell) -> str:
     """Returns the name of a cell."""
     test, *tuning = self._tuning(cell)
@@ -160,11 +169,59 @@ class Book:
       "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
     }
 
+  def sequel(
+    self,
+    cell: Cell,
+    name: str,
+    sequel: Method,
+    found: dict[str, Any],
+    spent: dict[str, float],
+    *,
+    clean: bool,
+  ) -> Record:
+    """Returns a finished sequel's record.
+
+    Args:
+      cell: whose model it is.
+      name: of the sequel's cell.
+      sequel: what was asked.
+      found: what came out.
+      spent: seconds of compile, train and eval.
+      clean: whether it is the clean model of the cell's seed; attack and regime
+        are None if it stays clean.
+    """
+    defense = cell.guard.label if cell.guard else "none"
+    attacked = not clean or sequel.made.retrains
+    return {
+      "cell": name,
+      "attack": cell.attack.label if attacked else None,
+      "regime": cell.regime.label if attacked else None,
+      "defense": CLEAN_MODEL if clean else defense,
+      "seed": cell.seed,
+      "sequel": sequel.label,
+      "kind": sequel.name,
+      **found,
+      **{f"seconds_{k}": v for k, v in spent.items()},
+      **self._protocol(),
+      "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+    }
+
   def _settings(self, cell: Cell) -> Record:
     """Returns where a cell lies on the axes of a sweep."""
     args = cell.attack.args | (cell.guard.args if cell.guard else {})
-    axes = specs.axes(self._plan.config["sweep"]["axes"])
-    return {f"axis.{name}": _flat(args.get(name)) for name in axes}
+    return {f"axis.{name}": _flat(args.get(name)) for name in self._axes()}
+
+  def _axes(self) -> list[str]:
+    """Returns what has several values: in sweep.axes, or in a method's text."""
+    config = self._plan.config
+    found = [spec for k in _SWEPT for spec in specs.parse(config[k]["name"])]
+    several = {
+      name: None
+      for spec in found
+      for name, value in spec.args.items()
+      if isinstance(value, tuple | list)
+    }
+    return list(dict.fromkeys(specs.axes(config["sweep"]["axes"])) | several)
 
   def _dataset(self) -> str:
     plan = self._plan

@@ -3,32 +3,30 @@
 seconds = multiplications and additions of all stages / how many a second this
 machine does. The first are counted in the traced methods (`bdjax.work`); the
 second is measured in a few steps of plain training of the config's model, at
-each batch size that occurs, on all devices as the run would use them. What a
-method does between its stages (scores of filters, masks of pruning), compiling
-and evaluation come on top; searches that may stop early are counted in full.
+each batch size that occurs, on all devices as the run would use them. Scoring,
+on the test set and for curves, is counted likewise and taken to be as fast.
+What a method does between its stages (scores of filters, masks of pruning) and
+compiling come on top; searches that may stop early are counted in full. Of
+sequela, shadow models and retraining are counted.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
-from bdjax import backend, experiment, learn, loop, optimizers, sweep, work
-from bdjax import mesh as meshes
+from bdjax import experiment, loop, work
 from bdjax.results import Record
-from bdjax.runs import parties, settings, widths
+from bdjax.runs import cases, parties, settings, speed, widths
 from bdjax.runs.cells import Book, Cell
-from bdjax.types import Backdoor, Dataset, Fit
+from bdjax.runs.speed import Speed
+from bdjax.sequela import Remains
+from bdjax.types import Access, Backdoor, Defended, Fit, Task
 from bdjax.work import Stage
-
-_STEPS = 3  # of plain training, in a sample
-_SAMPLES = 3  # of which the fastest counts
 
 
 class Item(NamedTuple):
@@ -39,26 +37,14 @@ class Item(NamedTuple):
     cells: names of the cells whose seconds it is.
     count: how often the run does it.
     stages: what it consists of.
+    scoring: floating-point operations of scoring one, after and during it.
   """
 
   label: str
   cells: tuple[str, ...]
   count: int
   stages: list[Stage]
-
-
-class Speed(NamedTuple):
-  """What a machine does with a model at one batch size.
-
-  Attributes:
-    flops: floating-point operations per second, as `bdjax.work` counts them.
-    compile_seconds: for the program that was measured.
-    temp_bytes: what it needs on a device beside data and weights.
-  """
-
-  flops: float
-  compile_seconds: float
-  temp_bytes: int
+  scoring: float = 0.0
 
 
 def show(
@@ -81,14 +67,18 @@ def show(
   speeds = {}
   for size in sizes:
     with console.status(f"measuring training steps of {size} images"):
-      speeds[size] = speed(plan, size, mesh)
+      speeds[size] = speed.measure(plan, size, mesh)
   console.print(_table(found, speeds, list(records)))
-  whole = sum(seconds(item, speeds) for item in found)
-  console.print(f"in all {_duration(whole)} of training, on this machine now;")
+  training = sum(seconds(item, speeds) for item in found)
+  scoring = sum(item.count * scored(item, speeds) for item in found)
+  console.print(
+    f"in all {_duration(training)} of training and {_duration(scoring)} of "
+    "scoring, on this machine now;"
+  )
   compiling = max((s.compile_seconds for s in speeds.values()), default=0.0)
   console.print(
     f"beside it up to {_duration(compiling)} of compiling a stage, the first "
-    "time, and evaluation."
+    "time."
   )
   needs = memory(plan, found, speeds)
   parts = ", ".join(f"{k} {v / 2**20:,.0f}" for k, v in needs.items())
@@ -103,14 +93,16 @@ def items(plan: settings.Plan) -> list[Item]:
   for cell in book.cells():
     if cell.guard is None:
       groups.setdefault((cell.attack.label, cell.regime.label), []).append(cell)
-  asked, shapes = False, {}
+  asked, shapes, scoring = False, {}, 0.0
   for (attack, regime), cells in groups.items():
     shapes[attack], stages, needs = _planted(plan, cells[0])
     asked = asked or needs
     names = tuple(book.id(cell) for cell in cells)
-    found.append(Item(f"plant {attack}, {regime}", names, len(cells), stages))
+    scoring = _scoring(plan, cells[0], shapes[attack])
+    label = f"plant {attack}, {regime}"
+    found.append(Item(label, names, len(cells), stages, scoring))
   elsewhere = plan.scenario.made.elsewhere
-  if asked or elsewhere and plan.defenses:
+  if asked or elsewhere and plan.defenses or plan.sequela:
     stages = _clean(plan, book.cells()[0])
     found.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
   for guard in plan.defenses:
@@ -118,54 +110,23 @@ def items(plan: settings.Plan) -> list[Item]:
     names = tuple(book.id(cell) for cell in cells)
     again = len(plan.seeds) if elsewhere else 0  # on clean models, to compare
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
-    found.append(Item(guard.label, names, len(cells) + again, stages))
-  return found
-
-
-def speed(
-  plan: settings.Plan, batch_size: int, mesh: Mesh | None = None
-) -> Speed:
-  """Measures plain training of a plan's model.
-
-  Args:
-    plan: gives model and images.
-    batch_size: images per step.
-    mesh: devices that share a cell's batches, or members of a sweep.
-  """
-  model, members = plan.model.made, 1
-  shape = (batch_size * _STEPS, *plan.info.shape)
-  data = Dataset(jnp.zeros(shape, jnp.uint8), jnp.zeros(shape[0], jnp.int32))
-  start, step = learn.supervised(model, optimizers.sgd(0.01))
-  key = jax.random.key(0)
-  variables = learn.init_variables(key, data, model=model)
-  state = start(variables)
-  begun = time.perf_counter()
-  if plan.together:
-    mesh = meshes.make()
-    members = meshes.members(mesh) * widths.chosen(plan)
-    run = loop.epoch(step, batch_size=batch_size)
-    own = sweep.stack([(key, state)] * members, mesh, size=members)
-    shared = meshes.place(data, meshes.everywhere(mesh))
-    program = sweep.program(lambda d, a: run(*a, d), mesh, shared, own)
-    args = shared, own
-  else:
-    args = (key, state, data)
-    if mesh is not None:
-      args = meshes.place(args, meshes.everywhere(mesh))
-    run = loop.epoch(step, batch_size=batch_size, mesh=mesh)
-    lowered = jax.jit(run).lower(*args)
-    program = lowered.compile(compiler_options=backend.compiler_options())
-  compiling = time.perf_counter() - begun
-  seconds = min(_timed(program, args) for _ in range(_SAMPLES))
-  step = work.step_flop(step, state, data, batch_size)
-  temp = program.memory_analysis().temp_size_in_bytes
-  return Speed(members * _STEPS * step / seconds, compiling, temp)
+    often = 1 + _points(plan, stages)
+    count = len(cells) + again
+    found.append(Item(guard.label, names, count, stages, often * scoring))
+  return found + _sequela(plan, book, shapes, scoring)
 
 
 def seconds(item: Item, speeds: dict[int, Speed]) -> float:
   """Returns the predicted seconds of training of all of an item."""
   one = sum(s.flop / speeds[s.batch_size].flops for s in item.stages)
   return item.count * one
+
+
+def scored(item: Item, speeds: dict[int, Speed]) -> float:
+  """Returns the predicted seconds of scoring one of an item."""
+  if not item.scoring:
+    return 0.0
+  return item.scoring / max(s.flops for s in speeds.values())
 
 
 def memory(
@@ -197,6 +158,7 @@ def _table(
   table = Table("training", "times", "stages: epochs", "TFLOP", "seconds each")
   if known:
     table.add_column("measured")
+  table.add_column("scoring")
   for column in table.columns[1:2] + table.columns[3:]:
     column.justify = "right"
   for item in found:
@@ -209,6 +171,7 @@ def _table(
       f"{sum(s.flop for s in item.stages) / 1e12:,.3g}",
       f"{one:,.3g}",
       *([f"{statistics.median(done):,.3g}" if done else "-"] if known else []),
+      f"{scored(item, speeds):,.3g}",
     )
   return table
 
@@ -218,12 +181,6 @@ def _duration(seconds: float) -> str:
     if seconds >= size:
       return f"{seconds / size:.2g} {unit}"
   return f"{seconds:.2g} s"
-
-
-def _timed(program: Callable[..., Any], args: tuple[Any, ...]) -> float:
-  start = time.perf_counter()
-  jax.block_until_ready(program(*args))
-  return time.perf_counter() - start
 
 
 def _planted(
@@ -246,11 +203,15 @@ def _planted(
   return shapes, stages, bool(asked)
 
 
-def _clean(plan: settings.Plan, cell: Cell) -> list[Stage]:
+def _clean(
+  plan: settings.Plan,
+  cell: Cell,
+  party: Callable[..., Task] = parties.adversary,
+) -> list[Stage]:
   def train(fit, task):
     return plan.scenario.made.clean(cell.key, task, fit)
 
-  return work.stages(train, parties.adversary(plan, cell))[1]
+  return work.stages(train, party(plan, cell))[1]
 
 
 def _defended(
@@ -260,3 +221,74 @@ def _defended(
     return experiment.defend(cell.key, cell.guard.made, access, fit)
 
   return work.stages(defend, parties.user(plan, cell, backdoor))[1]
+
+
+def _sequela(
+  plan: settings.Plan, book: Book, shapes: dict[str, Backdoor], scoring: float
+) -> list[Item]:
+  """Returns what is trained after all defenses: shadow models, and poisons."""
+  asked = cases.of(plan, book)
+  found = []
+  if any(case.sequel.made.prepare for case in asked.values()):
+    stages = _clean(plan, book.cells()[0], parties.shadow)
+    found.append(Item("train shadow models", (), len(plan.seeds), stages))
+  for sequel in plan.sequela:
+    mine = {k: case for k, case in asked.items() if case.sequel is sequel}
+    if sequel.made.retrains:
+      case = next(iter(mine.values()))
+      stages = _retrained(plan, case, shapes[case.cell.attack.label])
+      often = 1 + sum(s.epochs for s in stages)
+      names, often = tuple(mine), often * scoring
+      found.append(Item(sequel.label, names, len(mine), stages, often))
+  return found
+
+
+def _retrained(
+  plan: settings.Plan, case: cases.Case, backdoor: Backdoor
+) -> list[Stage]:
+  def retrain(fit, backdoor, clean):
+    remains = Remains(
+      backdoor.variables,
+      clean,
+      plan.test,
+      parties.tuned(plan, case.cell),
+      poisoned=backdoor.train,
+      role=backdoor.role,
+      model=plan.model.made,
+      view=parties.view(plan.info),
+    )
+    return case.sequel.made.examine(case.cell.key, remains, fit).variables
+
+  return work.stages(retrain, backdoor, plan.train)[1]
+
+
+def _scoring(plan: settings.Plan, cell: Cell, backdoor: Backdoor) -> float:
+  """Returns the operations of scoring a planted model once."""
+  test = plan.scored(tuned=False).test
+
+  def score(backdoor, key):
+    access = Access(backdoor.variables, plan.user.train, model=plan.model.made)
+    access = plan.scenario.made.look(key, access, plan.user.info.num_classes)
+    return experiment.score(
+      Defended(access.variables),
+      access,
+      test,
+      backdoor.params,
+      attack=cell.attack.made,
+      batch_size=plan.config["evaluate"]["batch_size"],
+    )
+
+  program = jax.make_jaxpr(score)(backdoor, cell.key)
+  return work.flop(work.needed(program.jaxpr))
+
+
+def _points(plan: settings.Plan, stages: Sequence[Stage]) -> float:
+  """Returns how many test sets the points of all curves are worth."""
+  setting, size = plan.config["evaluate"], plan.user.test.size
+  every = setting["curve_every"]
+  due = sum(
+    len({1, s.epochs} | set(range(every, s.epochs + 1, every)))
+    for s in stages
+    if s.epochs
+  )
+  return due * min(setting["curve_images"], size) / size

@@ -6,14 +6,14 @@ own text, later ones winning. They are checked against the signature of `make`.
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import data, experiment, regimes, registry, signature, specs
+from bdjax import data, experiment, loop, regimes, registry, signature, specs
 from bdjax.types import Defense
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
@@ -22,7 +22,7 @@ GIVEN = ("num_classes", "mean", "std")  # known from the data, not from a user
 
 
 class Method(NamedTuple):
-  """A built attack, regime or defense with the text that names it."""
+  """A built attack, regime, defense or sequel with the text that names it."""
 
   label: str
   made: Any
@@ -93,7 +93,7 @@ def methods(
   """Builds the methods of a section; its other keys go to all that take them.
 
   Args:
-    kind: attacks or defenses.
+    kind: attacks, defenses or sequela.
     section: `name` and arguments; None means the method's own default.
     known: arguments that follow from the data.
     reserved: keys that are not the method's own.
@@ -224,6 +224,59 @@ def guard(method: Method, section: dict[str, Any]) -> Guard:
       "defender's share of the clean training set."
     )
   return Guard(*method, experiment.Holding(float(rate), bool(balanced)))
+
+
+def check_sequela(
+  asked: Sequence[Method],
+  attacks: Sequence[Method],
+  batch_size: int,
+  size: int,
+  *,
+  scenario: str,
+  together: bool,
+) -> None:
+  """Refuses sequela that a plan cannot have, before anything is trained.
+
+  Args:
+    asked: the plan's sequela.
+    attacks: the plan's; those without a rate have no poisons to train back in.
+    batch_size: of the adversary's training, hence of a shadow model's.
+    size: training images.
+    scenario: name of the plan's.
+    together: whether its cells run as one program.
+
+  Raises:
+    ValueError: the scenario has none, it is a sweep, no attack has poisons, or
+      a batch is too large.
+  """
+  if asked and scenario != "standalone":
+    raise ValueError(
+      f"sequela.name is {asked[0].label!r}, but sequela are measured in the "
+      f"scenario standalone alone, not in {scenario}: leave them out."
+    )
+  if asked and together:
+    raise ValueError(
+      f"sequela.name is {asked[0].label!r}, but sequela do not go with a "
+      "sweep: leave them out, or sweep.axes and sweep.width."
+    )
+  for sequel in asked:
+    label, batch, images = f"{sequel.label}'s shadow", batch_size, size // 2
+    if sequel.made.retrains:
+      _check_poisons(sequel, attacks)
+      label, batch = sequel.label, sequel.args["batch_size"]
+      images = round(sequel.args.get("rate", 1) * size)
+    try:
+      loop.steps_per_epoch(images, batch)
+    except ValueError as error:
+      raise ValueError(f"{label}: {error}") from None
+
+
+def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
+  if not any("rate" in attack.args for attack in attacks):
+    raise ValueError(
+      f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
+      "poisoned training set: add an attack that has, or leave it out."
+    )
 
 
 def _check_arguments(name: str, make: Callable, given: dict[str, Any]):

@@ -2,10 +2,14 @@
 
 import functools
 
+import jax
+import jax.numpy as jnp
+
 from bdjax import augment, data, experiment
+from bdjax.experiment import Holding
 from bdjax.runs import settings
 from bdjax.runs.cells import Cell
-from bdjax.types import Access, Backdoor, Task, View
+from bdjax.types import Access, Array, Backdoor, Dataset, Key, Task, View
 
 
 def adversary(plan: settings.Plan, cell: Cell) -> Task:
@@ -15,7 +19,7 @@ def adversary(plan: settings.Plan, cell: Cell) -> Task:
     model=plan.model.made,
     recipe=plan.recipe,
     regime=cell.regime.made,
-    view=_view(plan.info),
+    view=view(plan.info),
     examples=plan.user.test if plan.encoder else None,
   )
 
@@ -26,12 +30,40 @@ def user(plan: settings.Plan, cell: Cell, backdoor: Backdoor) -> Access:
   access = experiment.access_to(backdoor, adversary(plan, cell), clean)
   return plan.scenario.made.start(
     experiment.key_for(cell.key, "head"),
-    access.replace(view=_view(plan.user.info)),
+    access.replace(view=view(plan.user.info)),
     plan.user.info.num_classes,
   )
 
 
-def _view(info: data.Info) -> View:
+def tuned(plan: settings.Plan, cell: Cell) -> Array:
+  """Returns which training images a cell's defender holds, [N] bool."""
+  if cell.guard is None:
+    return jnp.zeros(plan.train.size, bool)
+  return _held(plan, cell.key, cell.guard.holding)
+
+
+def shadow(plan: settings.Plan, cell: Cell) -> Task:
+  """Returns what the shadow model of a cell's seed is trained on."""
+  half = jnp.flatnonzero(shadowed(plan, cell))
+  return adversary(plan, cell).replace(
+    train=jax.tree.map(lambda x: x[half], plan.train)
+  )
+
+
+def shadowed(plan: settings.Plan, cell: Cell) -> Array:
+  """Returns which half of the training images that is, [N] bool."""
+  key = experiment.key_for(cell.key, "shadow half")
+  return _held(plan, key, Holding(0.5))
+
+
+def _held(plan: settings.Plan, key: Key, holding: Holding) -> Array:
+  places = Dataset(jnp.arange(plan.train.size), plan.train.label)
+  held = experiment.clean_subset(key, places, holding).image
+  return jnp.zeros(plan.train.size, bool).at[held].set(True)
+
+
+def view(info: data.Info) -> View:
+  """Returns the standard augmentation of a dataset."""
   return _standard(info.crop, info.flip)
 
 

@@ -12,6 +12,7 @@ from bdjax.progress import Display
 from bdjax.runs import parties, settings
 from bdjax.runs.cells import Book, Cell
 from bdjax.runs.workdir import Workdir
+from bdjax.sequela import Shadow
 from bdjax.types import Backdoor, Fit, Params
 
 
@@ -105,6 +106,39 @@ class Planter:
       like=lambda: jax.eval_shape(lambda t: train(t, loop.scan_fit), task),
     )
 
+  def shadow(self, cell: Cell, display: Display) -> Shadow:
+    """Returns the seed's shadow model, kept for all sequela and runs."""
+    plan, task = self._plan, parties.shadow(self._plan, cell)
+    key = experiment.key_for(cell.key, "shadow")
+    train = functools.partial(experiment.clean_model, key, task)
+    variables = self.kept(
+      self._book.shadow(cell),
+      display,
+      train,
+      like=lambda: jax.eval_shape(lambda: train(loop.scan_fit)),
+    )
+    member = parties.shadowed(plan, cell)
+    return Shadow(variables, plan.train, member, model=plan.model.made)
+
+  def defended(self, cell: Cell, display: Display) -> Params:
+    """Returns a cell's defended model, repairing it again if it was not kept.
+
+    That is so where its cell was finished before anybody asked for sequela.
+    """
+    backdoor = self.backdoor(cell, display)
+    access = parties.user(self._plan, cell, backdoor)
+
+    def tuned(fit):
+      return experiment.defend(cell.key, cell.guard.made, access, fit).variables
+
+    return self.kept(
+      self._book.id(cell), display, tuned, like=lambda: backdoor.variables
+    )
+
+  def keep(self, name: str, variables: Params) -> None:
+    """Puts a model in the store, for `kept`."""
+    checkpoint.save(self._workdir.model(name), variables, note={})
+
   def kept(
     self,
     name: str,
@@ -128,6 +162,6 @@ class Planter:
     found = train(
       loop.host_fit(store=stages, progress=display.stage, mesh=self._mesh)
     )
-    checkpoint.save(path, found, note={})
+    self.keep(name, found)
     stages.clear()
     return found

@@ -22,6 +22,7 @@ from bdjax.runs import groups, parties, settings, together, widths
 from bdjax.runs.cells import Book, Cell, pictures
 from bdjax.runs.planter import Planter
 from bdjax.runs.scorer import Scorer, findings, rates
+from bdjax.runs.sequels import Sequels
 from bdjax.runs.workdir import Workdir
 from bdjax.types import Access, Backdoor, Defended
 
@@ -52,6 +53,9 @@ class Runner:
     self._records = workdir.records()
     hosts.meet("records are read")
     self._planter = Planter(plan, workdir, self._book, mesh=mesh)
+    self._sequels = Sequels(
+      plan, workdir, self._book, self._planter, self._scorer, mesh=mesh
+    )
     self.failures: dict[str, str] = {}
 
   def cells(self) -> list[Cell]:
@@ -67,8 +71,20 @@ class Runner:
     """Returns the cells that are not finished."""
     return [c for c in self.cells() if self._book.id(c) not in self._records]
 
+  def counts(self) -> tuple[int, int]:
+    """Returns how many cells and sequela are unfinished, and there are."""
+    todo, cells = self.todo(), self.cells()
+    more, cases = self._sequels.todo(cells), self._sequels.cases(cells)
+    return len(todo) + len(more), len(cells) + len(cases)
+
+  def failed(self) -> dict[str, str]:
+    """Returns why some have no result, by what the user reads of them."""
+    cases = {k: str(x) for k, x in self._sequels.cases(self.cells()).items()}
+    named = {self._book.id(cell): str(cell) for cell in self.cells()} | cases
+    return {named[name]: error for name, error in self.failures.items()}
+
   def run(self, display: Display) -> None:
-    """Runs the unfinished cells; `failures` gets those that cannot be.
+    """Runs unfinished cells and sequela; `failures` gets those that cannot be.
 
     They diverge, or a method finds that it cannot work on this data.
     """
@@ -77,6 +93,7 @@ class Runner:
     for cell in self.todo():
       if self._book.id(cell) not in self.failures:
         self._attempt(cell, display, functools.partial(self._run, cell))
+    self._sequels.run(self.cells(), display, self.failures)
 
   def _attempt(
     self, cell: Cell, display: Display, work: Callable[[Display], Record]
@@ -228,6 +245,8 @@ class Runner:
     """Scores a defended model, unless its weights are lost."""
     if together.diverged(state):
       raise FloatingPointError(together.DIVERGED)
+    if self._plan.sequela:
+      self._planter.keep(self._book.id(cell), state.variables)
     counts, more = self._scorer.score(cell, state, access, backdoor)
     found, extra = self._scorer.audit(cell, state, access, backdoor)
     self._workdir.findings(self._book.id(cell), findings(state.memo))

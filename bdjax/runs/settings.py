@@ -1,9 +1,10 @@
 """Reads a config into a plan: what to run, checked before anything starts.
 
-A config's sections are `data model attack regime train defense evaluate`, and
-`scenario` and `seeds` beside them; `configs/base.py` explains each key. What
-`attack`, `regime`, `model` and `defense` hold beside `name` are arguments of
-the methods named there; None means a method's own default.
+A config's sections are `data model attack regime train defense sequela
+evaluate`, and `scenario` and `seeds` beside them; `configs/base.py` explains
+each key. What `attack`, `regime`, `model`, `defense` and `sequela` hold beside
+`name` are arguments of the methods named there; None means a method's own
+default.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from bdjax import data, loop, regimes, signature, specs
 from bdjax.runs import methods, task_data
 from bdjax.runs.task_data import TaskData
+from bdjax.study import catalog
 from bdjax.types import Dataset, Recipe, Regime
 
 SECTIONS = {
@@ -24,8 +26,10 @@ SECTIONS = {
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
 TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
+LABELS = ("study", "protocol")  # what a run is for; they decide nothing in it
+OPTIONAL = {"sequela": {"name": ""}}  # sections that older configs lack
 AXES = (
-  *("attack.name", "regime.name", "defense.name", "seeds"),
+  *("attack.name", "regime.name", "defense.name", "sequela.name", "seeds"),
   *("sweep.axes", "sweep.width"),
 )
 
@@ -41,6 +45,7 @@ class Plan(NamedTuple):
   attacks: list[methods.Method]
   regimes: list[methods.Method]
   defenses: list[methods.Guard]
+  sequela: list[methods.Method]
   recipe: Recipe
   seeds: tuple[int, ...]
   scenario: methods.Method
@@ -81,7 +86,9 @@ def plan(
   Raises:
     ValueError: one sentence that names the key, its value and the remedy.
   """
+  config = OPTIONAL | config
   _check_keys(config)
+  catalog.check(config)
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
   user = task_data.user(config, scenario, source)
@@ -107,6 +114,7 @@ def plan(
   attacks = build("attacks", "attack")
   known["num_classes"] = user.info.num_classes
   defenses = build("defenses", "defense", methods.DEFENDER)
+  asked = config["sequela"]["name"]
   made = Plan(
     config=config,
     info=info,
@@ -116,6 +124,7 @@ def plan(
     attacks=attacks,
     regimes=methods.training_regimes(config["regime"]),
     defenses=[methods.guard(method, config["defense"]) for method in defenses],
+    sequela=build("sequela", "sequela") if asked else [],
     recipe=_recipe(config["train"]),
     seeds=_seeds(config["seeds"]),
     scenario=scenario,
@@ -124,6 +133,14 @@ def plan(
   _check_axes(axes, made)
   _check_sizes(made)
   _check_regimes(made)
+  methods.check_sequela(
+    made.sequela,
+    attacks,
+    made.recipe.batch_size,
+    made.train.size,
+    scenario=scenario.name,
+    together=made.together,
+  )
   return made
 
 
@@ -148,11 +165,12 @@ def _check_keys(config: dict[str, Any]) -> None:
   for key in TOP:
     if key not in config:
       raise ValueError(f"the config lacks {key!r}: start from configs/base.py.")
-  unknown = [k for k in config if k not in TOP]
+  unknown = [k for k in config if k not in (*TOP, *OPTIONAL, *LABELS)]
   for section, names in SECTIONS.items():
     unknown += [f"{section}.{k}" for k in config[section] if k not in names]
   if unknown:
-    known = [*TOP, *(f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)]
+    inner = (f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)
+    known = [*TOP, *OPTIONAL, *LABELS, *inner]
     raise ValueError(
       f"unknown config key {unknown[0]!r}: "
       f"{signature.nearest(unknown[0], known)}"
@@ -263,4 +281,5 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 
   Attacks, regimes, defenses and seeds may be added by a later run.
   """
-  return {k: v for k, v in flat(config).items() if k not in AXES}
+  ignored = (*AXES, *LABELS)
+  return {k: v for k, v in flat(config).items() if k not in ignored}

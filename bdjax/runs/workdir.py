@@ -2,10 +2,12 @@
 
 config.json     the run's config
 results.jsonl   a record per finished cell; nothing else says it is finished
-curves.jsonl    a row per epoch of planting and defending
+curves.jsonl    a row per epoch of planting, defending and what comes after
+sequela.jsonl   a record per model and sequel
 pictures/       a few test images, clean and triggered, per planted model
 findings/       pictures that a defense found, such as recovered triggers
-models/         planted models (or the folder given as store)
+models/         planted models (or the folder given as store); clean, shadow
+                and defended ones where something needs them
 stages/         half-finished trainings, removed when their cell is done
 """
 
@@ -72,6 +74,18 @@ class Workdir:
     """Appends a finished cell's record."""
     if hosts.first():
       results.append(self.path / "results.jsonl", [record])
+
+  def sequela(self) -> dict[str, results.Record]:
+    """Returns the finished sequela's records by their cell."""
+    file = self.path / "sequela.jsonl"
+    found = results.read(file) if file.exists() else []
+    return {record["cell"]: record for record in found}
+
+  def sequel(self, record: results.Record) -> None:
+    """Appends a finished sequel's record."""
+    if hosts.first():
+      file = self.path / "sequela.jsonl"
+      results.append(file, [record], required=results.SEQUEL)
 
   def curves(self, cell: str, journal: Journal) -> None:
     """Appends a cell's rows; a crash may repeat them, readers take the last."""

@@ -2,5 +2,90 @@
 
 Sha et al. (arXiv 2212.09067) ask both of repaired models: whether they tell who
 was in the training set (`membership`), and whether the backdoor returns sooner
-than it first came (`reinjection`).
+than it first came (`reinjection`, `retuning`). A sequel is measured by who
+knows the truth, of clean, planted and repaired models alike.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import flax.struct
+
+from bdjax.types import Array, Dataset, Fit, Key, Params, View
+
+
+@flax.struct.dataclass
+class Shadow:
+  """A model whose members the adversary knows.
+
+  Attributes:
+    variables: the model's.
+    data: clean images, members and others.
+    member: [N] bool, those that it was trained on.
+    model: the architecture.
+  """
+
+  variables: Params
+  data: Dataset
+  member: Array
+  model: nn.Module = flax.struct.field(pytree_node=False, default=None)
+
+
+@flax.struct.dataclass
+class Remains:
+  """A model, repaired or not, and what it came from.
+
+  Attributes:
+    variables: the model's.
+    clean: the training set before any poisoning, with true labels.
+    test: clean test images with true labels.
+    tuned: [N] bool, training examples that its defender tuned it on.
+    poisoned: the training set that planted a backdoor; the clean one to ask a
+      clean model about itself.
+    role: [N] int8, of that set.
+    hit: the test images with the trigger, labelled as the adversary wants; for
+      who tells members.
+    learned: what `Sequel.prepare` has given.
+    model: the architecture.
+    view: the augmentation used when training.
+  """
+
+  variables: Params
+  clean: Dataset
+  test: Dataset
+  tuned: Array
+  poisoned: Dataset
+  role: Array
+  hit: Dataset | None = None
+  learned: Params = ()
+  model: nn.Module = flax.struct.field(pytree_node=False, default=None)
+  view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
+
+
+class Outcome(NamedTuple):
+  """What came of a model; a sequel fills in what it produces.
+
+  Attributes:
+    variables: of the model as it was trained on.
+    found: numbers by name, recorded as they are.
+  """
+
+  variables: Params | None = None
+  found: dict[str, float] | tuple[()] = ()
+
+
+class Sequel(NamedTuple):
+  """A question to a model after its defense.
+
+  Attributes:
+    examine: answers it.
+    retrains: whether it trains the model on, with poisons; how its success rate
+      goes with the epochs is then for the caller's `fit` to see.
+    prepare: what is learned from a shadow model beforehand, once for all models
+      of a seed; None if nothing is.
+  """
+
+  examine: Callable[[Key, Remains, Fit], Outcome]
+  retrains: bool = False
+  prepare: Callable[[Key, Shadow, Fit], Params] | None = None

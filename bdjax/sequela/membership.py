@@ -7,271 +7,156 @@ were drawn; everything here is a protocol of our own, on well-known attacks:
 - loss, confidence, mentropy: one threshold for all examples;
 - mentropy_by_class: one for each class (Song and Mittal, arXiv 2003.10595);
 - correctness: right answers are members (Yeom et al., arXiv 1709.01604);
-- network: `sequela.network`, with one threshold.
+- network: `_network`, with one threshold.
 
-Thresholds and network come from a shadow model, whose members are known, and
-are applied as they are to every target, clean, backdoored or defended: one
-shadow for all. `quarters` draws shadow and target data that do not overlap. No
-label-only attack is here.
+No label-only attack is here. `_judging` says in which groups members are
+reported: a defense that is tuned on many members trains on them once more, so
+that only the `rest` compares defenses.
 
-Members are reported in groups, each against the same non-members:
+It is the cheap mode, which trains no target of its own. A target's members are
+its own training images, apart from poisons and cover images, and non-members
+are the test images. Poisons are judged against triggered test images of the
+classes that poisons were made of, with the wanted label. Thresholds and network
+come from one shadow model per seed, a clean classifier of the same recipe
+trained on half of the training images; the other half are its non-members. They
+are applied as they are to every target, clean, backdoored or defended.
 
-- members: all but poisons;
-- tuned: those that the defense was tuned on, also apart from poisons;
-- rest: the members less the tuned. A defense that is tuned on many members
-  trains on them once more, so that only this group compares defenses;
-- poisons: poisoned members against poisoned non-members, triggered test images
-  with the wanted label, since otherwise the trigger alone would tell.
+So read it with care:
 
-An example counts as tuned by its place in the training set. If that place holds
-a poison, whose untouched original the defender may have, it counts as a poison.
-Balanced accuracy does not depend on the groups' sizes. At a false-alarm rate of
-.1 % a thousand non-members are the least that tell anything.
+- the shadow model has seen half as many images, so that its members stand out
+  more and thresholds lie elsewhere than the target's best: balanced accuracy
+  suffers, whereas AUROC and true positives at few false ones use no threshold
+  of the shadow's (by class, the AUROC is of the distance to it);
+- the shadow's images are also the target's, which real adversaries seldom have;
+- test images must look like training images, or a shift between the two sets
+  counts as membership;
+- of training-control attacks, each image was poisoned in some steps and clean
+  in others; roles are those of the frozen copy. Narcissus triggers test images
+  more strongly than its poisons;
+- images that a filter removed before training anew count as members still;
+- a defender's clean image whose place in the training set holds a poison counts
+  as the poison;
+- the weights are asked, as by `model.apply`, whatever a defense's own `predict`
+  does.
 """
 
-from typing import NamedTuple
+from typing import Annotated
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from bdjax.sequela import network, ranking, scores
-from bdjax.types import (
-  Array,
-  Fit,
-  Key,
-  Labels,
-  Logits,
-  Params,
-  Scalar,
-  Scores,
-)
+from bdjax import inference
+from bdjax.sequela import Outcome, Remains, Sequel, _judging, _ranking
+from bdjax.sequela._judging import Examples
+from bdjax.signature import Count, Positive, Range, validated
+from bdjax.types import COVER, POISON, Array, Dataset, Key, Logits, Params
 
-ATTACKS = (
-  *("loss", "confidence", "mentropy", "mentropy_by_class"),
-  *("correctness", "network"),
-)
-GROUPS = ("members", "tuned", "rest", "poisons")
+PRESETS = {}
+MASKS = ("member", "poison", "tuned")
+Some = Annotated[int, Range(4, _ranking.MOST, closed=True)]
 
 
-class Examples(NamedTuple):
-  """What a model says of examples, and who was trained on.
-
-  Attributes:
-    logits: [N, classes].
-    label: [N], a poison's as trained.
-    member: [N] bool, whether the model was trained on it.
-    poison: [N] bool or None for nobody.
-    tuned: [N] bool or None for nobody; members that the defense was tuned on.
-  """
-
-  logits: Logits
-  label: Labels
-  member: Array
-  poison: Array | None = None
-  tuned: Array | None = None
-
-
-class Adversary(NamedTuple):
-  """What was learned from a shadow model: a pytree, for any number of targets.
-
-  Attributes:
-    thresholds: by attack, a scalar or [classes].
-    network: variables of the network.
-  """
-
-  thresholds: dict[str, Array]
-  network: Params
-
-
-class Found(NamedTuple):
-  """How well an attack tells a group of members from non-members.
-
-  Rates are NaN where there are no examples of either kind, or where a score is
-  no number.
-
-  Attributes:
-    balanced_accuracy: of the claims, .5 by chance.
-    auroc: of the scores, .5 by chance; with thresholds by class, of the
-      distance to the threshold.
-    tpr_at_0_1: true positives at .1 % false ones.
-    tpr_at_1: at 1 %.
-    members: how many are in the group.
-    others: how many non-members they were told from.
-  """
-
-  balanced_accuracy: Array
-  auroc: Array
-  tpr_at_0_1: Array
-  tpr_at_1: Array
-  members: Array
-  others: Array
-
-
-class Quarters(NamedTuple):
-  """Positions in a training set, disjoint and equally many."""
-
-  target_in: Array
-  target_out: Array
-  shadow_in: Array
-  shadow_out: Array
-
-
-def quarters(key: Key, size: int) -> Quarters:
-  """Draws members and non-members of a target and of its shadow.
-
-  Args:
-    key: decides the draw.
-    size: examples of the training set; up to three stay unused.
-
-  Raises:
-    ValueError: there are fewer than four.
-  """
-  if size < 4:
-    raise ValueError(
-      f"{size} examples cannot be split between a target and a shadow, each "
-      "with members and non-members: give at least 4."
-    )
-  order = jax.random.permutation(key, size)[: size // 4 * 4]
-  return Quarters(*order.reshape(4, -1))
-
-
-def prepare(
-  key: Key,
-  shadow: Examples,
-  fit: Fit,
+@validated
+def make(
   *,
-  lr: Scalar = 1e-3,
-  epochs: int = 50,
-  batch_size: int = 128,
-) -> Adversary:
-  """Returns what a shadow model teaches; its poisons are left out.
+  images: Some = _ranking.MOST,
+  lr: Positive = 1e-3,
+  epochs: Count = 50,
+  batch_size: Count = 128,
+) -> Sequel:
+  """Returns the sequel.
 
   Args:
-    key: random key.
-    shadow: of a model whose members the adversary knows.
-    fit: runs the network's epochs.
+    images: compared at most, drawn at random of all kinds together.
     lr: of the network's Adam.
     epochs: of the network.
-    batch_size: of the network.
+    batch_size: examples per step of the network.
   """
-  use = ~_mask(shadow.poison, shadow)
-  variables = network.train(
-    key,
-    shadow.logits,
-    shadow.label,
-    shadow.member,
-    use,
-    fit,
-    lr=lr,
-    epochs=epochs,
-    batch_size=batch_size,
-  )
-  said = _scored(variables, shadow.logits, shadow.label)
-  groups = (shadow.member & use, ~shadow.member & use)
-  names = ("loss", "confidence", "mentropy", "network")
-  limits = jax.vmap(ranking.threshold, in_axes=(0, None, None))(
-    jnp.stack([said[name] for name in names]), *groups
-  )
-  found = dict(zip(names, limits, strict=True))
-  found["mentropy_by_class"] = ranking.threshold_by_class(
-    said["mentropy"],
-    shadow.label,
-    *groups,
-    num_classes=shadow.logits.shape[-1],
-  )
-  found["correctness"] = jnp.ones(())
-  return Adversary(found, variables)
+
+  @jax.jit
+  def ask_shadow(key, shadow):
+    logits = answers(shadow.model, shadow.variables, shadow.data)
+    examples = Examples(logits, shadow.data.label, shadow.member)
+    return some(key, examples, images)
+
+  @jax.jit
+  def ask(key, remains):
+    return _judging.judge(
+      remains.learned, some(key, examples_of(remains), images)
+    )
+
+  def prepare(key, shadow, fit):
+    k_draw, k_fit = jax.random.split(key)
+    shown = ask_shadow(k_draw, shadow)
+    return _judging.prepare(
+      k_fit, shown, fit, lr=lr, epochs=epochs, batch_size=batch_size
+    )
+
+  def examine(key, remains, fit):
+    del fit  # all that is learned is learned from the shadow model
+    found = _judging.table(ask(key, remains))
+    return Outcome(found=flat(found))
+
+  return Sequel(examine, prepare=prepare)
 
 
-def answers(
-  adversary: Adversary, logits: Logits, label: Labels
-) -> dict[str, tuple[Scores, Array]]:
-  """Returns what each attack says of examples: a rank and a claim, both [N].
-
-  Args:
-    adversary: what was learned from a shadow model.
-    logits: [N, classes], the target's.
-    label: [N].
-  """
-  said = _scored(adversary.network, logits, label)
-  limits = dict(adversary.thresholds)
-  own = limits.pop("mentropy_by_class")[label]
-  found = {
-    name: (said[name], said[name] >= limit) for name, limit in limits.items()
-  }
-  by_class = (said["mentropy"] - own, said["mentropy"] >= own)
-  return found | {"mentropy_by_class": by_class}
-
-
-def judge(adversary: Adversary, target: Examples) -> Found:
-  """Returns how well attacks do on a target, [attacks, groups] of everything.
-
-  Rows and columns are in the order of `ATTACKS` and `GROUPS`.
-
-  Args:
-    adversary: what was learned from a shadow model.
-    target: of the model under attack.
-  """
-  said = answers(adversary, target.logits, target.label)
-  ranks, claims = (
-    jnp.stack(rows)
-    for rows in zip(*(said[attack] for attack in ATTACKS), strict=True)
-  )
-  by_group = jax.vmap(_found, in_axes=(None, None, 0, 0))
-  by_attack = jax.vmap(by_group, in_axes=(0, 0, None, None))
-  found = by_attack(ranks, claims, *_groups(target))
-  sound = _sound(adversary, target)
-  rates = (jnp.where(sound, rate, jnp.nan) for rate in found[:4])
-  return Found(*rates, *found[4:])
-
-
-def table(found: Found) -> dict[str, dict[str, dict[str, float]]]:
-  """Returns what `judge` found as numbers, by attack, group and name."""
-  columns = {k: np.asarray(v).tolist() for k, v in found._asdict().items()}
+def flat(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+  """Returns what was found on one level: `attack.group.name` -> number."""
   return {
-    attack: {
-      group: {name: rows[i][j] for name, rows in columns.items()}
-      for j, group in enumerate(GROUPS)
-    }
-    for i, attack in enumerate(ATTACKS)
+    f"{attack}.{group}.{name}": value
+    for attack, groups in found.items()
+    for group, numbers in groups.items()
+    for name, value in numbers.items()
   }
 
 
-def _scored(variables, logits, label):
-  odds = network.score(variables, logits, label)
-  return scores.scores(logits, label) | {"network": odds}
-
-
-def _mask(mask, examples):
-  return jnp.zeros_like(examples.member) if mask is None else mask
-
-
-def _groups(target):
-  """Returns members and non-members of all groups, [groups, N] bool each."""
-  poison, tuned = (_mask(m, target) for m in (target.poison, target.tuned))
-  member, clean = target.member & ~poison, ~target.member & ~poison
-  pairs = {
-    "members": (member, clean),
-    "tuned": (member & tuned, clean),
-    "rest": (member & ~tuned, clean),
-    "poisons": (target.member & poison, ~target.member & poison),
-  }
-  members, others = zip(*(pairs[group] for group in GROUPS), strict=True)
-  return jnp.stack(members), jnp.stack(others)
-
-
-def _found(rank, claim, member, other):
-  auroc, (strict, loose) = ranking.separation(
-    rank, member, other, per_mille=(1, 10)
+def answers(model: nn.Module, variables: Params, data: Dataset) -> Logits:
+  """Returns a model's logits [N, classes] of all of a dataset."""
+  return inference.each(
+    data, lambda batch: model.apply(variables, batch.image, train=False)[0]
   )
-  accuracy = ranking.balanced_accuracy(claim, member, other)
-  return Found(accuracy, auroc, strict, loose, member.sum(), other.sum())
 
 
-def _sound(adversary, target):
-  """Returns whether there is no NaN: it gives nobody away, yet is not safe."""
-  found = jnp.isfinite(target.logits).all()
-  for limit in jax.tree.leaves(adversary.thresholds):
-    found &= ~jnp.isnan(limit).any()
-  return found
+def some(key: Key, examples: Examples, most: int) -> Examples:
+  """Draws as many examples as may be compared."""
+  size = examples.member.size
+  if size <= most:
+    return examples
+  rows = jax.random.permutation(key, size)[:most]
+  return jax.tree.map(lambda x: x[rows], examples)
+
+
+def examples_of(remains: Remains) -> Examples:
+  """Returns a model's answers on its members, on others, and on poisons."""
+  others = _examples(remains, remains.test)
+  parts = _members(remains), others, _poison_like(remains)
+  return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
+def _examples(remains: Remains, data: Dataset, **masks: Array) -> Examples:
+  logits = answers(remains.model, remains.variables, data)
+  masks = dict.fromkeys(MASKS, jnp.zeros(data.size, bool)) | masks
+  masks = {"use": jnp.ones(data.size, bool)} | masks
+  return Examples(logits, data.label, **masks)
+
+
+def _members(remains: Remains) -> Examples:
+  role = remains.role
+  return _examples(
+    remains,
+    remains.poisoned,
+    member=jnp.ones(role.shape, bool),
+    poison=role == POISON,
+    tuned=remains.tuned,
+    use=role != COVER,
+  )
+
+
+def _poison_like(remains: Remains) -> Examples:
+  """Returns the answers on what would be poisons, had they been trained on."""
+  hit = remains.hit
+  shown = _examples(remains, hit, poison=jnp.ones(hit.size, bool))
+  chosen = jnp.zeros(shown.logits.shape[-1], bool)
+  chosen = chosen.at[remains.clean.label].max(remains.role == POISON)
+  return shown._replace(use=chosen[remains.test.label])

@@ -1,11 +1,15 @@
 import io
 
+import jax
+import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
+from bdjax import work
 from bdjax.runs import estimate, settings
 from bdjax.runs.cells import Book
-from bdjax.runs.estimate import Item, Speed
+from bdjax.runs.estimate import Item
+from bdjax.runs.speed import Speed
 from bdjax.work import Stage
 
 BOTH = "conventional,fmn"
@@ -50,11 +54,36 @@ def test_seconds_and_memory_by_hand(plan):
   item = Item("both", (), 3, stages)
   speeds = {4: Speed(5.0, 1.0, 1000), 8: Speed(10.0, 1.0, 2000)}
   assert estimate.seconds(item, speeds) == 3 * (10 / 5 + 30 / 10)
+  assert estimate.scored(item._replace(scoring=30.0), speeds) == 30 / 10
   needs = estimate.memory(plan, [item], speeds)
   assert needs["weights"] == 2 * 400
   assert needs["activations"] == 2000
   held = (plan.train, plan.test, plan.train)  # once more as it was planted
   assert needs["images"] == sum(d.image.nbytes + d.label.nbytes for d in held)
+
+
+def test_scoring_is_two_passes_over_the_test_set(plan, found):
+  item = found["plant blended, conventional"]
+  model, size = plan.model.made, plan.config["evaluate"]["batch_size"]
+  images = jnp.zeros((min(size, plan.test.size), *plan.info.shape))
+  assert plan.test.size % images.shape[0] == 0
+  start = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
+
+  def forward(variables, images):
+    return model.apply(variables, images, train=False)[0]
+
+  once = work.flop(jax.make_jaxpr(forward)(start, images).jaxpr)
+  assert item.scoring == 2 * once * plan.test.size / images.shape[0]
+
+
+def test_scoring_counts_the_points_of_curves(plan, found):
+  whole = found["plant blended, conventional"].scoring
+  # Of the curves' images, after each epoch that is shown.
+  setting = plan.config["evaluate"]
+  part = min(setting["curve_images"], plan.test.size) / plan.test.size
+  assert setting["curve_every"] == 1
+  epochs = sum(stage.epochs for stage in found["ft"].stages)
+  assert found["ft"].scoring == whole * (1 + epochs * part)
 
 
 def test_it_shows_what_finished_cells_took(config):
@@ -66,5 +95,5 @@ def test_it_shows_what_finished_cells_took(config):
   lines = said.getvalue().splitlines()
   planted = next(line for line in lines if "plant badnets" in line)
   tuned = next(line for line in lines if "ft: " in line)
-  assert "123" in planted and tuned.split()[-2] == "-"
+  assert "123" in planted and tuned.split()[-4] == "-"
   assert "memory of a device" in said.getvalue()

@@ -154,10 +154,17 @@ def test_an_unwritable_workdir_is_refused(made, tmp_path):
 
 
 def test_a_diverged_cell_is_reported_and_others_go_on(made, finished):
-  runner, said = run(made(defense__name="ft(lr=1e30),ft_sam"), finished)
-  assert len(runner.failures) == 1
+  name = "ft(lr=[1e30, 0.02]),ft_sam"
+  runner, said = run(made(defense__name=name), finished)
+  (failed,) = runner.failed()
+  assert failed.startswith("badnets · conventional · seed 0 · ft(lr=1e+30)")
   assert "the loss is" in said and "lower the learning rate" in said
   assert records(finished)[-1]["defense"] == "ft_sam"
+
+
+def test_several_values_of_an_argument_are_an_axis(finished):
+  found = {r["defense"]: r.get("axis.lr") for r in records(finished)}
+  assert found["ft(lr=0.02)"] == 0.02 and found["ft"] is None
 
 
 def test_a_method_that_cannot_work_here_is_reported_and_others_go_on(

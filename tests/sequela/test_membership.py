@@ -1,232 +1,160 @@
-import math
+import inspect
 
-import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, metrics
-from bdjax.sequela import membership, network
-from bdjax.sequela.membership import Examples
+from bdjax import loop, registry, signature
+from bdjax.sequela import Remains, Sequel, Shadow, membership
+from bdjax.types import CLEAN, COVER, POISON, Dataset
 
-CLASSES, SIZE = 4, 320
-answers = jax.jit(membership.answers)
+NAMES = registry.names("sequela")
+TRAIN, TEST = 12, 6
 
 
-def examples(seed, *, margin=3.0, **masks):
-  """Returns answers that are surer of members, by a margin in the logits."""
-  rng = np.random.default_rng(seed)
-  label = np.arange(SIZE) % CLASSES
-  member = np.arange(SIZE) // CLASSES % 2 == 0
-  logits = rng.normal(size=(SIZE, CLASSES))
-  logits[np.arange(SIZE), label] += 2 + margin * member
-  return Examples(
-    jnp.asarray(logits, jnp.float32),
-    jnp.asarray(label),
-    jnp.asarray(member),
-    **{k: jnp.asarray(v) for k, v in masks.items()},
+class Show(nn.Module):
+  """Answers with an image's first pixel, so that answers tell images."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    return x[:, 0, 0], {}
+
+
+def dataset(size, first, label):
+  image = np.arange(first, first + size)[:, None, None, None]
+  image = np.broadcast_to(image, (size, 1, 1, 3)).astype(np.uint8)
+  return Dataset(jnp.asarray(image), jnp.asarray(label, jnp.int32))
+
+
+@pytest.fixture
+def remains():
+  role = np.full(TRAIN, CLEAN, np.int8)
+  role[:3], role[3:5] = POISON, COVER
+  label = np.arange(TRAIN) % 3
+  label[:3] = [1, 1, 2]  # the classes that poisons are made of
+  wanted = np.where(role == POISON, 0, label)
+  hit = dataset(TEST, 200, np.zeros(TEST))
+  return Remains(
+    {},
+    dataset(TRAIN, 0, label),
+    dataset(TEST, 100, np.arange(TEST) % 3),
+    jnp.arange(TRAIN) >= 10,
+    poisoned=dataset(TRAIN, 50, wanted),
+    role=jnp.asarray(role),
+    hit=hit,
+    model=Show(),
   )
 
 
-def prepared(shadow, **how):
-  fit = how.pop("fit", loop.scan_fit)
-  how = {"epochs": 20, "batch_size": 32} | how
-  return membership.prepare(jax.random.key(0), shadow, fit, **how)
+def places(examples, mask):
+  """Returns the pixels of those used examples that a mask holds."""
+  pixel = np.asarray(examples.logits[:, 0] * 255).round().astype(int)
+  return pixel[np.asarray(mask & examples.use)].tolist()
 
 
-@pytest.fixture(scope="module")
-def prepare():
-  return jax.jit(prepared)
+def test_who_is_who_about_a_planted_model(remains):
+  found = membership.examples_of(remains)
+  member, poison = found.member, found.poison
+  assert places(found, member & poison) == [50, 51, 52]
+  assert places(found, member & ~poison) == list(range(55, 62))  # no covers
+  assert places(found, ~member & ~poison) == list(range(100, 106))
+  # Class 0 was never poisoned: tests 0 and 3 are no would-be poisons.
+  assert places(found, ~member & poison) == [201, 202, 204, 205]
+  assert places(found, found.tuned) == [60, 61]
+  assert (found.label[found.poison] == 0).all()
 
 
-@pytest.fixture(scope="module")
-def judge():
-  run = jax.jit(membership.judge)
-  return lambda *args: membership.table(run(*args))
-
-
-@pytest.fixture(scope="module")
-def adversary(prepare):
-  return prepare(examples(0, poison=np.zeros(SIZE, bool)))
-
-
-def test_sure_members_are_found_on_another_model(adversary, judge):
-  found = judge(adversary, examples(1))
-  assert set(found) == set(membership.ATTACKS)
-  for attack, groups in found.items():
-    assert set(groups) == set(membership.GROUPS)
-    rates = groups["members"]
-    assert tuple(rates) == membership.Found._fields
-    floor = 0.55 if attack == "correctness" else 0.8
-    assert rates["balanced_accuracy"] > floor, attack
-    assert rates["auroc"] > floor, attack
-    assert 0 <= rates["tpr_at_0_1"] <= rates["tpr_at_1"] <= 1
-    assert rates["members"] == rates["others"] == SIZE // 2
-
-
-def test_where_members_answer_alike_attacks_guess(adversary, judge):
-  found = [judge(adversary, examples(s, margin=0.0)) for s in range(2, 12)]
-  for attack in membership.ATTACKS:
-    rates = [f[attack]["members"] for f in found]
-    for name in ("balanced_accuracy", "auroc"):
-      mean = np.mean([r[name] for r in rates])
-      assert mean == pytest.approx(0.5, abs=0.03), (attack, name)
-
-
-def test_identical_answers_give_exactly_chance(adversary, judge):
-  plain = examples(3)
-  half = jax.tree.map(lambda x: x[: SIZE // 2], plain)
-  twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), half)
-  target = twice._replace(member=jnp.arange(SIZE) < SIZE // 2)
-  for attack, groups in judge(adversary, target).items():
-    assert groups["members"]["auroc"] == 0.5, attack
-    assert groups["members"]["balanced_accuracy"] == 0.5, attack
-
-
-def test_groups_are_the_masks(adversary, judge):
-  plain = examples(4)
-  plain = jax.tree.map(np.asarray, plain)
-  place = np.arange(SIZE)
-  poison = place % 5 == 0  # members and others
-  tuned = plain.member & (place < 100)
-  found = judge(adversary, plain._replace(poison=poison, tuned=tuned))
-  clean = ~poison & ~plain.member
-  alone = {
-    "members": (plain.member & ~poison, clean),
-    "tuned": (tuned & ~poison, clean),
-    "rest": (plain.member & ~tuned & ~poison, clean),
-    "poisons": (plain.member & poison, ~plain.member & poison),
-  }
-  said = answers(adversary, plain.logits, plain.label)
-  for attack, (rank, claim) in said.items():
-    for group, (member, other) in alone.items():
-      rates = found[attack][group]
-      wanted = metrics.detection(rank[other], rank[member])
-      assert rates["auroc"] == pytest.approx(wanted["auroc"], abs=1e-6)
-      assert rates["tpr_at_1"] == pytest.approx(wanted["tpr_at_1"])
-      claim = np.asarray(claim)
-      right = claim[member].mean() + 1 - claim[other].mean()
-      assert rates["balanced_accuracy"] == pytest.approx(right / 2)
-      assert rates["members"] == member.sum()
-      assert rates["others"] == other.sum()
-
-
-def test_without_masks_nobody_is_tuned_or_poisoned(adversary, judge):
-  found = judge(adversary, examples(5))["loss"]
-  assert found["rest"] == found["members"]
-  for group in ("tuned", "poisons"):
-    assert found[group]["members"] == 0
-    assert math.isnan(found[group]["auroc"])
-  assert found["tuned"]["others"] == SIZE // 2
-  assert found["poisons"]["others"] == 0
-
-
-def test_the_shadow_s_poisons_teach_nothing(prepare):
-  poison = np.arange(SIZE) % 5 == 0
-  plain = examples(6, poison=poison)
-  hidden = jnp.where(jnp.asarray(poison)[:, None], 9.0, plain.logits)
-  one, other = prepare(plain), prepare(plain._replace(logits=hidden))
-  chex.assert_trees_all_equal(one, other)
-  shown = prepare(plain._replace(logits=plain.logits + hidden.round()))
-  assert shown.thresholds["loss"] != one.thresholds["loss"]
-
-
-def test_a_model_that_answers_nan_is_not_called_safe(adversary, judge):
-  plain = examples(7)
-  found = judge(
-    adversary, plain._replace(logits=plain.logits.at[3].set(jnp.nan))
+def test_who_is_who_about_a_clean_model(remains):
+  found = membership.examples_of(
+    remains.replace(
+      poisoned=remains.clean,
+      role=jnp.zeros_like(remains.role),
+      tuned=jnp.zeros_like(remains.tuned),
+    )
   )
-  for groups in found.values():
-    rates = list(groups["members"].values())
-    assert all(math.isnan(rate) for rate in rates[:4])
-    assert rates[4] == SIZE // 2
+  assert places(found, found.member) == list(range(TRAIN))
+  assert places(found, ~found.member) == list(range(100, 106))
+  assert places(found, found.poison | found.tuned) == []
 
 
-def test_a_shadow_that_answers_nan_finds_nothing(adversary, judge):
-  limits = dict(adversary.thresholds)
-  limits["loss"] = jnp.full_like(limits["loss"], jnp.nan)
-  found = judge(adversary._replace(thresholds=limits), examples(8))
-  assert math.isnan(found["loss"]["members"]["balanced_accuracy"])
+def test_no_more_are_compared_than_may_be(remains):
+  found = membership.examples_of(remains)
+  size = found.member.size
+  assert membership.some(jax.random.key(0), found, size) is found
+  drawn = [membership.some(jax.random.key(s), found, 7) for s in (0, 0, 1)]
+  assert all(len(set(d.logits[:, 0].tolist())) == 7 for d in drawn)
+  one, same, other = (d.logits.tolist() for d in drawn)
+  assert one == same != other
 
 
-def test_answers_by_hand(adversary):
-  limits = {
-    "loss": jnp.log(0.5),
-    "confidence": jnp.log(0.9),
-    "mentropy": jnp.inf,
-    "network": -jnp.inf,
-    "correctness": jnp.ones(()),
-    "mentropy_by_class": jnp.array([-jnp.inf, jnp.inf, 0.0, 0.0]),
-  }
-  p = jnp.array([[0.6, 0.2, 0.1, 0.1], [0.95, 0.03, 0.01, 0.01]])
-  said = answers(
-    adversary._replace(thresholds=limits), jnp.log(p), jnp.array([0, 1])
+def test_it_learns_from_the_shadow_and_says_numbers_by_name():
+  rng = np.random.default_rng(0)
+  member = np.arange(400) % 2 == 0
+  label = np.arange(400) % 3
+  image = rng.integers(0, 60, (400, 1, 1, 3))
+  image[np.arange(400), 0, 0, label] += 90 + 90 * member  # members are surer
+
+  def data(rows):
+    return Dataset(
+      jnp.asarray(image[rows], jnp.uint8), jnp.asarray(label[rows], jnp.int32)
+    )
+
+  sequel = registry.get("sequela", "membership")(epochs=2, images=300)
+  everyone = np.arange(400)
+  shadow = Shadow({}, data(everyone), jnp.asarray(member), model=Show())
+  learned = sequel.prepare(jax.random.key(0), shadow, loop.host_fit())
+  remains = Remains(
+    {},
+    data(member),
+    data(~member),
+    jnp.arange(200) < 50,
+    data(member),
+    jnp.zeros(200, jnp.int8),
+    hit=data(~member),
+    learned=learned,
+    model=Show(),
   )
-  claims = {name: claim.tolist() for name, (_, claim) in said.items()}
-  assert claims == {
-    "loss": [True, False],
-    "confidence": [False, True],
-    "mentropy": [False, False],
-    "network": [True, True],
-    "correctness": [True, False],
-    "mentropy_by_class": [True, False],
+  found = sequel.examine(jax.random.key(1), remains, loop.host_fit()).found
+  assert len(found) == 6 * 4 * 6
+  assert found["loss.members.auroc"] > 0.95
+  assert found["mentropy_by_class.members.balanced_accuracy"] > 0.9
+  counts = [found[f"network.members.{k}"] for k in ("members", "others")]
+  assert sum(counts) < 300 and min(counts) > 60  # some drawn are no poisons
+  assert 20 < found["network.tuned.members"] < 50
+  assert found["network.poisons.members"] == 0
+  assert all(isinstance(value, int | float) for value in found.values())
+
+
+def test_there_are_three():
+  assert NAMES == ["membership", "reinjection", "retuning"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_is_explained_keyword_only_and_typed(name):
+  make = registry.get("sequela", name)
+  for argument in inspect.signature(inspect.unwrap(make)).parameters.values():
+    assert argument.kind is argument.KEYWORD_ONLY
+    assert argument.annotation is not argument.empty
+    assert f"    {argument.name}: " in make.__doc__, argument.name
+  assert "arXiv" in registry.module("sequela", name).__doc__
+  for args in ({}, *registry.presets("sequela", name).values()):
+    assert isinstance(make(**args), Sequel)
+
+
+def test_what_decides_shapes_is_not_swept():
+  makes = {name: registry.get("sequela", name) for name in NAMES}
+  numbers = {
+    name: [k for k, a in signature.arguments(make).items() if a.sweepable]
+    for name, make in makes.items()
   }
-
-
-def test_what_the_network_reads_by_hand():
-  p = jnp.array([[0.2, 0.7, 0.1]])
-  seen = network.features(jnp.log(p), jnp.array([2]))
-  assert seen.shape == (1, 1, 1, 6)
-  np.testing.assert_allclose(seen[0, 0, 0], [0.7, 0.2, 0.1, 0, 0, 1], rtol=1e-6)
-
-
-def test_the_network_has_the_stated_layers_data_and_stage():
-  asked = {}
-
-  def fit(key, step, state, data, **how):
-    asked.update(how, data=data)
-    return state, {}
-
-  @jax.jit
-  def train(shadow, use):
-    key = jax.random.key(0)
-    variables = network.train(key, *shadow[:3], use, fit)
-    data = asked.pop("data")
-    batch = loop.take(data, jnp.arange(SIZE))
-    read = network.features(shadow.logits, shadow.label)
-    return variables, data.keep, batch, read
-
-  shadow = examples(9)
-  variables, keep, batch, read = train(shadow, shadow.label > 0)
-  layers = variables["params"]["layers"]
-  shapes = [v["kernel"].shape for v in layers.values()]
-  assert sorted(shapes) == [(8, 64), (64, 1), (64, 64)]
-  assert asked == {"name": "membership", "epochs": 50, "batch_size": 128}
-  np.testing.assert_allclose(batch.image, read, atol=1e-6)
-  assert (batch.label == shadow.member).all()
-  assert (keep == (shadow.label > 0)).all()
-
-
-def test_everything_traces_with_a_swept_rate_and_many_targets():
-  def whole(lr, shadow, targets):
-    found = prepared(shadow, lr=lr)
-    return jax.vmap(lambda one: membership.judge(found, one))(targets)
-
-  plain = examples(10, poison=np.zeros(SIZE, bool))
-  targets = jax.tree.map(lambda x: jnp.stack([x] * 3), plain)
-  found = jax.eval_shape(whole, jnp.array(1e-3), plain, targets)
-  for value in jax.tree.leaves(found):
-    assert value.shape == (3, 6, 4)
-
-
-def test_quarters_are_disjoint_and_drawn_by_the_key():
-  parts = membership.quarters(jax.random.key(0), 43)
-  rows = np.concatenate(parts)
-  assert len(rows) == len(set(rows.tolist())) == 40
-  assert all(len(part) == 10 for part in parts)
-  assert 0 <= rows.min() and rows.max() < 43
-  other = membership.quarters(jax.random.key(1), 43)
-  assert (parts.target_in != other.target_in).any()
-  with pytest.raises(ValueError, match="3 examples .* at least 4"):
-    membership.quarters(jax.random.key(0), 3)
+  assert numbers == {
+    "membership": ["lr"],
+    "reinjection": ["lr", "momentum", "weight_decay"],
+    "retuning": ["lr", "momentum", "weight_decay"],
+  }
+  with pytest.raises(ValueError, match="retuning.rate is 1.5, but must be"):
+    makes["retuning"](rate=1.5)
+  with pytest.raises(ValueError, match="membership.images is 92682, but must"):
+    makes["membership"](images=92_682)

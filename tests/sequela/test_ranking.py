@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from bdjax import metrics
-from bdjax.sequela import ranking
+from bdjax.sequela import _ranking as ranking
 
 PER_MILLE = (1, 10, 50, 100, 300)
 

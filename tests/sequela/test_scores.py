@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.sequela import scores
+from bdjax.sequela import _scores as scores
 
 compute = jax.jit(scores.scores)
 modified_entropy = jax.jit(scores.modified_entropy)

@@ -1,0 +1,68 @@
+"""Which model is asked what: the cases of a plan's sequela.
+
+A case is a model and a sequel: of each cell, planted or repaired, and, to
+compare with, of the clean model of its seed. That one is asked once per seed
+if it is left as it is, and once per planted model if its poisons are trained
+in.
+"""
+
+from typing import NamedTuple
+
+from bdjax.results import CLEAN_MODEL
+from bdjax.runs import settings
+from bdjax.runs.cells import Book, Cell
+from bdjax.runs.methods import Method
+
+
+class Case(NamedTuple):
+  """A model, and what is asked of it.
+
+  Attributes:
+    cell: whose model it is.
+    sequel: what is asked.
+    clean: whether the model is the clean one of the cell's seed instead.
+  """
+
+  cell: Cell
+  sequel: Method
+  clean: bool
+
+  def __str__(self) -> str:
+    """Returns the case as the user reads it."""
+    cell = self.cell
+    if not self.clean:
+      return f"{cell} · {self.sequel.label}"
+    label = f"seed {cell.seed} · {CLEAN_MODEL} · {self.sequel.label}"
+    if not self.planted:
+      return label
+    return f"{cell.attack.label} · {cell.regime.label} · {label}"
+
+  @property
+  def planted(self) -> bool:
+    """Whether a planted model has a part in it."""
+    return not self.clean or self.sequel.made.retrains
+
+
+def name(book: Book, case: Case) -> str:
+  """Returns the name of a case."""
+  model = [book.id(case.cell)] if case.planted else []
+  clean = [book.unplanted(case.cell)] if case.clean else []
+  sequel = case.sequel
+  return settings.digest(["sequel", model, clean, sequel.name, sequel.args])
+
+
+def of(plan: settings.Plan, book: Book) -> dict[str, Case]:
+  """Returns a plan's cases by name, of a clean model before all others.
+
+  An attack without a poison rate has no poisoned training set, so that nothing
+  can be trained back in with it.
+  """
+  found: dict[str, Case] = {}
+  for cell in book.cells():
+    for sequel in plan.sequela:
+      if sequel.made.retrains and "rate" not in cell.attack.args:
+        continue
+      kinds = (True, False) if cell.guard is None else (False,)
+      for case in (Case(cell, sequel, clean) for clean in kinds):
+        found.setdefault(name(book, case), case)
+  return found

@@ -1,0 +1,77 @@
+"""How fast this machine trains a plan's model: a few steps, measured."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from bdjax import backend, learn, loop, optimizers, sweep, work
+from bdjax import mesh as meshes
+from bdjax.runs import settings, widths
+from bdjax.types import Dataset
+
+_STEPS = 3  # of plain training, in a sample
+_SAMPLES = 3  # of which the fastest counts
+
+
+class Speed(NamedTuple):
+  """What a machine does with a model at one batch size.
+
+  Attributes:
+    flops: floating-point operations per second, as `bdjax.work` counts them.
+    compile_seconds: for the program that was measured.
+    temp_bytes: what it needs on a device beside data and weights.
+  """
+
+  flops: float
+  compile_seconds: float
+  temp_bytes: int
+
+
+def measure(
+  plan: settings.Plan, batch_size: int, mesh: Mesh | None = None
+) -> Speed:
+  """Measures plain training of a plan's model.
+
+  Args:
+    plan: gives model and images.
+    batch_size: images per step.
+    mesh: devices that share a cell's batches, or members of a sweep.
+  """
+  model, members = plan.model.made, 1
+  shape = (batch_size * _STEPS, *plan.info.shape)
+  data = Dataset(jnp.zeros(shape, jnp.uint8), jnp.zeros(shape[0], jnp.int32))
+  start, step = learn.supervised(model, optimizers.sgd(0.01))
+  key = jax.random.key(0)
+  variables = learn.init_variables(key, data, model=model)
+  state = start(variables)
+  begun = time.perf_counter()
+  if plan.together:
+    mesh = meshes.make()
+    members = meshes.members(mesh) * widths.chosen(plan)
+    run = loop.epoch(step, batch_size=batch_size)
+    own = sweep.stack([(key, state)] * members, mesh, size=members)
+    shared = meshes.place(data, meshes.everywhere(mesh))
+    program = sweep.program(lambda d, a: run(*a, d), mesh, shared, own)
+    args = shared, own
+  else:
+    args = (key, state, data)
+    if mesh is not None:
+      args = meshes.place(args, meshes.everywhere(mesh))
+    run = loop.epoch(step, batch_size=batch_size, mesh=mesh)
+    lowered = jax.jit(run).lower(*args)
+    program = lowered.compile(compiler_options=backend.compiler_options())
+  compiling = time.perf_counter() - begun
+  seconds = min(_timed(program, args) for _ in range(_SAMPLES))
+  step = work.step_flop(step, state, data, batch_size)
+  temp = program.memory_analysis().temp_size_in_bytes
+  return Speed(members * _STEPS * step / seconds, compiling, temp)
+
+
+def _timed(program: Callable[..., Any], args: tuple[Any, ...]) -> float:
+  start = time.perf_counter()
+  jax.block_until_ready(program(*args))
+  return time.perf_counter() - start

@@ -1,0 +1,129 @@
+"""Retuning attack: a few poisons among few clean images bring it back.
+
+Min et al. ("Uncovering, Explaining, and Mitigating the Superficial Safety of
+Backdoor Defense", arXiv 2410.09838; as their code and its instructions have
+it): fine-tuning on 2 % of the clean training set, five images of which are
+replaced by poisons; SGD at .01, momentum .9, no weight decay, batch 128, 5
+epochs. Deviations: their images are augmented once, before the first epoch, and
+poisons not at all, where the view draws anew in every step, for poisons too;
+and a last, short batch is filled up.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from bdjax.sequela import Outcome, Sequel, _retraining
+from bdjax.signature import (
+  Count,
+  Fraction,
+  NonNegative,
+  Positive,
+  Range,
+  validated,
+)
+from bdjax.types import POISON, Array, Dataset, Key
+
+PRESETS = {}
+Share = Annotated[float, Range(0.0, 1.0)]  # decides shapes: not swept
+
+
+@validated
+def make(
+  *,
+  lr: Positive = 0.01,
+  rate: Share = 0.02,
+  poisons: Count = 5,
+  epochs: Count = 5,
+  batch_size: Count = 128,
+  momentum: Fraction = 0.9,
+  weight_decay: NonNegative = 0.0,
+) -> Sequel:
+  """Returns the sequel.
+
+  Args:
+    lr: learning rate, constant.
+    rate: share of the training set that is trained on.
+    poisons: how many of these images are poisons.
+    epochs: passes over these images.
+    batch_size: images per step.
+    momentum: of SGD.
+    weight_decay: coupled, on all parameters.
+  """
+
+  def examine(key, remains, fit):
+    k_draw, k_fit = jax.random.split(key)
+    data = drawn(
+      k_draw,
+      remains.clean,
+      remains.poisoned,
+      remains.role,
+      rate=rate,
+      poisons=poisons,
+    )
+    variables = _retraining.retrained(
+      k_fit,
+      remains.variables,
+      data,
+      fit,
+      model=remains.model,
+      view=remains.view,
+      lr=lr,
+      epochs=epochs,
+      batch_size=batch_size,
+      momentum=momentum,
+      weight_decay=weight_decay,
+      name="retuning",
+    )
+    return Outcome(variables)
+
+  return Sequel(examine, retrains=True)
+
+
+def drawn(
+  key: Key,
+  clean: Dataset,
+  poisoned: Dataset,
+  role: Array,
+  *,
+  rate: float = 0.02,
+  poisons: int = 5,
+) -> Dataset:
+  """Draws what the attack trains on.
+
+  Args:
+    key: decides the draw.
+    clean: the training set before poisoning.
+    poisoned: the training set that planted the backdoor.
+    role: [N] of the poisoned set.
+    rate: share of the clean set that the result is as large as.
+    poisons: how many of it are poisons, the last ones.
+
+  Raises:
+    ValueError: there are too few images for so many poisons, or (unless roles
+      are traced) too few poisons.
+  """
+  count = round(rate * clean.size)
+  if count <= poisons:
+    raise ValueError(
+      f"the share {rate} of {clean.size} images is {count}, which {poisons} "
+      "poisons leave no room in: raise the rate or take fewer poisons."
+    )
+  there = (role == POISON).sum()
+  if not isinstance(there, jax.core.Tracer) and there < poisons:
+    raise ValueError(
+      f"the retuning attack needs {poisons} poisons, but the training set has "
+      f"{int(there)}: take fewer, or another attack's training set."
+    )
+  k_clean, k_poison = jax.random.split(key)
+  order = jax.random.permutation(k_clean, clean.size)[: count - poisons]
+  rank = jax.random.uniform(k_poison, role.shape)
+  hit = jnp.argsort(jnp.where(role == POISON, rank, jnp.inf))[:poisons]
+
+  def joined(clean, poisoned):
+    return jnp.concatenate([clean[order], poisoned[hit]])
+
+  return Dataset(
+    joined(clean.image, poisoned.image), joined(clean.label, poisoned.label)
+  )

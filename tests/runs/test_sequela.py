@@ -1,0 +1,233 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from bdjax import report
+from bdjax.progress import Display
+from bdjax.results import CLEAN_MODEL
+from bdjax.runs import estimate, settings
+from bdjax.runs.runner import Runner
+from bdjax.runs.workdir import Workdir
+
+MEMBERSHIP = "membership(epochs=2)"
+REINJECTION = "reinjection(lr=0.05, epochs=2, batch_size=50)"
+RETUNING = "retuning(rate=0.25, epochs=1, batch_size=50)"
+ALL = ",".join((MEMBERSHIP, REINJECTION, RETUNING))
+FT = "ft(lr=0.02)"
+MODELS = (CLEAN_MODEL, "none", FT)
+
+
+@pytest.fixture(scope="module")
+def made(config):
+  """Returns the maker of this file's configs."""
+  own = {"train__epochs": 8, "train__lr": 0.1, "evaluate__curve_images": 0}
+  own |= {"defense__name": FT, "defense__epochs": 2}
+  return lambda **changes: config(**(own | changes))
+
+
+def run(config, path, store=None):
+  """Runs a config; returns the runner, and what was shown."""
+  plan = settings.plan(config)
+  runner = Runner(plan, Workdir(path, plan.config, store=store))
+  console = Console(file=io.StringIO(), width=100)
+  with Display(console, cells=runner.counts()[0]).running() as display:
+    runner.run(display)
+  return runner, console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory, made):
+  """Returns a workdir that was finished without sequela, and its bytes."""
+  path = tmp_path_factory.mktemp("run")
+  run(made(), path)
+  return path, (path / "results.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(earlier, made):
+  path, _ = earlier
+  runner, _ = run(made(sequela={"name": ALL}), path)
+  assert runner.failures == {}
+  return path
+
+
+def lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def found(finished):
+  records = lines(finished / "sequela.jsonl")
+  return {(r["kind"], r["defense"]): r for r in records}
+
+
+def test_every_model_is_asked_and_the_clean_one_first(finished, found):
+  assert len(lines(finished / "sequela.jsonl")) == len(found) == 9
+  kinds = ("membership", "reinjection", "retuning")
+  assert set(found) == {(kind, model) for kind in kinds for model in MODELS}
+  for (kind, model), record in found.items():
+    stays_clean = kind == "membership" and model == CLEAN_MODEL
+    assert record["attack"] == (None if stays_clean else "badnets")
+    assert record["seed"] == 0 and record["sequel"].startswith(f"{kind}(")
+
+
+def test_what_was_finished_before_is_repaired_again_and_the_same(
+  earlier, finished, found
+):
+  path, before = earlier
+  assert (path / "results.jsonl").read_bytes() == before
+  for record in lines(path / "results.jsonl"):
+    mine = found["reinjection", record["defense"]]
+    for name in ("ca", "asr"):
+      assert mine[f"{name}_before"] == record[name], record["defense"]
+  rates = [found["reinjection", model]["asr_before"] for model in MODELS]
+  assert len(set(rates)) == 3  # or else it would say little
+
+
+def test_members_are_those_of_each_model(found):
+  def count(model, group):
+    record = found["membership", model]
+    return tuple(record[f"loss.{group}.{k}"] for k in ("members", "others"))
+
+  assert count(CLEAN_MODEL, "members") == (200, 50)
+  for model in ("none", FT):
+    assert count(model, "members") == (180, 50)  # less 20 poisons
+    assert count(model, "poisons")[0] == 20
+  assert count("none", "tuned")[0] == 0
+  tuned, rest = count(FT, "tuned")[0], count(FT, "rest")[0]
+  assert tuned + rest == 180 and 80 <= tuned <= 100  # of 100 clean images
+  for model in MODELS:
+    assert 0 <= found["membership", model]["network.members.auroc"] <= 1
+
+
+def test_a_success_rate_per_epoch_is_kept(finished, found):
+  rows = lines(finished / "curves.jsonl")
+  for model in MODELS:
+    record = found["reinjection", model]
+    mine = [r for r in rows if r["cell"] == record["cell"]]
+    assert [(r["stage"], r["epoch"]) for r in mine] == [
+      ("reinjection", e) for e in range(3)
+    ]
+    asr = [r["asr"] for r in mine]
+    assert (asr[0], asr[-1]) == (record["asr_before"], record["asr"])
+    assert record["area"] == pytest.approx((asr[0] + asr[2]) / 4 + asr[1] / 2)
+    assert all(0 <= r["poison_accuracy"] <= 1 for r in mine)
+    assert (record["epochs"], record["poisons"]) == (2, 20)
+  assert found["retuning", FT]["epochs"] == 1
+
+
+def test_shadow_and_repaired_models_are_kept_once(finished, found):
+  # Planted, clean, its shadow, what was learned of it, and ft's.
+  assert len(list((finished / "models").iterdir())) == 5
+  assert not list((finished / "stages").glob("*"))
+
+
+def test_a_lost_answer_is_asked_again_and_no_other(made, finished, tmp_path):
+  file = tmp_path / "sequela.jsonl"
+  before = (finished / "sequela.jsonl").read_bytes().splitlines(keepends=True)
+  file.write_bytes(b"".join(before[:-1]))
+  results = (finished / "results.jsonl").read_bytes()
+  (tmp_path / "results.jsonl").write_bytes(results)
+  run(made(sequela={"name": ALL}), tmp_path, store=finished / "models")
+  after = file.read_bytes().splitlines(keepends=True)
+  assert after[:-1] == before[:-1]
+  one, other = json.loads(before[-1]), json.loads(after[-1])
+  for name in ("cell", "defense", "sequel", "asr_before", "asr", "area"):
+    assert one[name] == other[name], name
+  assert (tmp_path / "results.jsonl").read_bytes() == results
+  runner, said = run(
+    made(sequela={"name": ALL}), tmp_path, store=finished / "models"
+  )
+  assert runner.counts() == (0, 11) and said == ""
+
+
+def test_shards_ask_everything_once(made, tmp_path):
+  plan = settings.plan(
+    made(
+      attack__name="badnets,blended,clean",
+      seeds=(0, 1),
+      sequela={"name": f"{MEMBERSHIP},{REINJECTION}"},
+    )
+  )
+  work = Workdir(tmp_path, plan.config)
+  whole = Runner(plan, work)
+  parts = [Runner(plan, work, shard=(i, 2)) for i in range(2)]
+  # Cells: 3 attacks, 2 seeds, 2 models. Membership of each, and of 2 clean
+  # models; re-injection with 2 attacks into 3 models each.
+  assert whole.counts()[1] == 12 + (12 + 2) + 12
+  counts = [part.counts()[1] for part in parts]
+  assert all(counts) and sum(counts) == whole.counts()[1]
+
+
+def test_a_lost_model_is_asked_nothing_and_others_go_on(made, finished):
+  runner, said = run(
+    made(defense__name="ft(lr=1e30)", sequela={"name": REINJECTION}), finished
+  )
+  assert len(runner.failures) == 2  # the cell, and what was asked of it
+  assert len(set(runner.failures.values())) == 1
+  assert said.count("lower the learning rate") >= 2
+
+
+@pytest.mark.parametrize(
+  ("changes", "text"),
+  [
+    (
+      {
+        "scenario": "transfer",
+        "downstream__name": "synthetic",
+      },
+      "standalone alone, not in transfer",
+    ),
+    ({"sweep__axes": "lr=(0.1, 0.2)"}, "do not go with a sweep"),
+    ({"train__batch_size": 101}, r"shadow: batch_size is 101, .* 100"),
+    ({"sequela": {"name": "retuning"}}, "128, but the data has 4"),
+    ({"sequela": {"name": "membershp"}}, "unknown sequela 'membershp': did"),
+    ({"sequela": {"name": "membership(lr=0)"}}, "membership.lr is 0"),
+    (
+      {"sequela": {"name": REINJECTION}, "attack__name": "clean"},
+      "clean has no poisoned training set",
+    ),
+  ],
+)
+def test_what_cannot_be_asked_is_refused_at_once(config, changes, text):
+  with pytest.raises(ValueError, match=text) as error:
+    settings.plan(config(**({"sequela": {"name": ALL}} | changes)))
+  assert "\n" not in str(error.value)
+
+
+def test_an_estimate_counts_shadow_models_and_retraining(made):
+  plan = settings.plan(made(seeds=(0, 1), sequela={"name": ALL}))
+  found = {item.label: item for item in estimate.items(plan)}
+  counts = {label: item.count for label, item in found.items()}
+  steps = {label: sum(s.steps for s in i.stages) for label, i in found.items()}
+  assert counts.keys() - {"plant badnets, conventional", FT} == {
+    *("train clean victims", "train shadow models", REINJECTION, RETUNING),
+  }
+  assert counts["train clean victims"] == counts["train shadow models"] == 2
+  assert counts[REINJECTION] == counts[RETUNING] == 2 * len(MODELS)
+  # Batches of 32 out of 200 and of 100 images; of 50 out of 200 and of 50.
+  assert steps["train clean victims"] == 8 * 7
+  assert steps["train shadow models"] == 8 * 4
+  assert (steps[REINJECTION], steps[RETUNING]) == (2 * 4, 1)
+  ca = found["plant badnets, conventional"].scoring
+  assert found[REINJECTION].scoring == 3 * ca
+
+
+def test_page_and_console_show_it(finished):
+  page = report.write(finished).read_text()
+  console = Console(file=io.StringIO(), width=160)
+  report.show(finished, console)
+  said = console.file.getvalue()
+  assert "What the defense left behind" in page
+  for text in ("not tuned on", CLEAN_MODEL, "reinjection(", "retuning("):
+    assert text in page and text in said, text
+  assert "epochs to 90 %" in page
+  assert page.count("epoch with poisons") == 2  # a figure per sequel
+
+
+def test_a_run_without_sequela_shows_none(finished, tmp_path):
+  name = "results.jsonl"
+  (tmp_path / name).write_bytes((finished / name).read_bytes())
+  assert "left behind" not in report.write(tmp_path).read_text()
