@@ -1,0 +1,193 @@
+"""A paper's claim as a question to the records, and how it is settled.
+
+A claim is asked of several cells. Of each, the answer is true or false where
+the whole 95 % interval lies on one side, else open. A claim about `every` cell
+is supported if all are measured and true, and not supported by one that is
+false; about `most`, more than half of all cells must be true, or half false;
+about `some`, one must be true, or all false. Otherwise it is undecided. A model
+whose ASR before a defense is below 50 % cannot tell of that defense, and counts
+as not measured.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bdjax.report.load import NONE
+from bdjax.study import match, published, verdict
+from bdjax.study.match import Evidence
+from bdjax.study.measured import Reading
+
+SUPPORTED, OPPOSED, OPEN = "supported", "not supported", "undecided"
+EVERY, MOST, SOME = "every", "most", "some"
+
+
+class Part(NamedTuple):
+  """One cell's answer."""
+
+  what: str
+  truth: bool | None = None  # None where the interval straddles
+  measured: bool = True
+
+
+class Claim(NamedTuple):
+  """What a paper says.
+
+  Attributes:
+    name: a short name.
+    studies: whose pages ask it.
+    source: paper and place.
+    sentence: what is said.
+    test: how that is asked of the records.
+    parts: asks.
+    need: every, most or some.
+  """
+
+  name: str
+  studies: tuple[str, ...]
+  source: str
+  sentence: str
+  test: str
+  parts: Callable[[Evidence], list[Part]]
+  need: str = EVERY
+
+
+class Finding(NamedTuple):
+  """What came of a claim."""
+
+  claim: Claim
+  status: str  # SUPPORTED, OPPOSED or OPEN
+  measured: int
+  of: int
+  open: int  # measured, but on neither side
+  against: list[str]
+
+  @property
+  def words(self) -> str:
+    """The status, and of how many cells where it is undecided."""
+    if self.status != OPEN:
+      return self.status
+    return f"{OPEN} ({self.measured} of {self.of} cells measured)"
+
+
+def settle(claim: Claim, parts: list[Part]) -> Finding:
+  """Returns what a claim's cells say together."""
+  truths = [part.truth for part in parts if part.measured]
+  of, true, false = len(parts), truths.count(True), truths.count(False)
+  yes, no = {
+    EVERY: (true == of, false > 0),
+    MOST: (2 * true > of, 2 * false >= of),
+    SOME: (true > 0, false == of),
+  }[claim.need]
+  status = OPEN
+  if of and (yes or no):
+    status = SUPPORTED if yes else OPPOSED
+  against = [p.what for p in parts if p.measured and p.truth is False]
+  left = len(truths) - true - false
+  return Finding(claim, status, len(truths), of, left, against)
+
+
+def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
+  """Returns what was measured of a cell in the words of docs/published.
+
+  None also where the model had no backdoor that a defense could remove.
+  """
+  cell = published.cell(evidence.study, row, column)
+  found = match.reading(evidence, cell)
+  if (
+    found is None or cell.defense == NONE or cell.metric in ("ca", "gpu_hours")
+  ):
+    return found
+  if verdict.unplanted(match.reading(evidence, match.before(cell))):
+    return None
+  return found
+
+
+def below(found: Reading | None, limit: float, what: str) -> Part:
+  """Returns whether a reading is below a limit."""
+  if found is None:
+    return Part(what, None, measured=False)
+  truth = None if found.low < limit <= found.high else found.high < limit
+  return Part(_said(what, found), truth)
+
+
+def reaches(found: Reading | None, limit: float, what: str) -> Part:
+  """Returns whether a reading is a limit or more."""
+  part = below(found, limit, what)
+  return part._replace(truth=None if part.truth is None else not part.truth)
+
+
+def under(
+  one: Reading | None, other: Reading | None, what: str, *, room: float = 0
+) -> Part:
+  """Returns whether one reading is below another, or at most `room` above."""
+  if one is None or other is None:
+    return Part(what, None, measured=False)
+  gap = one.less(other)
+  truth = True if gap.high < room else False if gap.low > room else None
+  return Part(f"{what}: {one.mean:.1f} and {other.mean:.1f}", truth)
+
+
+def places(evidence: Evidence) -> list[str]:
+  """Returns what rows of the measured datasets begin with."""
+  named = [" ".join(place) for place in evidence.places]
+  return [f"{name} " for name in named]
+
+
+def each(
+  judge: Callable[[Reading | None, float, str], Part],
+  limit: float,
+  regime: str,
+  attacks: tuple[str, ...],
+  *columns: str,
+) -> Callable[[Evidence], list[Part]]:
+  """Returns the question whether attacks' cells are on a side of a limit.
+
+  Args:
+    judge: `below` or `reaches`.
+    limit: in percent.
+    regime: of the models.
+    attacks: on every dataset measured.
+    columns: in the words of docs/published.
+  """
+
+  def parts(evidence):
+    rows = [f"{p}{a} {regime}" for p in places(evidence) for a in attacks]
+    return [
+      judge(ask(evidence, row, column), limit, f"{row}, {column}")
+      for row in rows
+      for column in columns
+    ]
+
+  return parts
+
+
+def gaps(
+  regime: str, attacks: tuple[str, ...], low: str, high: str, *, room: float = 0
+) -> Callable[[Evidence], list[Part]]:
+  """Returns the question whether one column is below another.
+
+  Args:
+    regime: of the models.
+    attacks: on every dataset measured.
+    low: the column that should be lower.
+    high: the other.
+    room: points that it may be higher all the same.
+  """
+
+  def parts(evidence):
+    rows = [f"{p}{a} {regime}" for p in places(evidence) for a in attacks]
+    return [
+      under(
+        ask(evidence, row, low),
+        ask(evidence, row, high),
+        f"{row}, {low} against {high}",
+        room=room,
+      )
+      for row in rows
+    ]
+
+  return parts
+
+
+def _said(what: str, found: Reading) -> str:
+  return f"{what}: {found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"

@@ -1,0 +1,128 @@
+"""A study's records gathered, and every printed cell beside them, judged."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bdjax import results
+from bdjax.report.load import NONE, Run
+from bdjax.study import claim, fmn, match, published, sequels, sha, sha_rates
+from bdjax.study import verdict as verdicts
+from bdjax.study.claim import Finding
+from bdjax.study.match import Evidence, Group
+from bdjax.study.measured import Reading
+from bdjax.study.published import Cell
+from bdjax.study.verdict import Verdict
+
+CLAIMS = (*fmn.CLAIMS, *sha.CLAIMS, *sha_rates.CLAIMS, *sequels.CLAIMS)
+
+
+class Compared(NamedTuple):
+  """A printed cell and what came of it.
+
+  Attributes:
+    cell: what is printed.
+    reading: what was measured.
+    verdict: how they compare.
+    group: whose records stand for the cell; None if none or all do.
+    reason: why a preset of ours stands for the printed defense, or "".
+  """
+
+  cell: Cell
+  reading: Reading | None
+  verdict: Verdict
+  group: Group | None
+  reason: str
+
+
+def gather(study: str, runs: Sequence[Run]) -> Evidence:
+  """Returns everything that work directories of one study hold.
+
+  Args:
+    study: its name.
+    runs: the work directories, read.
+
+  Raises:
+    ValueError: they hold different protocols of the same cells.
+  """
+  run = merged(runs)
+  evidence = Evidence(
+    study,
+    run,
+    match.group(run.records),
+    paper=all(run.config.get("protocol") == "paper" for run in runs),
+  )
+  named = {match.wanted_datasets(cell) for cell in published.read(study)} - {()}
+  strange = bool(named) and named.isdisjoint(evidence.places)
+  return evidence._replace(foreign=strange)
+
+
+def merged(runs: Sequence[Run]) -> Run:
+  """Returns several work directories as one; of equal cells the last counts."""
+  first, *rest = runs
+  for run in rest:
+    records = [*first.records, *run.records]
+    first = first._replace(
+      cells=results.latest([*first.cells, *run.cells], "cell"),
+      records=_known(results.latest(records, "cell")),
+      curves=first.curves | run.curves,
+      pictures=first.pictures | run.pictures,
+      findings=first.findings | run.findings,
+      sequela=results.latest([*first.sequela, *run.sequela], "cell"),
+    )
+  return first
+
+
+def compare(evidence: Evidence) -> list[Compared]:
+  """Returns every printed cell of a study with its verdict."""
+  cells = published.read(evidence.study)
+  printed = {
+    (c.row, c.defense, c.metric): c.value for c in cells if not c.epoch
+  }
+  return [_compared(evidence, cell, printed) for cell in cells]
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+  """Returns what came of the claims that a study is asked for."""
+  asked = [c for c in CLAIMS if evidence.study in c.studies]
+  return [claim.settle(c, c.parts(evidence)) for c in asked]
+
+
+def tally(compared: Sequence[Compared]) -> dict[str, int]:
+  """Returns how many cells have each verdict, in the order of the words."""
+  counts = Counter(one.verdict.word for one in compared)
+  return {word: counts[word] for word in verdicts.WORDS if counts[word]}
+
+
+def _compared(evidence: Evidence, cell: Cell, printed: dict) -> Compared:
+  found, start = match.reading(evidence, cell), match.before(cell)
+  group = match.find(evidence, cell) if cell.attack else None
+  about = cell.attack and cell.regime != "clean" and cell.defense != NONE
+  word = verdicts.judge(
+    cell,
+    found,
+    paper=evidence.paper,
+    foreign=evidence.foreign,
+    before=match.reading(evidence, start) if about else None,
+    printed_before=printed.get((start.row, start.defense, start.metric)),
+  )
+  return Compared(cell, found, word, group, match.reason(cell))
+
+
+def _known(records: list[results.Record]) -> list[results.Record]:
+  """Leaves out what stands for undefended models that other runs recorded."""
+  keys = [name for name in results.GROUP if name != "defense"] + ["seed"]
+
+  def model(record):
+    return tuple(record[key] for key in keys)
+
+  real = {
+    model(r)
+    for r in records
+    if r["defense"] == NONE and not r["cell"].endswith(" before")
+  }
+  return [
+    record
+    for record in records
+    if not (record["cell"].endswith(" before") and model(record) in real)
+  ]

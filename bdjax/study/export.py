@@ -1,0 +1,144 @@
+"""A study's numbers and figures as files: CSV, LaTeX, PNG and SVG."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bdjax import results
+from bdjax.report import figures, tables
+from bdjax.study import drawing, measured
+from bdjax.study.claim import Finding
+from bdjax.study.comparison import Compared
+from bdjax.study.drawing import Drawing
+from bdjax.study.match import Evidence
+from bdjax.study.measured import Reading
+
+READ = ("mean", "low", "high")
+_TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "->": r"$\to$"}
+
+
+def write(
+  folder: Path,
+  evidence: Evidence,
+  compared: Sequence[Compared],
+  found: Sequence[Finding],
+  drawings: Sequence[Drawing],
+) -> None:
+  """Writes all files of a study into a folder, which is created.
+
+  Args:
+    folder: where.
+    evidence: what was measured: cells.csv, cells.tex.
+    compared: printed cells with their verdicts: verdicts.csv.
+    found: claims: claims.csv.
+    drawings: a PNG and an SVG each.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  texts = {
+    "cells.csv": _table(cells(evidence)),
+    "cells.tex": latex(evidence),
+    "verdicts.csv": _table(map(_verdict, compared)),
+    "claims.csv": _table(map(_claim, found)),
+  }
+  for name, text in texts.items():
+    (folder / name).write_text(text, encoding="utf-8")
+  for one in drawings:
+    size = (one.width, one.height)
+    svg = figures.svg(one.draw, *size)
+    (folder / f"{one.name}.svg").write_text(svg, encoding="utf-8")
+    picture = figures.raster(one.draw, *size)
+    (folder / f"{one.name}.png").write_bytes(picture)
+
+
+def cells(evidence: Evidence) -> list[dict[str, object]]:
+  """Returns a row per measured group: its names, seeds, means and intervals."""
+  rows = []
+  for key, records in evidence.groups.items():
+    row: dict[str, object] = dict(zip(results.GROUP, key, strict=True))
+    row["seeds"] = " ".join(str(r["seed"]) for r in records)
+    for metric in measured.KEYS:
+      cell = drawing.of(evidence, key[-1], metric)
+      reading = measured.read(records, cell, evidence.run)
+      row |= _numbers(metric, reading)
+    rows.append(row)
+  return rows
+
+
+def latex(evidence: Evidence) -> str:
+  """Returns a table of CA / ASR, attacks by defenses, for each data set."""
+  return "\n".join(map(_tabular, tables.pivot(evidence.run.records)))
+
+
+def _tabular(table: tables.Table) -> str:
+  lines = [
+    f"% {' / '.join(table.title)}; CA / ASR in percent, mean ± standard "
+    "deviation between seeds",
+    rf"\begin{{tabular}}{{ll{'r' * len(table.defenses)}}}",
+    " & ".join(["attack", "regime", *map(_escaped, table.defenses)]) + r" \\",
+    r"\hline",
+  ]
+  for attack, regime in table.attacks:
+    line = [_escaped(attack), _escaped(regime)]
+    for defense in table.defenses:
+      row = table.rows.get((attack, regime, defense))
+      pair = row and (tables.percent(row, name) for name in ("ca", "asr"))
+      line.append(" / ".join(pair).replace("±", r"$\pm$") if pair else "--")
+    lines.append(" & ".join(line) + r" \\")
+  return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+  for plain, tex in _TEX.items():
+    text = text.replace(plain, tex)
+  return text
+
+
+def _numbers(metric: str, reading: Reading | None) -> dict[str, float | None]:
+  return {
+    f"{metric}_{name}": None if reading is None else getattr(reading, name)
+    for name in READ
+  }
+
+
+def _verdict(one: Compared) -> dict[str, object]:
+  cell, group = one.cell, one.group or ("",) * len(results.GROUP)
+  reading = one.reading
+  return {
+    "study": cell.study,
+    "row": cell.row,
+    "column": cell.column,
+    "published": cell.value,
+    **{name: reading and getattr(reading, name) for name in READ},
+    "seeds": reading and reading.seeds,
+    "interval": reading and reading.how,
+    "verdict": one.verdict.word,
+    "why": one.verdict.why,
+    **dict(zip(results.GROUP, group, strict=True)),
+    "note": cell.note,
+  }
+
+
+def _claim(finding: Finding) -> dict[str, object]:
+  claim = finding.claim
+  return {
+    "claim": claim.name,
+    "source": claim.source,
+    "sentence": claim.sentence,
+    "test": claim.test,
+    "cells": claim.need,
+    "status": finding.words,
+    "measured": finding.measured,
+    "of": finding.of,
+    "open": finding.open,
+    "against": "; ".join(finding.against),
+  }
+
+
+def _table(rows: Iterable[dict[str, object]]) -> str:
+  rows, buffer = list(rows), io.StringIO()
+  if rows:
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+  return buffer.getvalue()

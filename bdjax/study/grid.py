@@ -1,0 +1,131 @@
+"""ASR of attacks by defenses as a heat map, printed numbers in brackets.
+
+Rows and columns have the paper's names where a group stands for one of its
+cells, and ours elsewhere. A cell that was not measured is a ring in the colour
+of the printed number.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bdjax import results
+from bdjax.study import drawing, match, measured
+from bdjax.study.comparison import Compared
+from bdjax.study.drawing import Drawing
+from bdjax.study.match import Evidence
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+
+_MAP = "viridis"  # as the report's sweeps
+_DARK = 60  # percent: text is black above
+
+
+class Grid(NamedTuple):
+  """ASR in percent by (row, column); a value may be missing in either."""
+
+  rows: list[str]
+  columns: list[str]
+  found: dict[tuple[str, str], float]
+  printed: dict[tuple[str, str], float]
+
+
+def heat(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
+  """Returns the heat map of all that was measured or printed."""
+  grid = arranged(evidence, compared)
+  if not grid.found and not grid.printed:
+    return []
+  longest = max(map(len, grid.rows))
+  width = 0.8 + 0.07 * longest + 0.95 * len(grid.columns)
+  height = 1.1 + 0.42 * len(grid.rows)
+  caption = "ASR in percent; in brackets the paper's"
+  return [Drawing("heat", caption, _draw(grid), width, height)]
+
+
+def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
+  """Returns rows and columns in the paper's order, further ones behind."""
+  shown = [
+    one
+    for one in compared
+    if one.cell.metric == "asr" and not one.cell.epoch and not one.cell.source
+  ]
+  stands = {one.group: one for one in shown if one.group}
+  rows = {one.group[:-1]: one.cell.row for one in shown if one.group}
+  columns = {key[-1]: one.cell.defense for key, one in stands.items()}
+  found, places = {}, []
+  for key, records in evidence.groups.items():
+    own = stands.get(key)
+    cell = drawing.of(evidence, key[-1])
+    reading = measured.read(records, cell, evidence.run)
+    place = (
+      rows.get(key[:-1]) or _row(key),
+      own.cell.defense if own else columns.get(key[-1], key[-1]),
+    )
+    if reading is not None:
+      found[place] = reading.mean
+      places.append(place)
+  printed = {
+    (one.cell.row, one.cell.defense): one.cell.value
+    for one in shown
+    if one.cell.value is not None
+  }
+  places = [*printed, *places]
+  return Grid(
+    list(dict.fromkeys(row for row, _ in places)),
+    list(dict.fromkeys(column for _, column in places)),
+    found,
+    printed,
+  )
+
+
+def _row(key: match.Group) -> str:
+  row = dict(zip(results.GROUP, key, strict=True))
+  words = (*match.datasets(row["dataset"]), row["attack"], row["regime"])
+  return " ".join(words)
+
+
+def _draw(grid: Grid) -> Callable[["Axes"], None]:
+  def draw(axes):
+    import matplotlib
+
+    shade = matplotlib.colormaps[_MAP]
+    for i, row in enumerate(grid.rows):
+      for j, column in enumerate(grid.columns):
+        own = grid.found.get((row, column))
+        paper = grid.printed.get((row, column))
+        _fill(axes, (j, i), own, paper, shade)
+    axes.set_xticks(range(len(grid.columns)), grid.columns)
+    axes.set_yticks(range(len(grid.rows)), grid.rows)
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set(xlim=(-0.5, len(grid.columns) - 0.5))
+    axes.set(ylim=(len(grid.rows) - 0.5, -0.5))
+
+  return draw
+
+
+def _fill(
+  axes: "Axes",
+  place: tuple[int, int],
+  own: float | None,
+  paper: float | None,
+  shade: Callable[[float], tuple],
+) -> None:
+  from matplotlib.patches import Rectangle
+
+  x, y = place
+  words = {"ha": "center", "va": "center"}
+  if own is not None:
+    corner = (x - 0.49, y - 0.49)
+    axes.add_patch(Rectangle(corner, 0.98, 0.98, color=shade(own / 100)))
+    ink = "white" if own < _DARK else "black"
+    up = 0.17 if paper is not None else 0.0
+    axes.text(x, y - up, f"{own:.1f}", color=ink, fontsize=8.5, **words)
+    if paper is not None:
+      axes.text(x, y + 0.22, f"({paper:g})", color=ink, fontsize=7, **words)
+  elif paper is not None:
+    edge = shade(paper / 100)
+    axes.plot([x - 0.33], [y], "o", mfc="none", mec=edge, ms=6, mew=1.6)
+    axes.text(x + 0.06, y, f"({paper:g})", fontsize=7, **words)

@@ -1,0 +1,200 @@
+"""Which measured group stands for a printed cell, and why.
+
+A printed cell is met by records of its datasets, its attack (by name, whatever
+its arguments), its regime, and a defense of that name whose settings agree
+with those that the cell's column states. Where several do, presets come in the
+order of `STANDS` (else: of the paper's name, none, any other), then what has
+the fewest further arguments, then the first. What was chosen is shown beside
+each verdict. If no record at all is of the data that the paper names, others
+stand in, to be looked at and not to be judged.
+"""
+
+import inspect
+from typing import Any, NamedTuple
+
+from bdjax import registry, results, specs
+from bdjax.report.load import NONE, Run
+from bdjax.study import measured
+from bdjax.study.catalog import STUDIES
+from bdjax.study.measured import Reading
+from bdjax.study.published import Cell
+
+Group = tuple[str, ...]  # values of results.GROUP
+STANDS = {  # (paper, defense) -> presets, best first, and the reason
+  ("fmn", "ft"): (("fmn", None, "sha"), "FMN tunes at a constant rate"),
+  ("fmn", "super_ft"): (("fmn", None), "FMN's re-run has 20 % clean data"),
+  ("fmn", "ft_sam"): (
+    ("fmn", None),
+    "FMN says SAM with rho 2 and no more; without a preset, its authors' own",
+  ),
+  ("fmn", "nad"): (("fmn", None), "FMN: 20 epochs of teacher and of student"),
+  ("sha", "ft"): (("sha", None), "the rate of pre-training, all clean data"),
+  ("sha", "super_ft"): (
+    ("paper", None, "fmn", "scarce"),
+    "supplement A.2; fmn and scarce differ from it in what columns state",
+  ),
+}
+
+
+class Evidence(NamedTuple):
+  """All that was measured for a study."""
+
+  study: str
+  run: Run
+  groups: dict[Group, list[results.Record]]
+  paper: bool = False  # whether every record followed its paper's protocol
+  foreign: bool = False  # whether none is of the data that the paper names
+
+  @property
+  def places(self) -> list[tuple[str, ...]]:
+    """The datasets of the records, each as `datasets` returns them."""
+    return list(dict.fromkeys(datasets(group[0]) for group in self.groups))
+
+
+def group(records: list[results.Record]) -> dict[Group, list[results.Record]]:
+  """Returns records by what they have in common but the seed.
+
+  Raises:
+    ValueError: two different cells of one group have the same seed.
+  """
+  results.summarize(records)  # refuses mixed protocols
+  found: dict[Group, list[results.Record]] = {}
+  for record in results.latest(records, "cell"):
+    key = tuple(record[name] for name in results.GROUP)
+    found.setdefault(key, []).append(record)
+  return found
+
+
+def find(evidence: Evidence, cell: Cell) -> Group | None:
+  """Returns the group that stands for a printed cell, or None."""
+  ranked = [
+    (rank, i, key)
+    for i, (key, records) in enumerate(evidence.groups.items())
+    if (rank := _rank(evidence, cell, key, records[0])) is not None
+  ]
+  return min(ranked)[2] if ranked else None
+
+
+def reading(evidence: Evidence, cell: Cell) -> Reading | None:
+  """Returns what was measured of a printed cell, or None."""
+  chosen = records(evidence, cell)
+  return measured.read(chosen, cell, evidence.run)
+
+
+def records(evidence: Evidence, cell: Cell) -> list[results.Record]:
+  """Returns the records that stand for a printed cell."""
+  if not cell.attack:
+    return [
+      record
+      for key, found in evidence.groups.items()
+      if _defense(cell, key, found[0]) is not None
+      for record in found
+    ]
+  key = find(evidence, cell)
+  return [] if key is None else evidence.groups[key]
+
+
+def before(cell: Cell) -> Cell:
+  """Returns the cell of the success rate that a defense started from.
+
+  An encoder has none of its own: the classifier on the fixed encoder shows it.
+  """
+  head = cell.study == "sha_fig2" and cell.defense == "ft.encoder"
+  return cell.near("ft.classifier" if head else NONE)
+
+
+def reason(cell: Cell) -> str:
+  """Returns why a preset of ours stands for a printed defense, or ""."""
+  spec = specs.parse(cell.defense)[0]
+  key = (STUDIES[cell.study].paper, spec.name)
+  return "" if spec.preset else STANDS.get(key, ((), ""))[1]
+
+
+def datasets(text: str) -> tuple[str, ...]:
+  """Returns a record's datasets without the sizes they were brought to."""
+  return tuple(part.partition("@")[0] for part in text.split(" -> "))
+
+
+def wanted_datasets(cell: Cell) -> tuple[str, ...]:
+  """Returns the datasets that a printed cell is of."""
+  return cell.datasets or STUDIES[cell.study].datasets
+
+
+def _stranger(evidence: Evidence, cell: Cell, text: str) -> bool | None:
+  """Returns whether a group is of other data; None if it cannot stand in."""
+  wanted, own = wanted_datasets(cell), datasets(text)
+  if own == wanted:
+    return False
+  stands = evidence.foreign and wanted not in evidence.places
+  return True if stands and len(own) == len(wanted) else None
+
+
+def _rank(
+  evidence: Evidence, cell: Cell, key: Group, record: results.Record
+) -> tuple | None:
+  row = dict(zip(results.GROUP, key, strict=True))
+  stranger = _stranger(evidence, cell, row["dataset"])
+  if stranger is None:
+    return None
+  attack, regime = spec(row["attack"]), spec(row["regime"])
+  regimes = (
+    ("conventional", "fmn") if cell.regime == "clean" else (cell.regime,)
+  )
+  known = attack and regime and attack.name == cell.attack
+  if not known or regime.name not in regimes:
+    return None
+  defense = _defense(cell, key, record)
+  if defense is None:
+    return None
+  order = (regimes.index(regime.name), _liked(cell, attack.preset))
+  return (stranger, *defense, *order, len(attack.args) + len(regime.args))
+
+
+def _liked(cell: Cell, preset: str | None) -> int:
+  """Returns the place of a preset where the paper says nothing of it."""
+  order = (STUDIES[cell.study].paper, None)
+  return order.index(preset) if preset in order else len(order)
+
+
+def _defense(
+  cell: Cell, key: Group, record: results.Record
+) -> tuple[int, int] | None:
+  """Returns how well a group's defense meets a cell's; None if it does not."""
+  label = key[results.GROUP.index("defense")]
+  if NONE in (label, cell.defense):
+    return (0, 0) if label == cell.defense else None
+  wanted, own = specs.parse(cell.defense)[0], spec(label)
+  if own is None or own.name != wanted.name:
+    return None
+  stands = STANDS.get((STUDIES[cell.study].paper, wanted.name), ((), ""))[0]
+  presets = (wanted.preset,) if wanted.preset else stands
+  stated = STUDIES[cell.study].wanted | wanted.args
+  if presets and own.preset not in presets:
+    return None
+  known = settings(own, record) if stated else {}
+  if any(known.get(name) != value for name, value in stated.items()):
+    return None
+  place = presets.index(own.preset) if presets else _liked(cell, own.preset)
+  return place, len(own.args.keys() - stated.keys())
+
+
+def settings(own: specs.Spec, record: results.Record) -> dict[str, Any]:
+  """Returns all arguments of a defense that a record's label names.
+
+  Args:
+    own: the label, read.
+    record: tells the defender's share where the label does not.
+  """
+  make = registry.get("defenses", own.name)
+  known = {k: p.default for k, p in inspect.signature(make).parameters.items()}
+  known["clean_rate"] = record.get("config.defense.clean_rate")
+  presets = registry.presets("defenses", own.name)
+  return known | presets.get(own.preset, {}) | own.args
+
+
+def spec(label: str) -> specs.Spec | None:
+  """Returns a record's label read as a method, or None if it is none."""
+  try:
+    return specs.parse(label)[0]
+  except ValueError:
+    return None

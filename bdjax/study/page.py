@@ -1,0 +1,269 @@
+"""The page of a study, its files, and what the console says of it."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from bdjax.report import figures, sequela, tables
+from bdjax.report.load import Run, load
+from bdjax.report.page import replace, template
+from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
+from bdjax.study.claim import Finding
+from bdjax.study.comparison import (
+  Compared,
+  compare,
+  findings,
+  gather,
+  tally,
+)
+from bdjax.study.drawing import Drawing
+from bdjax.study.match import Evidence
+
+Draw = Callable[[Evidence, Sequence[Compared]], list[Drawing]]
+FIGURES: dict[str, tuple[str, Draw]] = {
+  "heat": ("ASR of attacks by defenses", grid.heat),
+  "curves": ("ASR and CA by epoch", drawing.curves),
+  "scatter": ("ASR against CA", drawing.scatter),
+  "costs": ("Cost", drawing.costs),
+  "rates": ("Learning rates", lambda evidence, _: axes.schedules(evidence)),
+}
+SIGNS = {  # of a verdict or a claim: so that nothing is told by colour alone
+  **dict.fromkeys((verdict.REPRODUCED, verdict.KIND, claim.SUPPORTED), "yes"),
+  **dict.fromkeys(
+    (verdict.REPRODUCED_NOT, verdict.KIND_NOT, claim.OPPOSED), "no"
+  ),
+  verdict.OPEN: "open",
+}
+MARKS = {"yes": "✓", "no": "✗", "open": "?", "none": "–"}
+_STYLE = {"yes": "green", "no": "bold red", "open": "yellow"}
+
+
+def write(
+  workdirs: Sequence[str | os.PathLike[str]], console: Console
+) -> list[Path]:
+  """Writes a page for every study of some work directories, and says so.
+
+  Args:
+    workdirs: those of one study are read as one; its page and files go into
+      the first. Those without a study are left out.
+    console: gets a line for each claim and the paths.
+
+  Returns:
+    The pages.
+
+  Raises:
+    ValueError: a directory holds no results, two hold different protocols of
+      the same cells, or the papers' numbers are not there.
+  """
+  studies: dict[str, list[Run]] = {}
+  for run in map(load, workdirs):
+    if run.config.get("study"):
+      catalog.check(run.config)
+      studies.setdefault(run.config["study"], []).append(run)
+  return [_write(name, runs, console) for name, runs in studies.items()]
+
+
+def _write(study: str, runs: Sequence[Run], console: Console) -> Path:
+  evidence = gather(study, runs)
+  compared, found = compare(evidence), findings(evidence)
+  drawn = drawings(evidence, compared)
+  every = [one for _, some in drawn for one in some]
+  folder = runs[0].workdir
+  export.write(folder / "study", evidence, compared, found, every)
+  text = render(evidence, compared, found, drawn, runs)
+  path = replace(folder / "study.html", text)
+  show(evidence, compared, found, console)
+  console.print(f"study: {path}", soft_wrap=True)
+  return path
+
+
+def drawings(
+  evidence: Evidence, compared: Sequence[Compared]
+) -> list[tuple[str, list[Drawing]]]:
+  """Returns a study's figures, by heading; none that would be empty."""
+  made = []
+  for kind in catalog.STUDIES[evidence.study].figures:
+    head, draw = FIGURES.get(kind) or _over(kind)
+    made.append((head, draw(evidence, compared)))
+  return [(head, some) for head, some in made if some]
+
+
+def show(
+  evidence: Evidence,
+  compared: Sequence[Compared],
+  found: Sequence[Finding],
+  console: Console,
+) -> None:
+  """Prints how many cells have each verdict, and a line for each claim."""
+  title, _ = catalog.words(evidence.study)
+  console.print(Text(f"{evidence.study}: {title}", style="bold"))
+  if compared:
+    counts = tally(compared).items()
+    said = ", ".join(f"{count} {word}" for word, count in counts)
+    console.print(Text(f"{len(compared)} printed cells: {said}", style="dim"))
+  for one in found:
+    text = Text().append(one.words, style=_STYLE[sign(one.status)])
+    console.print(text.append(f": {one.claim.sentence} ({one.claim.source})"))
+
+
+def sign(word: str) -> str:
+  """Returns yes, no, open or none: how a verdict or a status is marked."""
+  return SIGNS.get(word, "none")
+
+
+def render(
+  evidence: Evidence,
+  compared: Sequence[Compared],
+  found: Sequence[Finding],
+  drawn: Sequence[tuple[str, list[Drawing]]],
+  runs: Sequence[Run],
+) -> str:
+  """Returns a study's page as one self-contained HTML document."""
+  made, css = template("study.html.j2", room="bdjax.study")
+  title, paper = catalog.words(evidence.study)
+  looks = drawing.looks(evidence)
+  # Where numbers come from the text, there are few, each with its place.
+  listed = any(one.cell.note.startswith("prose") for one in compared)
+  rows = list(dict.fromkeys(one.cell.row for one in compared))
+  columns = list(dict.fromkeys(_column(one) for one in compared))
+  return made.render(
+    css=css,
+    study=evidence.study,
+    title=title,
+    paper=paper,
+    evidence=evidence,
+    protocols=[_protocol(run) for run in runs],
+    compared=compared,
+    counts=tally(compared),
+    cells=_cells(compared),
+    rows=rows,
+    columns=columns,
+    listed=listed,
+    notes=[] if listed else _notes(compared),
+    findings=found,
+    figures=[
+      (head, [(d.name, d.caption, figures.svg(*d[2:])) for d in some])
+      for head, some in drawn
+    ],
+    looks=sequela.LOOK | looks,
+    drawn=list(looks),
+    stands=_stands(compared),
+    leftovers=_leftovers(evidence),
+    sequela=sequela,
+    beyond=_beyond(evidence, compared),
+    rules=_paragraphs(verdict.__doc__),
+    claiming=_paragraphs(claim.__doc__),
+    sign=sign,
+    marks=MARKS,
+    span=span,
+  )
+
+
+def span(reading: Any, digits: int = 1) -> str:
+  """Returns a reading as "mean [low, high]"."""
+  if reading is None:
+    return "–"
+  mean, low, high = (f"{x:.{digits}f}" for x in reading[:3])
+  return mean if low == high else f"{mean} [{low}, {high}]"
+
+
+def _over(kind: str) -> tuple[str, Draw]:
+  names = kind.removeprefix("by ").split(", ")
+  head = f"ASR and CA by {' and '.join(names)}"
+  setting, by = [*names, ""][:2]
+  return head, partial(axes.over, setting=setting, by=by)
+
+
+def _column(one: Compared) -> str:
+  """Returns a cell's column without its metric."""
+  return one.cell.column.rpartition(" ")[0]
+
+
+def _notes(compared: Sequence[Compared]) -> list[tuple[str, str, str]]:
+  """Returns (row, column, note) of the printed cells that need one."""
+  return [
+    (one.cell.row, one.cell.column, one.cell.note)
+    for one in compared
+    if one.cell.note and one.cell.value is not None
+  ]
+
+
+def _cells(
+  compared: Sequence[Compared],
+) -> dict[tuple[str, str], list[Compared]]:
+  cells: dict[tuple[str, str], list[Compared]] = {}
+  for one in compared:
+    cells.setdefault((one.cell.row, _column(one)), []).append(one)
+  return cells
+
+
+def _stands(compared: Sequence[Compared]) -> list[tuple[str, str, str]]:
+  """Returns (printed defense, label of ours, reason), each once."""
+  return list(
+    dict.fromkeys(
+      (one.cell.defense, one.group[-1], one.reason)
+      for one in compared
+      if one.group and one.group[-1] != one.cell.defense
+    )
+  )
+
+
+def _beyond(
+  evidence: Evidence, compared: Sequence[Compared]
+) -> list[dict[str, Any]]:
+  """Returns what was measured and stands for no printed cell."""
+  used = {one.group for one in compared}
+  return [
+    row
+    for key, row in zip(evidence.groups, export.cells(evidence), strict=True)
+    if key not in used
+  ]
+
+
+def _protocol(run: Run) -> dict[str, str]:
+  """Returns what one work directory was run with."""
+  records = run.cells
+
+  def named(key: str) -> str:
+    return tables.several(r[key] for r in records if r.get(key) is not None)
+
+  return {
+    "folder": str(run.workdir),
+    "protocol": run.config.get("protocol", "own"),
+    "data": named("dataset"),
+    "model, width": f"{named('model')}, {named('width') or 'its own'}",
+    "training images, epochs": f"{named('train_images') or '?'}, "
+    f"{named('train_epochs') or '?'}",
+    "test images": named("test_images"),
+    "defender's images": tables.several(
+      r["clean_images"] for r in records if r["defense"] != "none"
+    )
+    or "none",
+    "epochs of defenses": named("defense_epochs") or "none",
+    "seeds": tables.several(sorted({r["seed"] for r in records})),
+    "devices": tables.devices(records),
+  }
+
+
+def _leftovers(evidence: Evidence) -> list[tuple[str, dict[str, Any]]]:
+  """Returns what was measured of sequela, by title, as the report has it."""
+  run, looks = evidence.run, drawing.looks(evidence)
+  found = [
+    (" / ".join(table.title), sequela.section(run, table, looks))
+    for table in tables.pivot(run.records)
+  ]
+  return [(title, section) for title, section in found if section]
+
+
+def _paragraphs(text: str | None) -> list[str]:
+  """Returns a docstring's paragraphs, but for its title."""
+  parts = (text or "").replace("`", "").strip().split("\n\n")[1:]
+  joined = "\n\n".join(parts)
+  for number in range(1, 10):
+    joined = joined.replace(f"\n{number}. ", f"\n\n{number}. ")
+  return [" ".join(part.split()) for part in joined.split("\n\n") if part]

@@ -1,0 +1,44 @@
+"""Table 2 of Forget-Me-Not: five fine-tunings against FMN, on CIFAR-10.
+
+    python -m bdjax.launch --config configs/papers/fmn_table2.py
+    python -m bdjax.launch --config configs/papers/fmn_table2.py:paper
+
+Source: "Forget-Me-Not: Making Backdoor Hard to be Forgotten in Finetuning"
+(anonymous submission to ICLR 2024), section 4.3. The defender has 5 % of the
+clean images, 20 % for super-fine-tuning. FT-SAM is theirs: plain fine-tuning
+with SAM of radius 2.
+
+Published, ASR after super-fine-tuning, conventional and FMN: Blended 18.58 and
+86.22, TrojanNN 24.45 and 88.23, LIRA 28.75 and 88.69; all 168 numbers are in
+docs/published/fmn_table2.csv.
+
+Presets, see _presets.py; the paper names neither epochs nor rate of planting:
+`paper` has 100 epochs at .01 (FMN: 100 poisoned and 100 clean ones). `small`
+has four attacks; the same command with
+`--config.attack.name=lira.fmn,l2_inv.fmn,narcissus.fmn` adds the others.
+Time: not run yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.papers import _presets
+from configs.papers.fmn_table1 import ATTACKS, CIFAR_ONLY
+
+ALL = ATTACKS + CIFAR_ONLY
+SMALL = ("blended", "trojaning", "inputaware", "l0_inv")
+DEFENSES = "ft(lr=0.01),ft(lr=0.05),super_ft.fmn,ft_sam.fmn,nad.fmn"
+
+
+def get_config(argument: str = "small") -> ConfigDict:
+  """Returns the attacks under both regimes against five defenses.
+
+  Args:
+    argument: "preset" or "preset,dataset".
+  """
+  preset, dataset = _presets.parse(argument, "cifar10")
+  config = _presets.sized("fmn_table2", preset, dataset)
+  attacks = SMALL if preset == "small" else ALL
+  config.attack.name = ",".join(f"{name}.fmn" for name in attacks)
+  config.regime.name = "conventional,fmn"
+  config.defense.name = DEFENSES
+  return config

@@ -1,0 +1,268 @@
+"""Claims: how they are settled, and each on a few records or on the paper's."""
+
+import pytest
+
+from bdjax import results
+from bdjax.report.load import load
+from bdjax.study import catalog, claim, comparison, published
+from bdjax.study.claim import OPEN, OPPOSED, SUPPORTED, Part
+
+USUAL = "conventional"
+CLAIMS = {c.name: c for c in comparison.CLAIMS}
+
+
+def settled(need, *truths):
+  """Return a finding; None in truths is open, ... is not measured."""
+  parts = [
+    Part("x", None if t is ... else t, measured=t is not ...) for t in truths
+  ]
+  made = claim.Claim("x", (), "", "", "", lambda e: [], need)
+  return claim.settle(made, parts)
+
+
+def status(evidence, name):
+  one = CLAIMS[name]
+  return claim.settle(one, one.parts(evidence))
+
+
+@pytest.mark.parametrize(
+  ("need", "truths", "word"),
+  [
+    ("every", (True, True), SUPPORTED),
+    ("every", (True, None), OPEN),
+    ("every", (True, ...), OPEN),
+    ("every", (False, ..., True), OPPOSED),
+    ("every", (), OPEN),
+    ("most", (True, True, ...), SUPPORTED),
+    ("most", (True, True, ..., ...), OPEN),
+    ("most", (False, False, True, ...), OPPOSED),
+    ("most", (False, None, True), OPEN),
+    ("some", (True, ..., False), SUPPORTED),
+    ("some", (False, False), OPPOSED),
+    ("some", (False, ...), OPEN),
+  ],
+)
+def test_cells_settle_a_claim(need, truths, word):
+  assert settled(need, *truths).status == word
+
+
+def test_an_open_claim_says_how_much_was_measured():
+  found = settled("every", True, None, ...)
+  assert found.words == "undecided (2 of 3 cells measured)"
+  assert (found.open, found.against) == (1, [])
+  assert settled("every", True).words == SUPPORTED
+
+
+def test_every_claim_has_a_study_and_can_be_asked_of_anything(fake, evidence):
+  assert len(CLAIMS) == len(comparison.CLAIMS)
+  asked = {name for one in comparison.CLAIMS for name in one.studies}
+  assert asked == catalog.STUDIES.keys() - {"super_ft_sensitivity"}
+  for study in asked:
+    made = evidence(study, [fake.record("clean", USUAL, "none")])
+    for found in comparison.findings(made):
+      assert found.status == OPEN and found.of > 0 and not found.measured
+
+
+def replay(study, fake, evidence):
+  """Return the evidence of a table of FMN's, as printed, for two seeds."""
+  found = {}
+  for cell in published.read(study):
+    if cell.value is not None:
+      words = (cell.attack, cell.regime, cell.defense)
+      if cell.defense == "super_ft":
+        words = (*words[:2], "super_ft.fmn")
+      found.setdefault(words, {})[cell.metric] = cell.value / 100
+  if study == "fmn_table1":
+    found = {k: v for k, v in found.items() if v["ca"] > 0.9}  # CIFAR-10
+  moved = {}
+  if study == "fmn_table3":
+    where = "imagenet10 -> imagenet10_ft"
+    moved = {"dataset": where, "scenario": "transfer"}
+  records = [
+    fake.record(*words, seed, **numbers, **moved)
+    for words, numbers in found.items()
+    for seed in (0, 1)
+  ]
+  return evidence(study, records)
+
+
+def test_fmns_claims_against_its_own_table_2(fake, evidence):
+  made = replay("fmn_table2", fake, evidence)
+  for name in (
+    *("fmn_asr", "fmn_ca", "fmn_low_rate", "fmn_removed"),
+    *("fmn_super_ft", "fmn_seventy"),
+  ):
+    assert status(made, name).status == SUPPORTED, name
+  removed = status(made, "fmn_removed")
+  assert (removed.of, removed.measured, len(removed.against)) == (28, 28, 2)
+  kept = status(made, "fmn_kept")
+  assert kept.status == OPPOSED and kept.of == 35
+  (against,) = kept.against
+  assert "l0_inv fmn, nad asr: 49.6" in against
+  assert len(status(made, "fmn_seventy").against) == 4
+
+
+def test_fmns_claims_against_its_own_table_3(fake, evidence):
+  made = replay("fmn_table3", fake, evidence)
+  assert status(made, "fmn_transfer").status == SUPPORTED
+  assert status(made, "fmn_small_drop").status == SUPPORTED
+
+
+def test_the_ablation_needs_models_with_both_parts(fake, evidence):
+  made = replay("fmn_table4", fake, evidence)
+  assert status(made, "fmn_ablation").words == (
+    "undecided (0 of 16 cells measured)"
+  )
+
+
+def ablation(fake, cyclic):
+  values = {"fmn": 0.9, "cyclic": cyclic, "interleave": 0.3}
+  return [
+    fake.record(attack, regime, defense, seed, asr=asr)
+    for attack in ("blended", "l0_inv", "l2_inv", "trojaning")
+    for regime, asr in values.items()
+    for defense in ("super_ft.fmn", "ft_sam.fmn")
+    for seed in (0, 1)
+  ]
+
+
+@pytest.mark.parametrize(
+  ("cyclic", "word", "against"), [(0.5, SUPPORTED, 0), (0.95, OPPOSED, 8)]
+)
+def test_both_parts_are_needed_or_not(fake, evidence, cyclic, word, against):
+  made = evidence("fmn_table4", ablation(fake, cyclic))
+  found = status(made, "fmn_ablation")
+  assert (found.status, len(found.against)) == (word, against)
+
+
+def test_a_model_without_a_backdoor_counts_as_not_measured(fake, evidence):
+  records = [
+    fake.record("blended", "fmn", "none", asr=0.1),
+    fake.record("blended", "fmn", "nad", asr=0.05),
+  ]
+  made = evidence("fmn_table2", records)
+  assert status(made, "fmn_kept").measured == 0
+  planted = status(made, "fmn_asr")
+  assert planted.status == OPPOSED
+  assert "cifar10 blended fmn: 10.0" in planted.against[0]
+
+
+def five(fake, defense, **numbers):
+  attacks = ("badnets", "blended", "inputaware", "lf", "wanet")
+  return [fake.record(a, USUAL, defense, **numbers) for a in attacks]
+
+
+@pytest.mark.parametrize(
+  ("asr", "ca", "removed", "kept"),
+  [
+    (0.05, 0.89, SUPPORTED, SUPPORTED),
+    (0.25, 0.80, OPPOSED, OPPOSED),
+    (0.2, 0.87, OPEN, OPEN),  # Wilson's intervals straddle
+  ],
+)
+def test_super_fine_tuning_removes_and_keeps(
+  fake, evidence, asr, ca, removed, kept
+):
+  records = five(fake, "none") + five(fake, "super_ft.paper", asr=asr, ca=ca)
+  made = evidence("sha_fig4", records)
+  assert status(made, "sha_super_asr").status == removed
+  assert status(made, "sha_super_ca").status == kept
+
+
+def test_four_of_five_attacks_leave_it_undecided(fake, evidence):
+  records = five(fake, "super_ft.paper", asr=0.05)[:4]
+  found = status(evidence("sha_fig4", records), "sha_super_asr")
+  assert found.words == "undecided (4 of 5 cells measured)"
+
+
+def test_sooner_is_told_by_curves(fake, evidence):
+  records, rows = [], []
+  ways = {"super_ft.paper": (0.1, 0.1), "ft.sha": (0.9, 0.15)}
+  for defense, values in ways.items():
+    for record in five(fake, defense, asr=0.1):
+      records.append(record)
+      rows += fake.curve(record["cell"], values)
+  assert status(
+    evidence("sha_fig4", records, rows=rows), "sha_sooner"
+  ).status == (SUPPORTED)
+
+
+def test_what_never_forgets_is_not_sooner(fake, evidence):
+  records = five(fake, "super_ft.paper") + five(fake, "ft.sha")
+  values = {"super_ft.paper": (0.9, 0.9), "ft.sha": (0.9, 0.1)}
+  rows = [
+    row for r in records for row in fake.curve(r["cell"], values[r["defense"]])
+  ]
+  found = status(evidence("sha_fig4", records, rows=rows), "sha_sooner")
+  assert found.status == OPPOSED
+  assert "epochs none and 2" in found.against[0]
+
+
+def rivals(fake, *, abl):
+  others = ("activation_clustering", "fine_pruning", "nad", "spectral")
+  records = five(fake, "super_ft.paper", asr=0.1, device_hours=0.1)
+  records += five(fake, "neural_cleanse.bb", asr=0.5, device_hours=0.9)
+  records += five(fake, "abl.bb", asr=abl, device_hours=0.2)
+  for name in others:
+    records += five(fake, f"{name}.bb", asr=0.5, device_hours=0.3)
+  return records
+
+
+def test_super_fine_tuning_leads_all_others(fake, evidence):
+  made = evidence("sha_fig5", rivals(fake, abl=0.5))
+  assert status(made, "sha_lowest_asr").status == SUPPORTED
+  assert status(made, "sha_cheapest").status == SUPPORTED
+  assert status(made, "sha_dearest").status == SUPPORTED
+  assert status(made, "sha_abl").status == OPEN  # .5 straddles
+
+
+def test_one_better_rival_is_enough_and_one_absent_leaves_it_open(
+  fake, evidence, tmp_path
+):
+  made = evidence("sha_fig5", rivals(fake, abl=0.02))
+  found = status(made, "sha_lowest_asr")
+  assert found.status == OPPOSED and "and abl: 10.0 and 2.0" in found.against[0]
+  records = [r for r in rivals(fake, abl=0.5) if r["defense"] != "abl.bb"]
+  path = fake.workdir(tmp_path / "less", "sha_fig5", records)
+  less = comparison.gather("sha_fig5", [load(path)])
+  assert status(less, "sha_lowest_asr").status == OPEN
+  assert status(less, "sha_lowest_asr").open == 5
+
+
+def asked(fake, evidence, study, records):
+  return evidence(study, five(fake, "none"), sequela=records)
+
+
+@pytest.mark.parametrize(
+  ("auroc", "word"), [(0.61, SUPPORTED), (0.5, SUPPORTED), (0.7, OPPOSED)]
+)
+def test_membership_does_not_grow_or_it_does(fake, evidence, auroc, word):
+  leaks = ("network.members.auroc", "mentropy_by_class.members.auroc")
+  records = [
+    fake.sequel("membership", "none", **dict.fromkeys(leaks, 0.6)),
+    fake.sequel("membership", "super_ft.paper", **dict.fromkeys(leaks, auroc)),
+    fake.sequel("membership", results.CLEAN_MODEL, attack=None),
+  ]
+  made = asked(fake, evidence, "sha_membership", records)
+  found = status(made, "sha_membership")
+  assert (found.status, found.of) == (word, 2)
+
+
+@pytest.mark.parametrize(
+  ("area", "easier", "harder"),
+  [(0.9, SUPPORTED, OPPOSED), (0.3, OPPOSED, SUPPORTED)],
+)
+def test_both_readings_of_reinjection_are_asked(
+  fake, evidence, area, easier, harder
+):
+  records = [
+    fake.sequel("reinjection", defense, attack, area=value)
+    for attack in ("blended", "inputaware", "lf", "wanet")
+    for defense, value in (
+      ("super_ft.paper", area),
+      (results.CLEAN_MODEL, 0.6),
+    )
+  ]
+  made = asked(fake, evidence, "sha_reinjection", records)
+  assert status(made, "sha_reinjection_easier").status == easier
+  assert status(made, "sha_reinjection_not_easier").status == harder

@@ -1,0 +1,201 @@
+"""Every printed cell is met by a record that a study's config would leave."""
+
+import pytest
+
+from bdjax.study import catalog, comparison, match, measured, published, verdict
+
+PRINTED = {p.stem: published.read(p.stem) for p in published.folder().glob("*")}
+PRINTED = {study: cells for study, cells in PRINTED.items() if cells}
+LABELS = {  # (paper, printed defense) -> what configs/papers has for it
+  ("fmn", "super_ft"): "super_ft.fmn",
+  ("fmn", "ft_sam"): "ft_sam.fmn",
+  ("fmn", "nad"): "nad.fmn",
+  ("fmn", "ft"): "ft.fmn",
+  ("sha", "super_ft"): "super_ft.paper",
+  ("sha", "ft"): "ft.sha",
+  ("sha", "abl"): "abl.bb",
+  ("sha", "ft.encoder"): "ft.encoder(lr=0.0003, epochs=200)",
+}
+MOVED = {
+  "fmn_table3": "transfer",
+  "sha_fig2": "encoder",
+  "sha_fig3": "transfer",
+}
+
+
+def label(cell):
+  paper = catalog.STUDIES[cell.study].paper
+  return LABELS.get((paper, cell.defense), cell.defense)
+
+
+def names(cell):
+  """Return what a run calls a printed cell's data, attack and regime."""
+  places = match.wanted_datasets(cell)
+  places = [f"{p}@32" if p == "stl10" else p for p in places]
+  regime = "conventional" if cell.regime == "clean" else cell.regime
+  preset = ".fmn" if catalog.STUDIES[cell.study].paper == "fmn" else ""
+  return " -> ".join(places), f"{cell.attack}{preset}", regime
+
+
+def replayed(fake, cells):
+  """Return records, and rows of curves, with the printed numbers."""
+  found, rows = {}, {}
+  for cell in cells:
+    if not cell.attack or cell.value is None or cell.source:
+      continue
+    dataset, attack, regime = names(cell)
+    scenario = MOVED.get(cell.study, "standalone")
+    moved = {"dataset": dataset, "scenario": scenario}
+    key = (dataset, attack, regime, label(cell))
+    if cell.study == "sha_fig15":
+      moved["config.defense.clean_rate"] = 0.1
+    record = found.setdefault(key, fake.record(*key[1:], **moved))
+    name = measured.key(cell, record)
+    hours = cell.metric == "gpu_hours"
+    value = cell.value if hours else cell.value / 100
+    if cell.epoch is None:
+      record[name] = value
+    elif hours:
+      for i in range(1, cell.epoch + 1):
+        row = rows.setdefault((record["cell"], i), {})
+        row["seconds_train"] = 3600 * value / cell.epoch
+    else:
+      rows.setdefault((record["cell"], cell.epoch), {})[name] = value
+  lines = [
+    {"cell": c, "stage": "ft", "epoch": i, **row}
+    for (c, i), row in sorted(rows.items())
+  ]
+  return list(found.values()), lines
+
+
+def test_there_are_320_cells():
+  assert sum(map(len, PRINTED.values())) == 320
+  assert PRINTED.keys() < catalog.STUDIES.keys()
+
+
+@pytest.mark.parametrize("study", PRINTED)
+def test_every_cell_finds_its_record_and_its_number(study, fake, evidence):
+  records, rows = replayed(fake, PRINTED[study])
+  made = evidence(study, records, rows=rows, protocol="paper")
+  assert made.paper and not made.foreign
+  for one in comparison.compare(made):
+    cell = one.cell
+    if cell.value is None:
+      assert one.verdict.word == verdict.UNPRINTED
+      continue
+    assert one.reading is not None, (cell.row, cell.column)
+    if cell.attack:
+      assert one.group[-1] == label(cell)
+      assert (one.group[0], *one.group[2:4]) == names(cell)
+    if not cell.source and cell.attack:
+      assert one.reading.mean == pytest.approx(cell.value)
+    if cell.metric != "gpu_hours" and cell.source == "":
+      assert one.verdict.word == verdict.REPRODUCED, (cell, one)
+
+
+def test_hours_of_all_are_the_mean_over_all_attacks(fake, evidence):
+  records = [
+    fake.record(attack, "conventional", "super_ft.paper", device_hours=hours)
+    for attack, hours in (("badnets", 0.1), ("lf", 0.3))
+  ]
+  records.append(fake.record("lf", "conventional", "abl.bb", device_hours=9.0))
+  made = evidence("sha_fig6", records)
+  cell = published.cell("sha_fig6", "all", "super_ft gpu_hours")
+  assert match.reading(made, cell).mean == pytest.approx(0.2)
+
+
+def chosen(evidence, study, row, column):
+  group = match.find(evidence, published.cell(study, row, column))
+  return group and (*group[2:4], group[-1])
+
+
+def test_the_papers_preset_goes_first_then_the_fewest_arguments(fake, evidence):
+  labels = ("super_ft", "super_ft.fmn(epochs=9)", "super_ft.fmn", "ft(lr=0.02)")
+  records = [fake.record("lira.fmn", "fmn", d) for d in labels]
+  records += [fake.record("lira(rate=0.2)", "fmn", d) for d in labels]
+  made = evidence("fmn_table2", records)
+  row = ("fmn_table2", "lira fmn")
+  found = chosen(made, *row, "super_ft asr")
+  assert found == ("lira.fmn", "fmn", "super_ft.fmn")
+  assert chosen(made, *row, "ft(lr=0.01) asr") is None
+  assert chosen(made, "fmn_table2", "lira conventional", "none asr") is None
+
+
+def test_a_rate_may_come_from_a_preset_a_default_or_the_label(fake, evidence):
+  for own in ("ft", "ft.fmn", "ft(lr=0.01)", "ft.sha(lr=0.01)"):
+    made = evidence("fmn_table2", [fake.record("lira", "fmn", own)])
+    cell = ("fmn_table2", "lira fmn")
+    assert chosen(made, *cell, "ft(lr=0.01) asr")[-1] == own
+    assert chosen(made, *cell, "ft(lr=0.05) asr") is None
+    (made.run.workdir / "results.jsonl").unlink()
+
+
+def test_the_clean_share_of_figure_15_is_that_of_the_config(fake, evidence):
+  own = "super_ft(lr_max1=0.3)"
+  few = {"config.defense.clean_rate": 0.1}
+  records = [
+    fake.record("lf", "conventional", own),
+    fake.record("wanet", "conventional", own, **few),
+  ]
+  made = evidence("sha_fig15", records)
+  column = "super_ft(lr_max1=0.3) asr"
+  for attack, there in (("lf", None), ("wanet", own)):
+    row = ("sha_fig15", f"cifar10 {attack} conventional")
+    found = chosen(made, *row, column)
+    assert (found and found[-1]) == there
+
+
+def test_other_data_is_shown_and_not_judged(fake, evidence):
+  records = [
+    fake.record("lira", "fmn", "super_ft.fmn", dataset="synthetic", asr=0.9),
+    fake.record("lira", "fmn", "none", dataset="synthetic"),
+  ]
+  made = evidence("fmn_table2", records)
+  assert made.foreign
+  (one,) = [
+    one
+    for one in comparison.compare(made)
+    if (one.cell.row, one.cell.column) == ("lira fmn", "super_ft asr")
+  ]
+  assert one.reading.mean == pytest.approx(90)
+  assert one.verdict == (verdict.FOREIGN, "other data")
+
+
+def test_names_that_are_no_methods_match_nothing(fake, evidence):
+  made = evidence("fmn_table2", [fake.record("<b>", "fmn", "a b")])
+  assert {c.verdict.word for c in comparison.compare(made)} == {
+    verdict.UNMEASURED
+  }
+
+
+@pytest.mark.parametrize(
+  ("row", "column"),
+  [
+    ("a b c lira fmn", "none asr"),
+    ("lira fmn", "none auroc"),
+    ("lira fmn", "none step=3 asr"),
+  ],
+)
+def test_words_that_nobody_knows_are_refused(row, column):
+  with pytest.raises(ValueError, match="cannot be read"):
+    published.cell("fmn_table2", row, column)
+
+
+def test_an_installation_without_the_numbers_says_so(monkeypatch, tmp_path):
+  elsewhere = tmp_path / "bdjax" / "study" / "published.py"
+  monkeypatch.setattr(published, "__file__", str(elsewhere))
+  with pytest.raises(ValueError, match="clone of the repository"):
+    catalog.check({"study": "fmn_table2"})
+  catalog.check({"study": "", "protocol": "own"})
+
+
+@pytest.mark.parametrize(
+  ("config", "text"),
+  [
+    ({"study": "fmn_tabel2"}, "did you mean fmn_table2"),
+    ({"study": "fmn_table2", "protocol": "mine"}, "must be paper"),
+  ],
+)
+def test_unknown_studies_and_protocols_get_one_sentence(config, text):
+  with pytest.raises(ValueError, match=text):
+    catalog.check(config)

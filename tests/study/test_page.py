@@ -1,0 +1,226 @@
+"""The page of a hand-written work directory, its files, and the console."""
+
+import csv
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from bdjax.report.load import load
+from bdjax.runs import settings
+from bdjax.study import comparison, page, verdict
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def written(*folders):
+  """Return the pages' texts and what the console says."""
+  console = Console(file=io.StringIO(), width=200)
+  paths = page.write(folders, console)
+  texts = [path.read_text(encoding="utf-8") for path in paths]
+  return paths, texts, console.file.getvalue()
+
+
+def table(path):
+  with path.open(newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def fmn(tmp_path_factory, fake):
+  """Return a study of two attacks: paths, pages and console."""
+  cells = {
+    ("blended.fmn", "conventional", "none"): 0.99,
+    ("blended.fmn", "conventional", "super_ft.fmn"): 0.05,
+    ("blended.fmn", "fmn", "none"): 0.97,
+    ("blended.fmn", "fmn", "super_ft.fmn"): 0.3,
+    ("lira.fmn", "fmn", "none"): 0.2,
+    ("lira.fmn", "fmn", "super_ft.fmn"): 0.1,
+    ("lira.fmn", "fmn", "nad.fmn"): 0.1,
+    (HOSTILE, "fmn", "none"): 0.5,
+  }
+  records = [fake.record(*key, asr=asr) for key, asr in cells.items()]
+  folder = tmp_path_factory.mktemp("fmn")
+  return written(fake.workdir(folder, "fmn_table2", records))
+
+
+def test_the_page_has_every_verdict_in_words(fmn):
+  (path,), (text,), _ = fmn
+  assert path.name == "study.html" and "<!doctype html>" in text
+  (folder,) = {path.parent}
+  rows = {
+    (r["row"], r["column"]): r["verdict"]
+    for r in table(folder / "study" / "verdicts.csv")
+  }
+  assert len(rows) == 168
+  # Blended after super-fine-tuning: 18.58 printed and 5 measured, both below
+  # 50; with FMN 86.22 printed and 30 measured.
+  assert rows["blended conventional", "super_ft asr"] == verdict.KIND
+  assert rows["blended fmn", "super_ft asr"] == verdict.KIND_NOT
+  assert rows["blended fmn", "super_ft ca"] == verdict.FOREIGN
+  assert rows["lira fmn", "none asr"] == verdict.KIND_NOT
+  assert rows["lira fmn", "nad asr"] == verdict.UNPLANTED
+  assert rows["trojaning fmn", "nad asr"] == verdict.UNMEASURED
+  for word in set(rows.values()):
+    count = list(rows.values()).count(word)
+    shown = re.findall(rf"<b>.</b> {word}</span>", text)
+    assert len(shown) == count + 1  # and once in the tally
+  assert "printed 86.22" in text and "5.0 [4.6, 5.5]" in text
+
+
+def test_the_page_has_claims_and_how_all_is_judged(fmn):
+  _, (text,), _ = fmn
+  plain = " ".join(text.split())
+  assert "Backdoors trained with FMN bypass fine-tuning defenses." in plain
+  assert "cifar10 blended fmn, super_ft asr: 30.0" in plain
+  assert "undecided (1 of 28 cells measured)" in plain
+  assert "widened on both sides by 2 points (CA) or 5" in plain
+  assert "The protocol is our own, not the paper's" in plain
+  assert "<code>super_ft.fmn</code> for super_ft" in plain
+
+
+def test_nothing_of_a_record_is_run_by_the_page(fmn):
+  _, (text,), _ = fmn
+  assert HOSTILE not in text and "&lt;script&gt;" in text
+
+
+def test_the_console_has_a_line_for_each_claim(fmn):
+  (path,), _, said = fmn
+  found = comparison.findings(
+    comparison.gather("fmn_table2", [load(path.parent)])
+  )
+  assert len(found) == 8
+  for one in found:
+    assert f"{one.words}: {one.claim.sentence[:40]}" in said
+  assert f"study: {path}" in said
+  assert "168 printed cells" in said
+
+
+def test_files_are_read_back(fmn):
+  (path,), _, _ = fmn
+  folder = path.parent / "study"
+  cells = table(folder / "cells.csv")
+  assert len(cells) == 8
+  (one,) = [c for c in cells if c["asr_mean"] == "5.0"]
+  assert (one["attack"], one["defense"]) == ("blended.fmn", "super_ft.fmn")
+  assert float(one["asr_low"]) < 5 < float(one["asr_high"])
+  claims = {c["claim"]: c for c in table(folder / "claims.csv")}
+  assert claims["fmn_kept"]["status"] == "not supported"
+  assert "blended fmn, super_ft asr" in claims["fmn_kept"]["against"]
+  tex = (folder / "cells.tex").read_text()
+  assert r"super\_ft.fmn" in tex and "90.0 / 5.0" in tex
+  assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
+  heat = folder / "heat.png"
+  assert heat.read_bytes()[:4] == b"\x89PNG"
+  assert "(86.22)" in (folder / "heat.svg").read_text()
+  assert {p.suffix for p in folder.iterdir()} == {
+    *(".csv", ".tex", ".svg", ".png")
+  }
+
+
+def test_folders_of_one_study_are_one_and_others_apart(tmp_path, fake):
+  def made(name, study, attack, **how):
+    record = fake.record(attack, "conventional", "none")
+    return fake.workdir(tmp_path / name, study, [record], **how)
+
+  one = made("one", "sha_table1", "imc", protocol="paper")
+  two = made("two", "sha_table1", "handcrafted")
+  other = made("three", "sha_membership", "lf")
+  plain = made("four", "", "lf")
+  paths, texts, _ = written(one, two, other, plain)
+  assert paths == [one / "study.html", other / "study.html"]
+  assert str(two) in texts[0]
+  rows = table(one / "study" / "cells.csv")
+  assert [row["attack"] for row in rows] == ["imc", "handcrafted"]
+  # Not all of it is the paper's protocol: 98.1 and 97.1 printed, 99 measured.
+  words = {r["verdict"] for r in table(one / "study" / "verdicts.csv")}
+  assert words == {verdict.KIND, verdict.UNMEASURED}
+
+
+def test_two_protocols_of_one_cell_are_refused(tmp_path, fake):
+  records = [
+    fake.record("imc", "conventional", "none", cell=name) for name in "ab"
+  ]
+  folders = [
+    fake.workdir(tmp_path / r["cell"], "sha_table1", [r]) for r in records
+  ]
+  with pytest.raises(ValueError, match="one work directory per protocol"):
+    written(*folders)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "own"])
+def test_curves_hold_the_papers_points(tmp_path, fake, protocol):
+  moved = {"dataset": "cifar100 -> cifar10", "scenario": "transfer"}
+  names = ("badnets", "conventional")
+  moved |= {"config.evaluate.curve_images": 1000}  # of 10,000
+  record = fake.record(*names, "super_ft.paper", **moved, collapse=0.1)
+  rows = fake.curve(record["cell"], (0.5, 0.3, 0.1), collapse=0.12, lr=[0.1])
+  start = fake.record(*names, "none", **moved)
+  folder = tmp_path / protocol
+  fake.workdir(
+    folder, "sha_fig3", [record, start], rows=rows, protocol=protocol
+  )
+  _, (text,), _ = written(folder)
+  rows = {
+    (r["row"], r["column"]): r for r in table(folder / "study" / "verdicts.csv")
+  }
+  one = rows["cifar100 cifar10 badnets conventional", "super_ft epoch=3 asr"]
+  # 9.6 printed and 12 measured of 900 triggered images: Wilson [10.0, 14.3].
+  assert float(one["mean"]) == pytest.approx(12)
+  assert float(one["low"]) == pytest.approx(10.037, abs=1e-3)
+  words = {"paper": verdict.REPRODUCED, "own": verdict.KIND}
+  assert one["verdict"] == words[protocol]
+  assert "ASR and CA by epoch" in text and "Learning rates" in text
+
+
+def test_figures_over_a_setting_and_of_costs(tmp_path, fake):
+  records = [
+    fake.record("blended", "conventional", f"super_ft(clean_rate={share})")
+    for share in (0.1, 0.2, 1.0)
+  ]
+  fake.workdir(tmp_path / "size", "sha_fig13", records)
+  records = [
+    fake.record("badnets", "conventional", d, seconds_train=s)
+    for d, s in (("super_ft.paper", 30.0), ("abl.bb", 300.0))
+  ]
+  fake.workdir(tmp_path / "cost", "sha_fig6", records)
+  _, texts, _ = written(tmp_path / "size", tmp_path / "cost")
+  assert "ASR and CA by clean_rate" in texts[0]
+  assert (tmp_path / "cost" / "study" / "costs.png").exists()
+
+
+def test_what_a_defense_left_behind_is_shown_as_in_the_report(tmp_path, fake):
+  names = ("asr", "ca", "poison_accuracy")
+  numbers = {f"{n}{when}": 0.5 for n in names for when in ("", "_before")}
+  areas = {"clean model": 0.25, "none": 0.9, "super_ft.paper": 0.75}
+  sequela = [
+    fake.sequel("reinjection", name, area=area, epochs_to_90=None, **numbers)
+    for name, area in areas.items()
+  ]
+  rows = [
+    row
+    for record in sequela
+    for row in fake.curve(record["cell"], (0.2, 0.7), "reinjection")
+  ]
+  records = [
+    fake.record("blended", "conventional", defense)
+    for defense in ("none", "super_ft.paper")
+  ]
+  folder = fake.workdir(
+    tmp_path, "sha_reinjection", records, rows=rows, sequela=sequela
+  )
+  _, (text,), said = written(folder)
+  assert "What the defense left behind" in text and "epochs to 90" in text
+  assert "75.0" in text and "undefended" in text
+  assert "undecided (1 of 4 cells measured): Models after" in said
+  claims = table(folder / "study" / "claims.csv")
+  against = {c["claim"]: c["against"] for c in claims}
+  assert against["sha_reinjection_easier"] == ""
+  assert "75.0 and 25.0" in against["sha_reinjection_not_easier"]
+
+
+def test_a_study_decides_nothing_that_a_workdir_holds_to():
+  old = {"train": {"epochs": 3}}
+  new = old | {"study": "fmn_table2", "protocol": "paper"}
+  assert settings.identity(new) == settings.identity(old)
