@@ -12,7 +12,7 @@ of both. The reference image, and thus the target, is of BadEncoder's class
 where it has one: gtsrb 12, svhn_cropped 1, stl10 9; class 0 elsewhere.
 
 `small` is for two CPU cores: 10,000 images for the encoder and 5,000 for the
-classifier, a quarter of the width, 30 epochs of SimCLR, 10 of planting, 20 of
+classifier, a quarter of the width, 15 epochs of SimCLR, 10 of planting, 20 of
 each classifier.
 """
 
@@ -42,7 +42,7 @@ def get_config(argument: str = "cifar10,stl10@32") -> ConfigDict:
   )
   config.defense.name = "ft.classifier,ft.encoder"
   if small:
-    config.scenario = "encoder(epochs=30)"
+    config.scenario = "encoder(epochs=15)"
     config.data.train_images = 10_000
     config.downstream.train_images = 5_000
     config.model.width = 16
