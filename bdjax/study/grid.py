@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MAP = "viridis"  # as the report's sweeps
 _DARK = 60  # percent: text is black above
+_FITS = 13  # letters of a column's name above it; longer ones are slanted
 
 
 class Grid(NamedTuple):
@@ -36,8 +37,10 @@ def heat(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   if not grid.found and not grid.printed:
     return []
   longest = max(map(len, grid.rows))
-  width = 0.8 + 0.07 * longest + 0.95 * len(grid.columns)
-  height = 1.1 + 0.42 * len(grid.rows)
+  tilted = max(map(len, grid.columns))
+  tilted = tilted if tilted > _FITS else 0
+  width = 0.8 + 0.07 * (longest + tilted) + 0.95 * len(grid.columns)
+  height = 1.1 + 0.025 * tilted + 0.42 * len(grid.rows)
   caption = "ASR in percent; in brackets the paper's"
   return [Drawing("heat", caption, _draw(grid), width, height)]
 
@@ -95,6 +98,10 @@ def _draw(grid: Grid) -> Callable[["Axes"], None]:
         paper = grid.printed.get((row, column))
         _fill(axes, (j, i), own, paper, shade)
     axes.set_xticks(range(len(grid.columns)), grid.columns)
+    if max(map(len, grid.columns)) > _FITS:
+      axes.tick_params(axis="x", labelrotation=20)
+      for label in axes.get_xticklabels():
+        label.set(ha="left", rotation_mode="anchor")
     axes.set_yticks(range(len(grid.rows)), grid.rows)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
