@@ -7,10 +7,10 @@ were drawn; everything here is a protocol of our own, on well-known attacks:
 - loss, confidence, mentropy: one threshold for all examples;
 - mentropy_by_class: one for each class (Song and Mittal, arXiv 2003.10595);
 - correctness: right answers are members (Yeom et al., arXiv 1709.01604);
-- network: `_network`, with one threshold.
+- network: a small one that reads probabilities and label, with one threshold.
 
-No label-only attack is here. `_judging` says in which groups members are
-reported: a defense that is tuned on many members trains on them once more, so
+No label-only attack is here. Members that the defense was tuned on are also
+reported apart: a defense that is tuned on many trains on them once more, so
 that only the `rest` compares defenses.
 
 It is the cheap mode, which trains no target of its own. A target's members are

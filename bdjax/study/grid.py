@@ -53,7 +53,9 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
     if one.cell.metric == "asr" and not one.cell.epoch and not one.cell.source
   ]
   stands = {one.group: one for one in shown if one.group}
-  rows = {one.group[:-1]: one.cell.row for one in shown if one.group}
+  rows = {}  # ours keep their names where the data are not the paper's
+  if not evidence.foreign:
+    rows = {one.group[:-1]: one.cell.row for one in shown if one.group}
   columns = {key[-1]: one.cell.defense for key, one in stands.items()}
   found, places = {}, []
   for key, records in evidence.groups.items():

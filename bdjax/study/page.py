@@ -106,6 +106,9 @@ def show(
     counts = tally(compared).items()
     said = ", ".join(f"{count} {word}" for word, count in counts)
     console.print(Text(f"{len(compared)} printed cells: {said}", style="dim"))
+  if evidence.foreign:
+    said = "No record is of the paper's data; asked of what there is:"
+    console.print(Text(said, style="bold"))
   for one in found:
     text = Text().append(one.words, style=_STYLE[sign(one.status)])
     console.print(text.append(f": {one.claim.sentence} ({one.claim.source})"))

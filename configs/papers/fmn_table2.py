@@ -16,7 +16,8 @@ Presets, see _presets.py; the paper names neither epochs nor rate of planting:
 `paper` has 100 epochs at .01 (FMN: 100 poisoned and 100 clean ones). `small`
 has four attacks; the same command with
 `--config.attack.name=lira.fmn,l2_inv.fmn,narcissus.fmn` adds the others.
-Time: not run yet.
+Time: `smoke` took 321 s of processor time (measured, 2 busy cores); else not
+run yet.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,8 @@ ASR "remains high even after 100 epochs"; from .0001 to .001 the trigger is
 forgotten gradually; at .1 within one epoch, at a cost in accuracy.
 
 Presets, see _presets.py; `small` without the random crop.
-Time: not run yet.
+Time: `smoke` took 63 s of processor time (measured, 2 busy cores); else not
+run yet.
 """
 
 from ml_collections import ConfigDict

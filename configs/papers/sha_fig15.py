@@ -10,7 +10,8 @@ Published: on cifar100 Blended's ASR falls from 98.8 at .1 to .4 at .3; on
 cifar10 its clean accuracy from 91.9 to 88.1 (docs/published/sha_fig15.csv).
 
 Presets, see _presets.py; `small` without the random crop.
-Time: not run yet.
+Time: `smoke` took 85 s of processor time (measured, 2 busy cores); else not
+run yet.
 """
 
 from ml_collections import ConfigDict

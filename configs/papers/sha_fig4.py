@@ -12,7 +12,8 @@ fine-tuning, 8.1 after super-fine-tuning (docs/published/sha_fig4.csv).
 
 Presets, see _presets.py; `small` without the random crop. In `gpu` and `small`
 fine-tuning keeps the paper's .001, though planting is at .05.
-Time: `small` is 925 TFLOP (estimated), not run yet.
+Time: `smoke` took 57 s of processor time (measured, 2 busy cores); `small` is
+925 TFLOP (estimated), not run yet.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bdjax.report.load import load
 from bdjax.runs import settings
-from bdjax.study import comparison, page, verdict
+from bdjax.study import comparison, grid, page, verdict
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -224,3 +224,19 @@ def test_a_study_decides_nothing_that_a_workdir_holds_to():
   old = {"train": {"epochs": 3}}
   new = old | {"study": "fmn_table2", "protocol": "paper"}
   assert settings.identity(new) == settings.identity(old)
+
+
+def test_other_data_keep_their_name_and_the_console_says_so(
+  fake, tmp_path, fmn
+):
+  records = [
+    fake.record("lira.fmn", "fmn", name, dataset="synthetic", asr=0.9)
+    for name in ("none", "super_ft.fmn")
+  ]
+  folder = fake.workdir(tmp_path, "fmn_table2", records)
+  _, _, said = written(folder)
+  assert "No record is of the paper's data" in said
+  assert "No record is of the paper's data" not in fmn[2]
+  evidence = comparison.gather("fmn_table2", [load(folder)])
+  shown = grid.arranged(evidence, comparison.compare(evidence))
+  assert {row for row, _ in shown.found} == {"synthetic lira.fmn fmn"}
