@@ -20,6 +20,7 @@ from bdjax import data, registry, signature
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
 from bdjax.interop import layouts, tables, tensors
+from bdjax.interop.refusals import about
 from bdjax.types import Params
 
 _SIDECAR = 2**20  # bytes
@@ -75,8 +76,9 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
   loaded = tensors.read(path)
   told = facts(path, loaded.metadata, flags)
   arch = _arch(path, told, arch)
-  tensors.check_finite(loaded.tensors)
-  arguments, variables = layouts.to_flax(loaded.tensors, arch)
+  with about(path):
+    tensors.check_finite(loaded.tensors)
+    arguments, variables = layouts.to_flax(loaded.tensors, arch)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
     told["img_size"] = (side, side), "the weights"

@@ -15,7 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bdjax import registry, signature
-from bdjax.interop.refusals import listed
+from bdjax.interop.refusals import Refused, listed
 from bdjax.interop.tables import (
   ARCHITECTURES,
   AXES,
@@ -31,7 +31,7 @@ Tensors = Mapping[str, np.ndarray]
 _ALIKE = 0.5  # of all names; below it, tensors look like no known model
 
 
-class Mismatch(ValueError):
+class Mismatch(Refused):
   """Tensors or variables that are not those of the architecture asked for."""
 
 

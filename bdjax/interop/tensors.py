@@ -115,12 +115,12 @@ def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
   """Says which tensors hold numbers that are not finite.
 
   Raises:
-    ValueError: some do; names the first few and counts them.
+    Refused: some do; names the first few and counts them.
   """
   floats = {k: v for k, v in tensors.items() if v.dtype.kind in "fc"}
   bad = [k for k, v in floats.items() if not np.isfinite(v).all()]
   if bad:
-    raise ValueError(
+    raise Refused(
       f"{len(bad)} of {len(tensors)} tensors hold NaN or infinite numbers "
       f"({listed(bad)}): the model was broken in training or the file was "
       "tampered with; use another copy."

@@ -43,6 +43,7 @@ def attempt(handed, tmp_path):
     ({"defense": "ft(lr=-1)"}, "ft.lr is -1, but must be a number above 0"),
     ({"defense": "ft(batch_size=99)"}, "batch_size is 99, but the data has 52"),
     ({"arch": "alexnet"}, "known are|did you mean"),
+    ({"arch": "vgg16_bn"}, r"handed.*: .*preact_resnet18"),
     ({"image_size": 0}, r"the image size is \(0, 0\) according to a flag"),
     ({"mean": (125.0,)}, "pixels in 0 to 255"),
     ({"mean": (0.5, 0.5)}, "must be one number, or three"),
@@ -150,4 +151,4 @@ def test_weights_that_are_not_finite_are_refused(attempt, handed, tmp_path):
   tensors.write(tmp_path / "nan.safetensors", state, {})
   facts = json.loads(handed.model.with_suffix(".json").read_text())
   (tmp_path / "nan.json").write_text(json.dumps(facts))
-  attempt("hold NaN", model=tmp_path / "nan.safetensors")
+  attempt("nan.safetensors: .* hold NaN", model=tmp_path / "nan.safetensors")
