@@ -12,7 +12,8 @@ Published, ASR after super-fine-tuning, interleave and cyclic: Blended 54.86 and
 55.28, TrojanNN 39.86 and 68.64 (docs/published/fmn_table4.csv).
 
 Presets, see _presets.py; epochs as in fmn_table2.py. `small` has Blended and
-TrojanNN only.
+TrojanNN only; a second run with `--config.attack.name=l0_inv.fmn,l2_inv.fmn`,
+reported together with it (`launch report`), adds the paper's other two.
 Time: `smoke` took 158 s of processor time (measured, 2 busy cores); else not
 run yet.
 """
