@@ -6,7 +6,8 @@ is supported if all are measured and true, and not supported by one that is
 false; about `most`, more than half of all cells must be true, or half false;
 about `some`, one must be true, or all false. Otherwise it is undecided. A model
 whose ASR before a defense is below 50 % cannot tell of that defense, and counts
-as not measured.
+as not measured. Procedural images, which are for trying a study out, settle
+nothing: what they say is shown, and the claim is not comparable.
 """
 
 from collections.abc import Callable
@@ -55,15 +56,18 @@ class Finding(NamedTuple):
   """What came of a claim."""
 
   claim: Claim
-  status: str  # SUPPORTED, OPPOSED or OPEN
+  status: str  # SUPPORTED, OPPOSED, OPEN or verdict.FOREIGN
   measured: int
   of: int
   open: int  # measured, but on neither side
   against: list[str]
+  toy: str = ""  # what procedural images say, if they were asked
 
   @property
   def words(self) -> str:
     """The status, and of how many cells where it is undecided."""
+    if self.toy:
+      return f"{self.status}: procedural images ({self.toy} there)"
     if self.status != OPEN:
       return self.status
     return f"{OPEN} ({self.measured} of {self.of} cells measured)"

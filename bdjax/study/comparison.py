@@ -85,7 +85,11 @@ def compare(evidence: Evidence) -> list[Compared]:
 def findings(evidence: Evidence) -> list[Finding]:
   """Returns what came of the claims that a study is asked for."""
   asked = [c for c in CLAIMS if evidence.study in c.studies]
-  return [claim.settle(c, c.parts(evidence)) for c in asked]
+  found = [claim.settle(c, c.parts(evidence)) for c in asked]
+  if any("synthetic" in place for place in evidence.places):
+    word = verdicts.FOREIGN
+    return [one._replace(status=word, toy=one.status) for one in found]
+  return found
 
 
 def tally(compared: Sequence[Compared]) -> dict[str, int]:

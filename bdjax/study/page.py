@@ -110,7 +110,7 @@ def show(
     said = "No record is of the paper's data; asked of what there is:"
     console.print(Text(said, style="bold"))
   for one in found:
-    text = Text().append(one.words, style=_STYLE[sign(one.status)])
+    text = Text().append(one.words, style=_STYLE.get(sign(one.status), "dim"))
     console.print(text.append(f": {one.claim.sentence} ({one.claim.source})"))
 
 

@@ -63,6 +63,19 @@ def test_every_claim_has_a_study_and_can_be_asked_of_anything(fake, evidence):
       assert found.status == OPEN and found.of > 0 and not found.measured
 
 
+@pytest.mark.parametrize(
+  ("dataset", "words"),
+  [
+    ("gtsrb", "not supported"),
+    ("synthetic", "not comparable: procedural images (not supported there)"),
+  ],
+)
+def test_procedural_images_settle_no_claim(fake, evidence, dataset, words):
+  lost = fake.record("blended", "fmn", "none", asr=0.1, dataset=dataset)
+  found = comparison.findings(evidence("fmn_table1", [lost]))
+  assert words in [one.words for one in found]
+
+
 def replay(study, fake, evidence):
   """Return the evidence of a table of FMN's, as printed, for two seeds."""
   found = {}
