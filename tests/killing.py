@@ -39,8 +39,7 @@ def start(workdir: Path) -> subprocess.Popen:
   )
 
 
-def finish(workdir: Path) -> None:
-  process = start(workdir)
+def finish(process: subprocess.Popen) -> None:
   said, _ = process.communicate()
   if process.returncode:
     raise RuntimeError(f"the run ended with {process.returncode}: {said}")
@@ -63,15 +62,25 @@ def curve(workdir: Path) -> dict[tuple, tuple]:
   }
 
 
-def timed(workdir: Path) -> float:
-  begin = time.monotonic()
-  finish(workdir)
-  return time.monotonic() - begin
-
-
 def progress(workdir: Path) -> set[str]:
   """Returns what a run has saved so far: it changes with every epoch."""
   return {str(p) for p in workdir.glob("stages/*/*/*")}
+
+
+def wait_for_more(process: subprocess.Popen, workdir: Path) -> None:
+  """Returns when a run has saved an epoch more, or has ended."""
+  before = progress(workdir)
+  while process.poll() is None and progress(workdir) <= before:
+    time.sleep(0.01)
+
+
+def uninterrupted(workdir: Path) -> float:
+  """Runs once, and returns the seconds from the first saved epoch on."""
+  process = start(workdir)
+  wait_for_more(process, workdir)
+  begin = time.monotonic()
+  finish(process)
+  return time.monotonic() - begin
 
 
 def killed_often(workdir: Path, kills: int, longest: float, seed: int) -> int:
@@ -82,9 +91,8 @@ def killed_often(workdir: Path, kills: int, longest: float, seed: int) -> int:
   """
   rng, hits = random.Random(seed), 0
   while hits < kills:
-    before, process = progress(workdir), start(workdir)
-    while process.poll() is None and progress(workdir) <= before:
-      time.sleep(0.01)
+    process = start(workdir)
+    wait_for_more(process, workdir)
     try:
       process.wait(rng.uniform(0, 1) * longest)
       break  # it was faster: there is nothing left to kill
@@ -93,15 +101,14 @@ def killed_often(workdir: Path, kills: int, longest: float, seed: int) -> int:
       hits += 1
     finally:
       process.communicate()
-  finish(workdir)
+  finish(start(workdir))
   return hits
 
 
 def compare(folder: Path, kills: int, seed: int = 0) -> int:
   """Returns how many kills hit a run that ended as the uninterrupted one."""
-  finish(folder / "warm-up")
-  whole, nothing = timed(folder / "whole"), timed(folder / "whole")
-  longest = (whole - nothing) / (kills + 2)
+  # Half, since the others find their programs compiled.
+  longest = uninterrupted(folder / "whole") / 2 / (kills + 2)
   hits = killed_often(folder / "killed", kills, longest, seed)
   assert outcome(folder / "killed") == outcome(folder / "whole")
   assert curve(folder / "killed") == curve(folder / "whole")
