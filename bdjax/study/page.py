@@ -109,6 +109,9 @@ def show(
   if evidence.foreign:
     said = "No record is of the paper's data; asked of what there is:"
     console.print(Text(said, style="bold"))
+  elif found and not evidence.paper:
+    said = "The protocol is our own: what fails may hold under the paper's."
+    console.print(Text(said, style="bold"))
   for one in found:
     text = Text().append(one.words, style=_STYLE.get(sign(one.status), "dim"))
     console.print(text.append(f": {one.claim.sentence} ({one.claim.source})"))

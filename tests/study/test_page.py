@@ -94,7 +94,7 @@ def test_the_console_has_a_line_for_each_claim(fmn):
   for one in found:
     assert f"{one.words}: {one.claim.sentence[:40]}" in said
   assert f"study: {path}" in said
-  assert "168 printed cells" in said
+  assert "168 printed cells" in said and "The protocol is our own" in said
 
 
 def test_files_are_read_back(fmn):
