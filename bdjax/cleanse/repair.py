@@ -9,10 +9,12 @@ Two things follow from how few images a person has, unless the spec says them:
   images or fewer: the 10 % of CIFAR's 50,000 at which Sha et al. (arXiv
   2212.09067) found .1 to fail and .3 to do. They did with 10,000. What share
   of the suspect's training set the images are, nobody knows, hence a count.
-  With fewer than 1,000 it stays at .1: with 500, .3 ruins networks here that
-  .1 repairs (docs/results.md). Others may not stand .3 either: a model whose
-  loss leaves the finite, or that then gets a tenth fewer of the images it was
-  trained on right than the suspect did, is repaired anew with .1.
+  Either peak is for batches of 256 and shrinks with them (the linear scaling
+  of Goyal et al., arXiv 1706.02677): with 400 images in batches of 32, even
+  .1 halves a network's accuracy, and .3 * 32/256 does not (docs/results.md).
+  Some may not stand that: a model whose loss leaves the finite, or that then
+  gets a tenth fewer of the images it was trained on right than the suspect
+  did, is repaired anew with the lower peak.
 """
 
 from typing import NamedTuple, Optional
@@ -26,7 +28,6 @@ from bdjax.runs import methods
 from bdjax.types import Access, Defended, Defense, Fit, Key, Params
 
 SCARCE = 5_000
-FEW = 1_000  # with fewer, a higher peak does harm
 BATCHES = 10  # per epoch, at least
 SMALLEST = 16  # images per batch
 LOST = 0.1  # of the images trained on, with which a model counts as broken
@@ -104,18 +105,9 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
         f"only {images} to train on."
       )
   plain = spec.name == "super_ft" and spec.preset is None
-  made = _with(spec, added, notes)
   if not plain or "lr_max1" in given or images > SCARCE:
-    return made
-  usual = schema["lr_max1"].default
-  if images < FEW:
-    note = (
-      f"The first peak of the learning rate stayed at {usual:g}: its authors "
-      f"raise it where clean images are scarce, but with {images} that may "
-      "ruin the model. More of a backdoor may be left than with more images."
-    )
-    return made._replace(notes=(*made.notes, note))
-  return _raised(spec, added, made, usual, images)
+    return _with(spec, added, notes)
+  return _scarce(spec, added, notes, images)
 
 
 def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:
@@ -123,24 +115,29 @@ def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:
   return Repair(made.label, made.made, tuple(notes))
 
 
-def _raised(
-  spec: specs.Spec, added: dict, plain: Repair, usual: float, images: int
+def _scarce(
+  spec: specs.Spec, added: dict, notes: list[str], images: int
 ) -> Repair:
   """Returns super-fine-tuning for scarce data, and what it falls back to."""
-  scarce = registry.presets("defenses", "super_ft")["scarce"]
-  peak = scarce["lr_max1"]
+  schema = signature.arguments(registry.get("defenses", "super_ft"))
+  usual = schema["batch_size"].default
+  size = (added | spec.args).get("batch_size", usual)
+  high = registry.presets("defenses", "super_ft")["scarce"]["lr_max1"]
+  low = schema["lr_max1"].default
+  peak, lower = high * size / usual, low * size / usual
+  shrunk = f", times {size}/{usual} as batches are" if size != usual else ""
   note = (
-    f"The first peak of the learning rate was raised from {usual:g} to "
-    f"{peak:g}, since clean images are scarce: {images} to train on, and its "
-    f"authors found the lower one to fail with {SCARCE}."
+    f"The first peak of the learning rate is {peak:g}: {high:g} instead of "
+    f"{low:g}, since clean images are scarce ({images} to train on, and its "
+    f"authors found the lower one to fail with {SCARCE}){shrunk}."
   )
   milder = (
-    f"A first peak of {peak:g} of the learning rate, meant for scarce clean "
-    f"images, broke the model, so it was repaired anew with {usual:g}, with "
-    "which more of a backdoor may be left."
+    f"A first peak of {peak:g} of the learning rate broke the model, so it was "
+    f"repaired anew with {lower:g}, with which more of a backdoor may be left."
   )
-  made = _with(spec, added | scarce, [*plain.notes, note])
-  return made._replace(milder=plain._replace(notes=(*plain.notes, milder)))
+  made = _with(spec, added | {"lr_max1": peak}, [*notes, note])
+  again = _with(spec, added | {"lr_max1": lower}, [*notes, note, milder])
+  return made._replace(milder=again)
 
 
 def batch_size(images: int, usual: int) -> int:

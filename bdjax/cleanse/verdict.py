@@ -158,8 +158,9 @@ def _done(result: Result) -> list[str]:
   ]
   if after.interval[1] < before.interval[0]:
     said.append(
-      "The repair cost accuracy, by more than chance explains; more clean "
-      "images, or a milder defense such as ft(lr=0.01), may cost less."
+      "The repair cost accuracy, by more than chance explains. More clean "
+      "images may cost less; so may neural_cleanse, which unlearns the patch "
+      "that it finds, or ft(lr=0.01), which may leave more of a backdoor."
     )
   return said
 

@@ -100,8 +100,14 @@ def test_batches_shrink_with_the_images(images, usual, size):
   [
     ("super_ft", 5_001, "super_ft", 0),
     ("super_ft", 5_000, "super_ft(lr_max1=0.3)", 1),
-    ("super_ft", 1_000, "super_ft(batch_size=64, lr_max1=0.3)", 2),
-    ("super_ft", 999, "super_ft(batch_size=64)", 2),
+    ("super_ft", 1_000, "super_ft(batch_size=64, lr_max1=0.075)", 2),
+    ("super_ft", 400, "super_ft(batch_size=32, lr_max1=0.0375)", 2),
+    (
+      "super_ft(batch_size=8)",
+      400,
+      "super_ft(lr_max1=0.009375, batch_size=8)",
+      1,
+    ),
     ("super_ft(lr_max1=0.2, batch_size=9)", 90, None, 0),
     ("super_ft.fmn", 4_000, "super_ft.fmn", 0),
     ("super_ft.scarce", 4_000, "super_ft.scarce", 0),
@@ -177,6 +183,8 @@ def test_a_repair_that_breaks_the_model_is_done_anew_with_a_lower_peak(
 
 def test_the_lower_peak_says_that_it_came_second():
   found = repair.fitted(repair.chosen("super_ft"), 1_000)
-  assert found.milder.label == "super_ft(batch_size=64)"
-  assert found.milder.notes[:1] == found.notes[:1]
-  assert "repaired anew with 0.1" in found.milder.notes[-1]
+  assert found.milder.label == "super_ft(batch_size=64, lr_max1=0.025)"
+  assert found.milder.notes[:2] == found.notes
+  assert "0.3 instead of 0.1" in found.notes[1]
+  assert "times 64/256 as batches are" in found.notes[1]
+  assert "repaired anew with 0.025" in found.milder.notes[-1]
