@@ -16,8 +16,12 @@ Presets, see _presets.py; the paper names neither epochs nor rate of planting:
 `paper` has 100 epochs at .01 (FMN: 100 poisoned and 100 clean ones). `small`
 has four attacks; the same command with
 `--config.attack.name=lira.fmn,l2_inv.fmn,narcissus.fmn` adds the others.
-Time: `smoke` took 321 s of processor time (measured, 2 busy cores); else not
-run yet.
+`small` tunes in batches of 64, for which super-fine-tuning's peak of .1 is four
+times as harsh as for 256: `super_ft.fmn(lr_max1=0.025)` is the milder reading,
+under which L2-inv survived it (docs/results.md).
+Time: `smoke` took 321 s of processor time (measured, 2 busy cores); `small`
+about an hour of one core per attack (measured, three attacks); else not run
+yet.
 """
 
 from ml_collections import ConfigDict

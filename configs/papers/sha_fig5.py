@@ -14,7 +14,8 @@ Presets, see _presets.py; `small` without the random crop, 15 epochs of tuning
 and of training anew; Neural Cleanse searches 30 times over the images, ABL
 isolates and unlearns in 5 epochs each. `smoke` has `spectral`, as its preset
 `bb` takes eigenvectors of 2,048 dimensions per class.
-Time: not run yet.
+Time: `smoke` took 188 s of processor time (measured, one core); else not run
+yet.
 """
 
 from ml_collections import ConfigDict
