@@ -1,6 +1,7 @@
 """What a cell is, what decides it, and what is recorded of it."""
 
 import datetime
+import functools
 import json
 from typing import Any, NamedTuple
 
@@ -261,11 +262,11 @@ def pictures(
   wanted = np.asarray(cell.attack.made.target(test.label))
   pick = np.flatnonzero(wanted != label)[:PICTURES]
   clean = test.image[pick]
-  hit = evaluate.triggered(
+  stamp = functools.partial(evaluate.triggered, attack=cell.attack.made)
+  hit = jax.jit(stamp)(
     experiment.key_for(jax.random.key(0), "pictures"),
     clean.astype(jnp.float32) / 255,
     backdoor.params,
-    cell.attack.made,
   )
   return {
     "clean": np.asarray(clean),
