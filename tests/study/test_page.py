@@ -130,7 +130,9 @@ def test_folders_of_one_study_are_one_and_others_apart(tmp_path, fake):
   plain = made("four", "", "lf")
   paths, texts, _ = written(one, two, other, plain)
   assert paths == [one / "study.html", other / "study.html"]
-  assert str(two) in texts[0]
+  for folder, protocol in ((one, "paper"), (two, "own")):
+    row = f'<tr><td class="name">{folder}</td><td class="name">{protocol}</td>'
+    assert row in texts[0]
   rows = table(one / "study" / "cells.csv")
   assert [row["attack"] for row in rows] == ["imc", "handcrafted"]
   # Not all of it is the paper's protocol: 98.1 and 97.1 printed, 99 measured.
