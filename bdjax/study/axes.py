@@ -22,7 +22,9 @@ from bdjax.study.measured import Reading
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
-METRICS = ("asr", "ca")
+DASH = {"asr": "-", "ca": "--"}
+METRICS = tuple(DASH)
+BEFORE = "#8a8a8a"
 Points = dict[Any, dict[str, list[tuple[float, Reading]]]]  # line, metric
 
 
@@ -30,6 +32,8 @@ def over(
   evidence: Evidence, compared: Sequence[Compared], setting: str, by: str = ""
 ) -> list[Drawing]:
   """Returns ASR (solid) and CA (dashed) over a setting, for each model.
+
+  Gray lines show both as they were before any defense.
 
   Args:
     evidence: what was measured.
@@ -42,7 +46,8 @@ def over(
     points = _points(evidence, groups, setting, by)
     if points:
       dots = _dots(evidence, compared, groups, setting, by)
-      draw = _lines(points, dots, setting, by)
+      start = _before(evidence, groups.get(NONE))
+      draw = _lines(points, start, dots, setting, by)
       made.append(drawing.panel_of(f"by-{setting}", panel, draw))
   return made
 
@@ -86,6 +91,19 @@ def _points(
   return points
 
 
+def _before(evidence: Evidence, key: match.Group | None) -> dict[str, float]:
+  """Returns the undefended model's mean percents, by metric."""
+  if key is None:
+    return {}
+  readings = {
+    metric: measured.read(
+      evidence.groups[key], drawing.of(evidence, NONE, metric), evidence.run
+    )
+    for metric in METRICS
+  }
+  return {metric: r.mean for metric, r in readings.items() if r is not None}
+
+
 def _dots(
   evidence: Evidence,
   compared: Sequence[Compared],
@@ -118,6 +136,7 @@ def _place(
 
 def _lines(
   points: Points,
+  start: dict[str, float],
   dots: list[tuple[Any, float, float, str]],
   setting: str,
   by: str,
@@ -126,6 +145,8 @@ def _lines(
   styles = figures.styles([str(name) for name in names])
 
   def draw(axes):
+    for metric, percent in start.items():
+      axes.axhline(percent, color=BEFORE, linestyle=DASH[metric], lw=0.9)
     for name in names:
       style = styles[str(name)]
       for metric, found in points[name].items():
@@ -158,7 +179,7 @@ def _line(axes, found, style, metric, word) -> None:
     yerr=ends,
     color=style.color,
     marker=style.marker,
-    linestyle="--" if metric == "ca" else "-",
+    linestyle=DASH[metric],
     markersize=3.5,
     linewidth=1.1,
     elinewidth=0.7,

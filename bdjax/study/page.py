@@ -133,6 +133,7 @@ def render(
   made, css = template("study.html.j2", room="bdjax.study")
   title, paper = catalog.words(evidence.study)
   looks = drawing.looks(evidence)
+  kinds = catalog.STUDIES[evidence.study].figures
   # Where numbers come from the text, there are few, each with its place.
   listed = any(one.cell.note.startswith("prose") for one in compared)
   rows = list(dict.fromkeys(one.cell.row for one in compared))
@@ -156,6 +157,7 @@ def render(
       (head, [(d.name, d.caption, figures.svg(*d[2:])) for d in some])
       for head, some in drawn
     ],
+    settings=[_over(kind)[0] for kind in kinds if kind.startswith("by ")],
     looks=sequela.LOOK | looks,
     drawn=list(looks),
     stands=_stands(compared),

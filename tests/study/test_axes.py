@@ -1,0 +1,41 @@
+"""Figures over a setting of a defense."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from bdjax.study import axes
+
+
+@pytest.fixture
+def drawn(fake, evidence):
+  """Return the axes of one model's panel, before and after two settings."""
+  rates = {"none": (0.97, 0.94), "super_ft(clean_rate=0.1)": (0.4, 0.9)}
+  rates["super_ft(clean_rate=0.2)"] = (0.1, 0.92)
+  records = [
+    fake.record("blended", "conventional", name, asr=asr, ca=ca)
+    for name, (asr, ca) in rates.items()
+  ]
+  made = evidence("sha_fig13", records)
+  (panel,) = axes.over(made, [], "clean_rate")
+  figure = Figure()
+  panel.draw(figure.subplots())
+  return figure.axes[0]
+
+
+def test_both_metrics_go_over_the_setting(drawn):
+  lines = {
+    line.get_linestyle(): list(zip(*line.get_data(), strict=True))
+    for line in drawn.lines
+    if line.get_marker() not in ("None", "", "_")
+  }
+  assert lines["-"] == [(0.1, pytest.approx(40)), (0.2, pytest.approx(10))]
+  assert lines["--"] == [(0.1, pytest.approx(90)), (0.2, pytest.approx(92))]
+
+
+def test_gray_lines_show_what_there_was_before(drawn):
+  flat = {
+    line.get_linestyle(): line.get_ydata()[0]
+    for line in drawn.lines
+    if line.get_color() == axes.BEFORE
+  }
+  assert flat == {"-": pytest.approx(97), "--": pytest.approx(94)}
