@@ -11,8 +11,8 @@
   WaNet need to plant; 20 epochs of tuning, batches of 64, one seed: meant for
   about two hours on two CPU cores.
 - `smoke`: procedural images, a tiny CNN, a few epochs: shows in minutes that
-  all of a study runs and is reported. Its numbers mean nothing. All sixteen,
-  one after the other on each of two CPU cores, from a cold cache: 15 minutes
+  all of a study runs and is reported. Its numbers mean nothing. The sixteen
+  studies, shared out to two CPU cores, took 15 minutes from a cold cache
   (measured).
 
 Studies of one paper plant the same models: give them one `--store` and each is
