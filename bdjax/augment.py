@@ -1,22 +1,50 @@
 """Augmentations: views of a batch, computed on the device, drawn per image."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from bdjax.types import Batch, Images, Key, View
+from bdjax.types import Array, Batch, Images, Key, View
 
 
 def crop(key: Key, images: Images, *, padding: int) -> Images:
-  """Shifts each image by up to `padding` pixels, filling with black."""
-  size = images.shape[1:]
+  """Shifts each image by up to `padding` pixels, filling with black.
+
+  On a CPU each image is cut out of its frame. Elsewhere it is selected from the
+  2 * padding + 1 shifts of either direction, all images at once: cutting would
+  take a TPU one step in turn for every image.
+  """
   frame = ((0, 0), (padding, padding), (padding, padding), (0, 0))
   padded = jnp.pad(images, frame)
   corner = jax.random.randint(key, (images.shape[0], 2), 0, 2 * padding + 1)
+  return jax.lax.platform_dependent(
+    padded,
+    corner,
+    cpu=functools.partial(_cut, images.shape[1:]),
+    default=functools.partial(_selected, images.shape[1:3]),
+  )
 
-  def cut(image, at):
+
+def _cut(size: tuple[int, ...], padded: Images, corner: Array) -> Images:
+  def one(image, at):
     return jax.lax.dynamic_slice(image, (at[0], at[1], 0), size)
 
-  return jax.vmap(cut)(padded, corner)
+  return jax.vmap(one)(padded, corner)
+
+
+def _selected(size: tuple[int, ...], padded: Images, corner: Array) -> Images:
+  found = padded
+  for i in range(2):
+    at, axis = corner[:, i, None, None, None], 1 + i
+    shifts = [
+      jax.lax.slice_in_dim(found, start, start + size[i], axis=axis)
+      for start in range(found.shape[axis] - size[i] + 1)
+    ]
+    found = shifts[0]
+    for start, shift in enumerate(shifts[1:], start=1):
+      found = jnp.where(at == start, shift, found)
+  return found
 
 
 def flip(key: Key, images: Images) -> Images:
