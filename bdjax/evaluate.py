@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from bdjax import backend, metrics, poison
+from bdjax import engine, metrics, poison
+from bdjax import mesh as meshes
+from bdjax.engine import Rows
 from bdjax.types import (
   Array,
   Attack,
@@ -37,13 +40,14 @@ def triggered(
 
 def count(
   key: Key,
-  test: Dataset,
+  test: Dataset | Rows,
   params: Params,
   *,
   attack: Attack,
   predict: Predict,
   batch_size: int,
   tally: Callable[..., Counts] = metrics.counts,
+  mesh: Mesh | None = None,
 ) -> Counts:
   """Counts a model's answers over a test set.
 
@@ -55,11 +59,12 @@ def count(
     predict: (key, images) -> logits.
     batch_size: images per step, at most.
     tally: counts a batch; see `metrics.counts`.
+    mesh: whose devices share each batch, or as many as divide it; None for one.
   """
-  steps, pairs = _pairs(key, test, params, attack, batch_size)
+  batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
-  def body(i):
-    (k_one, k_two), clean, hit, label, valid = pairs(i)
+  def body(at):
+    (k_one, k_two), clean, hit, label, valid = pairs(at)
     return tally(
       predict(k_one, clean).argmax(-1),
       predict(k_two, hit).argmax(-1),
@@ -68,18 +73,19 @@ def count(
       valid,
     )
 
-  found = jax.lax.map(body, jnp.arange(steps))
+  found = jax.lax.map(body, batches)
   return jax.tree.map(lambda x: x.sum(0), found)
 
 
 def suspicions(
   key: Key,
-  test: Dataset,
+  test: Dataset | Rows,
   params: Params,
   *,
   attack: Attack,
   suspect: Suspect,
   batch_size: int,
+  mesh: Mesh | None = None,
 ) -> dict[str, Array]:
   """Returns a detector's scores of a test set, clean and triggered.
 
@@ -90,15 +96,16 @@ def suspicions(
     attack: its trigger and target.
     suspect: (key, images) -> scores, high = suspicious.
     batch_size: images per step, at most.
+    mesh: as for `count`.
 
   Returns:
     "clean" and "hit", [N] scores, and "other", [N] bool: whether the image's
     own class is not the wanted one.
   """
-  steps, pairs = _pairs(key, test, params, attack, batch_size)
+  batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
-  def body(i):
-    (k_one, k_two), clean, hit, label, _ = pairs(i)
+  def body(at):
+    (k_one, k_two), clean, hit, label, _ = pairs(at)
     other = _wanted(attack, label) != label
     return {
       "clean": suspect(k_one, clean),
@@ -106,34 +113,33 @@ def suspicions(
       "other": other,
     }
 
-  found = jax.lax.map(body, jnp.arange(steps))
+  found = jax.lax.map(body, batches)
   return jax.tree.map(lambda x: x.reshape(-1)[: test.size], found)
 
 
-def _pairs(key, test, params, attack, batch_size):
-  """Returns how many batches there are, and what gives the i-th of them.
+def _pairs(key, test, params, attack, batch_size, mesh):
+  """Returns what counts the batches, and what gives the one of a count.
 
   A batch: two keys, clean images, the same triggered, labels, and whether each
   is a test image or padding.
   """
   batch_size = min(batch_size, test.size)
+  steps = -(-test.size // batch_size)
+  places = jnp.arange(steps * batch_size).reshape(steps, batch_size)
+  if mesh is not None:
+    shared = meshes.by_batch(meshes.dividing(mesh, batch_size))
+    places = jax.lax.with_sharding_constraint(places, shared)
+  data = engine.rows(test)
 
-  def batch(i):
-    place = i * batch_size + jnp.arange(batch_size)
-    index = jnp.minimum(place, test.size - 1)
-    clean = test.image[index].astype(jnp.float32) / 255
+  def batch(at):
+    i, place = at
+    clean, label, _ = engine.take(data, jnp.minimum(place, test.size - 1))
     k_hit, k_one, k_two = jax.random.split(jax.random.fold_in(key, i), 3)
     hit = triggered(k_hit, clean, params, attack)
-    return (k_one, k_two), clean, hit, test.label[index], place < test.size
+    return (k_one, k_two), clean, hit, label, place < test.size
 
-  return -(-test.size // batch_size), batch
+  return (jnp.arange(steps), places), batch
 
 
 def _wanted(attack: Attack, label: Labels) -> Labels:
   return attack.target(label).astype(label.dtype)
-
-
-def compiled(function: Callable, *args) -> Callable:
-  """Compiles a function for these arguments with the platform's options."""
-  options = backend.compiler_options()
-  return jax.jit(function).lower(*args).compile(compiler_options=options)

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+from jax.sharding import Mesh
 
 from bdjax import evaluate, learn, metrics
 from bdjax.data import splits
+from bdjax.engine import Rows
 from bdjax.models import _heads as heads
 from bdjax.types import (
   Access,
@@ -113,13 +115,14 @@ def defend(key: Key, defense: Defense, access: Access, fit: Fit) -> Defended:
 def score(
   state: Defended,
   access: Access,
-  test: Dataset,
+  test: Dataset | Rows,
   params: Params,
   *,
   attack: Attack,
   predict: Callable = default_predict,
   batch_size: int,
   tally: Callable[..., evaluate.Counts] = metrics.counts,
+  mesh: Mesh | None = None,
 ) -> evaluate.Counts:
   """Counts a model's answers on a test set, with a fixed key.
 
@@ -132,6 +135,7 @@ def score(
     predict: the defense's.
     batch_size: images per step.
     tally: counts a batch's answers.
+    mesh: whose devices share the batches; None for one.
   """
   return evaluate.count(
     jax.random.key(0),
@@ -141,18 +145,20 @@ def score(
     predict=lambda key, images: predict(key, images, access, state),
     batch_size=batch_size,
     tally=tally,
+    mesh=mesh,
   )
 
 
 def suspect(
   state: Defended,
   access: Access,
-  test: Dataset,
+  test: Dataset | Rows,
   params: Params,
   *,
   attack: Attack,
   defense: Defense,
   batch_size: int,
+  mesh: Mesh | None = None,
 ) -> dict[str, Array]:
   """Scores a test set's inputs by a defense that detects, with a fixed key.
 
@@ -165,6 +171,7 @@ def suspect(
     attack=attack,
     suspect=lambda key, images: defense.suspect(key, images, access, state),
     batch_size=batch_size,
+    mesh=mesh,
   )
 
 

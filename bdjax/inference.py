@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax import loop
+from bdjax import engine
 from bdjax.types import Array, Batch, Dataset, Params
 
 BATCH = 500  # examples asked at once
@@ -31,8 +31,9 @@ def each(
   size = min(batch_size, data.size)
   steps = -(-data.size // size)
   index = jnp.minimum(jnp.arange(steps * size), data.size - 1)
+  flat = engine.rows(data)
   said = jax.lax.map(
-    lambda rows: function(loop.take(data, rows)), index.reshape(steps, size)
+    lambda place: function(engine.take(flat, place)), index.reshape(steps, size)
   )
   return jax.tree.map(
     lambda x: x.reshape(steps * size, *x.shape[2:])[: data.size], said

@@ -25,66 +25,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
-from bdjax import control, loop, patches
-from bdjax.types import (
-  Access,
-  Array,
-  Batch,
-  Fit,
-  Key,
-  Metrics,
-  Params,
-  Scalar,
-  Step,
-)
-
-START = 1.0  # before squashing: masks and patterns of .88, as BackdoorBench's
-
-
-class Rules(NamedTuple):
-  """The numbers of the search; defaults are BackdoorBench's for CIFAR-10.
-
-  Attributes:
-    lr: of Adam.
-    weight: of the mask's norm at the start.
-    factor: the weight is multiplied by it, or divided by its power 1.5.
-    success: share of images sent to the class that is enough.
-    patience: checks in a row before the weight changes.
-    gain: share by which the best mask must shrink to count as progress.
-    stop_after: checks in a row without progress before a class stops.
-  """
-
-  lr: Scalar = 0.1
-  weight: Scalar = 1e-3
-  factor: Scalar = 2.0
-  success: Scalar = 0.98
-  patience: int = 5
-  gain: Scalar = 0.01
-  stop_after: int = 25
-
-
-@flax.struct.dataclass
-class Search:
-  """The search for one class's trigger; of several classes when stacked."""
-
-  label: Array  # int32
-  trigger: Params  # "mask" [H, W, 1] and "pattern" [H, W, C], not squashed
-  opt_state: optax.OptState
-  weight: Array  # of the mask's norm
-  hits: Array  # success summed over the steps since the last check
-  streak: Array  # checks in a row with enough success; negative: without
-  raised: Array  # whether the weight has ever gone up, bool
-  lowered: Array  # and down
-  best: Params  # the trigger kept
-  norm: Array  # of its mask; inf before there is one
-  success: Array  # at the check that chose it
-  stale: Array  # checks in a row without progress, int32
-  stopped: Array  # bool
+from bdjax import engine, patches, programs
+from bdjax.search import Rules, Search, begin, check, descend, where
+from bdjax.types import Access, Array, Fit, Key, Metrics, Params, Step
 
 
 class Inverting(NamedTuple):
@@ -105,93 +51,6 @@ class Inverted(NamedTuple):
   found: Array  # [classes] bool: one was
 
 
-def begin(label: Array, shape: tuple[int, ...], rules: Rules) -> Search:
-  """Returns a class's search, in images of shape (H, W, C), before any step."""
-  mask, pattern = (*shape[:2], 1), shape
-  trigger = {"mask": jnp.full(mask, START), "pattern": jnp.full(pattern, START)}
-  zero, none, no = (jnp.zeros((), kind) for kind in (float, int, bool))
-  return Search(
-    label=label,
-    trigger=trigger,
-    opt_state=_adam(rules).init(trigger),
-    weight=zero + rules.weight,
-    hits=zero,
-    streak=none,
-    raised=no,
-    lowered=no,
-    best=trigger,
-    norm=zero + jnp.inf,
-    success=zero,
-    stale=none,
-    stopped=no,
-  )
-
-
-def descend(
-  model: nn.Module,
-  variables: Params,
-  search: Search,
-  batch: Batch,
-  rules: Rules,
-) -> tuple[Search, Metrics]:
-  """Returns one class's search after one step of Adam, and its metrics.
-
-  Args:
-    model: the architecture, in evaluation mode.
-    variables: of the suspect.
-    search: of one class.
-    batch: clean images; their labels play no part.
-    rules: the numbers.
-  """
-  wanted = jnp.full(batch.label.shape, search.label)
-
-  def objective(trigger):
-    shown = jax.tree.map(lambda w: patches.squashed(w)[None], trigger)
-    images = patches.paste(None, batch.image, shown)
-    logits, _ = model.apply(variables, images, train=False)
-    norm, hit = shown["mask"].sum(), jnp.mean(logits.argmax(-1) == wanted)
-    loss = control.entropy(logits, wanted) + search.weight * norm
-    return loss, {"loss": loss, "success": hit, "norm": norm}
-
-  grads, metrics = jax.grad(objective, has_aux=True)(search.trigger)
-  updates, opt_state = _adam(rules).update(grads, search.opt_state)
-  return search.replace(
-    trigger=optax.apply_updates(search.trigger, updates),
-    opt_state=opt_state,
-    hits=search.hits + metrics["success"],
-  ), metrics
-
-
-def check(search: Search, rules: Rules, *, steps: int) -> Search:
-  """Returns one class's search after the check that ends a pass of steps."""
-  rate = search.hits / steps
-  enough = rate >= rules.success
-  norm = patches.squashed(search.trigger["mask"]).sum()
-  better = enough & (norm < search.norm)
-  least = jnp.where(better, norm, search.norm)
-  stuck = jnp.isfinite(search.norm) & (least >= (1 - rules.gain) * search.norm)
-  stale = jnp.where(stuck, search.stale + 1, 0)
-  ended = search.raised & search.lowered & (stale >= rules.stop_after)
-  before = search.streak
-  streak = jnp.where(
-    enough, jnp.maximum(before, 0) + 1, jnp.minimum(before, 0) - 1
-  )
-  up, down = streak >= rules.patience, streak <= -rules.patience
-  lower = jnp.where(down, search.weight / rules.factor**1.5, search.weight)
-  return search.replace(
-    weight=jnp.where(up, search.weight * rules.factor, lower),
-    hits=jnp.zeros_like(search.hits),
-    streak=jnp.where(up | down, 0, streak),
-    raised=search.raised | up,
-    lowered=search.lowered | down,
-    best=_where(better, search.trigger, search.best),
-    norm=least,
-    success=jnp.where(better, rate, search.success),
-    stale=stale,
-    stopped=ended,
-  )
-
-
 def searching(
   model: nn.Module, rules: Rules, *, steps: int, width: int
 ) -> Step:
@@ -206,17 +65,10 @@ def searching(
 
     def search_on(search):
       after, metrics = descend(model, state.variables, search, batch, rules)
-      return _where(ends, check(after, rules, steps=steps), after), metrics
-
-    def rest(search):
-      _, metrics = jax.eval_shape(search_on, search)
-      return search, jax.tree.map(jnp.zeros_like, metrics)
-
-    def one(search):
-      return jax.lax.cond(search.stopped, rest, search_on, search)
+      return where(ends, check(after, rules, steps=steps), after), metrics
 
     before = state.searches
-    searches, metrics = _each(one, before, width=width)
+    searches, metrics = _each(search_on, before, width=width)
     active = jnp.maximum((~before.stopped).sum(), 1)
     metrics = jax.tree.map(lambda x: x.sum() / active, metrics)
     metrics["stopped"] = searches.stopped.mean()
@@ -251,8 +103,10 @@ def invert(
   """
   shape = access.clean.image.shape[1:]
   labels = jnp.arange(_classes(access, shape), dtype=jnp.int32)
-  begun = jax.jit(jax.vmap(lambda label: begin(label, shape, rules)))(labels)
-  steps = loop.steps_per_epoch(access.clean.size, batch_size)
+  begun = programs.jit(jax.vmap(lambda label: begin(label, shape, rules)))(
+    labels
+  )
+  steps = engine.steps_per_epoch(access.clean.size, batch_size)
   state, _ = fit(
     key,
     searching(access.model, rules, steps=steps, width=width),
@@ -262,34 +116,54 @@ def invert(
     batch_size=batch_size,
     name=name,
   )
-  return jax.jit(result)(state.searches)
+  return programs.jit(result)(state.searches)
 
 
 def result(searches: Search) -> Inverted:
   """Returns the triggers that searches kept, or their last ones."""
   found = jnp.isfinite(searches.norm)
-  kept = jax.vmap(_where)(found, searches.best, searches.trigger)
+  kept = jax.vmap(where)(found, searches.best, searches.trigger)
   mask, pattern = (patches.squashed(kept[k]) for k in ("mask", "pattern"))
   norm = mask.sum((1, 2, 3))
   return Inverted(mask, pattern, norm, searches.success, found)
 
 
-def _adam(rules: Rules) -> optax.GradientTransformation:
-  return optax.adam(rules.lr, b1=0.5, b2=0.9)
+def _each(
+  search_on: Callable[[Search], tuple[Search, Metrics]],
+  stacked: Search,
+  *,
+  width: int,
+) -> tuple[Search, Metrics]:
+  """Goes on with the searches that are not stopped, `width` at once.
 
+  One at a time, a `cond` skips the stopped ones. Under a vmap it would compute
+  both sides anyway and, worse, give the weights that all classes share an axis
+  of classes, so that each convolution became one of as many groups; `where`
+  leaves them as they are. See `invert` for a width of 0, which the platform
+  that the program is compiled for decides.
+  """
+  _, shapes = jax.eval_shape(search_on, jax.tree.map(lambda x: x[0], stacked))
 
-def _where(which: Array, new: Params, old: Params) -> Params:
-  return jax.tree.map(lambda n, o: jnp.where(which, n, o), new, old)
+  def skipped(search):
+    return search, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
+  def one(search):
+    return jax.lax.cond(search.stopped, skipped, search_on, search)
 
-def _each(function: Callable, stacked: Search, *, width: int) -> Params:
-  """Maps over the leading axis, `width` members at once; see `invert`."""
-  width = width or (1 if jax.default_backend() == "cpu" else len(stacked.label))
-  if width >= len(stacked.label):
-    return jax.vmap(function)(stacked)
-  if width == 1:  # without a vmap, a `cond` really skips
-    return jax.lax.map(function, stacked)
-  return jax.lax.map(function, stacked, batch_size=width)
+  def of_many(search):
+    return where(search.stopped, skipped(search), search_on(search))
+
+  def in_turn(stacked):
+    return jax.lax.map(one, stacked)
+
+  def at_once(stacked):
+    if 1 < width < len(stacked.label):
+      return jax.lax.map(of_many, stacked, batch_size=width)
+    return jax.vmap(of_many)(stacked)
+
+  if width:
+    return in_turn(stacked) if width == 1 else at_once(stacked)
+  return jax.lax.platform_dependent(stacked, cpu=in_turn, default=at_once)
 
 
 def _classes(access: Access, shape: tuple[int, ...]) -> int:

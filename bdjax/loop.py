@@ -1,100 +1,30 @@
-"""The engine: an epoch as one compiled scan, and two callers that own time.
+"""The two callers that own time; what an epoch is, `bdjax.engine` says.
 
 `scan_fit` is pure, one program for all epochs, so it can be vmapped, sharded
-and traced. `host_fit` runs an epoch at a time and reports, probes, saves and
-resumes. Both compute the same numbers: epoch e uses `fold_in(key, e)` and step
-i of it `fold_in(., i)`, so no key is stored and resuming is exact.
+and traced. `host_fit` runs epochs on the host's time: it reports, probes, saves
+and resumes, and runs several on end where nobody looks in between. Both compute
+the same numbers: epoch e uses `fold_in(key, e)` and step i of it `fold_in(.,
+i)`, so no key is stored and resuming is exact.
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from bdjax import backend
+from bdjax import engine, hosts, programs
 from bdjax import mesh as meshes
-from bdjax.types import Array, Batch, Dataset, Fit, Key, Metrics, State, Step
+from bdjax.types import Dataset, Fit, Key, Metrics, State, Step
 
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
-EpochFn = Callable[[Key, State, Dataset], tuple[State, Metrics]]
+MOST = 16  # epochs of one program's run
+UNSEEN = 1.0  # seconds that training may go on without a word
 Row = dict[str, Any]
-
-
-def steps_per_epoch(size: int, batch_size: int) -> int:
-  """Returns the batches that show each of `size` examples at least once.
-
-  Raises:
-    ValueError: the batch is larger than the data.
-  """
-  if batch_size > size:
-    raise ValueError(
-      f"batch_size is {batch_size}, but the data has {size} examples: give a "
-      "smaller batch or more data."
-    )
-  return math.ceil(size / batch_size)
-
-
-def order(key: Key, data: Dataset, count: int) -> Array:
-  """Returns `count` positions: kept examples shuffled, repeated as needed."""
-  rank = jax.random.uniform(key, (data.size,))
-  if data.keep is None:
-    return jnp.argsort(rank)[jnp.arange(count) % data.size]
-  shuffled = jnp.argsort(jnp.where(data.keep, rank, jnp.inf))
-  return shuffled[jnp.arange(count) % jnp.maximum(data.keep.sum(), 1)]
-
-
-def take(data: Dataset, index: Array) -> Batch:
-  """Gathers a batch and turns its bytes into floats in [0, 1]."""
-  image = data.image[index].astype(jnp.float32) / 255
-  return Batch(image, data.label[index], index)
-
-
-def epoch(step: Step, *, batch_size: int, mesh: Mesh | None = None) -> EpochFn:
-  """Returns the function that runs `step` once over all kept examples.
-
-  The last batch is filled from the start of the shuffled order.
-
-  Args:
-    step: one training step.
-    batch_size: examples of a step.
-    mesh: its devices share each batch: every one gathers its own examples, and
-      batch norm sees all of them. None leaves batches whole.
-
-  Returns:
-    (key, state, data) -> (state, metrics stacked over the steps, [steps]).
-  """
-
-  def run(key, state, data):
-    steps = steps_per_epoch(data.size, batch_size)
-    k_order, k_steps = jax.random.split(key)
-    index = order(k_order, data, steps * batch_size)
-
-    def body(state, at):
-      i, index = at
-      return step(jax.random.fold_in(k_steps, i), state, take(data, index))
-
-    batches = index.reshape(steps, batch_size)
-    if mesh is not None:
-      batches = jax.lax.with_sharding_constraint(batches, meshes.by_batch(mesh))
-    return jax.lax.scan(body, state, (jnp.arange(steps), batches))
-
-  return run
-
-
-def turns(
-  step: Step | tuple[Step, ...], data: Dataset | tuple[Dataset, ...]
-) -> list[tuple[Step, Dataset]]:
-  """Returns the (step, data) pairs that epochs take turns with."""
-  steps = step if isinstance(step, tuple) else (step,)
-  datas = data if type(data) is tuple else (data,)
-  n = math.lcm(len(steps), len(datas))
-  return [(steps[i % len(steps)], datas[i % len(datas)]) for i in range(n)]
 
 
 def scan_fit(
@@ -109,17 +39,12 @@ def scan_fit(
 ) -> tuple[State, Metrics]:
   """Fits in one pure program; see `bdjax.types.Fit`."""
   del name
-  pairs = turns(step, data)
-
-  def branch(step, data):
-    run = epoch(step, batch_size=batch_size)
-    return lambda key, state: run(key, state, data)
-
-  branches = [branch(*pair) for pair in pairs]
+  plan = engine.turns(step, data)
+  datas = engine.alike(plan.datas)
+  run = engine.turn(plan, batch_size=batch_size)
 
   def body(state, e):
-    now = jax.random.fold_in(key, e)
-    state, metrics = jax.lax.switch(e % len(pairs), branches, now, state)
+    state, metrics = run(key, state, datas, e)
     return state, jax.tree.map(jnp.mean, metrics)
 
   return jax.lax.scan(body, state, jnp.arange(epochs))
@@ -156,80 +81,105 @@ class Journal:
     return parts
 
 
-def _no_probe(name: str, done: int, epochs: int, state: State) -> Row:
-  del name, done, epochs, state
-  return {}
+class Probe(NamedTuple):
+  """What looks at a state in training now and then.
+
+  Attributes:
+    look: (stage, epochs done, epochs, state) -> more columns of the row, such
+      as the current accuracy; its time counts as evaluation. With a mesh, all
+      devices hold the state.
+    due: (epochs done, epochs) -> whether to look then.
+  """
+
+  look: Callable[[str, int, int, State], Row]
+  due: Callable[[int, int], bool] = lambda done, epochs: True
 
 
 def _no_progress(name: str, done: int, epochs: int, row: Row) -> None:
   del name, done, epochs, row
 
 
+BLIND = Probe(lambda *_: {}, lambda done, epochs: False)
+
+
 def host_fit(
   *,
   store: Store | None = None,
   journal: Journal | None = None,
-  probe: Callable[[str, int, int, State], Row] = _no_probe,
+  probe: Probe = BLIND,
   progress: Callable[[str, int, int, Row], None] = _no_progress,
   mesh: Mesh | None = None,
+  unseen: float = UNSEEN,
 ) -> Fit:
-  """Returns a fit that runs epoch by epoch on the host.
+  """Returns a fit that runs a few epochs at a time, as many as take a second.
 
   Args:
     store: saves the state as training goes on, restores it, and skips a
       finished stage; None keeps nothing.
     journal: collects a row per epoch: stage, epoch, mean metrics, the learning
       rates, seconds, and what `probe` adds.
-    probe: (stage, epochs done, epochs, state) -> more columns, such as the
-      current accuracy; its time counts as evaluation.
-    progress: called after every epoch with its row.
-    mesh: devices that share each batch; None trains on one. What the fit takes
-      and gives lies on one device in either case.
+    probe: looks at the state where it is due.
+    progress: called for every epoch with its row.
+    mesh: devices that share each batch, or as many of them as divide it; None
+      trains on one. What the fit takes and gives lies on one device.
+    unseen: seconds that epochs may run without progress or saving; 0 runs one
+      at a time.
   """
   journal = Journal() if journal is None else journal
 
   def fit(key, step, state, data, *, epochs, batch_size, name):
     start = time.perf_counter()
-    compiled = _Epochs(turns(step, data), batch_size, mesh)
+    spans = _Spans(engine.turns(step, data), batch_size, mesh)
     saved = store.restore(name, state) if store else None
-    # The caller keeps its arrays: an epoch donates the state it is given.
+    # The caller keeps its arrays: a program donates the state it is given.
     state, rows = saved or (jax.tree.map(jnp.copy, state), [])
-    key, state = compiled.spread((key, state))
+    key, state = spans.spread((key, state))
     if rows:
       progress(name, len(rows), epochs, rows[-1])
-    for e in range(len(rows), epochs):
-      state, row = compiled.run(key, e, state, name)
-      if probe is not _no_probe:  # several devices' weights go by the host
-        now = compiled.gather(state)
-        row |= _timed_probe(probe, name, e + 1, epochs, now)
-      rows.append(row)
-      progress(name, e + 1, epochs, row)
+    pace = None
+    while len(rows) < epochs:
+      count = _reach(len(rows), epochs, probe.due, pace, unseen)
+      state, new = spans.run(key, len(rows), count, state, name)
+      pace = new[-1]["seconds_train"]
+      if probe.due(len(rows) + count, epochs):
+        new[-1] |= _timed(probe.look, name, len(rows) + count, epochs, state)
+      for row in new:
+        rows.append(row)
+        progress(name, len(rows), epochs, row)
       if store:
-        store.save(name, state, rows, last=e + 1 == epochs)
+        store.save(name, state, rows, last=len(rows) == epochs)
     journal.rows += rows
     journal.seconds += time.perf_counter() - start
-    return compiled.gather(state), _means(rows)
+    return spans.gather(state), _means(rows)
 
   return fit
 
 
-class _Epochs:
-  """Compiles each kind of epoch once, times it and checks what comes out."""
+def _reach(
+  done: int,
+  epochs: int,
+  due: Callable[[int, int], bool],
+  pace: float | None,
+  unseen: float,
+) -> int:
+  """Returns how many epochs to run before the next look."""
+  if pace is None:
+    return 1
+  count = max(1, min(MOST, epochs - done, int(unseen / max(pace, 1e-9))))
+  count = hosts.agreed(count)
+  return next((k for k in range(1, count) if due(done + k, epochs)), count)
 
-  def __init__(
-    self,
-    pairs: list[tuple[Step, Dataset]],
-    batch_size: int,
-    mesh: Mesh | None,
-  ):
-    self._batch_size, self._mesh = batch_size, mesh
-    if mesh is not None and batch_size % meshes.shares(mesh):
-      raise ValueError(
-        f"batch_size is {batch_size}, but {meshes.shares(mesh)} devices are to "
-        "share a batch: give a multiple of that, or use fewer devices."
-      )
-    self._pairs = [(step, self.spread(data)) for step, data in pairs]
-    self._programs = {}
+
+class _Spans:
+  """Runs epochs of one fit, timed, and checks what comes out."""
+
+  def __init__(self, plan: engine.Turns, batch_size: int, mesh: Mesh | None):
+    self._mesh = mesh and meshes.dividing(mesh, batch_size)
+    self._datas = self.spread(jax.jit(engine.alike)(plan.datas))
+    self._function = engine.span(
+      plan, batch_size=batch_size, most=MOST, mesh=self._mesh
+    )
+    self._program: programs.Program | None = None
 
   def spread(self, tree):
     if self._mesh is None:
@@ -239,30 +189,27 @@ class _Epochs:
   def gather(self, tree):
     return tree if self._mesh is None else meshes.here(tree)
 
-  def run(self, key, e, state, name):
-    step, data = self._pairs[e % len(self._pairs)]
-    args = (jax.random.fold_in(key, e), state, data)
+  def run(self, key, first, count, state, name) -> tuple[State, list[Row]]:
+    bounds = self.spread((jnp.int32(first), jnp.int32(count)))
+    args = (key, state, self._datas, *bounds)
     start = time.perf_counter()
-    program = self._program(step, args)
-    compiled = time.perf_counter()
-    state, metrics = program(*args)
+    if self._program is None:
+      self._program = programs.compiled(
+        self._function, *args, donate=(1,), mesh=self._mesh
+      )
+    ready = time.perf_counter()
+    state, metrics = self._program(*args)
     metrics = jax.tree.map(np.asarray, metrics)
-    row = {"stage": name, "epoch": e + 1, **_summary(metrics)}
-    row["seconds_compile"] = compiled - start
-    row["seconds_train"] = time.perf_counter() - compiled
-    _check_finite(metrics, row)
-    return state, row
-
-  def _program(self, step, args):
-    kind = (step, jax.tree.structure(args[2]))
-    if kind not in self._programs:
-      run = epoch(step, batch_size=self._batch_size, mesh=self._mesh)
-      whole = None if self._mesh is None else meshes.everywhere(self._mesh)
-      jitted = jax.jit(run, donate_argnums=1, out_shardings=whole)
-      lowered = jitted.lower(*args)
-      options = backend.compiler_options()
-      self._programs[kind] = lowered.compile(compiler_options=options)
-    return self._programs[kind]
+    seconds = (time.perf_counter() - ready) / count
+    rows = []
+    for i in range(count):
+      one = {k: v[i] for k, v in metrics.items()}
+      row = {"stage": name, "epoch": first + i + 1, **_summary(one)}
+      row["seconds_compile"] = 0.0 if i else ready - start
+      row["seconds_train"] = seconds
+      _check_finite(one, row)
+      rows.append(row)
+    return state, rows
 
 
 def _summary(metrics: dict[str, np.ndarray]) -> Row:
@@ -283,9 +230,9 @@ def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:
     )
 
 
-def _timed_probe(probe, name, done, epochs, state) -> Row:
+def _timed(look, name, done, epochs, state) -> Row:
   start = time.perf_counter()
-  found = probe(name, done, epochs, state)
+  found = look(name, done, epochs, state)
   return found | {"seconds_eval": time.perf_counter() - start} if found else {}
 
 

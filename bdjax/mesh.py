@@ -1,5 +1,9 @@
 """One mesh for all devices: members of a sweep, and shards of their batches."""
 
+import functools
+import logging
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from bdjax.types import Params
 
 MEMBER, DATA = "member", "data"
+_LOG = logging.getLogger(__name__)
 
 
 def make(*, data: int = 1) -> Mesh:
@@ -49,6 +54,30 @@ def shares(mesh: Mesh) -> int:
   return int(mesh.shape[DATA])
 
 
+def dividing(mesh: Mesh, batch_size: int) -> Mesh:
+  """Returns a mesh of the same devices, of which as many as can share a batch.
+
+  Their number divides both the batch and the devices that were to share it; the
+  other axis repeats what they do.
+  """
+  share = math.gcd(shares(mesh), batch_size)
+  if share == shares(mesh):
+    return mesh
+  _say_once(batch_size, share, shares(mesh))
+  kinds = (AxisType.Auto,) * 2
+  return Mesh(mesh.devices.reshape(-1, share), (MEMBER, DATA), axis_types=kinds)
+
+
+@functools.cache
+def _say_once(batch_size: int, share: int, count: int) -> None:
+  if jax.process_index() == 0:
+    _LOG.warning(
+      "batches of %d are shared by %d of %d devices at a time, the others "
+      "repeat their work: a multiple of %d would use all.",
+      *(batch_size, share, count, count),
+    )
+
+
 def place(tree: Params, sharding: NamedSharding) -> Params:
   """Returns arrays laid out on a mesh, on other processes' devices too.
 
@@ -72,11 +101,8 @@ def place(tree: Params, sharding: NamedSharding) -> Params:
 
 
 def here(tree: Params) -> Params:
-  """Returns arrays that all devices hold whole as arrays tied to none of them.
-
-  They go by the host: a device's own copy would refuse to meet a mesh again.
-  """
-  return jax.tree.map(jnp.asarray, jax.device_get(tree))
+  """Returns this process's first copy of arrays that all devices hold whole."""
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def members(mesh: Mesh) -> int:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import loop
+from bdjax import engine
 from bdjax.types import Array, Images, Key, Params, Scalar, Task
 
 # (round, perturbation, its gradient, the one before) -> perturbation
@@ -98,8 +98,8 @@ def excite(
   @jax.jit
   def run(key, data, variables):
     k_images, k_start = jax.random.split(key)
-    index = loop.order(k_images, data, min(images, data.size))
-    x = loop.take(data, index).image
+    index = engine.order(k_images, data, min(images, data.size))
+    x = engine.take(data, index).image
     which = choose(variables, count)
     rest = activity(x, variables, model=task.model, which=which).mean(0)
     tx = optax.adam(lr)

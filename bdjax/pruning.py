@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from bdjax import inference, learn, loop, optimizers
+from bdjax import engine, inference, learn, optimizers
 from bdjax.data import splits
 from bdjax.signature import Choice
 from bdjax.types import (
@@ -145,7 +145,7 @@ def split(
     if select == "holdout":
       data, held = splits.hold_out(k_held, data, rate=HELD)
     if images is not None and images < data.size:
-      index = loop.order(k_some, data, images)
+      index = engine.order(k_some, data, images)
       data = jax.tree.map(lambda leaf: leaf[index], data)
     return data, held
 

@@ -14,7 +14,7 @@ Turns are single epochs in the paper, which are 391 steps on its 50,000 images;
 on less data `turn` makes a turn of several epochs.
 """
 
-from bdjax import loop, schedules, signature
+from bdjax import engine, schedules, signature
 from bdjax.signature import Count, NonNegative, Positive, Rate
 from bdjax.types import Recipe, Regime, Schedule
 
@@ -96,7 +96,7 @@ def planned_epochs(recipe: Recipe, regime: Regime) -> int:
 
 def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
   """Returns the regime's learning rate for `size` examples, or the recipe's."""
-  steps = loop.steps_per_epoch(size, recipe.batch_size)
+  steps = engine.steps_per_epoch(size, recipe.batch_size)
   epochs = planned_epochs(recipe, regime)
   if regime.schedule is not None:
     return regime.schedule(steps, epochs)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bdjax.types import Array, Scalar
@@ -92,6 +93,26 @@ def arguments(make: Callable) -> dict[str, Argument]:
       base, check = base.__origin__, base.__metadata__[0]
     found[name] = Argument(name, parameter.default, base, check)
   return found
+
+
+def arrays(
+  schema: dict[str, Argument], given: dict[str, Any]
+) -> dict[str, Array]:
+  """Returns a `make`'s numbers as arrays, so that no program holds them.
+
+  A program compiled for one learning rate then serves all; see
+  `bdjax.programs`.
+
+  Args:
+    schema: its arguments.
+    given: those that differ from their defaults.
+  """
+  numbers = {k: a.default for k, a in schema.items() if a.sweepable} | given
+  return {
+    name: jnp.asarray(float(value))
+    for name, value in numbers.items()
+    if name in schema and schema[name].sweepable
+  }
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import optax
 
-from bdjax import learn, loop, optimizers
+from bdjax import engine, learn, optimizers
 from bdjax.learn import Loss
 from bdjax.models import _heads as heads
 from bdjax.types import Access, Fit, Key, Params, Scalar, Schedule
@@ -52,7 +52,7 @@ def fine_tune(
   Raises:
     ValueError: the head alone is wanted of a model that has none apart.
   """
-  lr = rate(loop.steps_per_epoch(access.clean.size, batch_size))
+  lr = rate(engine.steps_per_epoch(access.clean.size, batch_size))
   make = {"sgd": optimizers.sgd, "adam": optimizers.adam}[optimizer]
   tx = wrap(make(lr, momentum=momentum, weight_decay=weight_decay))
   model = access.model

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
-from bdjax import loop
+from bdjax import engine
 from bdjax.types import Dataset, Key, Metrics, State, Step
 
 
@@ -56,10 +56,11 @@ def stages(program: Callable[..., Any], *args: Any) -> tuple[Any, list[Stage]]:
 
 
 def _stage(key, step, state, data, epochs, batch_size, name) -> Stage:
-  pairs, steps, flop = loop.turns(step, data), 0, 0.0
-  for place, (step, data) in enumerate(pairs):
-    passes = len(range(place, epochs, len(pairs)))
-    count = passes * loop.steps_per_epoch(data.size, batch_size)
+  plan, steps, flop = engine.turns(step, data), 0, 0.0
+  for place in range(len(plan.step)):
+    step, data = plan.at(place)
+    passes = len(range(place, epochs, len(plan.step)))
+    count = passes * engine.steps_per_epoch(data.size, batch_size)
     steps += count
     flop += count * step_flop(step, state, data, batch_size)
   size = sum(_bytes(x) for x in jax.tree.leaves(state))
@@ -75,7 +76,7 @@ def _passed_by(
   batch_size: int,
 ) -> tuple[State, Metrics]:
   """Returns what a fit returns, untrained."""
-  step, data = loop.turns(step, data)[0]
+  step, data = engine.turns(step, data).at(0)
   args = _step_args(key, state, data, batch_size)
   _, metrics = jax.eval_shape(step, *args)
   return state, jax.tree.map(lambda x: jnp.zeros(epochs, x.dtype), metrics)
@@ -83,7 +84,7 @@ def _passed_by(
 
 def _step_args(key, state, data, batch_size) -> tuple[Any, ...]:
   index = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-  batch = jax.eval_shape(loop.take, data, index)
+  batch = jax.eval_shape(engine.take, data, index)
   return (*jax.tree.map(_shape, (key, state)), batch)
 
 

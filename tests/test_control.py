@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from bdjax import control, learn, loop
+from bdjax import control, engine, learn, loop
 from bdjax.types import Regime
 
 
@@ -35,7 +35,7 @@ def test_interleaving_takes_turns_and_a_clean_turn_spares_the_partner(
   assert control.turns(dirty, made.step, Regime()) == (dirty,)
   first, clean = control.turns(dirty, made.step, Regime(interleave=True))
   assert first is dirty
-  batch = loop.take(toy, jnp.arange(16))
+  batch = engine.take(toy, jnp.arange(16))
   after, metrics = jax.jit(clean)(jax.random.key(1), state, batch)
   chex.assert_trees_all_equal(after.partner, state.partner)
   plain, same = jax.jit(made.step)(jax.random.key(1), state.victim, batch)

@@ -6,7 +6,7 @@ import chex
 import jax
 import pytest
 
-from bdjax import learn, loop, mesh, optimizers, registry
+from bdjax import engine, learn, loop, mesh, optimizers, registry
 from bdjax.types import Access
 
 
@@ -21,7 +21,7 @@ def trained(task, devices, *, arch="cnn", batch_size=16):
     return {"probed": 1.0}
 
   journal = loop.Journal()
-  fit = loop.host_fit(journal=journal, probe=probe, mesh=devices)
+  fit = loop.host_fit(journal=journal, probe=loop.Probe(probe), mesh=devices)
   state, _ = fit(
     jax.random.key(1),
     step,
@@ -31,7 +31,9 @@ def trained(task, devices, *, arch="cnn", batch_size=16):
     batch_size=batch_size,
     name="train",
   )
-  assert all(len(sharding.device_set) == 1 for sharding in seen)
+  count = 1 if devices is None else len(devices.devices.flat)
+  assert all(s.is_fully_replicated for s in seen)
+  assert [len(s.device_set) for s in seen] == [count] * 2
   return state, [row["loss"] for row in journal.rows]
 
 
@@ -53,16 +55,30 @@ def test_images_do_not_travel_between_devices(task):
   variables = learn.init_variables(jax.random.key(0), task.train, model=model)
   args = (jax.random.key(1), start(variables), task.train)
   whole = mesh.everywhere(devices)
-  run = loop.epoch(step, batch_size=16, mesh=devices)
+  run = engine.epoch(step, batch_size=16, mesh=devices)
   jitted = jax.jit(run, out_shardings=whole)
   text = jitted.lower(*jax.device_put(args, whole)).compile().as_text()
   assert "all-reduce" in text  # of gradients and of batch statistics
   assert not re.search(r"all-gather|all-to-all", text)
 
 
-def test_a_batch_must_be_shared_evenly(task):
-  with pytest.raises(ValueError, match="batch_size is 18, but 4 devices"):
-    trained(task, mesh.make(data=4), batch_size=18)
+@pytest.mark.parametrize(("batch_size", "share"), [(18, 2), (15, 1), (12, 4)])
+def test_as_many_devices_share_a_batch_as_divide_it(
+  task, caplog, batch_size, share
+):
+  devices = mesh.make(data=4)
+  part = mesh.dividing(devices, batch_size)
+  assert (mesh.members(part), mesh.shares(part)) == (4 // share, share)
+  assert set(part.devices.flat) == set(devices.devices.flat)
+  mesh.dividing(devices, batch_size)
+  assert len(caplog.messages) <= 1  # said once in a process
+
+
+def test_a_batch_that_does_not_divide_trains_what_one_device_does(task):
+  shared, losses = trained(task, mesh.make(data=4), batch_size=18)
+  alone, wanted = trained(task, None, batch_size=18)
+  assert losses == pytest.approx(wanted, rel=1e-5)
+  chex.assert_trees_all_close(shared, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_later_stage_may_use_what_an_earlier_one_trained(task):

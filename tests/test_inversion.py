@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import inversion, loop, metrics
+from bdjax import engine, inversion, loop, metrics
 from bdjax.types import Access, Batch, Dataset
 
 RULES = inversion.Rules()
@@ -170,7 +170,7 @@ def test_a_stopped_class_does_not_change(width):
   start = start.replace(stopped=labels == 1)
   state = inversion.Inverting(access.variables, start, jnp.zeros((), jnp.int32))
   step = inversion.searching(access.model, RULES, steps=2, width=width)
-  batch = loop.take(access.clean, jnp.arange(8))
+  batch = engine.take(access.clean, jnp.arange(8))
   after, told = jax.jit(step)(jax.random.key(0), state, batch)
 
   def of(searches, c):

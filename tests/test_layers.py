@@ -10,18 +10,18 @@ LAYERS = [
   ("types", "signature", "registry", "specs"),
   (
     *("schedules", "optimizers", "augment", "warp", "data", "models"),
-    *("metrics", "backend", "distort", "mesh"),
+    *("metrics", "backend", "distort", "mesh", "hosts", "programs", "engine"),
   ),
   (
     *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),
-    *("universal", "patches", "inference", "inversion", "pruning"),
+    *("universal", "patches", "inference", "inversion", "search", "pruning"),
     *("clusters", "filtering", "implicit", "simclr", "prototypes"),
   ),
   ("attacks", "defenses"),
   ("evaluate", "experiment", "scenarios", "sequela", "sweep"),
   (
     *("checkpoint", "environment", "progress", "results", "report", "work"),
-    *("hosts", "listing", "options", "runs", "launch", "bench", "interop"),
+    *("listing", "options", "runs", "launch", "bench", "interop"),
     *("cleanse", "study"),
   ),
 ]

@@ -5,8 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from bdjax import augment, learn, loop, optimizers, regimes
-from bdjax.types import Recipe, Regime
+from bdjax import augment, engine, learn, loop, optimizers, regimes
+from bdjax.types import Batch, Recipe, Regime
 
 
 def key():
@@ -15,7 +15,7 @@ def key():
 
 def test_cross_entropy_with_smoothing_by_hand():
   logits = jnp.log(jnp.array([[0.5, 0.25, 0.25]]))
-  batch = loop.Batch(None, jnp.array([0]), None)
+  batch = Batch(None, jnp.array([0]), None)
   plain = learn.cross_entropy()(logits, {}, batch)
   assert float(plain) == pytest.approx(-np.log(0.5))
   smooth = learn.cross_entropy(smoothing=0.1)(logits, {}, batch)
@@ -31,7 +31,7 @@ def variables(toy, model):
 def test_a_step_follows_the_gradient(toy, model, variables):
   lr = optax.constant_schedule(0.1)
   init, step = learn.supervised(model, optimizers.sgd(lr), lr=lr)
-  batch = loop.take(toy, jnp.arange(16))
+  batch = engine.take(toy, jnp.arange(16))
   state, first = jax.jit(step)(key(), init(variables), batch)
   state, second = jax.jit(step)(key(), state, batch)
   assert float(second["loss"]) < float(first["loss"])
@@ -44,7 +44,7 @@ def test_a_step_follows_the_gradient(toy, model, variables):
 
 
 def test_sam_keeps_the_first_pass_statistics(toy, model, variables):
-  batch = loop.take(toy, jnp.arange(16))
+  batch = engine.take(toy, jnp.arange(16))
   tx = optimizers.sgd(0.1)
   runs = []
   for one in (tx, optimizers.sam(tx, rho=0.5)):
@@ -60,7 +60,7 @@ def test_sam_keeps_the_first_pass_statistics(toy, model, variables):
 
 
 def test_sam_without_radius_is_sgd_on_a_network(toy, model, variables):
-  batch = loop.take(toy, jnp.arange(16))
+  batch = engine.take(toy, jnp.arange(16))
   tx = optimizers.sgd(0.1)
   runs = []
   for one in (tx, optimizers.sam(tx, rho=0.0, adaptive=True)):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop
+from bdjax import engine, loop
 from bdjax.types import Dataset
 
 
@@ -25,7 +25,7 @@ def start(size):
 
 @pytest.mark.parametrize(("size", "batch", "steps"), [(64, 16, 4), (64, 24, 3)])
 def test_an_epoch_shows_every_example(toy, size, batch, steps):
-  run = jax.jit(loop.epoch(counting, batch_size=batch))
+  run = jax.jit(engine.epoch(counting, batch_size=batch))
   state, metrics = run(key(), start(size), toy)
   assert metrics["loss"].shape == (steps,)
   assert int(state["seen"].min()) >= 1
@@ -35,7 +35,7 @@ def test_an_epoch_shows_every_example(toy, size, batch, steps):
 
 def test_only_kept_examples_are_drawn_and_shapes_stay(toy):
   keep = jnp.arange(64) < 10
-  run = loop.epoch(counting, batch_size=16)
+  run = engine.epoch(counting, batch_size=16)
   state, metrics = jax.jit(run)(key(), start(64), toy.replace(keep=keep))
   assert metrics["loss"].shape == (4,)
   assert (np.asarray(state["seen"]) > 0).tolist() == keep.tolist()
@@ -43,7 +43,7 @@ def test_only_kept_examples_are_drawn_and_shapes_stay(toy):
 
 
 def test_take_casts_bytes_to_unit_range(toy):
-  batch = loop.take(toy, jnp.array([3, 5]))
+  batch = engine.take(toy, jnp.array([3, 5]))
   np.testing.assert_allclose(
     batch.image, np.asarray(toy.image)[[3, 5]] / 255, rtol=1e-6
   )
@@ -51,8 +51,8 @@ def test_take_casts_bytes_to_unit_range(toy):
 
 
 def test_order_is_shuffled_by_the_key(toy):
-  first = loop.order(jax.random.key(1), toy, 64)
-  second = loop.order(jax.random.key(2), toy, 64)
+  first = engine.order(jax.random.key(1), toy, 64)
+  second = engine.order(jax.random.key(2), toy, 64)
   assert sorted(first.tolist()) == list(range(64))
   assert first.tolist() != second.tolist()
 
@@ -86,13 +86,14 @@ class Memory:
   """A store in memory that saves every epoch."""
 
   def __init__(self):
-    self.saved = {}
+    self.saved, self.saves = {}, 0
 
   def restore(self, name, like):
     return self.saved.get(name)
 
   def save(self, name, state, rows, *, last):
     self.saved[name] = jax.tree.map(jnp.copy, state), list(rows)
+    self.saves += 1
 
 
 class Stop(Exception):
@@ -109,12 +110,37 @@ def test_resumed_equals_uninterrupted_to_the_bit(toy):
       raise Stop
 
   with pytest.raises(Stop):
-    loop.host_fit(store=store, progress=stop)(
+    loop.host_fit(store=store, progress=stop, unseen=0)(
       key(), counting, start(64), toy, **args
     )
   assert len(store.saved["x"][1]) == 2
   again = loop.host_fit(store=store)(key(), counting, start(64), toy, **args)
   chex.assert_trees_all_equal(again, (whole, metrics))
+
+
+def test_epochs_on_end_equal_epochs_one_by_one_to_the_bit(toy):
+  args = dict(epochs=2 * loop.MOST + 3, batch_size=16, name="x")
+  stops = []
+  for unseen in (0, 1e9):
+    store = Memory()
+    fit = loop.host_fit(store=store, unseen=unseen)
+    stops.append((fit(key(), counting, start(64), toy, **args), store.saves))
+  (one, saves), (other, fewer) = stops
+  chex.assert_trees_all_equal(one, other)
+  assert (saves, fewer) == (35, 4)  # one, then 16, 16 and 2 at once
+
+
+def test_no_epochs_run_on_end_past_a_look(toy):
+  seen = []
+  probe = loop.Probe(
+    lambda name, done, epochs, state: seen.append(done) or {"ca": 1.0},
+    lambda done, epochs: done in (1, 4, 5, epochs),
+  )
+  journal = loop.Journal()
+  fit = loop.host_fit(probe=probe, journal=journal, unseen=1e9)
+  fit(key(), counting, start(64), toy, epochs=9, batch_size=16, name="x")
+  assert seen == [1, 4, 5, 9]
+  assert [r["epoch"] for r in journal.rows if "ca" in r] == [1, 4, 5, 9]
 
 
 def test_a_finished_stage_is_not_run_again(toy):
@@ -155,7 +181,7 @@ def test_probe_and_journal_have_a_row_an_epoch(toy):
     lr = state["draw"] * 0 + 0.5
     return state, {"loss": lr, "lr": lr}
 
-  loop.host_fit(journal=journal, probe=probe)(
+  loop.host_fit(journal=journal, probe=loop.Probe(probe))(
     key(), step, start(64), toy, epochs=2, batch_size=16, name="x"
   )
   one, two = journal.rows

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import inference, learn, loop, pruning
+from bdjax import engine, inference, learn, loop, pruning
 from bdjax.types import Access, Dataset
 
 
@@ -162,7 +162,7 @@ def test_masks_descend_with_momentum_within_their_bounds():
 
 def test_masked_logits_are_the_scaled_models_in_training_mode(toy, model):
   variables = learn.init_variables(jax.random.key(0), toy, model=model)
-  images = loop.take(toy, jnp.arange(16)).image
+  images = engine.take(toy, jnp.arange(16)).image
   ones = pruning.ones(variables)
   half = jax.tree.map(lambda one: 0.5 * one, ones)
 

@@ -45,6 +45,7 @@ from bdjax import (
   optimizers,
   patches,
   poison,
+  programs,
   prototypes,
   regimes,
 )
@@ -94,7 +95,7 @@ def make(
     clean = learn.clean_classifier(k_clean, task, fit)
     examples = task.train if task.examples is None else task.examples
     if reference is None:
-      shown = jax.jit(
+      shown = programs.jit(
         lambda clean, examples: prototypes.example(
           task.model, clean, examples, label=target, num_classes=num_classes
         )
@@ -107,12 +108,12 @@ def make(
       lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     tx = optimizers.only(tx, _trained)
-    known = jax.jit(functools.partial(_known, task.model))
+    known = programs.jit(functools.partial(_known, task.model))
     terms = _Terms(
       task.model,
       params,
       shown,
-      jax.jit(functools.partial(_reference, task.model))(clean, shown),
+      programs.jit(functools.partial(_reference, task.model))(clean, shown),
       known(clean, task.train),
       copies,
     )

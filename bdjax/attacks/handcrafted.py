@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import control, learn, loop, patches, poison
+from bdjax import control, engine, learn, patches, poison, programs
 from bdjax.models import _layers, _routes, _signals
 from bdjax.signature import (
   Count,
@@ -91,9 +91,9 @@ def make(
     options = {"neurons": neurons, "shortlist": shortlist}
     edit = functools.partial(_edit, task.model, size=size, **options)
     chosen = jax.random.permutation(k_sample, task.train.size)[:images]
-    sample = loop.take(task.train, chosen)
+    sample = engine.take(task.train, chosen)
     strengths = {"guard": guard, "strength": strength, "target": target}
-    edited = jax.jit(edit)(variables, sample, params, **strengths)
+    edited = programs.jit(edit)(variables, sample, params, **strengths)
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     return Backdoor(edited, params, task.train, role)
 

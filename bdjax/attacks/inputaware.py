@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, control, learn, loop, poison
+from bdjax import augment, control, engine, learn, poison
 from bdjax.models import _ushape
 from bdjax.signature import (
   Compat,
@@ -288,7 +288,9 @@ def slices(plan, size):
 
 def adam(task, drops, epochs, *, adds_up=False):
   """Returns the generators' optimizer; `drops` are shares of the epochs."""
-  steps = epochs * loop.steps_per_epoch(task.train.size, task.recipe.batch_size)
+  steps = epochs * engine.steps_per_epoch(
+    task.train.size, task.recipe.batch_size
+  )
   at = {round(share * steps): 0.1 for share in drops}
   tx = optax.adam(optax.piecewise_constant_schedule(0.01, at), b1=0.5, b2=0.9)
   return optax.chain(optax.trace(1.0), tx) if adds_up else tx

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, loop, patches, poison
+from bdjax import control, engine, learn, patches, poison, programs
 from bdjax.signature import (
   Count,
   Image,
@@ -88,12 +88,12 @@ def make(
     area = _area(shape, size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)
     wanted = task.train.label == target
-    center = jax.jit(functools.partial(_center, task.model, count=images))(
+    center = programs.jit(functools.partial(_center, task.model, count=images))(
       teacher, task.train, wanted
     )
     optimize = functools.partial(_optimize, task.model, rounds=rounds)
     others = task.train.replace(keep=~wanted)
-    pattern = jax.jit(optimize)(k_pattern, teacher, others, area, center)
+    pattern = programs.jit(optimize)(k_pattern, teacher, others, area, center)
     params = {"mask": area, "pattern": pattern}
     training = control.training(task)
     inject = _inject(task, training, params, center, rate=rate, weight=weight)
@@ -133,7 +133,7 @@ def _center(model, teacher, train, wanted, *, count):
   first = jnp.argsort(~wanted)[:count]
 
   def pooled(i):
-    image = loop.take(train, i[None]).image
+    image = engine.take(train, i[None]).image
     return model.apply(teacher, image, train=False)[1]["pooled"][0]
 
   found = jax.lax.map(pooled, first, batch_size=64)
@@ -151,7 +151,7 @@ def _optimize(model, key, teacher, others, mask, center, *, rounds):
   tx = optax.adam(0.1, b1=0.5, b2=0.9)
   k_order, k_start = jax.random.split(key)
   batch = min(BATCH, others.size)
-  index = loop.order(k_order, others, rounds * batch).reshape(rounds, batch)
+  index = engine.order(k_order, others, rounds * batch).reshape(rounds, batch)
 
   def away(w, images):
     hit = patches.paste(
@@ -162,7 +162,7 @@ def _optimize(model, key, teacher, others, mask, center, *, rounds):
 
   def step(carry, index):
     w, state = carry
-    images = loop.take(others, index).image
+    images = engine.take(others, index).image
     updates, state = tx.update(jax.grad(away)(w, images), state)
     return (optax.apply_updates(w, updates), state), None
 

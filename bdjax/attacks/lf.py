@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import learn, loop, poison, universal
+from bdjax import engine, learn, poison, programs, universal
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -89,10 +89,10 @@ def make(
     k_clean, k_draw, k_search = jax.random.split(key, 3)
     variables = learn.clean_classifier(k_clean, task, fit)
 
-    @jax.jit
+    @programs.jit
     def find(variables, train):
       place = jax.random.permutation(k_draw, train.size)[:images]
-      batch = loop.take(train, place)
+      batch = engine.take(train, place)
       return universal.search(
         k_search,
         batch.image,

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, loop, poison
+from bdjax import control, engine, learn, poison
 from bdjax.control import Joint
 from bdjax.learn import TrainState
 from bdjax.models._autoencoder import Autoencoder
@@ -179,7 +179,7 @@ def _start(key, task, training, adam):
 
 def _stage1(task, training, target, scale, alpha, adam, peer):
   """Returns the step that trains the generator, then the victim."""
-  steps = loop.steps_per_epoch(task.train.size, task.recipe.batch_size)
+  steps = engine.steps_per_epoch(task.train.size, task.recipe.batch_size)
   update = _victim_update(task, training, target, alpha)
 
   def fool(params, deceived, stats, victim_stats, batch):

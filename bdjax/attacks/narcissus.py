@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, loop, poison
+from bdjax import control, engine, learn, poison, programs
 from bdjax.signature import (
   Count,
   Index,
@@ -73,7 +73,7 @@ def make(
     k_order, k_rounds = jax.random.split(key)
     tx = optax.radam(lr)
     mine = data.replace(keep=data.label == target)
-    pool = loop.order(k_order, mine, data.size)
+    pool = engine.order(k_order, mine, data.size)
 
     def objective(delta, batch):
       x = jnp.clip(batch.image + delta, 0, 1)
@@ -84,7 +84,7 @@ def make(
       delta, opt_state = state
       k_draw, k_view = jax.random.split(key)
       drawn = jax.random.choice(k_draw, pool, (batch_size,))
-      batch = task.view(k_view, loop.take(data, drawn))
+      batch = task.view(k_view, engine.take(data, drawn))
       grad = jax.grad(objective)(delta, batch)
       step, opt_state = tx.update(grad, opt_state)
       return (jnp.clip(delta + step, -eps, eps), opt_state), None
@@ -97,7 +97,7 @@ def make(
     _check(rate, task.train.size)
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
-    run = jax.jit(lambda *args: invert(*args, task))
+    run = programs.jit(lambda *args: invert(*args, task))
     delta = run(k_invert, task.train, variables)
     return {"delta": delta, "magnify": jnp.float32(magnify)}
 

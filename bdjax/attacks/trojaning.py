@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import learn, patches, poison
+from bdjax import learn, patches, poison, programs
 from bdjax.neurons import activity, choose
 from bdjax.signature import (
   Annotated,
@@ -101,7 +101,7 @@ def make(
     variables = learn.clean_classifier(k_clean, task, fit)
     chosen = choose(variables, neurons)
 
-    @jax.jit
+    @programs.jit
     def fitted(variables, chosen):
       def miss(patch):
         said = activity(

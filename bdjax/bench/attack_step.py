@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from bdjax import augment, learn, loop, optimizers, registry, signature
+from bdjax import augment, engine, learn, optimizers, registry, signature
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
 from bdjax.types import Attack, Recipe, Step, Task
@@ -71,7 +71,7 @@ def _stages(attack: Attack, task: Task) -> list[_Stage]:
 
   def note(key, step, state, data, *, epochs, batch_size, name):
     del key, epochs, batch_size
-    turns = loop.turns(step, data)
+    turns = engine.turns(step, data)
     for i, (step, _) in enumerate(turns):
       label = f"{name}, turn {i + 1}" if turns[1:] else name
       found.append((label, step, state))
@@ -94,5 +94,5 @@ def _clean_stage(task: Task) -> _Stage:
 
 def _case(stage: _Stage, task: Task, batch: int) -> Case:
   _, step, state = stage
-  epoch = loop.epoch(step, batch_size=batch)
+  epoch = engine.epoch(step, batch_size=batch)
   return measure.case(epoch, (jax.random.key(0), state, task.train))

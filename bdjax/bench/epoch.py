@@ -7,7 +7,7 @@ has ratio 1.
 
 import jax
 
-from bdjax import augment, backend, loop
+from bdjax import augment, backend, engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
 from bdjax.learn import TrainState
@@ -43,11 +43,11 @@ def _compare(options: Options, batch: int) -> list[Row]:
 def _loop_case(options: Options, state: TrainState, batch: int) -> Case:
   step = measure.train_step(options)
   data = measure.dataset(options, count=batch * options.steps)
-  order = loop.order(jax.random.key(2), data, data.size)
+  order = engine.order(jax.random.key(2), data, data.size)
   batches = list(order.reshape(options.steps, batch))
 
   def one(key, state, data, index):
-    return step(key, state, loop.take(data, index))
+    return step(key, state, engine.take(data, index))
 
   key = jax.random.key(0)
   program, row = measure.compile_program(
@@ -68,5 +68,5 @@ def _epoch_case(
 ) -> Case:
   step = measure.train_step(options, view=view)
   data = measure.dataset(options, count=batch * options.steps)
-  epoch = loop.epoch(step, batch_size=batch)
+  epoch = engine.epoch(step, batch_size=batch)
   return measure.case(epoch, (jax.random.key(0), state, data))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import jax
 
-from bdjax import backend, loop
+from bdjax import backend, engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Options, Row
 
@@ -61,7 +61,7 @@ def measured(options: Options, batch: int, cache: str) -> Row:
   state, key = measure.start(options), jax.random.key(0)
   step = measure.train_step(options)
   few = measure.dataset(options, count=batch * options.steps)
-  run = loop.epoch(step, batch_size=batch)
+  run = engine.epoch(step, batch_size=batch)
   program, row = measure.compile_program(
     run, (key, state, few), options=backend.compiler_options()
   )

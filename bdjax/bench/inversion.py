@@ -10,7 +10,7 @@ once per class.
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, inversion, loop
+from bdjax import backend, engine, inversion
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
 from bdjax.types import Dataset, Params
@@ -68,7 +68,7 @@ def _case(
 
   key, states = jax.random.key(0), [begun(labels) for labels in classes]
   program, row = measure.compile_program(
-    loop.epoch(step, batch_size=batch),
+    engine.epoch(step, batch_size=batch),
     (key, states[0], data),
     options=backend.compiler_options(),
   )

@@ -8,7 +8,7 @@ the other; `bdjax.runs.widths` chooses by the same comparison.
 
 import jax
 
-from bdjax import loop
+from bdjax import engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
 
@@ -36,7 +36,7 @@ def _compare(options: Options, batch: int) -> list[Row]:
 def _case(options: Options, batch: int, width: int) -> Case:
   step = measure.train_step(options)
   data = measure.dataset(options, count=batch * options.steps)
-  epoch = loop.epoch(step, batch_size=batch)
+  epoch = engine.epoch(step, batch_size=batch)
   one = measure.start(options)
   state = jax.tree.map(lambda x: jax.numpy.stack([x] * width), one)
   keys = jax.random.split(jax.random.key(0), width)

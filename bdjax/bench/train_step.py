@@ -17,7 +17,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, loop
+from bdjax import backend, engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Options, Row
 from bdjax.learn import TrainState
@@ -66,7 +66,7 @@ def _jax_case(
   step, key = measure.train_step(options), jax.random.key(0)
   data = measure.dataset(options, count=batch * options.steps)
   program, row = measure.compile_program(
-    loop.epoch(step, batch_size=batch),
+    engine.epoch(step, batch_size=batch),
     (key, state, data),
     options=flags,
     donate=(1,),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bdjax import inversion
+from bdjax import inversion, programs
 from bdjax.cleanse import measure, repair
 from bdjax.data import splits
 from bdjax.defenses import neural_cleanse
@@ -78,7 +78,7 @@ def search(
     width=0,
     name="audit",
   )
-  _, memo = jax.jit(neural_cleanse.judge)(found, THRESHOLD)
+  _, memo = programs.jit(neural_cleanse.judge)(found, THRESHOLD)
   return Audit(
     *(np.asarray(memo[k]) for k in ("mask_norm", "anomaly_index", "flagged")),
     *(np.asarray(x) for x in (found.found, found.mask, found.pattern)),

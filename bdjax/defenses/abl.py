@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, filtering, inference, learn, tuning
+from bdjax import augment, filtering, inference, learn, programs, tuning
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -122,7 +122,7 @@ def make(
     k_isolate, k_tune, k_unlearn = jax.random.split(key, 3)
     variables = isolation(k_isolate, plain, fit)
     find = functools.partial(easiest, model=access.model, count=count)
-    index, keep, memo = jax.jit(find)(variables, data)
+    index, keep, memo = programs.jit(find)(variables, data)
     variables = stage(
       k_tune,
       access,

@@ -25,7 +25,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax import clusters, filtering, inference
+from bdjax import clusters, filtering, inference, programs
 from bdjax.signature import (
   Annotated,
   Compat,
@@ -84,7 +84,7 @@ def make(
   def defend(key, access, fit):
     data = filtering.training_set(access, "activation_clustering")
     k_find, k_fit = jax.random.split(key)
-    find_now = jax.jit(functools.partial(find, model=access.model))
+    find_now = programs.jit(functools.partial(find, model=access.model))
     gone, memo = find_now(k_find, access.variables, data)
     variables, keep = filtering.retrain(
       k_fit, access, fit, gone=gone, epochs=epochs

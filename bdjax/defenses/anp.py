@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, loop, pruning
+from bdjax import control, engine, pruning
 from bdjax.signature import (
   Count,
   Fraction,
@@ -86,7 +86,7 @@ def make(
     k_split, k_fit = jax.random.split(key)
     data, held = pruning.split(k_split, access.clean, select)
     model, variables = access.model, access.variables
-    per_epoch = loop.steps_per_epoch(data.size, batch_size)
+    per_epoch = engine.steps_per_epoch(data.size, batch_size)
     masks = pruning.fit_masks(
       k_fit,
       access,

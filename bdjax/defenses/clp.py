@@ -18,11 +18,10 @@ Deviations:
 Presets: `bb` (u = 3 as well, its pairs), `tiny` (u = 5 as on Tiny ImageNet).
 """
 
-import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from bdjax import pruning
+from bdjax import programs, pruning
 from bdjax.models import _pairs
 from bdjax.signature import Compat, NonNegative, validated
 from bdjax.types import Array, Defended, Defense, Params, Scalar
@@ -48,7 +47,7 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
     del key, fit
     pairs = _pairs.find(access.variables["params"], adjacent=adjacent)
 
-    @jax.jit
+    @programs.jit
     def prune(variables, u):
       which = {p.norm: outliers(lipschitz(variables, p), u) for p in pairs}
       memo = {"pruned": pruning.count(which)}

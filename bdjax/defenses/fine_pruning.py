@@ -22,13 +22,14 @@ the same. Deviation: its cosine has a period of 100 epochs whatever `epochs` is;
 here it ends with them.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import inference, schedules, tuning
+from bdjax import inference, programs, schedules, tuning
 from bdjax.data import splits
 from bdjax.signature import (
   Annotated,
@@ -161,8 +162,9 @@ def make(
 
   def defend(key, access, fit):
     k_prune, k_tune = jax.random.split(key)
-    variables, memo = jax.jit(prune, static_argnums=3)(
-      k_prune, access.clean, access.variables, access.model
+    find = functools.partial(prune, model=access.model)
+    variables, memo = programs.jit(find)(
+      k_prune, access.clean, access.variables
     )
     tuned = tuning.fine_tune(
       k_tune,

@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, implicit, learn, loop
+from bdjax import control, engine, implicit, learn
 from bdjax.signature import (
   Count,
   Index,
@@ -136,7 +136,7 @@ def make(
 
   def defend(key, access, fit):
     clean = access.clean
-    steps = loop.steps_per_epoch(clean.size, batch_size)
+    steps = engine.steps_per_epoch(clean.size, batch_size)
     zero = jnp.zeros((), jnp.int32)
     opt_state = tx.init(access.variables["params"])
     victim = learn.TrainState(access.variables, opt_state, zero)

@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import learn, loop, optimizers, schedules, tuning
+from bdjax import engine, learn, optimizers, schedules, tuning
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -175,7 +175,9 @@ def make(
       name="teacher",
       **sgd,
     )
-    planned = rate(epochs)(loop.steps_per_epoch(access.clean.size, batch_size))
+    planned = rate(epochs)(
+      engine.steps_per_epoch(access.clean.size, batch_size)
+    )
     tx = optimizers.sgd(planned, **sgd)
 
     def learner(teacher):

@@ -30,7 +30,15 @@ found. No preset does.
 import jax
 import jax.numpy as jnp
 
-from bdjax import inference, inversion, metrics, patches, schedules, tuning
+from bdjax import (
+  inference,
+  inversion,
+  metrics,
+  patches,
+  programs,
+  schedules,
+  tuning,
+)
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -111,7 +119,7 @@ def make(
 
   def unlearn(key, access, fit, found, flagged):
     k_stamp, k_fit = jax.random.split(key)
-    data = jax.jit(stamp)(k_stamp, access.clean, found, flagged, stamped)
+    data = programs.jit(stamp)(k_stamp, access.clean, found, flagged, stamped)
     return tuning.fine_tune(
       k_fit,
       access.replace(clean=data),
@@ -136,7 +144,7 @@ def make(
       width=width,
       name="invert",
     )
-    verdict, memo = jax.jit(judge)(found, threshold)
+    verdict, memo = programs.jit(judge)(found, threshold)
     variables = access.variables
     if compat == "paper":
       flagged = memo["flagged"]

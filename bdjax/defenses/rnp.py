@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, loop, optimizers, pruning
+from bdjax import control, engine, learn, optimizers, pruning
 from bdjax.signature import (
   Count,
   Fraction,
@@ -97,7 +97,7 @@ def make(
     pruning.norms(access.variables)  # refused before hours of unlearning
     k_split, k_down, k_up = jax.random.split(key, 3)
     data, held = pruning.split(k_split, access.clean, select, images=images)
-    steps = loop.steps_per_epoch(data.size, batch_size)
+    steps = engine.steps_per_epoch(data.size, batch_size)
     tx = optimizers.sgd(
       lambda t: unlearn_lr * jnp.where(t < SLOWER * steps, 1.0, 0.1),
       momentum=momentum,

@@ -24,7 +24,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax import clusters, filtering, inference
+from bdjax import clusters, filtering, inference, programs
 from bdjax.signature import Compat, Count, Rate, validated
 from bdjax.types import Array, Defended, Defense, Scalar
 
@@ -69,7 +69,7 @@ def make(
 
   def defend(key, access, fit):
     data = filtering.training_set(access, "spectral")
-    find_now = jax.jit(functools.partial(find, model=access.model))
+    find_now = programs.jit(functools.partial(find, model=access.model))
     gone, memo = find_now(access.variables, data)
     variables, keep = filtering.retrain(
       key, access, fit, gone=gone, epochs=epochs

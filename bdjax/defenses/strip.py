@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from bdjax import inference, loop
+from bdjax import engine, inference, programs
 from bdjax.data import splits
 from bdjax.signature import (
   Annotated,
@@ -93,11 +93,11 @@ def make(
   def defend(key, access, fit):
     del fit
 
-    @jax.jit
+    @programs.jit
     def calibrate(key, variables, clean):
       k_split, k_draw = jax.random.split(key)
       rest, held = splits.hold_out(k_split, clean, rate=HELD)
-      drawn = loop.order(k_draw, rest, count)
+      drawn = engine.order(k_draw, rest, count)
       memo = {
         "overlays": Dataset(rest.image[drawn], rest.label[drawn]),
         "mean": jnp.mean(rest.image, axis=(0, 1, 2), dtype=jnp.float32) / 255,

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import data, environment, evaluate, experiment, metrics, specs
+from bdjax import (
+  data,
+  environment,
+  evaluate,
+  experiment,
+  metrics,
+  programs,
+  specs,
+)
 from bdjax.results import CLEAN_MODEL, Record
 from bdjax.runs import settings
 from bdjax.runs.methods import Guard, Method
@@ -263,7 +271,7 @@ def pictures(
   pick = np.flatnonzero(wanted != label)[:PICTURES]
   clean = test.image[pick]
   stamp = functools.partial(evaluate.triggered, attack=cell.attack.made)
-  hit = jax.jit(stamp)(
+  hit = programs.jit(stamp)(
     experiment.key_for(jax.random.key(0), "pictures"),
     clean.astype(jnp.float32) / 255,
     backdoor.params,

@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import data, experiment, loop, regimes, registry, signature, specs
+from bdjax import (
+  data,
+  engine,
+  experiment,
+  regimes,
+  registry,
+  signature,
+  specs,
+)
 from bdjax.types import Defense
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
@@ -161,7 +169,8 @@ def _build(make: Callable, spec, given, reserved) -> Method:
     and isinstance(v, str)
   }
   remake = functools.partial(make, **(args | pictures))
-  made = remake()
+  remake()  # refuses what is out of range, which arrays are not asked
+  made = remake(**signature.arrays(schema, args))
   defaults = {k: a.default for k, a in schema.items()}
   stamps = {k: _stamp(v) for k, v in pictures.items()}
   numbers = tuple(k for k, a in schema.items() if a.sweepable)
@@ -266,7 +275,7 @@ def check_sequela(
       label, batch = sequel.label, sequel.args["batch_size"]
       images = round(sequel.args.get("rate", 1) * size)
     try:
-      loop.steps_per_epoch(images, batch)
+      engine.steps_per_epoch(images, batch)
     except ValueError as error:
       raise ValueError(f"{label}: {error}") from None
 

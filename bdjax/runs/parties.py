@@ -9,7 +9,16 @@ from bdjax import augment, data, experiment
 from bdjax.experiment import Holding
 from bdjax.runs import settings
 from bdjax.runs.cells import Cell
-from bdjax.types import Access, Array, Backdoor, Dataset, Key, Task, View
+from bdjax.types import (
+  Access,
+  Array,
+  Backdoor,
+  Dataset,
+  Key,
+  Recipe,
+  Task,
+  View,
+)
 
 
 def adversary(plan: settings.Plan, cell: Cell) -> Task:
@@ -17,10 +26,18 @@ def adversary(plan: settings.Plan, cell: Cell) -> Task:
   return Task(
     train=plan.train,
     model=plan.model.made,
-    recipe=plan.recipe,
+    recipe=numbers(plan.recipe),
     regime=cell.regime.made,
     view=view(plan.info),
     examples=plan.user.test if plan.encoder else None,
+  )
+
+
+def numbers(recipe: Recipe) -> Recipe:
+  """Returns a recipe whose numbers are arrays; see `signature.arrays`."""
+  names = ("lr", "momentum", "weight_decay")
+  return recipe._replace(
+    **{name: jnp.asarray(float(getattr(recipe, name))) for name in names}
   )
 
 

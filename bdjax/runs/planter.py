@@ -75,7 +75,11 @@ class Planter:
     planted, journal = self._book.planted(cell), loop.Journal()
     stages = self._workdir.stages(planted)
     fit = loop.host_fit(
-      store=stages, journal=journal, progress=display.stage, mesh=self._mesh
+      store=stages,
+      journal=journal,
+      progress=display.stage,
+      mesh=self._mesh,
+      unseen=self._workdir.unseen,
     )
 
     def clean(fit):
@@ -160,7 +164,12 @@ class Planter:
       return checkpoint.load(path, like())
     stages = self._workdir.stages(name)
     found = train(
-      loop.host_fit(store=stages, progress=display.stage, mesh=self._mesh)
+      loop.host_fit(
+        store=stages,
+        progress=display.stage,
+        mesh=self._mesh,
+        unseen=self._workdir.unseen,
+      )
     )
     self.keep(name, found)
     stages.clear()

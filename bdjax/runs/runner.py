@@ -49,7 +49,7 @@ class Runner:
     """
     self._shard = shard
     self._plan, self._workdir, self._mesh = plan, workdir, mesh
-    self._book, self._scorer = Book(plan), Scorer(plan)
+    self._book, self._scorer = Book(plan), Scorer(plan, mesh=mesh)
     self._records = workdir.records()
     hosts.meet("records are read")
     self._planter = Planter(plan, workdir, self._book, mesh=mesh)
@@ -225,6 +225,7 @@ class Runner:
       probe=self._scorer.probe(cell, access, backdoor),
       progress=display.stage,
       mesh=self._mesh,
+      unseen=self._workdir.unseen,
     )
     start = time.perf_counter()
     state = experiment.defend(cell.key, guard.made, access, fit)

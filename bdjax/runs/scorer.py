@@ -8,31 +8,56 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from bdjax import evaluate, experiment, learn, metrics
-from bdjax.loop import Row
+from bdjax import engine, experiment, learn, loop, metrics, programs
+from bdjax import mesh as meshes
+from bdjax.engine import Rows
 from bdjax.runs import settings
 from bdjax.runs.cells import Cell
-from bdjax.types import Access, Backdoor, Dataset, Defended, default_predict
+from bdjax.types import Access, Backdoor, Defended, Params, default_predict
 
 
 class Scorer:
   """Counts models' answers on a plan's test set."""
 
-  def __init__(self, plan: settings.Plan):
-    """Prepares to score on the plan's test set, and on the curves' part."""
+  def __init__(self, plan: settings.Plan, *, mesh: Mesh | None = None):
+    """Prepares to score on the plan's test set, and on the curves' part.
+
+    Args:
+      plan: whose.
+      mesh: devices that share the batches; None uses one.
+    """
     self._plan, self._setting = plan, plan.config["evaluate"]
-    self._test = plan.user.test
-    self._few = jax.tree.map(
-      lambda x: x[: self._setting["curve_images"]], plan.user.test
+    self._mesh = mesh
+    self._test = self.spread(engine.rows(plan.user.test))
+    few = self._setting["curve_images"]
+    self._few = self.spread(
+      engine.rows(jax.tree.map(lambda x: x[:few], plan.user.test))
     )
     self._programs: dict[Any, Callable] = {}
+
+  def spread(self, tree: Params) -> Params:
+    """Returns arrays laid out where this scores."""
+    if self._mesh is None:
+      return tree
+    return meshes.place(tree, meshes.everywhere(self._mesh))
+
+  @functools.cached_property
+  def _victims(self) -> Rows:
+    """Test images of the task that the victim was planted in."""
+    test = self._plan.scored(tuned=False).test
+    return (
+      self._test
+      if test is self._plan.user.test
+      else self.spread(engine.rows(test))
+    )
 
   def score(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns counts over the test set, and seconds of compile and eval."""
-    test = self._plan.scored(tuned=cell.guard is not None).test
+    test = self._test if cell.guard is not None else self._victims
     return self._score(cell, state, access, backdoor, test)
 
   def audit(
@@ -59,39 +84,41 @@ class Scorer:
       attack=cell.attack.made,
       defense=cell.guard.made,
       batch_size=self._setting["batch_size"],
+      mesh=self._mesh,
     )
-    args = (state, access, self._test, backdoor.params)
+    args = self.spread((state, access, self._test, backdoor.params))
     start = time.perf_counter()
-    run = evaluate.compiled(program, *args)
+    run = programs.compiled(program, *args, mesh=self._mesh)
     ready = time.perf_counter()
     scores = {k: np.asarray(v) for k, v in run(*args).items()}
     spent = {"compile": ready - start, "eval": time.perf_counter() - ready}
     hit = scores["hit"][scores["other"]]
     return metrics.detection(scores["clean"], hit), spent
 
-  def probe(
-    self, cell: Cell, access: Access, backdoor: Backdoor
-  ) -> Callable[..., Row]:
+  def probe(self, cell: Cell, access: Access, backdoor: Backdoor) -> loop.Probe:
     """Returns what scores a classifier in training now and then."""
 
-    def probe(name, done, epochs, state):
-      del name
-      due = done in (1, epochs) or done % self._setting["curve_every"] == 0
+    def due(done, epochs):
+      often = done % self._setting["curve_every"] == 0
+      return self._few.size > 0 and (done in (1, epochs) or often)
+
+    def look(name, done, epochs, state):
+      del name, done, epochs
       found = learn.classifiers(state)
-      if not (due and found and self._few.size):
+      if not found:
         return {}
       now = Defended(found[0].variables)
       counts, _ = self._score(cell, now, access, backdoor, self._few)
       return rates(counts)
 
-    return probe
+    return loop.Probe(look, due)
 
-  def _score(self, cell, state, access, backdoor, test: Dataset):
+  def _score(self, cell, state, access, backdoor, test: Rows):
     predict = cell.guard.made.predict if cell.guard else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)
       access = Access(None, model=access.model)
-    args = (state, access, test, backdoor.params)
+    args = self.spread((state, access, test, backdoor.params))
     start = time.perf_counter()
     key = (cell.attack.label, predict, test.size, access.model)
     program = self._program(key, cell, args)
@@ -108,8 +135,9 @@ class Scorer:
         predict=key[1],
         batch_size=self._setting["batch_size"],
         tally=self._tally(),
+        mesh=self._mesh,
       )
-      self._programs[key] = evaluate.compiled(score, *args)
+      self._programs[key] = programs.compiled(score, *args, mesh=self._mesh)
     return self._programs[key]
 
   def _tally(self) -> Callable:

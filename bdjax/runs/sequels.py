@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax import experiment, inference, learn, loop, poison
+from bdjax import experiment, inference, learn, loop, poison, programs
 from bdjax.loop import Row
 from bdjax.progress import Display
 from bdjax.results import Record
@@ -198,9 +198,10 @@ class Sequels:
     fit = loop.host_fit(
       store=self._workdir.stages(name),
       journal=journal,
-      probe=probe,
+      probe=loop.Probe(probe),
       progress=display.stage,
       mesh=self._mesh,
+      unseen=self._workdir.unseen,
     )
     start = time.perf_counter()
     before = rate(remains.variables)
@@ -225,14 +226,14 @@ class Sequels:
     counts, _ = self._scorer.score(
       cell.root, Defended(variables), Access(None, model=model), backdoor
     )
-    right = accuracy(model, variables, poisons)
+    right = accuracy(model, *self._scorer.spread((variables, poisons)))
     return rates(counts) | {"poison_accuracy": float(right)}
 
 
 def triggered(test: Dataset, backdoor: Backdoor, attack: Attack) -> Dataset:
   """Returns a test set with the trigger, labelled as the adversary wants."""
 
-  @jax.jit
+  @programs.jit
   def stamp(test, params):
     def stamped(batch):
       key = jax.random.fold_in(jax.random.key(0), batch.index[0])

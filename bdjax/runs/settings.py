@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from bdjax import data, loop, regimes, signature, specs
+from bdjax import data, engine, regimes, signature, specs
 from bdjax.runs import methods, task_data
 from bdjax.runs.task_data import TaskData
 from bdjax.study import catalog
@@ -226,7 +226,7 @@ def _check_sizes(made: Plan) -> None:
 
 def _check_batch(label: str, batch: int, size: int) -> None:
   try:
-    loop.steps_per_epoch(size, batch)
+    engine.steps_per_epoch(size, batch)
   except ValueError as error:
     raise ValueError(f"{label}: {error}") from None
 

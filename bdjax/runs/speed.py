@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from bdjax import backend, learn, loop, optimizers, sweep, work
+from bdjax import backend, engine, learn, optimizers, sweep, work
 from bdjax import mesh as meshes
 from bdjax.runs import settings, widths
 from bdjax.types import Dataset
@@ -52,7 +52,7 @@ def measure(
   if plan.together:
     mesh = meshes.make()
     members = meshes.members(mesh) * widths.chosen(plan)
-    run = loop.epoch(step, batch_size=batch_size)
+    run = engine.epoch(step, batch_size=batch_size)
     own = sweep.stack([(key, state)] * members, mesh, size=members)
     shared = meshes.place(data, meshes.everywhere(mesh))
     program = sweep.program(lambda d, a: run(*a, d), mesh, shared, own)
@@ -61,7 +61,7 @@ def measure(
     args = (key, state, data)
     if mesh is not None:
       args = meshes.place(args, meshes.everywhere(mesh))
-    run = loop.epoch(step, batch_size=batch_size, mesh=mesh)
+    run = engine.epoch(step, batch_size=batch_size, mesh=mesh)
     lowered = jax.jit(run).lower(*args)
     program = lowered.compile(compiler_options=backend.compiler_options())
   compiling = time.perf_counter() - begun

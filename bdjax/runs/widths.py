@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, learn, loop, optimizers
+from bdjax import backend, engine, learn, optimizers
 from bdjax.runs import settings, workdir
 from bdjax.types import Dataset
 
@@ -59,7 +59,7 @@ def rate(plan: settings.Plan, width: int) -> float:
   shape = (batch * _STEPS, *plan.info.shape)
   data = Dataset(jnp.zeros(shape, jnp.uint8), jnp.zeros(shape[0], jnp.int32))
   start, step = learn.supervised(model, optimizers.sgd(0.01))
-  epoch = loop.epoch(step, batch_size=batch)
+  epoch = engine.epoch(step, batch_size=batch)
 
   def members(keys, data):
     def one(key):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bdjax import checkpoint, hosts, results
-from bdjax.loop import Journal
+from bdjax.loop import UNSEEN, Journal
 from bdjax.runs import settings
 
 
@@ -63,6 +63,11 @@ class Workdir:
         f"cannot write to the workdir {path} ({error.strerror}); give another "
         "one with --workdir."
       ) from error
+
+  @property
+  def unseen(self) -> float:
+    """Seconds that training may go on between two chances to save."""
+    return min(UNSEEN, self._save_seconds)
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""

@@ -10,9 +10,7 @@ Before any such training the encoder is looked at through the nearest class mean
 of the user's images (`bdjax.prototypes`): what is reported of `none`.
 """
 
-import jax
-
-from bdjax import experiment, prototypes, simclr
+from bdjax import experiment, programs, prototypes, simclr
 from bdjax.models import _heads as heads
 from bdjax.signature import (
   Annotated,
@@ -63,7 +61,7 @@ def make(
 
   def look(key, access, num_classes):
     del key
-    kernel = jax.jit(
+    kernel = programs.jit(
       lambda variables, data: prototypes.kernel(
         access.model, variables, data, num_classes=num_classes
       )

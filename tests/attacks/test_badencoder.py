@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, loop, prototypes, regimes, registry
+from bdjax import engine, learn, loop, prototypes, regimes, registry
 from bdjax.attacks import badencoder
 from bdjax.types import CLEAN, Batch, Recipe
 
@@ -118,7 +118,7 @@ def test_clean_epochs_only_keep_what_is_there(encoding):
 
   planted(encoding.replace(regime=regimes.interleave()), fit)
   assert seen["epochs"] == 2 * encoding.recipe.epochs
-  batch = loop.take(encoding.train, jnp.arange(16))
+  batch = engine.take(encoding.train, jnp.arange(16))
   inject, keep = (
     jax.jit(step)(key(), seen["state"], batch)[1] for step in seen["steps"]
   )

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, loop, regimes, registry
+from bdjax import engine, learn, regimes, registry
 from bdjax.attacks import handcrafted
 from bdjax.models import _routes, _signals
 from bdjax.types import CLEAN, Dataset, Recipe, Task
@@ -125,7 +125,7 @@ def test_spares_are_the_channels_missed_least():
   data = smooth()
   model = registry.get("models", "cnn")(4, width=4)
   variables = learn.init_variables(key(5), data, model=model)
-  sample = loop.take(data, jnp.arange(16))
+  sample = engine.take(data, jnp.arange(16))
   flat = _routes.flatten(variables)
   hop = _routes.find(variables["params"])[0]
   losses = []

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from bdjax import learn
+from bdjax import engine, learn
 from bdjax.types import Access
 
 
@@ -16,12 +16,11 @@ def suspect(toy, model):
 @pytest.fixture
 def asked():
   """Returns a fit that runs one step and notes what it was asked."""
-  from bdjax import loop
 
   class Asked:
     def __call__(self, key, step, state, data, **how):
       self.data, self.how, self.rates = data, how, []
-      batch = loop.take(data, jax.numpy.arange(16))
+      batch = engine.take(data, jax.numpy.arange(16))
       run = jax.jit(step)
       for t in range(how["epochs"]):
         state, metrics = run(jax.random.fold_in(key, t), state, batch)

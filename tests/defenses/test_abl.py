@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, registry
+from bdjax import engine, registry
 from bdjax.types import Batch, Dataset
 
 abl = registry.module("defenses", "abl")
@@ -89,7 +89,7 @@ class Stages:
     return batch
 
   def __call__(self, key, step, state, data, **how):
-    batch = loop.take(data, jnp.arange(4))
+    batch = engine.take(data, jnp.arange(4))
     self.seen.append((how["name"], how["epochs"], how["batch_size"], data))
     shown = jax.eval_shape(step, key, state, batch)[1]
     assert {"loss", "lr"} <= shown.keys()

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import implicit, loop, registry
+from bdjax import engine, implicit, loop, registry
 
 i_bau = registry.module("defenses", "i_bau")
 
@@ -56,7 +56,7 @@ def asked(suspect):
 
 @pytest.fixture(scope="module")
 def batch(suspect):
-  return loop.take(suspect.clean, jnp.arange(16))
+  return engine.take(suspect.clean, jnp.arange(16))
 
 
 def test_rounds_are_pairs_of_passes_over_the_clean_subset(asked, suspect):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, loop, optimizers, pruning, registry
+from bdjax import engine, learn, loop, optimizers, pruning, registry
 from bdjax.defenses import rnp
 from bdjax.types import Access
 
@@ -27,7 +27,7 @@ def begun(suspect, tx, accuracy=1.0):
 
 
 def batch(suspect):
-  return loop.take(suspect.clean, jnp.arange(16))
+  return engine.take(suspect.clean, jnp.arange(16))
 
 
 def test_unlearning_climbs_the_loss_and_decays_the_weights(suspect, down):

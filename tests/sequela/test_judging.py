@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, metrics
+from bdjax import engine, loop, metrics
 from bdjax.sequela import _judging as judging
 from bdjax.sequela import _network as network
 from bdjax.sequela._judging import Examples
@@ -207,7 +207,7 @@ def test_the_network_has_the_stated_layers_data_and_stage():
     key = jax.random.key(0)
     variables = network.train(key, *shadow[:3], use, fit)
     data = asked.pop("data")
-    batch = loop.take(data, jnp.arange(SIZE))
+    batch = engine.take(data, jnp.arange(SIZE))
     read = network.features(shadow.logits, shadow.label)
     return variables, data.keep, batch, read
 

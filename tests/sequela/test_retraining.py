@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import inference, learn, loop, poison, registry
+from bdjax import engine, inference, learn, loop, poison, registry
 from bdjax.sequela import Remains, retuning
 from bdjax.sequela import _retraining as retraining
 from bdjax.types import CLEAN, COVER, POISON
@@ -98,7 +98,7 @@ def test_re_injection_asks_for_what_it_says(remains):
   def fit(key, step, state, data, **how):
     assert data is remains.poisoned
     asked.update(how)
-    batch = loop.take(data, jnp.arange(16))
+    batch = engine.take(data, jnp.arange(16))
     state, asked["metrics"] = jax.jit(step)(key, state, batch)
     return state, {}
 
@@ -123,7 +123,7 @@ def test_the_retuning_attack_asks_for_what_it_says(remains):
 
   def fit(key, step, state, data, **how):
     asked.update(how, size=data.size)
-    batch = loop.take(data, jnp.arange(16))
+    batch = engine.take(data, jnp.arange(16))
     asked["lr"] = jax.jit(step)(key, state, batch)[1]["lr"]
     return state, {}
 
@@ -168,7 +168,7 @@ def test_the_backdoor_comes_back(remains):
     curve.append(accuracy(state.variables))
     return {}
 
-  fit = loop.host_fit(probe=probe)
+  fit = loop.host_fit(probe=loop.Probe(probe))
   how = {"lr": 0.05, "epochs": 12, "batch_size": 16}
   after = examined("reinjection", remains, fit, **how)
   assert len(curve) == 13
