@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
-from bdjax import evaluate, learn, metrics
+from bdjax import evaluate, learn, metrics, programs
 from bdjax.data import splits
 from bdjax.engine import Rows
 from bdjax.models import _heads as heads
@@ -60,6 +60,24 @@ def plant(key: Key, attack: Attack, task: Task, fit: Fit) -> Backdoor:
   if task.clean is None:
     task = task.replace(clean=functools.partial(clean_model, key, task))
   return attack.plant(key_for(key, "plant"), task, fit)
+
+
+def poisoned(
+  key: Key, attack: Attack, task: Task, backdoor: Backdoor
+) -> Dataset:
+  """Returns the training set of a cell's backdoor, made again.
+
+  Args:
+    key: the cell's.
+    attack: what planted it.
+    task: what the adversary had.
+    backdoor: all but its `train` is read.
+  """
+
+  def again(key, task, params, role):
+    return attack.poisoned(key_for(key, "plant"), task, params, role)
+
+  return programs.jit(again)(key, task, backdoor.params, backdoor.role)
 
 
 def clean_subset(

@@ -163,7 +163,7 @@ def _reach(
   unseen: float,
 ) -> int:
   """Returns how many epochs to run before the next look."""
-  if pace is None:
+  if pace is None or unseen <= 0:
     return 1
   count = max(1, min(MOST, epochs - done, int(unseen / max(pace, 1e-9))))
   count = hosts.agreed(count)

@@ -4,7 +4,8 @@ Poisoning is a view of the data; poisoning a dataset is the same thing applied
 once and rounded back to bytes, before any augmentation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -168,7 +169,18 @@ def data_poisoning(
     clean_label: poison only images that have the wanted label already.
     pretrained: the victim starts as the clean classifier, not from scratch.
   """
-  stamp = stamp or trigger
+
+  def stamped(k_freeze, task, params, role):
+    return freeze(
+      k_freeze,
+      task.train,
+      role,
+      trigger=lambda key, images: (stamp or trigger)(key, images, params),
+      target=target,
+    )
+
+  def poisoned(key, task, params, role):
+    return stamped(jax.random.split(key, 4)[2], task, params, role)
 
   def plant(key, task, fit):
     k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
@@ -179,13 +191,7 @@ def data_poisoning(
       task = task.replace(clean=lambda fit: start)
     params = init(k_init, task, fit)
     role = choose(k_role, task.train.label, rate, only=only)
-    train = freeze(
-      k_freeze,
-      task.train,
-      role,
-      trigger=lambda key, images: stamp(key, images, params),
-      target=target,
-    )
+    train = stamped(k_freeze, task, params, role)
     variables = learn.train_classifier(
       k_train,
       epochs_of(train, task.train, role, task.regime),
@@ -198,7 +204,7 @@ def data_poisoning(
     )
     return Backdoor(variables, params, train, role)
 
-  return Attack(trigger, target, plant)
+  return Attack(trigger, target, plant, poisoned=poisoned)
 
 
 def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
@@ -220,65 +226,69 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
   return only
 
 
-def planted(
-  key: Key,
-  task: Task,
-  variables: Params,
-  params: Params,
-  *,
-  trigger: Trigger,
-  target: Target,
-  rate: Scalar,
-) -> Backdoor:
-  """Returns a backdoor whose trigger came in during training.
+class Copies(NamedTuple):
+  """How attacks that plant during training poison a copy of the data.
 
-  One poisoned copy of the training set is frozen with the final trigger, so
-  that defenses that filter data have something to filter.
+  One copy of the training set is frozen with the final trigger, so that
+  defenses that filter data have something to filter.
 
-  Args:
-    key: random key.
-    task: what the adversary had.
-    variables: the victim's.
-    params: the trigger's, at the end.
-    trigger: stamps images.
+  Attributes:
+    trigger: stamps its poisons.
     target: true label -> the label the adversary wants.
     rate: share of the copy that is poisoned.
+    cover: stamps images that look triggered and keep their label, so that
+      nothing but the very trigger fires; None for none.
+    cover_rate: their share of the whole set.
   """
-  k_role, k_freeze = jax.random.split(key)
-  role = choose(k_role, task.train.label, rate)
-  train = freeze(
-    k_freeze,
-    task.train,
-    role,
-    trigger=lambda key, images: trigger(key, images, params),
-    target=target,
-  )
-  return Backdoor(variables, params, train, role)
 
+  trigger: Trigger
+  target: Target
+  rate: Scalar
+  cover: Trigger | None = None
+  cover_rate: Scalar = 0.0
 
-def covered(
-  key: Key, task: Task, backdoor: Backdoor, *, trigger: Trigger, rate: Scalar
-) -> Backdoor:
-  """Returns the backdoor with cover images in its copy of the data.
+  def backdoor(
+    self, keys: Sequence[Key], task: Task, variables: Params, params: Params
+  ) -> Backdoor:
+    """Returns a backdoor whose trigger came in during training.
 
-  Cover images look triggered and keep their label, so that nothing but the
-  very trigger fires.
+    Args:
+      keys: random ones, of the poisons and, where there is any, of the cover.
+      task: what the adversary had.
+      variables: the victim's.
+      params: the trigger's, at the end.
+    """
+    label = task.train.label
+    (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)
+    role = choose(k_role, label, self.rate)
+    if self.cover is not None:
+      clean = role == CLEAN
+      hit = choose(*k_more, label, self.cover_rate, only=clean) == POISON
+      role = jnp.where(hit, jnp.int8(COVER), role)
+    train = self._stamped(stamps, task, params, role)
+    return Backdoor(variables, params, train, role)
 
-  Args:
-    key: random key.
-    task: what the adversary had; clean images are stamped.
-    backdoor: its clean examples may become cover.
-    trigger: stamps cover images.
-    rate: share of the whole set.
-  """
-  k_role, k_freeze = jax.random.split(key)
-  role, train = backdoor.role, backdoor.train
-  cover = choose(k_role, train.label, rate, only=role == CLEAN) == POISON
-  stamped = _stamped(
-    k_freeze,
-    task.train.image,
-    lambda key, images: trigger(key, images, backdoor.params),
-  )
-  image = jnp.where(cover[:, None, None, None], stamped, train.image)
-  role = jnp.where(cover, jnp.int8(COVER), role)
-  return backdoor._replace(train=train.replace(image=image), role=role)
+  def again(
+    self, keys: Sequence[Key], task: Task, params: Params, role: Array
+  ) -> Dataset:
+    """Returns the copy, from the keys, trigger and roles of its backdoor."""
+    stamps = [jax.random.split(key)[1] for key in keys]
+    return self._stamped(stamps, task, params, role)
+
+  def _stamped(self, stamps, task, params, role):
+    train = freeze(
+      stamps[0],
+      task.train,
+      role,
+      trigger=lambda key, images: self.trigger(key, images, params),
+      target=self.target,
+    )
+    if self.cover is None:
+      return train
+    hit = _stamped(
+      stamps[1],
+      task.train.image,
+      lambda key, images: self.cover(key, images, params),
+    )
+    cover = (role == COVER)[:, None, None, None]
+    return train.replace(image=jnp.where(cover, hit, train.image))

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bdjax import backend
 from bdjax import mesh as meshes
 from bdjax.types import Params
 
 KEPT = 128  # programs; the one that was asked for longest ago goes first
+_WHOLE = PartitionSpec()
 _known: dict[Any, Callable] = {}
 
 
@@ -48,6 +49,7 @@ def compiled(
   *args: Params,
   donate: Sequence[int] = (),
   mesh: Mesh | None = None,
+  spread: PartitionSpec = _WHOLE,
 ) -> Program:
   """Compiles a function for these arguments with the platform's options.
 
@@ -55,9 +57,10 @@ def compiled(
     function: pure; what it closes over may not be a tracer.
     *args: arrays; with a mesh, laid out on it.
     donate: positions of the arguments whose memory the result may take.
-    mesh: whose devices all hold the whole result; None for one device.
+    mesh: whose devices run it; None for one device.
+    spread: how the results lie on them; each holds them whole unless said.
   """
-  lowered, numbers, result = _lowered(function, args, donate, mesh)
+  lowered, numbers, result = _lowered(function, args, donate, mesh, spread)
   options = backend.compiler_options()
   where = [mesh] if mesh is not None else jax.devices()[:1]
   kind = (lowered.as_text(), *where, *sorted(options.items()))
@@ -68,22 +71,14 @@ def compiled(
   return Program(run, numbers, result)
 
 
-def lowered(
-  function: Callable,
-  *args: Params,
-  donate: Sequence[int] = (),
-  mesh: Mesh | None = None,
-) -> jax.stages.Lowered:
-  """Returns what `compiled` compiles, for whatever the arguments lie on."""
-  return _lowered(function, args, donate, mesh)[0]
-
-
-def _lowered(function, args, donate, mesh):
+def _lowered(function, args, donate, mesh, spread):
   closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-  whole = None if mesh is None else meshes.everywhere(mesh)
-  numbers = (
-    closed.consts if mesh is None else meshes.place(closed.consts, whole)
-  )
+  numbers, out = closed.consts, None
+  if any(isinstance(x, jax.core.Tracer) for x in numbers):
+    raise _Traced
+  if mesh is not None:
+    numbers = meshes.place(numbers, meshes.everywhere(mesh))
+    out = NamedSharding(mesh, spread)
   count = len(numbers)
 
   def flat(*arrays):
@@ -94,7 +89,7 @@ def _lowered(function, args, donate, mesh):
     size = len(jax.tree.leaves(arg))
     donated += range(place, place + size) if i in donate else ()
     place += size
-  jitted = jax.jit(flat, donate_argnums=tuple(donated), out_shardings=whole)
+  jitted = jax.jit(flat, donate_argnums=tuple(donated), out_shardings=out)
   made = jitted.lower(*numbers, *jax.tree.leaves(args))
   return made, numbers, jax.tree.structure(shapes)
 
@@ -111,13 +106,11 @@ def jit(function: Callable) -> Callable:
     leaves = jax.tree.leaves((args, named))
     if any(isinstance(x, jax.core.Tracer) for x in leaves):
       return function(*args, **named)
-    args, named = jax.tree.map(jnp.asarray, (args, named))
+    given = jax.tree.map(jnp.asarray, (args, named))
     try:
-      program = compiled(
-        lambda args, named: function(*args, **named), args, named
-      )
+      program = compiled(lambda given: function(*given[0], **given[1]), given)
     except _Traced:
       return function(*args, **named)
-    return program(args, named)
+    return program(given)
 
   return call

@@ -207,6 +207,9 @@ class Attack(NamedTuple):
     plant: how the backdoor gets in.
     trains: whether planting trains the victim, so that regimes apply.
     encoder: whether the victim may be an encoder, which has no logits.
+    poisoned: the training set of a planted backdoor again, from the key of
+      `plant`, its task, the trigger's parameters and the roles; the clean one
+      where nothing is poisoned. So a sweep need not send it around.
   """
 
   trigger: Trigger
@@ -214,6 +217,9 @@ class Attack(NamedTuple):
   plant: Callable[[Key, Task, Fit], Backdoor]
   trains: bool = True
   encoder: bool = False
+  poisoned: Callable[[Key, Task, Params, Array], Dataset] = (
+    lambda key, task, params, role: task.train
+  )
 
 
 def default_predict(

@@ -133,15 +133,9 @@ def test_clean_label_needs_enough_of_the_target_class(task):
 
 
 def test_a_trigger_of_training_control_is_frozen_into_a_copy(task):
-  got = poison.planted(
-    key(),
-    task,
-    variables={"w": jnp.zeros(1)},
-    params=jnp.full((1, 1, 1, 1), 1.0),
-    trigger=brighten,
-    target=poison.all_to_all(4),
-    rate=0.25,
-  )
+  params = jnp.full((1, 1, 1, 1), 1.0)
+  copies = poison.Copies(brighten, poison.all_to_all(4), 0.25)
+  got = copies.backdoor([key()], task, {"w": jnp.zeros(1)}, params)
   hit = np.asarray(got.role) == POISON
   assert hit.sum() == 16
   assert (np.asarray(got.train.image)[hit] == 255).all()
@@ -153,18 +147,10 @@ def test_a_trigger_of_training_control_is_frozen_into_a_copy(task):
 
 def test_cover_images_are_stamped_and_keep_their_label(task):
   params = jnp.full((1, 1, 1, 1), 1.0)
-  one = poison.planted(
-    key(),
-    task,
-    {},
-    params,
-    trigger=darken,
-    target=poison.all_to_one(0),
-    rate=0.25,
-  )
-  got = poison.covered(
-    jax.random.key(1), task, one, trigger=brighten, rate=0.125
-  )
+  copies = poison.Copies(darken, poison.all_to_one(0), 0.25)
+  one = copies.backdoor([key()], task, {}, params)
+  copies = copies._replace(cover=brighten, cover_rate=0.125)
+  got = copies.backdoor([key(), jax.random.key(1)], task, {}, params)
   role, before = np.asarray(got.role), np.asarray(one.role)
   assert (role == COVER).sum() == 8
   assert (before[role == COVER] == CLEAN).all()

@@ -39,7 +39,7 @@ def test_members_over_four_devices_are_those_alone(task, toy):
   for own, got in zip(owned, together, strict=True):
     wanted = alone(toy, own)
     chex.assert_trees_all_close(got, wanted, rtol=1e-4, atol=1e-5)
-  text = run.as_text()
+  text = run.run.as_text()
   assert not re.search(r"all-gather|all-reduce|all-to-all|permute\(", text)
 
 

@@ -68,6 +68,7 @@ def make(
     lr_pattern: learning rate of Adam on w.
   """
   target_fn = poison.target_of(mode, target, num_classes)
+  copies = poison.Copies(patches.paste, target_fn, rate)
 
   def plant(key, task, fit):
     k_clean, k_fit, k_end = jax.random.split(key, 3)
@@ -92,17 +93,13 @@ def make(
       batch_size=task.recipe.batch_size,
       name="imc",
     )
-    return poison.planted(
-      k_end,
-      task,
-      state.victim.variables,
-      _mark(state.partner.variables["params"], cover),
-      trigger=patches.paste,
-      target=target_fn,
-      rate=rate,
-    )
+    mark = _mark(state.partner.variables["params"], cover)
+    return copies.backdoor([k_end], task, state.victim.variables, mark)
 
-  return Attack(patches.paste, target_fn, plant)
+  def poisoned(key, task, params, role):
+    return copies.again([jax.random.split(key, 3)[2]], task, params, role)
+
+  return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
 def _cover(mask, size, shape):

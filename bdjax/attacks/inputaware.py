@@ -129,20 +129,14 @@ def make(
     mask = _train_mask(k_mask, plan, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)
     params = {"pattern": state.partner.variables, "mask": mask}
-    backdoor = poison.planted(
-      k_role,
-      task,
-      state.victim.variables,
-      params,
-      trigger=trigger,
-      target=target_fn,
-      rate=rate,
-    )
-    return poison.covered(
-      k_cover, task, backdoor, trigger=cross, rate=cross_rate
-    )
+    variables = state.victim.variables
+    return copies.backdoor([k_role, k_cover], task, variables, params)
 
-  return Attack(trigger, target_fn, plant)
+  def poisoned(key, task, params, role):
+    return copies.again(jax.random.split(key, 4)[2:], task, params, role)
+
+  copies = poison.Copies(trigger, target_fn, rate, cross, cross_rate)
+  return Attack(trigger, target_fn, plant, poisoned=poisoned)
 
 
 def stages(epochs, wanted, as_peer):

@@ -81,6 +81,7 @@ def make(
       f"latent.size is {size}, but a mask is given too: give one of them."
     )
   target_fn = poison.target_of(mode, target, num_classes)
+  copies = poison.Copies(patches.paste, target_fn, rate)
 
   def plant(key, task, fit):
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
@@ -106,17 +107,12 @@ def make(
       batch_size=task.recipe.batch_size,
       name="inject",
     )
-    return poison.planted(
-      k_freeze,
-      task,
-      state.variables,
-      params,
-      trigger=patches.paste,
-      target=target_fn,
-      rate=rate,
-    )
+    return copies.backdoor([k_freeze], task, state.variables, params)
 
-  return Attack(patches.paste, target_fn, plant)
+  def poisoned(key, task, params, role):
+    return copies.again([jax.random.split(key, 4)[3]], task, params, role)
+
+  return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
 def _area(shape, size, mask):

@@ -94,6 +94,7 @@ def make(
     compat: paper, or backdoorbench: that peer's deviations, see above.
   """
   target_fn = poison.target_of(mode, target, num_classes)
+  copies = poison.Copies(trigger, target_fn, rate)
   peer = compat == "backdoorbench"
 
   def plant(key, task, fit):
@@ -124,17 +125,13 @@ def make(
         batch_size=task.recipe.batch_size,
         name="stage2",
       )
-    return poison.planted(
-      k_end,
-      task,
-      state.victim.variables,
-      {"generator": state.partner.variables, "scale": scale},
-      trigger=trigger,
-      target=target_fn,
-      rate=rate,
-    )
+    params = {"generator": state.partner.variables, "scale": scale}
+    return copies.backdoor([k_end], task, state.victim.variables, params)
 
-  return Attack(trigger, target_fn, plant)
+  def poisoned(key, task, params, role):
+    return copies.again([jax.random.split(key, 4)[3]], task, params, role)
+
+  return Attack(trigger, target_fn, plant, poisoned=poisoned)
 
 
 def trigger(key, images, params):

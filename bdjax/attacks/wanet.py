@@ -66,6 +66,7 @@ def make(
     compat: paper, or backdoorbench.
   """
   target_fn = poison.target_of(mode, target, num_classes)
+  copies = poison.Copies(trigger, target_fn, rate, noisy, noise_rate)
 
   def plant(key, task, fit):
     _check(rate, noise_rate, task.recipe.batch_size)
@@ -87,20 +88,12 @@ def make(
       regime=task.regime,
       view=task.regime.turns(dirty, plain),
     )
-    backdoor = poison.planted(
-      k_role,
-      task,
-      variables,
-      params,
-      trigger=trigger,
-      target=target_fn,
-      rate=rate,
-    )
-    return poison.covered(
-      k_cover, task, backdoor, trigger=noisy, rate=noise_rate
-    )
+    return copies.backdoor([k_role, k_cover], task, variables, params)
 
-  return Attack(trigger, target_fn, plant)
+  def again(key, task, params, role):
+    return copies.again(jax.random.split(key, 3)[1:], task, params, role)
+
+  return Attack(trigger, target_fn, plant, poisoned=again)
 
 
 def trigger(key, images, params):

@@ -18,6 +18,7 @@ from bdjax.runs.cells import Cell
 from bdjax.runs.groups import Group
 from bdjax.types import (
   Access,
+  Array,
   Backdoor,
   Defended,
   Fit,
@@ -61,13 +62,20 @@ def plant(
   """
   attack = group.cells[0].attack
 
+  def made(numbers):
+    return attack.remake(**numbers) if numbers else attack.made
+
   def member(fit, task, own):
-    made = attack.remake(**own["numbers"]) if own["numbers"] else attack.made
     task = task.replace(clean=lambda fit: own["more"])
-    return experiment.plant(own["key"], made, task, fit)
+    backdoor = experiment.plant(own["key"], made(own["numbers"]), task, fit)
+    return backdoor._replace(train=())  # made again where it is kept
 
   more = (lambda place: ()) if clean is None else clean
-  yield from _run(group, member, task, more, mesh, width)
+  for done in _run(group, member, task, more, mesh, width):
+    key = group.cells[done.place].key
+    again = made(_numbers(group, done.place))
+    train = experiment.poisoned(key, again, task, done.result)
+    yield done._replace(result=done.result._replace(train=train))
 
 
 def needs_clean(
@@ -147,7 +155,6 @@ def _run(
   width: int,
 ) -> Iterator[Done]:
   size = meshes.members(mesh) * width
-  numbers = group.numbers.items()
   shared = meshes.place(shared, meshes.everywhere(mesh))
   told = _Told(member)
   program, compiling = None, 0.0
@@ -155,7 +162,7 @@ def _run(
     owned = [
       {
         "key": group.cells[i].key,
-        "numbers": {name: jnp.asarray(values[i]) for name, values in numbers},
+        "numbers": _numbers(group, i),
         "more": more(i),
       }
       for i in places
@@ -173,6 +180,10 @@ def _run(
       places, sweep.unstack(made, len(places)), strict=True
     ):
       yield Done(place, result, spent, told.journal(metrics))
+
+
+def _numbers(group: Group, place: int) -> dict[str, Array]:
+  return {k: jnp.asarray(values[place]) for k, values in group.numbers.items()}
 
 
 class _Told:
