@@ -22,7 +22,7 @@ LAYERS = [
   (
     *("checkpoint", "environment", "progress", "results", "report", "work"),
     *("hosts", "listing", "options", "runs", "launch", "bench", "interop"),
-    *("cleanse", "study"),
+    *("cleanse", "study", "preemption"),
   ),
 ]
 LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}
