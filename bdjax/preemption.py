@@ -45,7 +45,7 @@ class Notice:
     """
     self._came = threading.Event()
     self._leave, self._rest = leave, AGAIN
-    self._grace, self._others = 0.0, 0.0
+    self._grace, self._others, self._end = 0.0, 0.0, 0.0
 
   def came(self) -> bool:
     """Returns whether it has come."""
@@ -66,7 +66,7 @@ class Notice:
     def wait():
       while signal.SIGTERM not in os.read(heard, 64):  # other signals: go on
         pass
-      self._leave_in_time()
+      self._leave_in(self._grace)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -75,13 +75,17 @@ class Notice:
     self._grace = 0.0
 
   def share(
-    self, tell: Callable[[], None], told: Callable[[], bool], *, last: bool
+    self,
+    tell: Callable[[float], None],
+    told: Callable[[], float | None],
+    *,
+    last: bool,
   ) -> None:
     """Passes the notice on to the other processes of a run, and takes theirs.
 
     Args:
-      tell: tells the others.
-      told: returns whether another has told.
+      tell: tells the others in how many seconds all will leave.
+      told: returns what another has told, or None.
       last: this process is to end after the others, who depend on it.
     """
     # A notice has reached all after two beats, and they leave after two more.
@@ -91,9 +95,9 @@ class Notice:
     def watch():
       while not done.wait(BEAT):
         if self.came():
-          return tell()
-        if told():
-          return self._leave_in_time()
+          return tell(max(0.0, self._end - time.monotonic()))
+        if (seconds := told()) is not None:
+          return self._leave_in(seconds)
 
     def end():  # a thread of Python must not be in JAX when Python ends
       done.set()
@@ -121,9 +125,11 @@ class Notice:
     print(f"stopped by SIGTERM; {rest}", file=sys.stderr, flush=True)
     return STATUS
 
-  def _leave_in_time(self) -> None:
+  def _leave_in(self, seconds: float) -> None:
+    self._end = time.monotonic() + seconds
     self._came.set()
-    time.sleep(self._grace + self._others)
+    time.sleep(seconds)
+    time.sleep(self._others)  # which may have come after the notice
     self._leave(self.say(self._rest))
 
 

@@ -92,26 +92,23 @@ except KeyboardInterrupt:
   assert end(sleeps, signal.SIGINT)[0] == 130
 
 
-class Board:
-  """What processes of a run tell each other by."""
-
-  def __init__(self):
-    self.told = threading.Event()
-
-  def notice(self):
-    left = threading.Event()
-    found = preemption.Notice(lambda status: left.set())
-    found.share(self.told.set, self.told.is_set, last=False)
-    return found, left
-
-
-def test_a_notice_to_one_process_is_one_to_all(monkeypatch):
+@pytest.fixture
+def members(monkeypatch):
+  """Returns two processes of a run that tell each other, and what they said."""
   monkeypatch.setattr(preemption, "BEAT", 0.01)
-  board = Board()
-  (one, _), (other, left) = board.notice(), board.notice()
+  board, left = [], threading.Event()
+  notices = [preemption.Notice(lambda status: left.set()) for _ in range(2)]
+  for notice in notices:
+    notice.share(board.append, lambda: next(iter(board), None), last=False)
+  return notices, board, left
+
+
+def test_a_notice_to_one_process_ends_all_at_one_time(members):
+  (one, other), board, left = members
   assert not other.came()
-  one._came.set()
+  threading.Thread(target=one._leave_in, args=[0.2], daemon=True).start()
   assert left.wait(PATIENCE) and other.came()
+  assert 0 <= board[0] <= 0.2  # what is left of the time when others are told
 
 
 @pytest.fixture
