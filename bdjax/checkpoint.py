@@ -14,9 +14,10 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from bdjax import hosts
+from bdjax import hosts, preemption
 from bdjax import mesh as meshes
 from bdjax.loop import Row
+from bdjax.preemption import NOTICE
 from bdjax.types import State
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates each save
@@ -94,9 +95,14 @@ class Stages:
     return load(saved[-1], like), note(saved[-1])["rows"]
 
   def save(self, name: str, state: State, rows: list[Row], *, last: bool):
-    """Saves the state unless the previous save is too recent."""
+    """Saves the state unless the previous save is too recent.
+
+    Raises:
+      Stopped: it is saved, since the machine will be taken away.
+    """
     due = last or self._clock() - self._last >= self._every
-    if not hosts.agreed(due):
+    stop, due = divmod(hosts.agreed(2 * NOTICE.came() + due), 2)
+    if not (stop or due):
       return
     older = self._saved(name)
     save(self._folder / name / f"{len(rows):06d}", state, note={"rows": rows})
@@ -104,6 +110,8 @@ class Stages:
       for path in older:
         shutil.rmtree(path)
     self._last = self._clock()
+    if stop:
+      raise preemption.Stopped
 
   def clear(self) -> None:
     """Removes all stages."""

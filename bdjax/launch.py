@@ -31,6 +31,11 @@ Other commands:
                                          repairs a stranger's classifier with a
                                          folder of clean images, and reports
 
+SIGTERM, by which schedulers say that they will take a machine, makes a run save
+what it trains and leave with status 75. Other statuses: 0 done, 1 cells without
+a result, 2 a command that cannot be done, 3 another process of the run is lost,
+130 Ctrl-C.
+
 Methods are written name, name.preset or name(argument=value), with commas
 between them; `none` (the undefended model) is always included. What defenses
 leave behind is asked of all models by
@@ -41,6 +46,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from bdjax import preemption
+from bdjax.preemption import NOTICE
+
+if __name__ == "__main__":
+  NOTICE.listen()  # the imports below take seconds
 
 import jax
 from absl import app, flags
@@ -55,6 +66,7 @@ COMMANDS = (
   *("run", "estimate", "list", "report", "gallery", "prepare"),
   "cleanse",
 )
+TOGETHER = ("run", "estimate", "gallery")  # may be of several processes
 LOST = 3  # exit status when another process of the run is gone
 
 
@@ -66,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
       raise ValueError(
         f"unknown command {command!r}: {signature.nearest(command, COMMANDS)}"
       )
+    if command not in TOGETHER:
+      NOTICE.alone()
     return {
       "run": run,
       "estimate": estimate,
@@ -80,6 +94,8 @@ def main(argv: Sequence[str]) -> int:
   except jax.errors.JaxRuntimeError as error:
     if jax.process_count() == 1:
       raise
+    if NOTICE.came():
+      NOTICE.wait()
     fail(
       "another process of this run is lost "
       f"({str(error).splitlines()[0]}); start all of them again: the run "
@@ -90,6 +106,8 @@ def main(argv: Sequence[str]) -> int:
   except KeyboardInterrupt:
     print("stopped; the same command continues.", file=sys.stderr)
     return 130
+  except preemption.Stopped:
+    return NOTICE.say(preemption.SAVED)
 
 
 def fail(error: Exception | str) -> int:
@@ -128,8 +146,9 @@ def gallery(rest: Sequence[str]) -> int:
     config, overridden = options.config()
     config["defense"]["name"] = "none"
     mesh = _devices()
+    console = Console(quiet=not hosts.first())
     path, failures = _finish(settings.plan(config, overridden), console, mesh)
-  if path is not None:
+  if path is not None and (rest or hosts.first()):
     console.print(f"gallery: {reports.write_gallery(path)}", soft_wrap=True)
   return _say(failures)
 
@@ -142,7 +161,8 @@ def estimate(rest: Sequence[str]) -> int:
   if rest:
     raise ValueError(f"estimate takes no {rest[0]!r}: see --help.")
   config, overridden = options.config()
-  mesh, console = _devices(), Console()
+  mesh = _devices()
+  console = Console(quiet=not hosts.first())
   done = options.workdir() / "results.jsonl"
   records = results.read(done) if done.exists() else []
   estimates.show(settings.plan(config, overridden), records, console, mesh)
@@ -170,7 +190,10 @@ def _finish(
   if todo:
     finished = f", {cells - todo} finished before" if todo < cells else ""
     console.print(f"{todo} cells to run{finished}, in {workdir.path}")
-    with Display(console, cells=todo).running() as display:
+    with (
+      NOTICE.grace(FLAGS.grace_seconds),
+      Display(console, cells=todo).running() as display,
+    ):
       runner.run(display)
   else:
     console.print(
@@ -185,7 +208,10 @@ def _devices() -> Mesh | None:
 
   if FLAGS.cpu_devices:
     jax.config.update("jax_num_cpu_devices", FLAGS.cpu_devices)
-  hosts.join(hosts.Place(FLAGS.coordinator, FLAGS.processes, FLAGS.process_id))
+  place = hosts.Place(FLAGS.coordinator, FLAGS.processes, FLAGS.process_id)
+  if not hosts.join(place):
+    NOTICE.alone()
+  hosts.stop_if_told()
   return (
     meshes.make(data=jax.device_count()) if jax.device_count() > 1 else None
   )

@@ -10,6 +10,8 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
+from bdjax import preemption
+
 FLAGS = flags.FLAGS
 _PATHS = {  # of `cleanse`
   "model": "the suspect, a PyTorch or safetensors file.",
@@ -42,6 +44,12 @@ def define() -> None:
   flags.DEFINE_float(
     "save_seconds", 20.0, "How often training under way is saved.", 0.0
   )
+  flags.DEFINE_float(
+    "grace_seconds",
+    preemption.GRACE,
+    "How long a run may go on after SIGTERM, to a place where it can save.",
+    0.0,
+  )
   flags.DEFINE_string(
     "shard",
     None,
@@ -53,10 +61,12 @@ def define() -> None:
   flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT where the processes of one run meet. SLURM and TPU pods are "
-    "recognized without it.",
+    "HOST:PORT where the processes of one run meet. SLURM, MPI, TPU pods and "
+    "GKE are recognized without it.",
   )
-  flags.DEFINE_integer("processes", None, "How many processes meet there.", 1)
+  flags.DEFINE_integer(
+    "processes", None, "How many processes meet there; 1 meets none.", 1
+  )
   flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
   flags.DEFINE_string(
     "data_dir",

@@ -1,33 +1,58 @@
 #!/bin/bash
-# All workers of a Cloud TPU pod as one run: the checkout is copied to each, and
-# the same command runs on all. JAX finds the other workers by itself. Edit the
-# three lines below, then
+# A Cloud TPU pod slice, asked for as a queued resource: when it is there, each
+# worker starts the run as a service, by itself, and JAX finds the other workers.
+# Nothing here stays open. Edit the three lines below, then
 #
-#     launch/tpu_pod.sh --dry-run        # shows the commands
-#     launch/tpu_pod.sh                  # runs them
+#     launch/tpu_pod.sh --dry-run        # shows the commands, and what workers do
+#     launch/tpu_pod.sh                  # uploads the checkout and asks for a pod
+#     launch/tpu_pod.sh --config.seeds='(0,1)'    # flags go to the launcher
+#     gcloud compute tpus queued-resources describe my-pod --zone=us-west4-a
+#     gcloud compute tpus tpu-vm ssh my-pod --zone=us-west4-a --worker=0 --command='journalctl -fu bdjax'
+#     gcloud compute tpus queued-resources delete my-pod --zone=us-west4-a --force
 #
-# If a worker is lost, the others stop; the same command continues.
+# A pod costs until it is deleted. A worker that restarts, or has lost another,
+# goes on by itself; when a spot pod was taken away, delete it and ask again: the
+# run continues. --node-count=2 --node-prefix=my-pod for --node-id: two slices.
 set -euo pipefail
 
-TPU="my-pod --zone=us-central2-b"  # name and zone of the TPU VM
+POD="my-pod --node-id=my-pod --zone=us-west4-a --accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite --spot"
 CONFIG=configs/base.py             # what to run
-WORKDIR=/mnt/shared/runs/base      # where results go: a folder all workers see
+WORKDIR=gs://my-bucket/runs/base   # where results go, and the checkout
 
+dry=no more=""
+for flag in "$@"; do
+  if [ "$flag" = --dry-run ]; then dry=yes; else more+=" $(printf %q "$flag")"; fi
+done
 cd "$(dirname "$0")/.."
-remote="cd bdjax && (command -v uv >/dev/null || pip install --user uv) && \
-python3 -m uv run --extra tpu python -m bdjax.launch --config $CONFIG --workdir $WORKDIR"
-
-run() {
-  if [ "$DRY" = yes ]; then
-    printf '%q ' "$@"
-    echo
-  else
-    "$@"
-  fi
+checkout=$(printf %q "$WORKDIR/bdjax.tar.gz")
+worker() {
+  cat <<SCRIPT
+#!/bin/bash
+set -e
+export HOME=/root
+mkdir -p /opt/bdjax && cd /opt/bdjax
+gcloud storage cat $checkout | tar -xz
+python3 -m pip install --quiet uv
+python3 -m uv sync --no-dev --extra tpu
+systemd-run --unit=bdjax --setenv=HOME=/root --working-directory=/opt/bdjax \\
+    --property=Restart=on-failure --property=RestartSec=30 \\
+    --property='RestartPreventExitStatus=1 2' \\
+    .venv/bin/python -m bdjax.launch --config $(printf %q "$CONFIG") --workdir $(printf %q "$WORKDIR")$more
+SCRIPT
 }
 
-DRY=no
-if [ "${1:-}" = --dry-run ]; then DRY=yes; fi
-read -r -a tpu <<<"$TPU"
-run gcloud compute tpus tpu-vm scp --recurse --worker=all . "${tpu[0]}:bdjax" "${tpu[@]:1}"
-run gcloud compute tpus tpu-vm ssh "${tpu[@]}" --worker=all --command "$remote"
+read -r -a pod <<<"$POD"
+ask=(gcloud compute tpus queued-resources create "${pod[@]}")
+if [ $dry = yes ]; then
+  echo "git ls-files -z --cached --others --exclude-standard | tar --null -T - -cz | gcloud storage cp - $checkout"
+  echo "${ask[*]} --metadata-from-file=startup-script=FILE"
+  echo "# FILE:"
+  worker
+  exit
+fi
+git ls-files -z --cached --others --exclude-standard | tar --null -T - -cz |
+  gcloud storage cp - "$WORKDIR/bdjax.tar.gz"
+file=$(mktemp)
+trap 'rm "$file"' EXIT
+worker >"$file"
+"${ask[@]}" --metadata-from-file=startup-script="$file"

@@ -11,6 +11,7 @@ LAYERS = [
   (
     *("schedules", "optimizers", "augment", "warp", "data", "models"),
     *("metrics", "backend", "distort", "mesh", "hosts", "programs", "engine"),
+    "preemption",
   ),
   (
     *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),

@@ -99,6 +99,7 @@ class Runner:
     self, cell: Cell, display: Display, work: Callable[[Display], Record]
   ) -> None:
     """Runs a cell and keeps its record, or why it has none."""
+    hosts.stop_if_told()
     display.start(str(cell))
     try:
       record = work(display)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax import experiment, inference, learn, loop, poison, programs
+from bdjax import experiment, hosts, inference, learn, loop, poison, programs
 from bdjax.loop import Row
 from bdjax.progress import Display
 from bdjax.results import Record
@@ -87,6 +87,7 @@ class Sequels:
       failures: why cells have failed; gets cases that do.
     """
     for name, case in self.todo(cells).items():
+      hosts.stop_if_told()
       display.start(str(case))
       try:
         if case.planted and self._book.id(case.cell) in failures:

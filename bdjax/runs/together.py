@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from bdjax import experiment, loop, sweep
+from bdjax import experiment, hosts, loop, sweep
 from bdjax import mesh as meshes
 from bdjax.runs.cells import Cell
 from bdjax.runs.groups import Group
@@ -159,6 +159,7 @@ def _run(
   told = _Told(member)
   program, compiling = None, 0.0
   for places in sweep.chunks(range(len(group.cells)), size):
+    hosts.stop_if_told()  # all members of earlier chunks are kept by now
     owned = [
       {
         "key": group.cells[i].key,

@@ -1,0 +1,136 @@
+"""A notice that the machine will soon be taken away: SIGTERM.
+
+Spot and preemptible machines, SLURM before a time limit and Kubernetes send it,
+and kill some 30 seconds later. A run then goes on to the next place where its
+work can be saved, the end of an epoch as a rule, saves and leaves; if no such
+place comes in time it leaves without, and what was saved before stays. The
+status, that of a temporary failure, tells a scheduler to start it again.
+
+The main thread may be deep in a compilation or an epoch, where Python runs no
+signal handlers; hence a thread waits for the notice and minds the time. JAX has
+a notifier of its own, but it says nothing before a program's next step, which
+may be too late, and takes the signal from who could: `hosts` turns it off.
+Nothing here imports JAX, which takes seconds: a notice then is heeded too.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+STATUS = 75  # exit status: EX_TEMPFAIL of sysexits.h
+GRACE = 20.0  # seconds; Kubernetes, SLURM and spot machines kill after 30
+BEAT = 0.5  # seconds between looks for a notice to another process
+SAVED = "what was trained is saved, and the same command continues."
+KEPT = "what was saved last is kept, and the same command continues."
+AGAIN = "give the same command again."
+
+
+class Stopped(BaseException):
+  """A notice has come, and all that can be saved is saved."""
+
+
+class Notice:
+  """Whether a notice has come to this process, or another of its run."""
+
+  def __init__(self, leave: Callable[[int], None] = os._exit):
+    """Waits for nothing yet.
+
+    Args:
+      leave: ends the process with a status, whatever its threads do.
+    """
+    self._came = threading.Event()
+    self._leave, self._rest = leave, AGAIN
+    self._grace, self._others, self._end = 0.0, 0.0, 0.0
+
+  def came(self) -> bool:
+    """Returns whether it has come."""
+    return self._came.is_set()
+
+  def listen(self) -> None:
+    """Takes SIGTERM from now on; to be called by the main thread.
+
+    Until `alone` the process has a grace even where it has nothing to save:
+    others would wait for it, to meet it or for its part of the work.
+    """
+    self._grace = GRACE
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+
+    def wait():
+      while signal.SIGTERM not in os.read(heard, 64):  # other signals: go on
+        pass
+      self._leave_in(self._grace)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+  def alone(self) -> None:
+    """Has the process leave at once where it has nothing to save."""
+    self._grace = 0.0
+
+  def share(
+    self,
+    tell: Callable[[float], None],
+    told: Callable[[], float | None],
+    *,
+    last: bool,
+  ) -> None:
+    """Passes the notice on to the other processes of a run, and takes theirs.
+
+    Args:
+      tell: tells the others in how many seconds all will leave.
+      told: returns what another has told, or None.
+      last: this process is to end after the others, who depend on it.
+    """
+    # A notice has reached all after two beats, and they leave after two more.
+    self._others = (8 if last else 2) * BEAT
+    done = threading.Event()
+
+    def watch():
+      while not done.wait(BEAT):
+        if self.came():
+          return tell(max(0.0, self._end - time.monotonic()))
+        if (seconds := told()) is not None:
+          return self._leave_in(seconds)
+
+    def end():  # a thread of Python must not be in JAX when Python ends
+      done.set()
+      thread.join(BEAT)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    atexit.register(end)
+
+  @contextlib.contextmanager
+  def grace(self, seconds: float) -> Iterator[None]:
+    """Has the process so long to save its work in, while the block runs."""
+    idle, self._grace, self._rest = self._grace, seconds, KEPT
+    try:
+      yield
+    finally:
+      self._grace, self._rest = idle, AGAIN
+
+  def wait(self) -> None:
+    """Waits for the end that a notice brings: others may depend on this one."""
+    threading.Event().wait()
+
+  def say(self, rest: str) -> int:
+    """Says that the notice ends the program, and returns its exit status."""
+    print(f"stopped by SIGTERM; {rest}", file=sys.stderr, flush=True)
+    return STATUS
+
+  def _leave_in(self, seconds: float) -> None:
+    self._end = time.monotonic() + seconds
+    self._came.set()
+    time.sleep(seconds)
+    time.sleep(self._others)  # which may have come after the notice
+    self._leave(self.say(self._rest))
+
+
+NOTICE = Notice()  # the process's
