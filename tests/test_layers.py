@@ -10,7 +10,7 @@ LAYERS = [
   ("types", "signature", "registry", "specs"),
   (
     *("schedules", "optimizers", "augment", "warp", "data", "models"),
-    *("metrics", "backend", "distort", "mesh"),
+    *("metrics", "backend", "distort", "mesh", "storage"),
   ),
   (
     *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),

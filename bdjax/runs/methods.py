@@ -13,7 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import data, experiment, loop, regimes, registry, signature, specs
+from bdjax import (
+  data,
+  experiment,
+  loop,
+  regimes,
+  registry,
+  signature,
+  specs,
+  storage,
+)
 from bdjax.types import Defense
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
@@ -172,7 +181,7 @@ def _picture(label: str, path: str) -> jax.Array:
   from PIL import Image
 
   try:
-    with Image.open(path) as image:
+    with Image.open(storage.local(path, label)) as image:
       return jnp.asarray(np.asarray(image.convert("RGB")), jnp.float32) / 255
   except OSError as error:
     raise ValueError(
