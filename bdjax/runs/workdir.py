@@ -59,9 +59,10 @@ class Workdir:
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
     except OSError as error:
+      said = error.strerror or " ".join(str(error).split())
       raise ValueError(
-        f"cannot write to the workdir {path} ({error.strerror or error}); give "
-        "another one with --workdir."
+        f"cannot write to the workdir {path} ({said}); give another one with "
+        "--workdir."
       ) from error
 
   def records(self) -> dict[str, results.Record]:
