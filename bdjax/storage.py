@@ -129,8 +129,14 @@ def write(path: Place, content: str | bytes) -> Place:
 
 
 def make(folder: Place) -> None:
-  """Makes a folder; a bucket has none, only names with slashes."""
-  if not remote(folder):
+  """Makes a folder to write into; in a bucket, asks whether one may.
+
+  Raises:
+    OSError: it cannot be made, or the account may not see the bucket itself.
+  """
+  if remote(folder):
+    _show_bucket(folder.parts[2])
+  else:
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -216,6 +222,19 @@ def _drop_torn(descriptor: int) -> None:
   if not size or os.pread(descriptor, 1, size - 1) == b"\n":
     return
   os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
+
+
+@functools.cache
+def _show_bucket(name: str) -> None:
+  """Asks what a save by Orbax asks, where a refusal ends in a timeout."""
+  from google.cloud import storage
+
+  try:
+    storage.Client().get_bucket(name)
+  except Exception as error:
+    raise OSError(
+      f"a save asks for the bucket, so allow storage.buckets.get: {error}"
+    ) from error
 
 
 @functools.cache

@@ -42,7 +42,7 @@ class Bucket(ThreadingHTTPServer):
     self.asked.clear()
     self.wrote.clear()
     self.before_write: Callable[[str], None] = lambda name: None
-    self.refused: set[str] = set()  # methods: GET, POST
+    self.refused: set[str] = set()  # GET, POST, bucket
 
   @property
   def environ(self) -> dict[str, str]:
@@ -103,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
       self._missing()
     elif name is None and path.endswith("/o"):
       self._list(query)
+    elif name is None and "bucket" in self.server.refused:
+      self._error(403, "you may not")
     elif name is None:
       self._json({"name": NAME, "kind": "storage#bucket"})
     elif name not in self.server.objects:

@@ -134,12 +134,15 @@ def test_shards_in_a_bucket_share_a_store_and_are_reported_as_one(
   assert len(storage.names(there / "models")) == 2
 
 
-def test_a_bucket_that_refuses_is_a_sentence(made, bucket):
+@pytest.mark.parametrize("what", ["POST", "bucket"])
+def test_a_bucket_that_refuses_is_a_sentence(made, bucket, what):
+  storage._show_bucket.cache_clear()
   there = storage.place("gs://bucket/run")
-  bucket.refused = {"POST"}
+  bucket.refused = {what}
   said = r"cannot write to the workdir gs://bucket/run \(.*you may not\); give"
   with pytest.raises(ValueError, match=said):
     Workdir(there, made)
+  assert bucket.names() == []
 
 
 @pytest.fixture
