@@ -5,19 +5,18 @@ without this package and says by name what does not fit.
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from bdjax import hosts, preemption
+from bdjax import hosts, preemption, storage
 from bdjax import mesh as meshes
 from bdjax.loop import Row
 from bdjax.preemption import NOTICE
+from bdjax.storage import Place
 from bdjax.types import State
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates each save
@@ -27,7 +26,7 @@ class Mismatch(ValueError):
   """A checkpoint that holds something else than what is asked for."""
 
 
-def save(path: Path, tree: Any, *, note: dict | None = None) -> None:
+def save(path: Place, tree: Any, *, note: dict | None = None) -> None:
   """Writes a tree of arrays, and a JSON-able note, as one checkpoint folder.
 
   The folder appears under its name only when it is whole.
@@ -35,10 +34,11 @@ def save(path: Path, tree: Any, *, note: dict | None = None) -> None:
   flat = _flat(tree)
   if jax.process_count() > 1:  # arrays of one process alone are refused
     flat = meshes.place(flat, _home())
-  ocp.save(path.absolute(), flat, custom_metadata=note, overwrite=True)
+  where = storage.absolute(path)
+  ocp.save(where, flat, custom_metadata=note, overwrite=True)
 
 
-def load(path: Path, like: Any) -> Any:
+def load(path: Place, like: Any) -> Any:
   """Restores a tree.
 
   Args:
@@ -52,21 +52,24 @@ def load(path: Path, like: Any) -> Any:
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_home())
     for name, x in _flat(like).items()
   }
-  _compare(path, ocp.metadata(path.absolute()).metadata, wanted)
-  found = ocp.load(path.absolute(), wanted)
+  where = storage.absolute(path)
+  _compare(path, ocp.metadata(where).metadata, wanted)
+  found = ocp.load(where, wanted)
   if jax.process_count() > 1:
     found = meshes.here(found)
   leaves = [found[name] for name in wanted]
   return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def note(path: Path) -> dict:
+def note(path: Place) -> dict:
   """Returns the note that was saved with a checkpoint."""
-  return ocp.metadata(path.absolute()).custom_metadata or {}
+  return ocp.metadata(storage.absolute(path)).custom_metadata or {}
 
 
-def exists(path: Path) -> bool:
+def exists(path: Place) -> bool:
   """Returns whether a whole checkpoint lies there."""
+  if storage.remote(path):
+    return storage.committed(path)
   whole = path.is_dir() and any(path.iterdir())
   return whole and ocp.is_orbax_checkpoint(path.absolute())
 
@@ -76,7 +79,7 @@ class Stages:
 
   def __init__(
     self,
-    folder: Path,
+    folder: Place,
     *,
     every_seconds: float = 20.0,
     clock: Callable[[], float] = time.monotonic,
@@ -108,7 +111,7 @@ class Stages:
     save(self._folder / name / f"{len(rows):06d}", state, note={"rows": rows})
     if hosts.first():
       for path in older:
-        shutil.rmtree(path)
+        storage.remove(path)
     self._last = self._clock()
     if stop:
       raise preemption.Stopped
@@ -117,12 +120,12 @@ class Stages:
     """Removes all stages."""
     hosts.meet("stages are done")
     if hosts.first():
-      shutil.rmtree(self._folder, ignore_errors=True)
+      storage.remove(self._folder)
 
-  def _saved(self, name: str) -> list[Path]:
+  def _saved(self, name: str) -> list[Place]:
     folder = self._folder / name
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in paths if path.name.isdigit() and exists(path)]
+    paths = [folder / n for n in storage.names(folder) if n.isdigit()]
+    return [path for path in paths if exists(path)]
 
 
 def _home() -> jax.sharding.Sharding:
@@ -139,7 +142,7 @@ def _flat(tree: Any) -> dict[str, Any]:
   }
 
 
-def _compare(path: Path, saved: dict[str, Any], wanted: dict[str, Any]):
+def _compare(path: Place, saved: dict[str, Any], wanted: dict[str, Any]):
   for name in sorted(saved.keys() | wanted.keys()):
     here, there = wanted.get(name), saved.get(name)
     if here is None or there is None:

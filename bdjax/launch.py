@@ -45,7 +45,6 @@ leave behind is asked of all models by
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bdjax import preemption
 from bdjax.preemption import NOTICE
@@ -58,9 +57,10 @@ from absl import app, flags
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bdjax import data, hosts, listing, options, signature
+from bdjax import data, hosts, listing, options, signature, storage
 from bdjax.options import FLAGS
 from bdjax.runs import settings
+from bdjax.storage import Place
 
 COMMANDS = (
   *("run", "estimate", "list", "report", "gallery", "prepare"),
@@ -128,9 +128,10 @@ def run(rest: Sequence[str]) -> int:
   console = Console(quiet=not hosts.first())
   path, failures = _finish(settings.plan(config, overridden), console, mesh)
   if path is not None and hosts.first():
-    reports.show(path, console)
-    console.print(f"report: {reports.write(path)}", soft_wrap=True)
-    studies.write([path], console)
+    found = reports.load(path)
+    reports.show(found, console)
+    console.print(f"report: {reports.write(found)}", soft_wrap=True)
+    studies.write([found], console)
   return _say(failures)
 
 
@@ -141,7 +142,7 @@ def gallery(rest: Sequence[str]) -> int:
   if rest[1:]:
     raise ValueError("gallery takes one folder or none: gallery DIR.")
   console = Console()
-  path, failures = Path(rest[0]) if rest else None, {}
+  path, failures = storage.place(rest[0]) if rest else None, {}
   if not rest:
     config, overridden = options.config()
     config["defense"]["name"] = "none"
@@ -163,15 +164,14 @@ def estimate(rest: Sequence[str]) -> int:
   config, overridden = options.config()
   mesh = _devices()
   console = Console(quiet=not hosts.first())
-  done = options.workdir() / "results.jsonl"
-  records = results.read(done) if done.exists() else []
+  records = results.read(options.workdir() / "results.jsonl")
   estimates.show(settings.plan(config, overridden), records, console, mesh)
   return 0
 
 
 def _finish(
   plan: settings.Plan, console: Console, mesh: Mesh | None
-) -> tuple[Path | None, dict[str, str]]:
+) -> tuple[Place | None, dict[str, str]]:
   """Runs what a workdir lacks; returns it if it has results, and failures."""
   from bdjax.progress import Display
   from bdjax.runs.runner import Runner
@@ -182,7 +182,7 @@ def _finish(
   workdir = Workdir(
     path / f"shard-{place}-of-{count}" if count > 1 else path,
     plan.config,
-    store=Path(FLAGS.store) if FLAGS.store else path / "models",
+    store=storage.place(FLAGS.store) if FLAGS.store else path / "models",
     save_seconds=FLAGS.save_seconds,
   )
   runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
@@ -231,10 +231,11 @@ def report(rest: Sequence[str]) -> int:
   if not rest:
     raise ValueError("report needs a folder, or several: report DIR.")
   console = Console()
-  for path in map(Path, rest):
-    reports.show(path, console)
-    console.print(f"report: {reports.write(path)}", soft_wrap=True)
-  studies.write(rest, console)
+  runs = [reports.load(path) for path in rest]
+  for found in runs:
+    reports.show(found, console)
+    console.print(f"report: {reports.write(found)}", soft_wrap=True)
+  studies.write(runs, console)
   return 0
 
 

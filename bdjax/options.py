@@ -10,7 +10,8 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from bdjax import preemption
+from bdjax import preemption, storage
+from bdjax.storage import Place
 
 FLAGS = flags.FLAGS
 _PATHS = {  # of `cleanse`
@@ -36,10 +37,16 @@ def define() -> None:
     "config", None, "Config file, with an optional :argument.", lock_config=True
   )
   flags.DEFINE_string(
-    "workdir", None, "Where results go; default runs/<name of the config>."
+    "workdir",
+    None,
+    "Where results go, a folder or gs://BUCKET/FOLDER; default runs/<name of "
+    "the config>.",
   )
   flags.DEFINE_string(
-    "store", None, "Where planted models are kept; default WORKDIR/models."
+    "store",
+    None,
+    "Where planted models are kept, a folder or gs://BUCKET/FOLDER; default "
+    "WORKDIR/models.",
   )
   flags.DEFINE_float(
     "save_seconds", 20.0, "How often training under way is saved.", 0.0
@@ -195,14 +202,15 @@ def _check_file() -> None:
 def _named() -> tuple[str, str]:
   """Returns the config's path and its argument."""
   given = config_flags.get_config_filename(FLAGS["config"])
+  storage.local(given, "--config")
   path, _, argument = given.partition(":")
   return path, argument
 
 
-def workdir() -> Path:
+def workdir() -> Place:
   """Returns the folder given, or runs/<name of the config>[-argument]."""
   if FLAGS.workdir:
-    return Path(FLAGS.workdir)
+    return storage.place(FLAGS.workdir)
   path, argument = _named()
   return Path("runs") / "-".join(filter(None, [Path(path).stem, argument]))
 

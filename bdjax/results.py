@@ -1,20 +1,22 @@
 """One record per cell, appended as a line of JSON; the report's only input.
 
 A line is whole or it is not there: records are written by one `write` on an
-O_APPEND descriptor and synced, and a line that a kill has torn is dropped.
+O_APPEND descriptor and synced, and a line that a kill has torn is dropped. In a
+bucket, which cannot append, a log is a folder of objects; see `storage`.
 JSON has no NaN and no infinity: both are stored as null, and a statistic over
 a null is null too.
 """
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from scipy import stats
+
+from bdjax import storage
+from bdjax.storage import Place
 
 Record = dict[str, Any]
 
@@ -45,7 +47,7 @@ CLEAN_MODEL = "clean model"  # stands for the defense where nothing was planted
 
 
 def append(
-  path: str | os.PathLike[str],
+  path: Place,
   records: Iterable[Record],
   *,
   required: tuple[str, ...] = REQUIRED,
@@ -53,7 +55,7 @@ def append(
   """Append records, one line each, so that a kill leaves whole lines only.
 
   Args:
-    path: the file; created if missing. One process writes it.
+    path: the log, NAME.jsonl; created if missing. One process writes it.
     records: flat dicts of JSON values, NumPy or JAX scalars and arrays.
     required: keys that every record must have.
 
@@ -62,38 +64,18 @@ def append(
       cannot; nothing is written then.
     OSError: the file system took less than everything.
   """
-  data = b"".join(_line(record, required) for record in records)
-  flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-  descriptor = os.open(path, flags, 0o644)
-  try:
-    _drop_torn(descriptor)
-    written = os.write(descriptor, data)
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
-  if written != len(data):
-    raise OSError(
-      f"{os.fspath(path)} took {written} of {len(data)} bytes; free some "
-      "space and run again: the torn line is dropped by itself."
-    )
+  records = list(records)
+  lines = b"".join(_line(record, required) for record in records)
+  storage.append(path, lines, key=records[0]["cell"] if records else "none")
 
 
-def read(path: str | os.PathLike[str]) -> list[Record]:
-  """Return the records of a file, leaving out a torn last line.
+def read(path: Place) -> list[Record]:
+  """Return the records of a log, without a torn last line; none if no log.
 
   Raises:
-    FileNotFoundError: there is no such file.
     ValueError: a line, other than a torn last one, is not a JSON object.
   """
-  lines = Path(path).read_bytes().split(b"\n")[:-1]
-  return [_parse(path, i, line) for i, line in enumerate(lines, start=1)]
-
-
-def done(path: str | os.PathLike[str]) -> set[str]:
-  """Return the ids of finished cells; none if the file does not exist yet."""
-  if not Path(path).exists():
-    return set()
-  return {record["cell"] for record in read(path)}
+  return [record for part in storage.logged(path) for record in _records(*part)]
 
 
 def latest(records: Iterable[Record], *keys: str) -> list[Record]:
@@ -213,21 +195,19 @@ def _plain(value: Any) -> Any:
   )
 
 
-def _drop_torn(descriptor: int) -> None:
-  size = os.fstat(descriptor).st_size
-  if not size or os.pread(descriptor, 1, size - 1) == b"\n":
-    return
-  os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
+def _records(path: Place, content: bytes) -> list[Record]:
+  lines = content.split(b"\n")[:-1]
+  return [_parse(path, i, line) for i, line in enumerate(lines, start=1)]
 
 
-def _parse(path: str | os.PathLike[str], number: int, line: bytes) -> Record:
+def _parse(path: Place, number: int, line: bytes) -> Record:
   try:
     record = json.loads(line, parse_constant=_no_constant)
     if not isinstance(record, dict):
       raise ValueError("a JSON object was expected")
   except ValueError as error:
     raise ValueError(
-      f"{os.fspath(path)}, line {number} is not a record: {error}; mend or "
+      f"{path}, line {number} is not a record: {error}; mend or "
       "delete that line."
     ) from error
   return record

@@ -1,13 +1,15 @@
 """What all tests share: strict jax, four CPU devices, quick compilation."""
 
+import importlib.util
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import augment, registry
+from bdjax import augment, registry, storage
 from bdjax.types import Dataset, Recipe, Task
 
 CLASSES = 4
@@ -32,6 +34,36 @@ def pytest_configure(config):
     "jax_persistent_cache_min_entry_size_bytes": -1,
   }.items():
     jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def _bucket():
+  """Leads all clients of buckets to one that is here."""
+  spec = importlib.util.spec_from_file_location(
+    "bucket", Path(__file__).parent / "bucket.py"
+  )
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  with module.serving() as made, pytest.MonkeyPatch.context() as patch:
+    for name, value in made.environ.items():
+      patch.setenv(name, value)
+    yield made
+
+
+@pytest.fixture
+def bucket(_bucket):
+  """Returns the bucket gs://bucket, empty; see bucket.py."""
+  _bucket.clear()
+  return _bucket
+
+
+@pytest.fixture(params=["local", "bucket"])
+def either(request, tmp_path):
+  """Returns a folder that does not exist yet, here or in a bucket."""
+  if request.param == "local":
+    return tmp_path / "run"
+  request.getfixturevalue("bucket")
+  return storage.place("gs://bucket/run")
 
 
 @pytest.fixture(scope="session")

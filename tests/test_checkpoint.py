@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bdjax import checkpoint, learn, optimizers
+from bdjax import checkpoint, learn, optimizers, storage
 
 
 @pytest.fixture
@@ -14,8 +14,8 @@ def state(toy, model):
   return init(variables)
 
 
-def test_any_state_round_trips_to_the_bit(tmp_path, state):
-  path = tmp_path / "a"
+def test_any_state_round_trips_to_the_bit(either, state):
+  path = either / "a"
   checkpoint.save(path, state, note={"rows": [1, 2.5]})
   assert checkpoint.exists(path)
   like = jax.eval_shape(lambda: state)
@@ -49,9 +49,9 @@ class Clock:
     return self.now
 
 
-def test_stages_save_now_and_then_and_keep_the_newest(tmp_path):
+def test_stages_save_now_and_then_and_keep_the_newest(either):
   clock = Clock()
-  stages = checkpoint.Stages(tmp_path, every_seconds=10, clock=clock)
+  stages = checkpoint.Stages(either, every_seconds=10, clock=clock)
   rows = []
   for epoch, now in enumerate((1, 11, 12, 25), start=1):
     clock.now = now
@@ -60,13 +60,14 @@ def test_stages_save_now_and_then_and_keep_the_newest(tmp_path):
   state, found = stages.restore("ft", {"w": jnp.zeros(2, jnp.int32)})
   assert state["w"].tolist() == [4, 4]
   assert found == rows
-  assert len(list((tmp_path / "ft").iterdir())) == 1
+  assert storage.names(either / "ft") == ["000004"]
   stages.save("ft", {"w": jnp.full(2, 5)}, [*rows, {"epoch": 5}], last=True)
   state, _ = stages.restore("ft", {"w": jnp.zeros(2, jnp.int32)})
   assert state["w"].tolist() == [5, 5]
   assert stages.restore("other", {}) is None
   stages.clear()
   assert stages.restore("ft", {}) is None
+  assert storage.names(either) == []
 
 
 def test_a_torn_save_leaves_the_previous_one(tmp_path):
@@ -77,3 +78,26 @@ def test_a_torn_save_leaves_the_previous_one(tmp_path):
   (torn / "half").write_bytes(b"x")
   state, rows = stages.restore("ft", {"w": jnp.zeros(2)})
   assert len(rows) == 1
+
+
+def test_a_save_into_a_bucket_that_is_killed_anywhere_is_none(bucket):
+  path = storage.place("gs://bucket/run") / "a"
+  checkpoint.save(path, {"w": jnp.zeros(2)})
+  order, whole = list(bucket.wrote), dict(bucket.objects)
+  assert len(order) > 5 and len(set(order)) == len(order)
+  for kept in range(len(order)):
+    bucket.clear()
+    for name in order[:kept]:
+      bucket.put(name, whole[name])
+    assert not checkpoint.exists(path)
+    checkpoint.save(path, {"w": jnp.full(3, kept)})  # what was torn is gone
+    assert checkpoint.exists(path)
+    assert checkpoint.load(path, {"w": jnp.zeros(3, int)})["w"][0] == kept
+
+
+def test_to_ask_a_bucket_for_a_checkpoint_is_one_request(bucket):
+  path = storage.place("gs://bucket/run") / "a"
+  checkpoint.save(path, {"w": jnp.zeros(2)})
+  bucket.asked.clear()
+  assert checkpoint.exists(path)
+  assert bucket.asked.total() == 1

@@ -30,6 +30,13 @@ QUICK = ("--config", "configs/quickstart.py")
     ((*QUICK, "--config.train.epochs=abc"), "epochs=abc"),
     ((*QUICK, "--workdri=x"), "Did you mean: workdir"),
     ((*QUICK, "--config.attack.name=badnet"), "did you mean badnets"),
+    (("--config=gs://b/c.py",), "--config is gs://b/c.py, but must be a local"),
+    (
+      ("report", "s3://b/run"),
+      "s3://b/run is neither a local folder nor gs://",
+    ),
+    (("gallery", "gs:/b/run"), "gs:/b/run is neither a local folder nor gs://"),
+    ((*QUICK, "--store=s3://b/m"), "s3://b/m is neither a local folder nor gs"),
   ],
 )
 def test_bad_input_gets_one_sentence_and_status_2(args, text, tmp_path):
@@ -39,6 +46,15 @@ def test_bad_input_gets_one_sentence_and_status_2(args, text, tmp_path):
   assert text in said and said.startswith("error: ")
   assert len(said.strip().splitlines()) == 1
   assert not where.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "estimate"])
+def test_a_workdir_is_no_local_folder_of_its_scheme(command):
+  rc, _, said = launch(command, *QUICK, "--workdir=s3://bucket/run")
+  assert rc == 2
+  assert said.startswith("error: s3://bucket/run is neither a local folder nor")
+  assert len(said.strip().splitlines()) == 1
+  assert not (TOP / "s3:").exists()
 
 
 def test_list_names_everything():

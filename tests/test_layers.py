@@ -11,7 +11,7 @@ LAYERS = [
   (
     *("schedules", "optimizers", "augment", "warp", "data", "models"),
     *("metrics", "backend", "distort", "mesh", "hosts", "programs", "engine"),
-    "preemption",
+    *("preemption", "storage"),
   ),
   (
     *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),

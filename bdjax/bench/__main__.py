@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bdjax import backend
+from bdjax import backend, storage
 from bdjax.bench.measure import Options, Row
 
 BENCHMARKS = (
@@ -53,8 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     if name == "batch":
       kind = {"type": int, "nargs": "+"}
     parser.add_argument(f"--{name}", default=default, **kind)
-  parser.add_argument("--json", type=pathlib.Path, help="file to write")
+  parser.add_argument("--json", type=_file, help="file to write")
   return parser
+
+
+def _file(text: str) -> pathlib.Path:
+  try:
+    return storage.local(text, "--json")
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _table(name: str, rows: list[Row], options: Options) -> Table:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from bdjax import experiment, loop
+from bdjax import experiment, loop, storage
 from bdjax.cleanse import audit as audits
 from bdjax.cleanse import (
   clean_images,
@@ -103,6 +103,9 @@ def cleanse(
       then.
   """
   start = time.perf_counter()
+  _check_local(
+    model=model, images=images, out=out, triggered=triggered, classes=classes
+  )
   model, out = Path(model), Path(out)
   page = outputs.check(model, out, force=force)
   spec = repair.chosen(defense)
@@ -120,6 +123,12 @@ def cleanse(
   shape = read.image.shape[1:]
   outputs.write(result, found, parts.model, work[0], shape=shape, force=force)
   return result
+
+
+def _check_local(**paths: str | Path | None) -> None:
+  for name, path in paths.items():
+    if path is not None:
+      storage.local(path, f"--{name}")
 
 
 def _flags(

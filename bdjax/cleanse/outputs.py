@@ -6,12 +6,12 @@ from pathlib import Path
 import flax.linen as nn
 
 import bdjax
+from bdjax import storage
 from bdjax.cleanse import page
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
 from bdjax.cleanse.suspect import Suspect
 from bdjax.interop import layouts, pytorch, tensors
-from bdjax.report.page import replace
 from bdjax.types import Params
 
 _SUFFIXES = (".safetensors", *pytorch.SUFFIXES)
@@ -99,7 +99,7 @@ def write(
   tensors.check_free(result.report, force=force)
   try:
     tensors.write(result.out, named, metadata, force=force)
-    replace(result.report, text)
+    storage.write(result.report, text)
   except OSError as fault:
     raise ValueError(
       f"{printable(result.out)} and its report cannot be written "

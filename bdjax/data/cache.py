@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bdjax import storage
 from bdjax.data.places import Source
 
 DEFAULT = Path("~/.cache/bdjax/decoded")
@@ -32,7 +33,9 @@ def fetch(
   Returns:
     images [N, H, W, C] uint8 and labels [N] int32.
   """
-  folder = Path(cache_dir or DEFAULT).expanduser()
+  folder = storage.local(
+    cache_dir or DEFAULT, "the cache of decoded images"
+  ).expanduser()
   key = hashlib.sha256(f"{source.identity} {shape}".encode()).hexdigest()[:16]
   stem = (
     f"{''.join(c if c.isalnum() else '_' for c in name)[-40:]}-{split}-{key}"

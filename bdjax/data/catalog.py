@@ -12,7 +12,7 @@ our synthetic set, whose classes it keeps).
 from pathlib import Path
 from typing import NamedTuple
 
-from bdjax import signature
+from bdjax import signature, storage
 from bdjax.data import folders, labels, pictures, synthetic
 
 FOLDER = "image_folder:"
@@ -160,8 +160,13 @@ def info(name: str, *, data_dir: str | Path | None = None) -> Info:
   return found._replace(name=name)
 
 
+def folder(name: str) -> Path:
+  """Returns the folder that "image_folder:PATH" names."""
+  path = storage.local(name.removeprefix(FOLDER), "image_folder")
+  return path.expanduser()
+
+
 def _folder_info(name: str) -> Info:
-  root = Path(name.removeprefix(FOLDER)).expanduser()
-  listing = folders.image_folder(root, "train")
+  listing = folders.image_folder(folder(name), "train")
   shape = pictures.size(listing.paths[0])
   return Info(name, len(listing.classes), shape, listing.classes)

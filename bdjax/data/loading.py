@@ -85,7 +85,7 @@ def _source(
   base: str, split: str, shape: tuple[int, int, int], data_dir
 ) -> Source:
   if base.startswith(catalog.FOLDER):
-    path = Path(base.removeprefix(catalog.FOLDER)).expanduser()
+    path = catalog.folder(base)
     return folders.source(folders.image_folder(path, split), shape)
   if base in folders.IMAGENET:
     return folders.source(folders.imagenet(base, split, data_dir), shape)

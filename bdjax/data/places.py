@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bdjax import storage
+
 PREPARED = (
   "cifar10",
   "cifar100",
@@ -62,7 +64,9 @@ class MissingDataset(ValueError):
 def root(data_dir: str | Path | None = None) -> tuple[Path, str]:
   """Returns the folder of the datasets and what decided it, as tfds does."""
   if data_dir:
-    return Path(data_dir).expanduser(), "data_dir"
+    folder = storage.local(data_dir, "the folder of the datasets")
+    return folder.expanduser(), "data_dir"
   if os.environ.get("TFDS_DATA_DIR"):
-    return Path(os.environ["TFDS_DATA_DIR"]).expanduser(), "$TFDS_DATA_DIR"
+    folder = storage.local(os.environ["TFDS_DATA_DIR"], "$TFDS_DATA_DIR")
+    return folder.expanduser(), "$TFDS_DATA_DIR"
   return Path.home() / "tensorflow_datasets", "the default of tfds"

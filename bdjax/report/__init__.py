@@ -1,11 +1,12 @@
 """What came out: a table for the console and one self-contained HTML page.
 
 Both read a work directory and nothing else: `config.json`, `results.jsonl`,
-`curves.jsonl` and `pictures/*.npz`.
+`curves.jsonl` and `pictures/*.npz`; `load` reads it once for both.
 """
 
 from bdjax.report.console import show
 from bdjax.report.gallery import write as write_gallery
+from bdjax.report.load import load
 from bdjax.report.page import write
 
-__all__ = ["show", "write", "write_gallery"]
+__all__ = ["load", "show", "write", "write_gallery"]

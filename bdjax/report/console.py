@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bdjax.report import elsewhere, findings, sequela
-from bdjax.report.load import load
+from bdjax.report.load import Run, load
 from bdjax.report.tables import Table, interval, percent, pivot, protocol
 from bdjax.report.tables import verdict as judge
 
@@ -21,12 +21,12 @@ _MODEL = 14  # narrowest column of models: the numbers fit 80 columns
 
 
 def show(
-  workdir: str | os.PathLike[str], console: Console | None = None
+  workdir: str | os.PathLike[str] | Run, console: Console | None = None
 ) -> None:
   """Print one table per dataset, model and scenario, and what it shows.
 
   Args:
-    workdir: the work directory.
+    workdir: the work directory, or a run that was read.
     console: where to print; standard output by default.
 
   Raises:

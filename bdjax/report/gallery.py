@@ -1,20 +1,20 @@
 """A page to look at triggers: pictures, what they change, their spectrum."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import fft
 
-from bdjax import registry, results
+from bdjax import registry, results, storage
 from bdjax.report import figures, page, sections, tables
 from bdjax.report.load import NONE, Picture, Run, load
+from bdjax.storage import Place
 
 _DECADES = 4  # of the spectrum's colours, below its peak
 
 
-def write(workdir: str | os.PathLike[str]) -> Path:
+def write(workdir: str | os.PathLike[str]) -> Place:
   """Write `gallery.html` into a work directory.
 
   Returns:
@@ -36,7 +36,7 @@ def write(workdir: str | os.PathLike[str]) -> Path:
     models=tables.several(sorted({r["model"] for r in run.records})),
     decades=_DECADES,
   )
-  return page.replace(Path(workdir) / "gallery.html", text)
+  return storage.write(run.workdir / "gallery.html", text)
 
 
 def spectrum(picture: Picture) -> np.ndarray:

@@ -1,14 +1,15 @@
 """A work directory, read: the only place of the report that opens files."""
 
+import io
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bdjax import results
+from bdjax import results, storage
+from bdjax.storage import Place
 
 NONE = "none"  # the defense that leaves the model alone
 
@@ -26,7 +27,7 @@ class Picture(NamedTuple):
 class Run(NamedTuple):
   """Everything that a report shows."""
 
-  workdir: Path
+  workdir: Place
   config: dict[str, Any]
   cells: list[results.Record]  # as recorded, one per cell
   records: list[results.Record]  # and the undefended models they started from
@@ -36,28 +37,31 @@ class Run(NamedTuple):
   sequela: list[results.Record]  # as recorded, one per model and sequel
 
 
-def load(workdir: str | os.PathLike[str]) -> Run:
+def load(workdir: str | os.PathLike[str] | Run) -> Run:
   """Read a work directory; only its results must be there.
 
   The shards of a run that was given out to several jobs lie in its folders
-  `shard-*` and are read as one.
+  `shard-*` and are read as one. A run that was read is returned.
 
   Raises:
     ValueError: the directory holds no record, or a broken one.
   """
-  workdir = Path(workdir)
-  parts = [workdir, *sorted(workdir.glob("shard-*"))]
+  if isinstance(workdir, Run):
+    return workdir
+  workdir = storage.place(workdir)
+  shards = [n for n in storage.names(workdir) if n.startswith("shard-")]
+  parts = [workdir, *(workdir / name for name in shards)]
   records = _records(part / "results.jsonl" for part in parts)
   if not records:
     raise ValueError(
       f"{workdir} holds no results (results.jsonl is missing or empty); run an "
       "experiment into it first, or name another work directory."
     )
-  configs = [part / "config.json" for part in parts]
-  config = next((path for path in configs if path.exists()), None)
+  configs = storage.read_all(part / "config.json" for part in parts)
+  config = next(filter(None, configs), None)
   return Run(
     workdir=workdir,
-    config=json.loads(config.read_text()) if config else {},
+    config=json.loads(config) if config else {},
     cells=records,
     records=_undefended(records) + records,
     curves=_joined(_curves(part / "curves.jsonl") for part in parts),
@@ -67,9 +71,9 @@ def load(workdir: str | os.PathLike[str]) -> Run:
   )
 
 
-def _records(paths: Iterable[Path]) -> list[results.Record]:
-  """Return the records of the files that are there, the last of each cell."""
-  found = [r for path in paths if path.exists() for r in results.read(path)]
+def _records(paths: Iterable[Place]) -> list[results.Record]:
+  """Return the records of the logs that are there, the last of each cell."""
+  found = [record for path in paths for record in results.read(path)]
   return results.latest(found, "cell")
 
 
@@ -99,36 +103,42 @@ def _before(record: results.Record) -> results.Record:
   return {**rest, **before, "defense": NONE, "cell": cell}
 
 
-def _curves(path: Path) -> dict[str, list[results.Record]]:
-  rows = results.read(path) if path.exists() else []
+def _curves(path: Place) -> dict[str, list[results.Record]]:
   cells: dict[str, list[results.Record]] = {}
-  for row in results.latest(rows, *results.CURVE):
+  for row in results.latest(results.read(path), *results.CURVE):
     cells.setdefault(row["cell"], []).append(row)
   return cells
 
 
 def _pictures(
-  folder: Path, records: list[results.Record]
+  folder: Place, records: list[results.Record]
 ) -> dict[str, Picture]:
-  planted = dict.fromkeys(record["planted"] for record in records)
-  paths = {name: folder / f"{name}.npz" for name in planted}
-  return {n: _picture(path) for n, path in paths.items() if path.exists()}
+  arrays = _arrays(folder, (record["planted"] for record in records))
+  return {name: _picture(data) for name, data in arrays.items()}
 
 
 def _findings(
-  folder: Path, records: list[results.Record]
+  folder: Place, records: list[results.Record]
 ) -> dict[str, dict[str, np.ndarray]]:
-  paths = {r["cell"]: folder / f"{r['cell']}.npz" for r in records}
-  return {n: _arrays(path) for n, path in paths.items() if path.exists()}
+  return _arrays(folder, (record["cell"] for record in records))
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-  with np.load(path, allow_pickle=False) as file:
+def _arrays(
+  folder: Place, wanted: Iterable[str]
+) -> dict[str, dict[str, np.ndarray]]:
+  """Return the arrays of the files NAME.npz that are there, by name."""
+  there = set(storage.names(folder))
+  found = [n for n in dict.fromkeys(wanted) if f"{n}.npz" in there]
+  contents = storage.read_all(folder / f"{name}.npz" for name in found)
+  return {n: _unpacked(c) for n, c in zip(found, contents, strict=True)}
+
+
+def _unpacked(content: bytes) -> dict[str, np.ndarray]:
+  with np.load(io.BytesIO(content), allow_pickle=False) as file:
     return {name: file[name] for name in file.files}
 
 
-def _picture(path: Path) -> Picture:
-  data = _arrays(path)
+def _picture(data: dict[str, np.ndarray]) -> Picture:
   names = data.get("class_names")
 
   def words(index: np.ndarray) -> list[str]:

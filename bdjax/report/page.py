@@ -5,12 +5,11 @@ import os
 from collections.abc import Callable
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from bdjax import results
+from bdjax import results, storage
 from bdjax.report import (
   elsewhere,
   figures,
@@ -20,6 +19,7 @@ from bdjax.report import (
   tables,
 )
 from bdjax.report.load import Run, load
+from bdjax.storage import Place
 
 _STRUCTURE = {
   *results.REQUIRED,
@@ -37,7 +37,7 @@ _ELSEWHERE = (
 )  # shown apart, or only in the records
 
 
-def write(workdir: str | os.PathLike[str]) -> Path:
+def write(workdir: str | os.PathLike[str] | Run) -> Place:
   """Write `report.html` into a work directory, replacing an older one at once.
 
   Returns:
@@ -46,15 +46,8 @@ def write(workdir: str | os.PathLike[str]) -> Path:
   Raises:
     ValueError: the directory holds no results.
   """
-  return replace(Path(workdir) / "report.html", render(load(workdir)))
-
-
-def replace(path: Path, page: str) -> Path:
-  """Write a page so that a reader finds the old one or the new one."""
-  part = path.with_suffix(f".{os.getpid()}.tmp")
-  part.write_text(page, encoding="utf-8")
-  os.replace(part, path)
-  return path
+  run = load(workdir)
+  return storage.write(run.workdir / "report.html", render(run))
 
 
 def template(

@@ -21,6 +21,7 @@ from bdjax import (
   registry,
   signature,
   specs,
+  storage,
 )
 from bdjax.types import Defense
 
@@ -181,7 +182,7 @@ def _picture(label: str, path: str) -> jax.Array:
   from PIL import Image
 
   try:
-    with Image.open(path) as image:
+    with Image.open(storage.local(path, label)) as image:
       return jnp.asarray(np.asarray(image.convert("RGB")), jnp.float32) / 255
   except OSError as error:
     raise ValueError(

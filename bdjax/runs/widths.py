@@ -14,8 +14,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, engine, learn, optimizers
-from bdjax.runs import settings, workdir
+from bdjax import backend, engine, learn, optimizers, storage
+from bdjax.runs import settings
 from bdjax.types import Dataset
 
 WIDEST = 16
@@ -33,7 +33,7 @@ def chosen(plan: settings.Plan) -> int:
   if key not in known:
     known[key] = best(plan)
     file.parent.mkdir(parents=True, exist_ok=True)
-    workdir.write_atomically(file, json.dumps(known, indent=2) + "\n")
+    storage.write(file, json.dumps(known, indent=2) + "\n")
   return known[key]
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where, and whose it is.
+"""A run's folder, local or in a bucket: what lies where, and whose it is.
 
 config.json     the run's config
 results.jsonl   a record per finished cell; nothing else says it is finished
@@ -9,20 +9,20 @@ findings/       pictures that a defense found, such as recovered triggers
 models/         planted models (or the folder given as store); clean, shadow
                 and defended ones where something needs them
 stages/         half-finished trainings, removed when their cell is done
+
+In a bucket a log NAME.jsonl is a folder NAME, see `storage.append`.
 """
 
-import contextlib
 import io
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bdjax import checkpoint, hosts, results
+from bdjax import checkpoint, hosts, results, storage
 from bdjax.loop import UNSEEN, Journal
 from bdjax.runs import settings
+from bdjax.storage import Place
 
 
 class Workdir:
@@ -30,10 +30,10 @@ class Workdir:
 
   def __init__(
     self,
-    path: Path,
+    path: Place,
     config: dict[str, Any],
     *,
-    store: Path | None = None,
+    store: Place | None = None,
     save_seconds: float = 20.0,
   ):
     """Opens or creates the folder for a config.
@@ -55,13 +55,14 @@ class Workdir:
     _check_same(path / "config.json", config)
     try:
       for folder in (path, path / "pictures", path / "findings", self._store):
-        folder.mkdir(parents=True, exist_ok=True)
+        storage.make(folder)
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
     except OSError as error:
+      said = error.strerror or " ".join(str(error).split())
       raise ValueError(
-        f"cannot write to the workdir {path} ({error.strerror}); give another "
-        "one with --workdir."
+        f"cannot write to the workdir {path} ({said}); give another one with "
+        "--workdir."
       ) from error
 
   @property
@@ -71,8 +72,7 @@ class Workdir:
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""
-    file = self.path / "results.jsonl"
-    found = results.read(file) if file.exists() else []
+    found = results.read(self.path / "results.jsonl")
     return {record["cell"]: record for record in found}
 
   def record(self, record: results.Record) -> None:
@@ -82,8 +82,7 @@ class Workdir:
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
-    file = self.path / "sequela.jsonl"
-    found = results.read(file) if file.exists() else []
+    found = results.read(self.path / "sequela.jsonl")
     return {record["cell"]: record for record in found}
 
   def sequel(self, record: results.Record) -> None:
@@ -117,9 +116,9 @@ class Workdir:
 
   def _write(self, name: str, content: str | bytes) -> None:
     if hosts.first():
-      write_atomically(self.path / name, content)
+      storage.write(self.path / name, content)
 
-  def model(self, planted: str) -> Path:
+  def model(self, planted: str) -> Place:
     """Returns where a planted model's checkpoint lies, or will."""
     return self._store / planted
 
@@ -129,23 +128,12 @@ class Workdir:
     return checkpoint.Stages(folder, every_seconds=self._save_seconds)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-  """Writes a file so that a kill leaves the old one or the new one."""
-  content = content.encode() if isinstance(content, str) else content
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _check_same(path: Place, config: dict[str, Any]) -> None:
   try:
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-  finally:
-    with contextlib.suppress(FileNotFoundError):
-      temporary.unlink()
-
-
-def _check_same(path: Path, config: dict[str, Any]) -> None:
-  if not path.exists():
-    return
-  try:
-    old = settings.identity(json.loads(path.read_text()))
+    content = storage.read(path)
+    if content is None:
+      return
+    old = settings.identity(json.loads(content))
   except (OSError, ValueError) as error:
     raise ValueError(
       f"cannot read {path} ({error}); use another --workdir."

@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from bdjax import results
+from bdjax import results, storage
 from bdjax.report import figures, tables
+from bdjax.storage import Place
 from bdjax.study import drawing, measured
 from bdjax.study.claim import Finding
 from bdjax.study.comparison import Compared
@@ -19,7 +19,7 @@ _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "->": r"$\to$"}
 
 
 def write(
-  folder: Path,
+  folder: Place,
   evidence: Evidence,
   compared: Sequence[Compared],
   found: Sequence[Finding],
@@ -34,7 +34,7 @@ def write(
     found: claims: claims.csv.
     drawings: a PNG and an SVG each.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  storage.make(folder)
   texts = {
     "cells.csv": _table(cells(evidence)),
     "cells.tex": latex(evidence),
@@ -42,13 +42,13 @@ def write(
     "claims.csv": _table(map(_claim, found)),
   }
   for name, text in texts.items():
-    (folder / name).write_text(text, encoding="utf-8")
+    storage.write(folder / name, text)
   for one in drawings:
     size = (one.width, one.height)
     svg = figures.svg(one.draw, *size)
-    (folder / f"{one.name}.svg").write_text(svg, encoding="utf-8")
+    storage.write(folder / f"{one.name}.svg", svg)
     picture = figures.raster(one.draw, *size)
-    (folder / f"{one.name}.png").write_bytes(picture)
+    storage.write(folder / f"{one.name}.png", picture)
 
 
 def cells(evidence: Evidence) -> list[dict[str, object]]:

@@ -3,15 +3,16 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from bdjax import storage
 from bdjax.report import figures, sequela, tables
 from bdjax.report.load import Run, load
-from bdjax.report.page import replace, template
+from bdjax.report.page import template
+from bdjax.storage import Place
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
 from bdjax.study.claim import Finding
 from bdjax.study.comparison import (
@@ -44,13 +45,13 @@ _STYLE = {"yes": "green", "no": "bold red", "open": "yellow"}
 
 
 def write(
-  workdirs: Sequence[str | os.PathLike[str]], console: Console
-) -> list[Path]:
+  workdirs: Sequence[str | os.PathLike[str] | Run], console: Console
+) -> list[Place]:
   """Writes a page for every study of some work directories, and says so.
 
   Args:
-    workdirs: those of one study are read as one; its page and files go into
-      the first. Those without a study are left out.
+    workdirs: or runs that were read. Those of one study are read as one; its
+      page and files go into the first. Those without a study are left out.
     console: gets a line for each claim and the paths.
 
   Returns:
@@ -68,7 +69,7 @@ def write(
   return [_write(name, runs, console) for name, runs in studies.items()]
 
 
-def _write(study: str, runs: Sequence[Run], console: Console) -> Path:
+def _write(study: str, runs: Sequence[Run], console: Console) -> Place:
   evidence = gather(study, runs)
   compared, found = compare(evidence), findings(evidence)
   drawn = drawings(evidence, compared)
@@ -76,7 +77,7 @@ def _write(study: str, runs: Sequence[Run], console: Console) -> Path:
   folder = runs[0].workdir
   export.write(folder / "study", evidence, compared, found, every)
   text = render(evidence, compared, found, drawn, runs)
-  path = replace(folder / "study.html", text)
+  path = storage.write(folder / "study.html", text)
   show(evidence, compared, found, console)
   console.print(f"study: {path}", soft_wrap=True)
   return path

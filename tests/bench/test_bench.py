@@ -107,3 +107,10 @@ def test_a_view_is_priced_in_forward_passes():
   for row in rows.values():
     ratio = whole / row["images_per_second"]
     assert row["cost_in_forward_passes"] == pytest.approx(ratio)
+
+
+def test_a_file_in_a_bucket_is_refused_before_measuring(capsys):
+  with pytest.raises(SystemExit):
+    bench.main(["train_step", "--json=gs://b/x.json"])
+  said = capsys.readouterr().err
+  assert "--json is gs://b/x.json, but must be a local path" in said

@@ -55,6 +55,10 @@ def attempt(handed, tmp_path):
     ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),
     ({"images": Path("x" * 5_000)}, "there is no folder x"),
     ({"out": Path("no/where.safetensors")}, "its folder does not exist"),
+    *(
+      ({name: "gs://b/x"}, f"--{name} is gs://b/x, but must be a local path")
+      for name in ("model", "images", "out", "triggered", "classes")
+    ),
   ],
 )
 def test_refused(attempt, changed, text):

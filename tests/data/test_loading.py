@@ -274,3 +274,17 @@ def test_real_data_have_their_sizes(name, tmp_path):
   for part in found:
     counts = np.bincount(np.asarray(part.label))
     assert len(counts) == data.info(name).num_classes and counts.min() > 0
+
+
+def test_buckets_are_refused(tree, monkeypatch):
+  with pytest.raises(ValueError, match="datasets is gs://b/x, but must be a l"):
+    data.load("cifar10", data_dir="gs://b/x")
+  with pytest.raises(ValueError, match="images is gs://b/x, but must be a loc"):
+    data.load(f"image_folder:{tree}", cache_dir="gs://b/x")
+  with pytest.raises(ValueError, match="image_folder is gs://b/x, but must be"):
+    data.info("image_folder:gs://b/x")
+  with pytest.raises(ValueError, match="datasets is gs://b/x, but must be a l"):
+    data.prepare("cifar10", data_dir="gs://b/x")
+  monkeypatch.setenv("TFDS_DATA_DIR", "gs://b/x")
+  with pytest.raises(ValueError, match=r"\$TFDS_DATA_DIR is gs://b/x, but mus"):
+    data.load("cifar10")

@@ -136,6 +136,10 @@ def test_what_decides_a_planted_model(config):
       "2 poisoned epochs are no multiple of a turn of 5",
     ),
     ({"attack__name": "blended(image='no.png')"}, "blended.image is 'no.png'"),
+    (
+      {"attack__name": "blended(image='gs://b/a.png')"},
+      "blended.image is gs://b/a.png, but must be a local path",
+    ),
   ],
 )
 def test_bad_configs_get_one_sentence(config, changes, text):

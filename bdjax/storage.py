@@ -1,0 +1,252 @@
+"""Where files lie: in a local folder, or in a bucket of Google Cloud Storage.
+
+A bucket keeps whole objects: there is no append and no rename, and an object
+that is there is whole. What a run needs is therefore said in these words, which
+mean the same in both. Only gs:// is a bucket, since Orbax, which keeps the
+models, knows no other; every other scheme is refused, so that none becomes a
+local folder of that name.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from etils import epath
+
+Place = Path | epath.Path
+GS = "gs://"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]*:/")
+_WHOLE = "commit_success.txt"  # what Orbax writes last into a bucket
+_READERS = 32  # requests at a time: each waits for the network
+
+
+def place(path: str | os.PathLike[str]) -> Place:
+  """Returns where a user's path leads, and asks whether it can be reached.
+
+  Raises:
+    ValueError: it is neither a local path nor gs://BUCKET/..., the packages for
+      it are not installed, or the bucket does not let this user in.
+  """
+  text = os.fspath(path)
+  if not _SCHEME.match(text):
+    return Path(text)
+  if not re.match(r"gs://[^/]", text):
+    raise ValueError(
+      f"{text} is neither a local folder nor gs://BUCKET/FOLDER, and runs are "
+      "kept nowhere else, since Orbax writes models to no other; give one."
+    )
+  if importlib.util.find_spec("gcsfs") is None:
+    raise ValueError(
+      f"{text} is in a bucket, which needs gcsfs: run `uv sync --extra gcs`, "
+      "and give --extra gcs to `uv run` as well."
+    )
+  found = epath.Path(text)
+  try:
+    names(found)
+  except Exception as error:  # each client has its own kinds
+    said = " ".join(str(error).split()) or type(error).__name__
+    raise ValueError(
+      f"cannot reach {text} ({said}); log in with `gcloud auth "
+      "application-default login`, or give a folder that you may read."
+    ) from error
+  return found
+
+
+def local(path: str | os.PathLike[str], what: str) -> Path:
+  """Returns a path that must be local.
+
+  Raises:
+    ValueError: it has a scheme; `what` says which setting it is.
+  """
+  text = os.fspath(path)
+  if _SCHEME.match(text):
+    raise ValueError(
+      f"{what} is {text}, but must be a local path; only a workdir and a store "
+      "of models may lie in a bucket: copy it here first."
+    )
+  return Path(text)
+
+
+def remote(path: Place) -> bool:
+  """Returns whether a place is in a bucket."""
+  return os.fspath(path).startswith(GS)
+
+
+def absolute(path: Place) -> Place:
+  """Returns a place that does not depend on the current folder."""
+  return path if remote(path) else path.absolute()
+
+
+def names(folder: Place) -> list[str]:
+  """Returns what lies directly in a folder, in order; nothing if it is not."""
+  try:
+    if not remote(folder):
+      return sorted(os.listdir(folder))
+    found = map(PurePosixPath, _client().ls(os.fspath(folder), detail=False))
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+  depth = len(folder.parts) - 1  # without gs:, and without an empty folder
+  return sorted(path.name for path in found if len(path.parts) == depth)
+
+
+def read(path: Place) -> bytes | None:
+  """Returns a file's content, or None if there is no such file."""
+  try:
+    if not remote(path):
+      return path.read_bytes()
+    return _client().cat_file(os.fspath(path))
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+
+
+def read_all(paths: Iterable[Place]) -> list[bytes | None]:
+  """Returns files' contents as `read` does, many at a time."""
+  with ThreadPoolExecutor(_READERS) as pool:
+    return list(pool.map(read, paths))
+
+
+def write(path: Place, content: str | bytes) -> Place:
+  """Writes a file so that a kill leaves the old one or the new one."""
+  content = content.encode() if isinstance(content, str) else content
+  if remote(path):
+    _client().pipe_file(os.fspath(path), content)
+    return path
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  try:
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+  return path
+
+
+def make(folder: Place) -> None:
+  """Makes a folder to write into; in a bucket, asks whether one may.
+
+  Raises:
+    OSError: it cannot be made, or the account may not see the bucket itself.
+  """
+  if remote(folder):
+    _show_bucket(folder.parts[2])
+  else:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove(folder: Place) -> None:
+  """Removes a folder and all in it, if it is there."""
+  if not remote(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    return
+  with contextlib.suppress(FileNotFoundError):
+    _client().rm(os.fspath(folder), recursive=True)
+
+
+def committed(folder: Place) -> bool:
+  """Returns whether Orbax has finished writing a folder of a bucket.
+
+  Asked of Orbax, it takes some 25 requests; this is one.
+  """
+  return read(folder / _WHOLE) is not None
+
+
+# Logs: lines that are added and never changed.
+
+
+def append(log: Place, lines: bytes, *, key: str) -> None:
+  """Adds lines to a log so that a kill leaves all of them or none.
+
+  A local log is a file, and a line that a kill has torn is dropped. In a bucket
+  it is a folder with an object for each call; names begin with the time, so
+  that their order is that of writing.
+
+  Args:
+    log: NAME.jsonl, or in a bucket the folder NAME beside it. One process
+      writes it.
+    lines: each with its newline.
+    key: whose lines they are, a part of the object's name.
+
+  Raises:
+    OSError: the file system took less than everything.
+  """
+  if not remote(log):
+    _append(log, lines)
+  elif lines:
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    write(_objects(log) / f"{now}-{key}{log.suffix}", lines)
+
+
+def logged(log: Place) -> list[tuple[Place, bytes]]:
+  """Returns the parts of a log in the order of writing; none if it is not.
+
+  Both forms are read wherever they lie, so that a run may be copied between a
+  bucket and a folder.
+  """
+  folder = _objects(log)
+  parts = [log]
+  parts += [folder / n for n in names(folder) if n.endswith(log.suffix)]
+  contents = read_all(parts)
+  found = zip(parts, contents, strict=True)
+  return [(part, content) for part, content in found if content is not None]
+
+
+def _objects(log: Place) -> Place:
+  return log.with_suffix("")
+
+
+def _append(log: Path, lines: bytes) -> None:
+  flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+  descriptor = os.open(log, flags, 0o644)
+  try:
+    _drop_torn(descriptor)
+    written = os.write(descriptor, lines)
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+  if written != len(lines):
+    raise OSError(
+      f"{log} took {written} of {len(lines)} bytes; free some space and run "
+      "again: the torn line is dropped by itself."
+    )
+
+
+def _drop_torn(descriptor: int) -> None:
+  size = os.fstat(descriptor).st_size
+  if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+    return
+  os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
+
+
+@functools.cache
+def _show_bucket(name: str) -> None:
+  """Asks what a save by Orbax asks, where a refusal ends in a timeout."""
+  from google.cloud import storage
+
+  try:
+    storage.Client().get_bucket(name)
+  except Exception as error:
+    raise OSError(
+      f"a save asks for the bucket, so allow storage.buckets.get: {error}"
+    ) from error
+
+
+@functools.cache
+def _client() -> Any:
+  """Returns what speaks to buckets, as epath does for Orbax.
+
+  Asked directly, a file is one request and not four.
+  """
+  import fsspec
+
+  # TensorFlow, if it is there, may lack the part for buckets.
+  os.environ.setdefault("EPATH_USE_TF", "false")
+  # What another process has written must be seen.
+  fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+  return fsspec.filesystem("gcs")

@@ -1,0 +1,197 @@
+"""A run in a bucket is the run in a folder, however often it is killed."""
+
+import functools
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from rich.console import Console
+
+from bdjax import launch, report, results, storage
+from bdjax.progress import Display
+from bdjax.runs import settings
+from bdjax.runs.runner import Runner
+from bdjax.runs.workdir import Workdir
+
+TOP = Path(__file__).parents[2]
+TIMES = ("finished", "device_hours")
+COMMAND = (
+  *(sys.executable, "-m", "bdjax.launch"),
+  *("--config=configs/quickstart.py", "--save_seconds=0"),
+  *("--config.data.train_images=200", "--config.data.test_images=100"),
+  *("--config.model.width=4", "--config.train.epochs=3"),
+  *("--config.attack.name=badnets", "--config.defense.name=ft"),
+  *("--config.defense.epochs=2", "--config.defense.batch_size=16"),
+  "--config.evaluate.curve_images=50",
+)
+
+
+def run(config, path, **more):
+  plan = settings.plan(config)
+  runner = Runner(plan, Workdir(path, plan.config, **more))
+  with Display(Console(file=io.StringIO()), cells=9).running() as display:
+    runner.run(display)
+  assert not runner.failures
+  return runner
+
+
+def measured(path, name="results"):
+  """Returns a log's records without what differs between any two runs."""
+  return [
+    {
+      key: value
+      for key, value in record.items()
+      if key not in TIMES and not key.startswith("seconds")
+    }
+    for record in results.read(path / f"{name}.jsonl")
+  ]
+
+
+@pytest.fixture(scope="module")
+def made(config):
+  """Returns a config whose defense leaves pictures, and a sequel."""
+  return config(
+    defense__name="ft,neural_cleanse(rounds=1)",
+    defense__epochs=1,
+    sequela={"name": "reinjection(epochs=1, batch_size=10)"},
+  )
+
+
+@pytest.fixture(scope="module")
+def here(made, tmp_path_factory):
+  path = tmp_path_factory.mktemp("here")
+  run(made, path)
+  return path
+
+
+def test_a_run_in_a_bucket_is_the_run_in_a_folder(made, here, bucket):
+  there = storage.place("gs://bucket/some/run")
+  run(made, there)
+  for name in ("results", "curves", "sequela"):
+    found = measured(there, name)
+    assert found == measured(here, name) and found
+  local = {p.relative_to(here).as_posix() for p in here.glob("*/*.npz")}
+  assert any("findings/" in name for name in local)
+  assert local == {
+    name.removeprefix("some/run/")
+    for name in bucket.names()
+    if name.endswith(".npz")
+  }
+  tops = {name.split("/")[2] for name in bucket.names()}
+  assert {name.split("/")[:2] == ["some", "run"] for name in bucket.names()}
+  folders = {"results", "curves", "sequela", "pictures", "findings", "models"}
+  assert tops == folders | {"config.json"}  # no stages are left
+  once = [name for name in bucket.wrote if "/stages/" not in name]
+  assert len(once) == len(set(once)), "an object was written again"
+
+  bucket.wrote.clear()
+  assert run(made, there).todo() == []
+  assert bucket.wrote == ["some/run/config.json"]
+
+
+def test_a_run_in_a_bucket_is_reported(made, here, bucket, capsys):
+  for path in here.rglob("*"):
+    if path.is_file() and path.name != "report.html":
+      bucket.put(f"run/{path.relative_to(here)}", path.read_bytes())
+  bucket.asked.clear()
+  assert launch.report(["gs://bucket/run"]) == 0
+  assert "report: gs://bucket/run/report.html" in capsys.readouterr().out
+  report.write(here)
+  local = (here / "report.html").read_bytes()
+  assert bucket.objects["run/report.html"] == local
+  assert bucket.asked["read"] < 12 and bucket.asked["list"] < 12
+  assert launch.gallery(["gs://bucket/run"]) == 0
+  report.write_gallery(here)
+  local = (here / "gallery.html").read_bytes()
+  assert bucket.objects["run/gallery.html"] == local
+
+
+def test_shards_in_a_bucket_share_a_store_and_are_reported_as_one(
+  config, bucket
+):
+  made = config(defense__name="none", seeds=(0, 1))
+  there = storage.place("gs://bucket/run")
+  plan = settings.plan(made)
+  for i in range(2):
+    work = Workdir(
+      there / f"shard-{i}-of-2", plan.config, store=there / "models"
+    )
+    runner = Runner(plan, work, shard=(i, 2))
+    with Display(Console(file=io.StringIO()), cells=9).running() as display:
+      runner.run(display)
+  found = report.load(there)
+  assert {record["seed"] for record in found.cells} == {0, 1}
+  assert len(found.pictures) == 2 and found.config == json.loads(
+    json.dumps(plan.config)
+  )
+  assert len(storage.names(there / "models")) == 2
+
+
+@pytest.mark.parametrize("what", ["POST", "bucket"])
+def test_a_bucket_that_refuses_is_a_sentence(made, bucket, what):
+  storage._show_bucket.cache_clear()
+  there = storage.place("gs://bucket/run")
+  bucket.refused = {what}
+  said = r"cannot write to the workdir gs://bucket/run \(.*you may not\); give"
+  with pytest.raises(ValueError, match=said):
+    Workdir(there, made)
+  assert bucket.names() == []
+
+
+@pytest.fixture
+def start(monkeypatch):
+  """Returns what starts a run in a process of its own."""
+  cache = jax.config.jax_compilation_cache_dir
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
+  return functools.partial(
+    subprocess.Popen,
+    cwd=TOP,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def kill_at(bucket, process, pattern):
+  """Kills a process when it writes such an object, which is then lost."""
+
+  def watch(name):
+    if re.search(pattern, name) and process.poll() is None:
+      process.send_signal(signal.SIGKILL)
+      process.wait()
+      raise ConnectionError(f"{name} was under way")
+
+  bucket.before_write = watch
+
+
+def test_killed_while_it_writes_it_ends_the_same(start, bucket, tmp_path):
+  alone = start([*COMMAND, f"--workdir={tmp_path}"])
+  assert "report: " in alone.communicate()[0]
+  patterns = (
+    "stages/.*/000002/.*manifest",  # after the first epoch was saved
+    "results/.*[0-9]-",  # after the curves
+  )
+  for pattern in patterns:
+    process = start([*COMMAND, "--workdir=gs://bucket/run"])
+    kill_at(bucket, process, pattern)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, pattern
+  bucket.before_write = lambda name: None
+  process = start([*COMMAND, "--workdir=gs://bucket/run"])
+  said = process.communicate()[0]
+  assert process.returncode == 0 and "gs://bucket/run/report.html" in said
+  there = storage.place("gs://bucket/run")
+  assert measured(there) == measured(tmp_path)
+  keys = ("cell", "stage", "epoch")
+  assert results.latest(measured(there, "curves"), *keys) == results.latest(
+    measured(tmp_path, "curves"), *keys
+  )
+  assert storage.names(there / "stages") == []
+  assert not os.path.exists(TOP / "gs:")
