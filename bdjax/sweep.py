@@ -33,6 +33,14 @@ def program(
     shared: arrays that every device holds.
     stacked: arrays with a leading axis of members.
   """
+  lowered = lower(member, mesh, shared, stacked)
+  return lowered.compile(compiler_options=backend.compiler_options())
+
+
+def lower(
+  member: Member, mesh: Mesh, shared: Params, stacked: Params
+) -> jax.stages.Lowered:
+  """Returns the program before compilation; arguments are `program`'s."""
 
   def local(shared, stacked):
     return jax.vmap(member, in_axes=(None, 0))(shared, stacked)
@@ -46,8 +54,7 @@ def program(
     axis_names={meshes.MEMBER},
     check_vma=False,
   )
-  lowered = jax.jit(mapped).lower(shared, stacked)
-  return lowered.compile(compiler_options=backend.compiler_options())
+  return jax.jit(mapped).lower(shared, stacked)
 
 
 def stack(trees: Sequence[Params], mesh: Mesh, *, size: int) -> Params:
