@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from bdjax.bench.aot import hlo, programs, reading, targets
-from bdjax.bench.aot.programs import Images, Program
+from bdjax.bench.aot.epochs import Program
+from bdjax.bench.aot.shapes import Images
 from bdjax.bench.aot.targets import Target
 
 MIB = 2**20

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh
 from bdjax import backend, signature
 from bdjax import mesh as meshes
 
-INSTALL = "uv sync --group aot"
+INSTALL = "uv sync --group aot"  # see docs/install.md for a place of its own
 
 
 class Chip(NamedTuple):

@@ -1,0 +1,101 @@
+"""Epochs as `host_fit` compiles them, lowered for devices not here.
+
+A method is traced with a `fit` that notes what it is asked to train
+(`bdjax.work`). Arrays are shapes throughout, so nothing is computed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+from jax.sharding import Mesh
+
+from bdjax import inference, loop, poison, work
+from bdjax import mesh as meshes
+from bdjax.bench.aot import shapes
+from bdjax.types import Dataset, Params, Step
+
+# Images that methods handle at once outside of their own training's batches.
+PARTS = {poison.PART, inference.BATCH}
+
+
+class Program(NamedTuple):
+  """A program to compile.
+
+  Attributes:
+    name: of the stage.
+    lowered: for the target.
+    flop: of a device in one run, as `bdjax.work` counts.
+    batches: images that a device handles at once, in its kinds of batches.
+    size: images of the set.
+    grouped: whether grouped convolutions are expected: several members at once.
+  """
+
+  name: str
+  lowered: jax.stages.Lowered
+  flop: float
+  batches: set[int]
+  size: int
+  grouped: bool = False
+
+
+def stages(method: Callable[..., Any], mesh: Mesh, *args: Any) -> list[Program]:
+  """Returns the epoch programs of a method, each kind once per stage."""
+  found = []
+
+  def seen(key, step, state, data, batch_size, name):
+    kinds = {}
+    for turn in loop.turns(step, data):
+      kinds[turn[0], jax.tree.structure(turn[1])] = turn
+    for place, turn in enumerate(kinds.values()):
+      label = f"{name}, turn {place + 1}" if len(kinds) > 1 else name
+      found.append(
+        _Epoch(label, key, turn[0], state, turn[1], batch_size, mesh)
+      )
+
+  work.stages(method, *args, seen=seen)
+  return [epoch.program() for epoch in found]
+
+
+class _Epoch:
+  """An epoch as `host_fit` compiles it, kept beyond the trace it is met in.
+
+  What the step closes over may belong to that trace: it becomes an argument.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    key: jax.Array,
+    step: Step,
+    state: Params,
+    data: Dataset,
+    batch_size: int,
+    mesh: Mesh,
+  ):
+    shared = mesh if meshes.shares(mesh) > 1 else None
+    run = loop.epoch(step, batch_size=batch_size, mesh=shared)
+    self._args = jax.tree.map(shapes.shape, (key, state, data))
+    closed, out = jax.make_jaxpr(run, return_shape=True)(*self._args)
+    self._tree = jax.tree.structure(out)
+    self._jaxpr, self._held = (
+      closed.jaxpr,
+      jax.tree.map(shapes.shape, closed.consts),
+    )
+    self._name, self._mesh, self._size = name, mesh, data.size
+    self._batch = batch_size // meshes.shares(mesh)
+
+  def program(self) -> Program:
+    whole = meshes.everywhere(self._mesh)
+
+    def run(held, key, state, data):
+      call = jex.jaxpr_as_fun(jex.ClosedJaxpr(self._jaxpr, held))
+      flat = call(*jax.tree.leaves((key, state, data)))
+      return jax.tree.unflatten(self._tree, flat)
+
+    jitted = jax.jit(run, donate_argnums=2, out_shardings=whole)
+    lowered = jitted.lower(*shapes.laid((self._held, *self._args), whole))
+    flop = work.flop(work.needed(self._jaxpr)) / meshes.shares(self._mesh)
+    batches = {self._batch} | PARTS
+    return Program(self._name, lowered, flop, batches, self._size)
