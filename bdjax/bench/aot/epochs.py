@@ -79,10 +79,11 @@ class _Epoch:
     self._args = jax.tree.map(shapes.shape, (key, state, data))
     closed, out = jax.make_jaxpr(run, return_shape=True)(*self._args)
     self._tree = jax.tree.structure(out)
-    self._jaxpr, self._held = (
-      closed.jaxpr,
-      jax.tree.map(shapes.shape, closed.consts),
-    )
+    self._jaxpr = closed.jaxpr
+    traced = [isinstance(c, jax.core.Tracer) for c in closed.consts]
+    pairs = list(zip(closed.consts, traced, strict=True))
+    self._held = [shapes.shape(c) for c, mine in pairs if mine]
+    self._known = [None if mine else c for c, mine in pairs]
     self._name, self._mesh, self._size = name, mesh, data.size
     self._batch = batch_size // meshes.shares(mesh)
 
@@ -90,7 +91,9 @@ class _Epoch:
     whole = meshes.everywhere(self._mesh)
 
     def run(held, key, state, data):
-      call = jex.jaxpr_as_fun(jex.ClosedJaxpr(self._jaxpr, held))
+      more = iter(held)
+      constants = [next(more) if c is None else c for c in self._known]
+      call = jex.jaxpr_as_fun(jex.ClosedJaxpr(self._jaxpr, constants))
       flat = call(*jax.tree.leaves((key, state, data)))
       return jax.tree.unflatten(self._tree, flat)
 

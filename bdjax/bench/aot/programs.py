@@ -167,7 +167,7 @@ def score(
   )
   planted, _ = work.stages(
     lambda fit, key, data: experiment.plant(
-      key, made, shapes.task(net, 128, "conventional")(data), fit
+      key, made, shapes.task(net, batch, "conventional")(data), fit
     ),
     shapes.key(),
     shapes.dataset(images),
