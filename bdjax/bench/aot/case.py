@@ -43,6 +43,7 @@ def compiled(
 ) -> dict[str, Any]:
   """Compiles a program and returns what it is like."""
   row = {"program": program.name, "compiles": True}
+  row["devices"] = program.devices
   start = time.perf_counter()
   try:
     made = program.lowered.compile()
@@ -59,7 +60,7 @@ def compiled(
     row
     | memory(target, made)
     | read(program, module)
-    | time_(target, program, module)
+    | timing(target, program, module)
   )
 
 
@@ -94,7 +95,7 @@ def read(program: Program, module: hlo.Module) -> dict[str, Any]:
   }
 
 
-def time_(
+def timing(
   target: Target, program: Program, module: hlo.Module
 ) -> dict[str, Any]:
   """Returns the times that a run cannot beat, and XLA's estimate on TPUs."""

@@ -15,7 +15,7 @@ DTYPES = ("float32", "bfloat16")
 BATCHES = (128, 512, 1024)
 MODEL = "preact_resnet18"  # the field's, for what is no matter of the model
 _QUICK = ("train/*/bfloat16/128", "neural_cleanse/bfloat16")
-_LARGE = (9469, 224, 10)  # ViT's images: those of ImageNet-10
+_LARGE = (9469, (224, 224, 3), 10)  # ViT's images: those of ImageNet-10
 
 
 class Case(NamedTuple):
@@ -91,9 +91,8 @@ def _together(target: Target) -> Iterator[Case]:
   for dtype in DTYPES:
     on = _on(MODEL, dtype)
     for batch in BATCHES:
-      if batch % target.count == 0:
-        own = on | {"batch": batch, "share": True}
-        yield Case(f"data_parallel/{dtype}/{batch}", "train", own)
+      own = on | {"batch": batch, "share": True}
+      yield Case(f"data_parallel/{dtype}/{batch}", "train", own)
     for width in (1, 2):
       many = on | {"width": width}
       own = {"attack": "badnets", "batch": 128}
@@ -105,5 +104,5 @@ def _together(target: Target) -> Iterator[Case]:
 
 
 def _on(model: str, dtype: str, count: int = 50000) -> dict[str, Any]:
-  images = _LARGE if model == "vit_b_16" else (count, 32, 10)
+  images = _LARGE if model == "vit_b_16" else (count, (32, 32, 3), 10)
   return {"model": model, "args": {"dtype": dtype}, "images": images}

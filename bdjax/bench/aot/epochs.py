@@ -30,6 +30,7 @@ class Program(NamedTuple):
     batches: images that a device handles at once, in its kinds of batches.
     size: images of the set.
     grouped: whether grouped convolutions are expected: several members at once.
+    devices: that take part.
   """
 
   name: str
@@ -38,6 +39,7 @@ class Program(NamedTuple):
   batches: set[int]
   size: int
   grouped: bool = False
+  devices: int = 1
 
 
 def stages(method: Callable[..., Any], mesh: Mesh, *args: Any) -> list[Program]:
@@ -100,5 +102,11 @@ class _Epoch:
     jitted = jax.jit(run, donate_argnums=2, out_shardings=whole)
     lowered = jitted.lower(*shapes.laid((self._held, *self._args), whole))
     flop = work.flop(work.needed(self._jaxpr)) / meshes.shares(self._mesh)
-    batches = {self._batch} | PARTS
-    return Program(self._name, lowered, flop, batches, self._size)
+    return Program(
+      self._name,
+      lowered,
+      flop,
+      {self._batch} | PARTS,
+      self._size,
+      devices=self._mesh.size,
+    )

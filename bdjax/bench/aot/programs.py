@@ -1,5 +1,6 @@
 """bdjax's programs, lowered for devices that are only described."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +39,8 @@ def train(
     args: its arguments.
     batch: images of a step, on all devices together.
     images: the training set.
-    share: whether all devices share a batch; else one has it.
+    share: whether devices share a batch, as many as it divides by; else one
+      has it.
   """
   net = shapes.model(model, images, args)
 
@@ -52,8 +54,8 @@ def train(
       view=augment.standard(),
     )
 
-  data = len(devices) if share else 1
-  mesh = targets.mesh(devices if share else devices[:1], data=data)
+  data = math.gcd(batch, len(devices)) if share else 1
+  mesh = targets.mesh(devices[:data], data=data)
   yield from epochs.stages(method, mesh, shapes.key(), shapes.dataset(images))
 
 

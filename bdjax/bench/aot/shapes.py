@@ -16,11 +16,11 @@ class Images(NamedTuple):
   """A dataset's shape."""
 
   count: int
-  side: int
+  shape: tuple[int, int, int]  # height, width, channels
   classes: int
 
 
-CIFAR10 = Images(50000, 32, 10)
+CIFAR10 = Images(50000, (32, 32, 3), 10)
 TEST = CIFAR10._replace(count=10000)
 
 
@@ -70,7 +70,7 @@ def access(model: nn.Module, images: Images, rate: float) -> Access:
 
 def dataset(images: Images) -> Dataset:
   """Returns a dataset of shapes."""
-  shape = (images.count, images.side, images.side, 3)
+  shape = (images.count, *images.shape)
   return Dataset(
     jax.ShapeDtypeStruct(shape, jnp.uint8),
     jax.ShapeDtypeStruct(shape[:1], jnp.int32),

@@ -95,11 +95,14 @@ def _sweep(
   one = jax.make_jaxpr(member)(shared, own).jaxpr
   flop = width * work.flop(work.needed(one))
   batches = {batch, *PARTS}
-  yield Program(
-    "sweep", lowered, flop, batches, images.count, grouped=width > 1
+  program = Program(
+    *("sweep", lowered, flop, batches, images.count),
+    grouped=width > 1,
+    devices=len(devices),
   )
+  yield program
   if len({device.process_index for device in devices}) > 1:
     # What `sweep.unstack` asks of a pod: every process gets all results.
     made = shapes.laid(lowered.out_info, spread)
     gather = jax.jit(lambda x: x, out_shardings=whole).lower(made)
-    yield Program("results to all", gather, 0.0, batches, images.count)
+    yield program._replace(name="results to all", lowered=gather, flop=0.0)
