@@ -65,7 +65,7 @@ def test_a_missing_compiler_is_named_with_the_remedy(monkeypatch, capsys):
     bench.main(["compile", "--target", "v5e:2x4"])
   assert left.value.code == 2
   said = capsys.readouterr().err
-  assert "libtpu" in said and "uv sync --group aot" in said
+  assert "libtpu" in said and "uv run --isolated --group aot" in said
   assert said.count("\n") == 1
 
 

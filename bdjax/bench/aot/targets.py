@@ -18,7 +18,8 @@ from jax.sharding import AxisType, Mesh
 from bdjax import backend, signature
 from bdjax import mesh as meshes
 
-INSTALL = "uv sync --group aot"  # see docs/install.md for a place of its own
+# Apart from the environment of runs, where JAX would try these plug-ins first.
+INSTALL = "begin the command with `uv run --isolated --group aot python`"
 
 
 class Chip(NamedTuple):
