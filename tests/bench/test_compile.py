@@ -35,9 +35,9 @@ def test_targets_of_texts():
   hosts = targets.parse("h100:2x8")
   assert targets._topology(hosts)["topology"] == "1x2x8"
   assert targets._topology(targets.parse("h100:8"))["topology"] == "1x1x8"
-  assert targets._topology(targets.parse("v4:2x2x1"))["topology_name"] == (
-    "v4:2x2x1"
-  )
+  joined = targets._topology(targets.parse("v4:2x2x1"))
+  assert joined["topology_name"] == "v4:2x2x1"
+  assert joined["chip_config_name"] == "megacore"
 
 
 @pytest.mark.parametrize("text", ("v6x", "v5e:2by4", "v5e:0x4", "h100:1x2x8"))
@@ -266,4 +266,4 @@ def test_a_program_that_is_too_large_does_not_fit():
   small = H100._replace(chip=H100.chip._replace(memory=1000.0))
   row = {"case": "train", **case.compiled(small, program)}
   assert not row["fits"]
-  assert "does not fit" in table._cells(row)
+  assert "does not fit" in table._cells(row, gpu=True)

@@ -189,6 +189,20 @@ def test_bytes_of_parts_not_of_wholes():
   assert reading.traffic(hlo.parse(BYTES)) == taken + negated + put
 
 
+def test_bytes_of_what_is_started_and_done_later():
+  text = """\
+ENTRY %main (x: f32[100,8]) -> f32[10,8] {
+  %x = f32[100,8]{1,0} parameter(0)
+  %c = (f32[100,8]{1,0:S(1)}, f32[100,8]{1,0}, u32[]{:S(2)}) copy-start(%x)
+  %d = f32[100,8]{1,0:S(1)} copy-done(%c)
+  %s = ((f32[100,8]{1,0}), f32[10,8]{1,0:S(1)}, s32[]{:S(2)}) \
+slice-start(%x), slice={[0:10], [0:8]}
+  ROOT %e = f32[10,8]{1,0:S(1)} slice-done(%s)
+}
+"""
+  assert reading.traffic(hlo.parse(text)) == 4 * (800 + 80)
+
+
 def test_of_a_conditional_the_dearer_branch_counts():
   text = """\
 %cheap (a: s32[]) -> s32[] {

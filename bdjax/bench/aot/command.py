@@ -22,6 +22,7 @@ from bdjax.bench.aot.cases import Case
 from bdjax.bench.aot.targets import Target
 
 Row = dict[str, Any]
+_WIDE = 200  # columns of a table that goes to a file
 _LIMIT = 1800.0  # seconds of a case, before it is given up
 
 
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> list[Row]:
   """Compiles what the arguments choose, prints a table, returns its rows."""
   args = _parser().parse_args(argv)
   console = Console()
+  if not console.is_terminal:
+    console.width = _WIDE
   try:
     target = targets.parse(args.target)
     chosen = cases.choose(target, args.cases, quick=args.quick)

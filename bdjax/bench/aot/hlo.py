@@ -125,11 +125,11 @@ def arrays(text: str) -> list[Array]:
 
 
 def _instruction(name: str, text: str, root: bool) -> Instruction:
-  kind, rest = _cut(text) if text.startswith("(") else _split(text)
+  kind, rest = closed(text) if text.startswith("(") else _split(text)
   found = re.match(r"\s*([\w\-]+)(?=\()", rest)
   if not found:
     return Instruction(name, kind, "", "", rest, root)
-  given, rest = _cut(rest[found.end() :])
+  given, rest = closed(rest[found.end() :])
   return Instruction(name, kind, found.group(1), given[1:-1], rest, root)
 
 
@@ -138,7 +138,7 @@ def _split(text: str) -> tuple[str, str]:
   return kind, rest
 
 
-def _cut(text: str) -> tuple[str, str]:
+def closed(text: str) -> tuple[str, str]:
   """Returns the text up to the parenthesis that closes its first, and on."""
   depth = 0
   for place, letter in enumerate(text):

@@ -219,7 +219,7 @@ def traffic(module: Module) -> float:
     if kind in _FREE or kind.endswith("-done"):
       return 0.0
     if kind.endswith("-start"):
-      return _size(one.type)
+      return _begun(one.type)
     if kind == "fusion":
       return _fused(module, types, name, one)
     return _alone(types[name], one)
@@ -263,6 +263,14 @@ def _fused(module: Module, types, name: str, one: Instruction) -> float:
 
 def _is_part(user: Instruction, parameter: str) -> bool:
   return user.opcode in _PART and user.operands[0] == parameter
+
+
+def _begun(kind: str) -> float:
+  """Returns the bytes of what was started, of one side of the transfer."""
+  if kind.startswith("(("):  # ((operands), result, ...)
+    result = hlo.arrays(hlo.closed(kind[1:])[1])[:1]
+    return sum(array.bytes for array in result)
+  return _size(kind)
 
 
 def _size(kind: str) -> float:

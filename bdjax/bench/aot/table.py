@@ -27,11 +27,11 @@ def of(target: Target, rows: list[dict[str, Any]]) -> Table:
     justify = "left" if column in ("case", "compiles") else "right"
     table.add_column(column, justify=justify)
   for row in rows:
-    table.add_row(*_cells(row))
+    table.add_row(*_cells(row, gpu=target.gpu))
   return table
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], *, gpu: bool) -> list[str]:
   program = row["program"]
   case = f"{row['case']}: {program}" if program else row["case"]
   if not row["compiles"]:
@@ -49,7 +49,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     str(len(row["serial_loops"])),
     _counts(row["convolutions"]),
     str(row["grouped_convolutions"]),
-    f"{row['launches']:,.0f}",
+    f"{row['launches']:,.0f}" if gpu else "-",
     f"{row['roofline_seconds']:.3g}",
     f"{estimate:.3g}" if estimate else "-",
     f"{bound}{mfu:.0%}" if mfu is not None else "-",

@@ -85,6 +85,8 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 }
 
+_JOINED = {"chip_config_name": "megacore"}
+
 
 class Target(NamedTuple):
   """Devices to compile for: a chip, and how many of them in which shape."""
@@ -179,9 +181,10 @@ def devices(target: Target) -> list[jax.Device]:
 
 def _topology(target: Target) -> Mapping[str, str]:
   if not target.gpu:
-    # The compiler has no slice of fewer than four: one chip is a part of it.
     shape = "x".join(map(str, target.shape))
-    return {"platform": "tpu", "topology_name": f"{target.family}:{shape}"}
+    name = {"platform": "tpu", "topology_name": f"{target.family}:{shape}"}
+    # JAX takes both cores of a chip for one device; here a v4's must be told.
+    return name | (_JOINED if target.family == "v4" else {})
   hosts, each = (1, *target.shape)[-2:]
   return {
     "platform": "cuda",
