@@ -33,7 +33,7 @@ BENCHMARKS = (
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
   """Runs the benchmarks named on the command line and returns their rows."""
-  argv = sys.argv[1:] if argv is None else argv
+  argv = list(sys.argv[1:] if argv is None else argv)
   if argv[:1] == ["compile"]:
     return command.main(argv[1:])
   args = _parser().parse_args(argv)

@@ -46,17 +46,11 @@ def test_what_is_no_target_is_refused(text):
     targets.parse(text)
 
 
-@pytest.mark.parametrize("name", targets.CHIPS)
-def test_a_clock_is_what_the_peak_needs(name):
-  # The multiplications and additions of a cycle, of all matrix units.
-  units = {"v4": 8, "v5e": 4, "v5p": 8, "v6e": 8}
-  chip = targets.CHIPS[name]
-  assert chip.flops and chip.bandwidth < chip.flops
-  if chip.clock:
-    side = 128
-    wide = 2 if name == "v6e" else 1
-    once = 2 * side**2 * units[name] * wide
-    assert chip.flops == pytest.approx(once * chip.clock, rel=0.01)
+@pytest.mark.parametrize(("name", "units"), (("v4", 8), ("v5e", 4), ("v5p", 8)))
+def test_a_clock_is_what_the_peak_needs(name, units):
+  # Multiplications and additions of a cycle, of all matrix units.
+  chip, once = targets.CHIPS[name], 2 * 128 * 128 * units
+  assert chip.flops == pytest.approx(once * chip.clock, rel=0.01)
 
 
 def test_a_missing_compiler_is_named_with_the_remedy(monkeypatch, capsys):

@@ -45,9 +45,10 @@ class Chip(NamedTuple):
 
 # Bandwidths: cloud.google.com/tpu/docs (v4, v5e, v5p, v6e) and NVIDIA's data
 # sheet of the H100 SXM. A TPU's memory is what its compiler grants a program
-# ("... of 15.75G hbm"); a GPU's is the three quarters that JAX takes at start.
-# A clock is peak FLOP/s by what the matrix units do in a cycle: 128 x 128
-# products in each of 8 (v4, v5p: two cores) or 4 (v5e), 256 x 256 of 4 (v6e).
+# ("exceeds available HBM (15.75G)"); a GPU's the three quarters that JAX takes
+# at its start. A clock is the peak by what the matrix units do in a cycle, 2 x
+# 128 x 128 in each of 8 (v4, v5p: two cores) or 4 (v5e). Not knowing the v6e's,
+# we take the v5p's: its estimates compare programs, and are no times.
 CHIPS = {
   "v4": Chip("TPU v4", 30.75 * 2**30, 1228e9, 1.05e9),
   "v5e": Chip("TPU v5 lite", 15.75 * 2**30, 819e9, 1.5e9),
@@ -123,7 +124,7 @@ def parse(text: str) -> Target:
   family, _, shape = text.partition(":")
   if family not in CHIPS:
     near = signature.nearest(family, CHIPS)
-    raise ValueError(f"unknown target {text!r}: {near}, as in v5e:2x4 or h100.")
+    raise ValueError(f"unknown target {text!r}, as v5e:2x4 is one: {near}")
   shape = shape or ("1" if family in _GPUS else "2x2")
   parts = shape.split("x")
   if not all(part.isdigit() and int(part) for part in parts):
