@@ -3,7 +3,7 @@
 
 import pytest
 
-from bdjax.bench.aot import hlo, reading
+from bdjax.bench.aot import hlo, reading, traffic
 from bdjax.bench.aot.reading import Product
 
 # A loop of 3 epochs around one of 5 steps, in which a loop goes round once for
@@ -153,6 +153,28 @@ custom_call_target="__cublas$gemm"
   ]
 
 
+@pytest.mark.parametrize(
+  ("window", "groups"),
+  (
+    ("size=3x3x10 stride=1x1x9 pad=1_1x1_1x0_0 lhs_dilate=1x1x10", 10),
+    ("size=3x3x2 pad=1_1x1_1x0_0 lhs_dilate=1x1x2", 2),
+    ("size=3x3x10 pad=1_1x1_1x0_0", 1),
+    ("size=2x2 lhs_dilate=2x2", 1),  # the gradient of a strided one
+    ("size=10 stride=9 lhs_dilate=10", 1),  # a product of ten matrices
+  ),
+)
+def test_groups_that_became_a_dimension(window, groups):
+  text = f"""\
+ENTRY %main (x: bf16[2,4,4,10,8]) -> bf16[2,4,4,10,8] {{
+  %x = bf16[2,4,4,10,8]{{4,3,2,1,0}} parameter(0)
+  ROOT %c = bf16[2,4,4,10,8]{{4,3,2,1,0}} convolution(%x, %x), \
+window={{{window}}}, dim_labels=b012f_01i2o->b012f
+}}
+"""
+  (product,) = reading.products(hlo.parse(text))
+  assert product.groups == groups
+
+
 BYTES = """\
 %rows (p0: u8[50,12], p1: s32[4]) -> f32[4,12] {
   %p0 = u8[50,12]{1,0} parameter(0)
@@ -186,7 +208,7 @@ def test_bytes_of_parts_not_of_wholes():
   # take: reads 4 of 50 rows of bytes and 4 indices, writes floats;
   # near: reads them, writes to VMEM; put: reads 2 floats and a place, writes 2.
   taken, negated, put = 4 * 12 + 16 + 4 * 48, 4 * 48, 8 + 4 + 8
-  assert reading.traffic(hlo.parse(BYTES)) == taken + negated + put
+  assert traffic.moved(hlo.parse(BYTES)) == taken + negated + put
 
 
 def test_bytes_of_what_is_started_and_done_later():
@@ -200,7 +222,7 @@ slice-start(%x), slice={[0:10], [0:8]}
   ROOT %e = f32[10,8]{1,0:S(1)} slice-done(%s)
 }
 """
-  assert reading.traffic(hlo.parse(text)) == 4 * (800 + 80)
+  assert traffic.moved(hlo.parse(text)) == 4 * (800 + 80)
 
 
 def test_of_a_conditional_the_dearer_branch_counts():

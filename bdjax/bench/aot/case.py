@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from bdjax.bench.aot import hlo, programs, reading, targets
+from bdjax.bench.aot import hlo, programs, reading, targets, traffic
 from bdjax.bench.aot.epochs import Program
 from bdjax.bench.aot.shapes import Images
 from bdjax.bench.aot.targets import Target
@@ -99,7 +99,7 @@ def timing(
   target: Target, program: Program, module: hlo.Module
 ) -> dict[str, Any]:
   """Returns the times that a run cannot beat, and XLA's estimate on TPUs."""
-  chip, moved = target.chip, reading.traffic(module)
+  chip, moved = target.chip, traffic.moved(module)
   row = {
     "flop": program.flop,
     "bytes": moved,

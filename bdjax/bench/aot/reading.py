@@ -16,13 +16,12 @@ COLLECTIVES = (
   *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
   *("collective-permute", "collective-broadcast", "ragged-all-to-all"),
 )
-# No kernel and no memory traffic of their own.
-_FREE = (
+# Neither kernels nor memory traffic of their own.
+FREE = (
   *("parameter", "constant", "tuple", "get-tuple-element", "bitcast"),
   *("while", "conditional", "call", "async-start", "after-all", ""),
   *("opt-barrier", "partition-id", "replica-id", "domain"),
 )
-_PART = ("dynamic-slice", "gather", "slice")
 _GROUPS = re.compile(r"(?:feature|batch)_group_count=(\d+)")
 
 
@@ -158,8 +157,31 @@ def _products(body: list[Instruction]) -> Iterator[Product]:
       continue
     taken = [types[name] for name in one.operands[:1] if name in types]
     given = hlo.arrays(one.given) or hlo.arrays("".join(taken) or one.type)
-    groups = max([1, *map(int, _GROUPS.findall(one.rest))])
+    groups = max(1, *map(int, _GROUPS.findall(one.rest)), _as_space(one))
     yield Product(kind, given[0].dtype if given else "?", groups, by)
+
+
+def _as_space(one: Instruction) -> int:
+  """Returns the groups that XLA:TPU turned into one more dimension of space.
+
+  Of G groups it makes a dimension with a window of G, a stride of G - 1 and an
+  input dilated by G. One in place of both dimensions of an image is a product
+  of several matrices, which is nothing unusual.
+  """
+  window = re.search(r"window=\{([^}]*)\}", one.rest)
+  told = dict(x.split("=") for x in window.group(1).split()) if window else {}
+  sizes = _numbers(told.get("size", ""))
+  if len(sizes) < 3:
+    return 1
+  once = "x".join("1" * len(sizes))
+  strides = _numbers(told.get("stride", once))
+  dilated = _numbers(told.get("lhs_dilate", once))
+  sides = zip(sizes, strides, dilated, strict=True)
+  return max((n for n, by, far in sides if n == far == by + 1), default=1)
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(n) for n in text.split("x") if n]
 
 
 def cycles(module: Module) -> float:
@@ -180,7 +202,7 @@ def launches(module: Module, name: str | None = None) -> float:
 
   def one(name, instruction):
     kind = instruction.opcode
-    return float(kind not in _FREE and not kind.endswith("-done"))
+    return float(kind not in FREE and not kind.endswith("-done"))
 
   return total(module, name or module.entry, one)
 
@@ -200,78 +222,3 @@ def total(
       inner = [total(module, part, of) for part in _entered(one)]
       found += max(inner, default=0.0)
   return found
-
-
-def traffic(module: Module) -> float:
-  """Returns the bytes that kernels read from and write to main memory.
-
-  Each kernel reads what it takes and writes what it makes, without padding;
-  where it takes slices of an array, or replaces a part of one, it touches that
-  part. Caches are not considered.
-  """
-  types = {
-    name: {one.name: one.type for one in body}
-    for name, body in module.computations.items()
-  }
-
-  def moved(name, one):
-    kind = one.opcode
-    if kind in _FREE or kind.endswith("-done"):
-      return 0.0
-    if kind.endswith("-start"):
-      return _begun(one.type)
-    if kind == "fusion":
-      return _fused(module, types, name, one)
-    return _alone(types[name], one)
-
-  return total(module, module.entry, moved)
-
-
-def _alone(types: dict[str, str], one: Instruction) -> float:
-  if one.opcode in _PART:
-    return 2 * _size(one.type)
-  given = [_size(types.get(name, "")) for name in one.operands]
-  if one.opcode == "dynamic-update-slice":
-    return 2 * given[1]
-  return _size(one.type) + sum(given)
-
-
-def _fused(module: Module, types, name: str, one: Instruction) -> float:
-  inside = one.attribute("calls")
-  body = module.computations.get(inside, [])
-  root = next((x for x in body if x.root), None)
-  places = {
-    x.name: int(x.given)
-    for x in body
-    if x.opcode == "parameter" and x.given.isdigit()
-  }
-  whole, written = dict(enumerate(one.operands)), _size(one.type)
-  read = 0.0
-  if root is not None and root.opcode == "dynamic-update-slice":
-    written = _size(types[inside].get(root.operands[1], ""))
-    whole.pop(places.get(root.operands[0]), None)
-  for parameter, place in places.items():
-    users = [x for x in body if parameter in x.operands]
-    if place not in whole or _size(types[name].get(whole[place], "")) == 0:
-      continue
-    if users and all(_is_part(x, parameter) for x in users):
-      read += sum(_size(x.type) for x in users)
-    else:
-      read += _size(types[name][whole[place]])
-  return written + read
-
-
-def _is_part(user: Instruction, parameter: str) -> bool:
-  return user.opcode in _PART and user.operands[0] == parameter
-
-
-def _begun(kind: str) -> float:
-  """Returns the bytes of what was started, of one side of the transfer."""
-  if kind.startswith("(("):  # ((operands), result, ...)
-    result = hlo.arrays(hlo.closed(kind[1:])[1])[:1]
-    return sum(array.bytes for array in result)
-  return _size(kind)
-
-
-def _size(kind: str) -> float:
-  return sum(array.bytes for array in hlo.arrays(kind) if array.far)
