@@ -14,7 +14,8 @@ Other commands:
 
   python -m bdjax.launch estimate --config FILE
                                          seconds and memory that a run will take
-                                         here, from a minute of measuring
+                                         here, from a minute of measuring, or
+                                         with --target=v5e:2x4 there, compiled
   python -m bdjax.launch list            what attacks, defenses, ... there are
   python -m bdjax.launch list ft         a method's arguments and presets
   python -m bdjax.launch report DIR      table and report.html of a run; of the
@@ -157,15 +158,22 @@ def gallery(rest: Sequence[str]) -> int:
 def estimate(rest: Sequence[str]) -> int:
   """Says what the config's cells will take, beside what finished ones took."""
   from bdjax import results
+  from bdjax.runs import ahead
   from bdjax.runs import estimate as estimates
 
   if rest:
     raise ValueError(f"estimate takes no {rest[0]!r}: see --help.")
   config, overridden = options.config()
-  mesh = _devices()
+  mesh, target = None, None
+  if FLAGS.target:
+    target = ahead.parse(FLAGS.target)
+    jax.config.update("jax_platforms", "cpu")  # only to count and compile
+  else:
+    mesh = _devices()
   console = Console(quiet=not hosts.first())
   records = results.read(options.workdir() / "results.jsonl")
-  estimates.show(settings.plan(config, overridden), records, console, mesh)
+  plan = settings.plan(config, overridden)
+  estimates.show(plan, records, console, mesh, target)
   return 0
 
 

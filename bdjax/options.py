@@ -76,6 +76,12 @@ def define() -> None:
   )
   flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
   flags.DEFINE_string(
+    "target",
+    None,
+    "For `estimate`: devices to compile for instead of measuring here, such as "
+    "v5e:2x4 or h100.",
+  )
+  flags.DEFINE_string(
     "data_dir",
     None,
     "For `prepare` and `cleanse`: tfds folder; default that of tfds.",
@@ -121,6 +127,11 @@ def parse(argv: Sequence[str]) -> list[str]:
     rest = FLAGS(argv)
     if rest[1:2] != ["cleanse"]:
       _refuse_foreign()
+    if rest[1:2] != ["estimate"] and FLAGS["target"].present:
+      raise ValueError(
+        "--target is a flag of the command estimate alone: a run takes the "
+        "devices that JAX finds."
+      )
     return rest
   except (
     flags.Error,

@@ -39,7 +39,19 @@ def program(
     shared: arrays that every device holds.
     stacked: arrays with a leading axis of members.
   """
+  return programs.compiled(
+    spread_out(member, mesh),
+    shared,
+    stacked,
+    mesh=mesh,
+    spread=PartitionSpec(meshes.MEMBER),
+  )
 
+
+def spread_out(
+  member: Member, mesh: Mesh
+) -> Callable[[Params, Params], Params]:
+  """Returns what `program` compiles."""
   in_turn = platform(mesh) == "gpu"
 
   def local(shared, stacked):
@@ -48,7 +60,7 @@ def program(
     return jax.vmap(member, in_axes=(None, 0))(shared, stacked)
 
   spread = PartitionSpec(meshes.MEMBER)
-  mapped = jax.shard_map(
+  return jax.shard_map(
     local,
     mesh=mesh,
     in_specs=(PartitionSpec(), spread),
@@ -56,7 +68,6 @@ def program(
     axis_names={meshes.MEMBER},
     check_vma=False,
   )
-  return programs.compiled(mapped, shared, stacked, mesh=mesh, spread=spread)
 
 
 def stack(trees: Sequence[Params], mesh: Mesh, *, size: int) -> Params:
@@ -97,11 +108,14 @@ def unstack(stacked: Params, count: int) -> Iterator[Params]:
     return
   mesh = jax.tree.leaves(stacked)[0].sharding.mesh
   everywhere = meshes.everywhere(mesh)
-  one = jax.jit(
-    lambda tree, i: jax.tree.map(lambda x: x[i], tree), out_shardings=everywhere
-  )
+  one = jax.jit(member_of, out_shardings=everywhere)
   for i in range(count):
     yield meshes.here(one(stacked, meshes.place(jnp.int32(i), everywhere)))
+
+
+def member_of(stacked: Params, place: jax.Array) -> Params:
+  """Returns one member's tree."""
+  return jax.tree.map(lambda x: x[place], stacked)
 
 
 def finite(tree: Params) -> bool:

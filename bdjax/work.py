@@ -38,16 +38,24 @@ class Stage(NamedTuple):
   state_bytes: int
 
 
-def stages(program: Callable[..., Any], *args: Any) -> tuple[Any, list[Stage]]:
+def stages(
+  program: Callable[..., Any],
+  *args: Any,
+  seen: Callable[..., None] | None = None,
+) -> tuple[Any, list[Stage]]:
   """Traces a method and returns its result's shapes and what it trains.
 
   Args:
     program: (fit, *args) -> result; it must do all its training by `fit`.
     *args: arrays, or their shapes.
+    seen: gets (key, step, state, data, batch_size, name) of each stage, while
+      it is traced.
   """
   found = []
 
   def fit(key, step, state, data, *, epochs, batch_size, name):
+    if seen is not None:
+      seen(key, step, state, data, batch_size, name)
     found.append(_stage(key, step, state, data, epochs, batch_size, name))
     return _passed_by(key, step, state, data, epochs, batch_size)
 

@@ -29,6 +29,8 @@ QUICK = ("--config", "configs/quickstart.py")
     ((*QUICK, "--config.train.epoch=3"), "unknown config key"),
     ((*QUICK, "--config.train.epochs=abc"), "epochs=abc"),
     ((*QUICK, "--workdri=x"), "Did you mean: workdir"),
+    ((*QUICK, "--target=h100"), "--target is a flag of the command estimate"),
+    (("estimate", *QUICK, "--target=v7x"), "unknown target 'v7x'"),
     ((*QUICK, "--config.attack.name=badnet"), "did you mean badnets"),
     (("--config=gs://b/c.py",), "--config is gs://b/c.py, but must be a local"),
     (

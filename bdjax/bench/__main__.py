@@ -1,16 +1,22 @@
-"""`python -m bdjax.bench`: measure, print a table, keep the numbers as JSON."""
+"""`python -m bdjax.bench`: measure, print a table, keep the numbers as JSON.
+
+`python -m bdjax.bench compile --target v5e:2x4` compiles for accelerators that
+are not here instead, and measures nothing: see its own --help.
+"""
 
 import argparse
 import datetime
 import importlib
 import json
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from bdjax import backend, storage
+from bdjax.bench.aot import command
 from bdjax.bench.measure import Options, Row
 
 BENCHMARKS = (
@@ -27,6 +33,9 @@ BENCHMARKS = (
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
   """Runs the benchmarks named on the command line and returns their rows."""
+  argv = list(sys.argv[1:] if argv is None else argv)
+  if argv[:1] == ["compile"]:
+    return command.main(argv[1:])
   args = _parser().parse_args(argv)
   values = {k: v for k, v in vars(args).items() if k in Options._fields}
   options = Options(**values | {"batch": tuple(args.batch)})

@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bdjax import experiment, loop, work
+from bdjax.bench.aot.targets import Target
 from bdjax.results import Record
-from bdjax.runs import cases, parties, settings, speed, widths
+from bdjax.runs import ahead, cases, memory, parties, settings, speed
 from bdjax.runs.cells import Book, Cell
 from bdjax.runs.speed import Speed
 from bdjax.sequela import Remains
@@ -52,6 +53,7 @@ def show(
   records: Iterable[Record],
   console: Console,
   mesh: Mesh | None = None,
+  target: Target | None = None,
 ) -> None:
   """Prints what a plan will take, beside what its finished cells took.
 
@@ -60,30 +62,40 @@ def show(
     records: of cells that may be finished.
     console: where to print.
     mesh: devices that share a cell's batches; None for one.
+    target: devices to compile for, instead of measuring here.
   """
   with console.status("counting the work of every method"):
     found = items(plan)
   sizes = sorted({s.batch_size for item in found for s in item.stages})
   speeds = {}
   for size in sizes:
+    if target is not None:
+      with console.status(f"compiling {size} images for {target.name}"):
+        speeds[size] = ahead.speed(plan, size, target)
+      continue
     with console.status(f"measuring training steps of {size} images"):
       speeds[size] = speed.measure(plan, size, mesh)
   console.print(_table(found, speeds, list(records)))
   training = sum(seconds(item, speeds) for item in found)
   scoring = sum(item.count * scored(item, speeds) for item in found)
+  where = "on this machine now" if target is None else ahead.basis(target)
   console.print(
     f"in all {_duration(training)} of training and {_duration(scoring)} of "
-    "scoring, on this machine now;"
+    f"scoring, {where};"
   )
   compiling = max((s.compile_seconds for s in speeds.values()), default=0.0)
   console.print(
     f"beside it up to {_duration(compiling)} of compiling a stage, the first "
     "time."
   )
-  needs = memory(plan, found, speeds)
+  together = None if target is None else ahead.width(plan)
+  stages = [stage for item in found for stage in item.stages]
+  needs = memory.needed(plan, stages, speeds, together)
   parts = ", ".join(f"{k} {v / 2**20:,.0f}" for k, v in needs.items())
   total = sum(needs.values()) / 2**20
   console.print(f"memory of a device: {total:,.0f} MiB ({parts})")
+  if target is not None:
+    console.print(f"{ahead.verdict(sum(needs.values()), target)}.")
 
 
 def items(plan: settings.Plan) -> list[Item]:
@@ -127,27 +139,6 @@ def scored(item: Item, speeds: dict[int, Speed]) -> float:
   if not item.scoring:
     return 0.0
   return item.scoring / max(s.flops for s in speeds.values())
-
-
-def memory(
-  plan: settings.Plan, found: Sequence[Item], speeds: dict[int, Speed]
-) -> dict[str, float]:
-  """Returns the bytes that a device needs, by what needs them.
-
-  Images: all parties' data, and the training set once more, as it was planted.
-  Beside them: twice the largest state that is trained (an epoch keeps what it
-  was given until it is done), and what a step of plain training needs.
-  """
-  stages = [stage for item in found for stage in item.stages]
-  held = {id(x): x for d in (plan, plan.user) for x in (d.train, d.test)}
-  every = (*held.values(), plan.train)
-  together = widths.chosen(plan) if plan.together else 1
-  state = max((s.state_bytes for s in stages), default=0)
-  return {
-    "images": sum(x.nbytes for x in jax.tree.leaves(every)),
-    "weights": 2 * together * state,
-    "activations": max((s.temp_bytes for s in speeds.values()), default=0),
-  }
 
 
 def _table(

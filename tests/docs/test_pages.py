@@ -27,6 +27,8 @@ import bdjax.attacks
 import bdjax.defenses
 from bdjax import data, launch, options, registry, specs
 from bdjax.bench import __main__ as bench
+from bdjax.bench.aot import cases, targets
+from bdjax.bench.aot import command as aot
 from bdjax.cleanse import command
 from bdjax.cleanse.measure import Share
 from bdjax.cleanse.result import Result
@@ -196,7 +198,12 @@ def test_commands_are_understood(page, tree, parse, monkeypatch):
     if "bdjax.launch" in words:
       understood(parse(words[words.index("bdjax.launch") + 1 :]))
     elif "bdjax.bench" in words:
-      bench._parser().parse_args(words[words.index("bdjax.bench") + 1 :])
+      rest = words[words.index("bdjax.bench") + 1 :]
+      if rest[:1] == ["compile"]:
+        args = aot._parser().parse_args(rest[1:])
+        assert cases.choose(targets.parse(args.target), args.cases)
+      else:
+        bench._parser().parse_args(rest)
     else:
       known(words)
 
@@ -228,6 +235,8 @@ def known(words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", named(PAGES))
 def test_extras_exist(page):
-  project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+  told = tomllib.loads((TOP / "pyproject.toml").read_text())
   wanted = set(re.findall(r"--extra (\w+)", page.read_text()))
-  assert wanted <= project["optional-dependencies"].keys()
+  assert wanted <= told["project"]["optional-dependencies"].keys()
+  wanted = set(re.findall(r"--group (\w+)", page.read_text()))
+  assert wanted <= told["dependency-groups"].keys()

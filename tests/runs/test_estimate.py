@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from bdjax import work
-from bdjax.runs import estimate, settings
+from bdjax.bench.aot import programs, targets
+from bdjax.runs import ahead, estimate, memory, settings
 from bdjax.runs.cells import Book
 from bdjax.runs.estimate import Item
 from bdjax.runs.speed import Speed
@@ -55,7 +56,7 @@ def test_seconds_and_memory_by_hand(plan):
   speeds = {4: Speed(5.0, 1.0, 1000), 8: Speed(10.0, 1.0, 2000)}
   assert estimate.seconds(item, speeds) == 3 * (10 / 5 + 30 / 10)
   assert estimate.scored(item._replace(scoring=30.0), speeds) == 30 / 10
-  needs = estimate.memory(plan, [item], speeds)
+  needs = memory.needed(plan, item.stages, speeds)
   assert needs["weights"] == 2 * 400
   assert needs["activations"] == 2000
   held = (plan.train, plan.test, plan.train)  # once more as it was planted
@@ -97,3 +98,62 @@ def test_it_shows_what_finished_cells_took(config):
   tuned = next(line for line in lines if "ft: " in line)
   assert "123" in planted and tuned.split()[-4] == "-"
   assert "memory of a device" in said.getvalue()
+
+
+def test_a_target_is_compiled_for_with_the_run_s_own_sizes(config, monkeypatch):
+  asked = []
+  row = {
+    "compiles": True,
+    "flop": 6e9,
+    "devices": 8,
+    "roofline_seconds": 2.0,
+    "compile_seconds": 5.0,
+    "temp_mib": 3.0,
+    "output_mib": 2.0,
+    "alias_mib": 1.0,
+  }
+
+  def compile_case(target, case):
+    asked.append(case)
+    yield row
+
+  monkeypatch.setattr(ahead.command, "compile_case", compile_case)
+  plan = settings.plan(config())
+  pod, gpu = targets.parse("v5e:2x4"), targets.parse("h100")
+  assert ahead.speed(plan, 32, gpu) == Speed(6e9 * 8 / 2, 5.0, 4 * 2**20)
+  row["estimate_seconds"] = 4.0
+  assert ahead.speed(plan, 32, pod).flops == 6e9 * 8 / 4
+  assert asked[0].build == "train" and asked[0].options["batch"] == 32
+  images = asked[0].options["images"]
+  assert (images.count, images.classes) == (plan.train.size, 10)
+  devices = jax.devices()
+  (program,) = programs.BUILDERS["train"](devices, **asked[0].options)
+  assert program.size == plan.train.size
+  assert program.devices == len(devices)
+  together = settings.plan(config(sweep__width=2))
+  ahead.speed(together, 32, pod)
+  assert asked[-1].build == "planting" and asked[-1].options["width"] == 2
+  (program,) = programs.BUILDERS["planting"](devices[:1], **asked[-1].options)
+  assert program.grouped
+  row |= {"compiles": False, "why": "aborts XLA"}
+  with pytest.raises(ValueError, match="v5e:2x4: aborts XLA"):
+    ahead.speed(plan, 32, pod)
+
+
+def test_an_estimate_for_a_target_says_what_it_is(config, monkeypatch):
+  def speed(plan, size, target):
+    return Speed(1e9, 1.0, 2**20 if target.gpu else 2**40)
+
+  monkeypatch.setattr(ahead, "speed", speed)
+  plan = settings.plan(config())
+
+  def shown(name):
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    estimate.show(plan, [], console, target=targets.parse(name))
+    return said.getvalue()
+
+  assert "does not fit a device of v5e:2x4" in shown("v5e:2x4")
+  assert "estimate of XLA's" in shown("v5e:2x4")
+  said = shown("h100")
+  assert "the run fits a device of h100" in said and "at the very least" in said

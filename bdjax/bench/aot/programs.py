@@ -1,0 +1,202 @@
+"""bdjax's programs, lowered for devices that are only described."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from bdjax import (
+  augment,
+  evaluate,
+  experiment,
+  learn,
+  registry,
+  simclr,
+  work,
+)
+from bdjax import mesh as meshes
+from bdjax.bench.aot import epochs, shapes, sweeps, targets
+from bdjax.bench.aot.epochs import Program
+from bdjax.bench.aot.shapes import CIFAR10, TEST, Images
+from bdjax.types import Access, Defended, Recipe
+
+
+def train(
+  devices: list[jax.Device],
+  *,
+  model: str,
+  args: dict[str, Any],
+  batch: int,
+  images: Images = CIFAR10,
+  share: bool = False,
+) -> Iterator[Program]:
+  """Yields the epoch of plain training.
+
+  Args:
+    devices: the target's.
+    model: by name.
+    args: its arguments.
+    batch: images of a step, on all devices together.
+    images: the training set.
+    share: whether devices share a batch, as many as it divides by; else one
+      has it.
+  """
+  net = shapes.model(model, images, args)
+
+  def method(fit, key, data):
+    return learn.train_classifier(
+      key,
+      data,
+      fit,
+      model=net,
+      recipe=Recipe(batch_size=batch),
+      view=augment.standard(),
+    )
+
+  data = math.gcd(batch, len(devices)) if share else 1
+  mesh = targets.mesh(devices[:data], data=data)
+  yield from epochs.stages(method, mesh, shapes.key(), shapes.dataset(images))
+
+
+def plant(
+  devices: list[jax.Device],
+  *,
+  attack: str,
+  regime: str,
+  model: str,
+  args: dict[str, Any],
+  batch: int,
+  images: Images = CIFAR10,
+) -> Iterator[Program]:
+  """Yields the epochs that an attack trains; arguments are `train`'s.
+
+  Args:
+    devices: the target's.
+    attack: by name, with its own arguments.
+    regime: by name.
+    model: of the victim.
+    args: the model's.
+    batch: images of a step.
+    images: the training set.
+  """
+  made = registry.get("attacks", attack)()
+  task = shapes.task(shapes.model(model, images, args), batch, regime)
+
+  def method(fit, key, data):
+    return experiment.plant(key, made, task(data), fit)
+
+  mesh = targets.mesh(devices[:1])
+  yield from epochs.stages(method, mesh, shapes.key(), shapes.dataset(images))
+
+
+def defend(
+  devices: list[jax.Device],
+  *,
+  defense: str,
+  options: dict[str, Any],
+  model: str,
+  args: dict[str, Any],
+  images: Images = CIFAR10,
+  rate: float = 0.05,
+) -> Iterator[Program]:
+  """Yields the epochs that a defense trains.
+
+  Args:
+    devices: the target's.
+    defense: by name.
+    options: its arguments.
+    model: of the suspect.
+    args: the model's.
+    images: the training set.
+    rate: share of it that the defender holds.
+  """
+  made = registry.get("defenses", defense)(**options)
+  net = shapes.model(model, images, args)
+
+  def method(fit, key, access):
+    return experiment.defend(key, made, access, fit)
+
+  mesh = targets.mesh(devices[:1])
+  access = shapes.access(net, images, rate)
+  yield from epochs.stages(method, mesh, shapes.key(), access)
+
+
+def pretrain(
+  devices: list[jax.Device],
+  *,
+  model: str,
+  args: dict[str, Any],
+  batch: int,
+  images: Images = CIFAR10,
+) -> Iterator[Program]:
+  """Yields SimCLR's epoch; arguments are `train`'s."""
+  net = shapes.model(model, images._replace(classes=0), args)
+
+  def method(fit, key, data):
+    return simclr.pretrain(
+      key,
+      data,
+      fit,
+      encoder=net,
+      epochs=1,
+      batch_size=batch,
+      lr=1e-3,
+      weight_decay=1e-6,
+      temperature=0.5,
+    )
+
+  mesh = targets.mesh(devices[:1])
+  for program in epochs.stages(
+    method, mesh, shapes.key(), shapes.dataset(images)
+  ):
+    yield program._replace(batches=program.batches | {2 * batch})
+
+
+def score(
+  devices: list[jax.Device],
+  *,
+  model: str,
+  args: dict[str, Any],
+  attack: str = "badnets",
+  batch: int = 500,
+  images: Images = TEST,
+) -> Iterator[Program]:
+  """Yields the program that scores a model, clean and triggered."""
+  net, made = (
+    shapes.model(model, images, args),
+    registry.get("attacks", attack)(),
+  )
+  planted, _ = work.stages(
+    lambda fit, key, data: experiment.plant(
+      key, made, shapes.task(net, batch, "conventional")(data), fit
+    ),
+    shapes.key(),
+    shapes.dataset(images),
+  )
+
+  def run(test, params, variables) -> evaluate.Counts:
+    return experiment.score(
+      Defended(variables),
+      Access(variables, model=net),
+      test,
+      params,
+      attack=made,
+      batch_size=batch,
+    )
+
+  whole = meshes.everywhere(targets.mesh(devices[:1]))
+  given = (shapes.dataset(images), planted.params, planted.variables)
+  given = shapes.laid(given, whole)
+  flop = work.flop(work.needed(jax.make_jaxpr(run)(*given).jaxpr))
+  lowered = jax.jit(run).lower(*given)
+  yield Program("score", lowered, flop, {batch}, images.count)
+
+
+BUILDERS: dict[str, Callable[..., Iterator[Program]]] = {
+  function.__name__: function
+  for function in (
+    *(train, plant, defend, pretrain, score),
+    *(sweeps.planting, sweeps.defending),
+  )
+}
