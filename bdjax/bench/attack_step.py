@@ -71,9 +71,10 @@ def _stages(attack: Attack, task: Task) -> list[_Stage]:
 
   def note(key, step, state, data, *, epochs, batch_size, name):
     del key, epochs, batch_size
-    turns = engine.turns(step, data)
-    for i, (step, _) in enumerate(turns):
-      label = f"{name}, turn {i + 1}" if turns[1:] else name
+    plan = engine.turns(step, data)
+    for i in plan.step:
+      step = plan.steps[i]
+      label = f"{name}, turn {i + 1}" if plan.step[1:] else name
       found.append((label, step, state))
     return state, {}
 

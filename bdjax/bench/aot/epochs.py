@@ -56,7 +56,7 @@ def stages(method: Callable[..., Any], mesh: Mesh, *args: Any) -> list[Program]:
 
 
 class _Span:
-  """Epochs on end as `host_fit` compiles them, kept beyond the trace it is met in.
+  """Epochs on end as `host_fit` compiles them, kept beyond their trace.
 
   What the step closes over may belong to that trace: it becomes an argument.
   """
