@@ -71,10 +71,9 @@ def _stages(attack: Attack, task: Task) -> list[_Stage]:
 
   def note(key, step, state, data, *, epochs, batch_size, name):
     del key, epochs, batch_size
-    plan = engine.turns(step, data)
-    for i in plan.step:
-      step = plan.steps[i]
-      label = f"{name}, turn {i + 1}" if plan.step[1:] else name
+    steps = engine.turns(step, data).steps
+    for i, step in enumerate(steps):
+      label = f"{name}, turn {i + 1}" if steps[1:] else name
       found.append((label, step, state))
     return state, {}
 
