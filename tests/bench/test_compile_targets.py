@@ -1,7 +1,7 @@
 """Training compiles for an H100 and for a TPU, and is shaped for them.
 
 What those compilers make of bdjax is looked at as `bench compile` does. They
-are no part of the usual environment; .ci/run gives them one:
+are no part of the usual environment:
 
   uv run --isolated --group aot pytest tests/bench/test_compile_targets.py
 """
