@@ -1,6 +1,5 @@
 """Training a classifier: the only place with a classifier's gradient."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, optimizers, regimes
+from bdjax import augment, optimizers, programs, regimes
 from bdjax.types import (
   Array,
   Batch,
@@ -42,11 +41,6 @@ class TrainState:
   step: Array  # int32 scalar
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _fresh(model: nn.Module, key: Key, image: Images) -> Params:
-  return model.init(key, image)
-
-
 def cross_entropy(*, smoothing: float = 0.0) -> Loss:
   """Returns the mean cross-entropy, with optional label smoothing.
 
@@ -67,7 +61,7 @@ def cross_entropy(*, smoothing: float = 0.0) -> Loss:
 def init_variables(key: Key, data: Dataset, *, model: nn.Module) -> Params:
   """Returns a model's fresh variables for images shaped like the data's."""
   image = jnp.zeros((1, *data.image.shape[1:]), jnp.float32)
-  return _fresh(model, key, image)
+  return programs.jit(model.init)(key, image)
 
 
 def supervised(

@@ -89,7 +89,12 @@ def _lowered(function, args, donate, mesh, spread):
     size = len(jax.tree.leaves(arg))
     donated += range(place, place + size) if i in donate else ()
     place += size
-  jitted = jax.jit(flat, donate_argnums=tuple(donated), out_shardings=out)
+  jitted = jax.jit(
+    flat,
+    donate_argnums=tuple(donated),
+    out_shardings=out,
+    keep_unused=True,  # or programs of unlike arguments would read alike
+  )
   made = jitted.lower(*numbers, *jax.tree.leaves(args))
   return made, numbers, jax.tree.structure(shapes)
 

@@ -29,6 +29,8 @@ def end(text, number=signal.SIGTERM):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    # As from a terminal: what starts the tests may ignore Ctrl-C.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
   )
   assert process.stdout.readline() == f"{READY}\n"
   process.send_signal(number)
