@@ -29,8 +29,6 @@ def end(text, number=signal.SIGTERM):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    # As from a terminal: what starts the tests may ignore Ctrl-C.
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
   )
   assert process.stdout.readline() == f"{READY}\n"
   process.send_signal(number)
@@ -84,7 +82,10 @@ raise SystemExit(notice.say(preemption.SAVED))
 
 
 def test_ctrl_c_is_what_it_was():
+  # As in a terminal: what starts the tests may have it ignored.
   sleeps = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
   print("{READY}", flush=True)
   time.sleep({2 * PATIENCE})
