@@ -228,7 +228,10 @@ def turn(
 
 def alike(datas: tuple[Dataset, ...]) -> tuple[Rows, ...]:
   """Returns datasets as rows that are all filtered, if any is."""
-  found = [rows(data) for data in datas]
+  images = {id(data.image): rows(data).image for data in datas}  # each once
+  found = [
+    Rows(images[id(d.image)], d.label, d.keep, d.image.shape[1:]) for d in datas
+  ]
   if all(data.keep is None for data in found):
     return tuple(found)
   return tuple(

@@ -175,7 +175,7 @@ class _Spans:
 
   def __init__(self, plan: engine.Turns, batch_size: int, mesh: Mesh | None):
     self._mesh = mesh and meshes.dividing(mesh, batch_size)
-    self._datas = self.spread(jax.jit(engine.alike)(plan.datas))
+    self._datas = self.spread(engine.alike(plan.datas))
     self._function = engine.span(
       plan, batch_size=batch_size, most=MOST, mesh=self._mesh
     )

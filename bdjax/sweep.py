@@ -52,12 +52,7 @@ def spread_out(
   member: Member, mesh: Mesh
 ) -> Callable[[Params, Params], Params]:
   """Returns what `program` compiles."""
-  in_turn = platform(mesh) == "gpu"
-
-  def local(shared, stacked):
-    if in_turn:
-      return jax.lax.map(lambda own: member(shared, own), stacked)
-    return jax.vmap(member, in_axes=(None, 0))(shared, stacked)
+  local = of_one_device(member, mesh.devices.flat[0].platform)
 
   spread = PartitionSpec(meshes.MEMBER)
   return jax.shard_map(
@@ -89,10 +84,17 @@ def stack(trees: Sequence[Params], mesh: Mesh, *, size: int) -> Params:
   return meshes.place(stacked, meshes.by_member(mesh))
 
 
-def platform(mesh: Mesh) -> str:
-  """Returns what a mesh's devices are: "cpu", "gpu" or "tpu"."""
-  name = mesh.devices.flat[0].platform
-  return "gpu" if name in ("cuda", "rocm") else name
+def of_one_device(
+  member: Member, platform: str
+) -> Callable[[Params, Params], Params]:
+  """Returns how a device of a platform runs its members; see the module."""
+
+  def local(shared, stacked):
+    if platform in ("gpu", "cuda", "rocm"):
+      return jax.lax.map(lambda own: member(shared, own), stacked)
+    return jax.vmap(member, in_axes=(None, 0))(shared, stacked)
+
+  return local
 
 
 def unstack(stacked: Params, count: int) -> Iterator[Params]:

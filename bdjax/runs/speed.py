@@ -60,6 +60,7 @@ def measure(
   else:
     args = (key, state, data)
     if mesh is not None:
+      mesh = meshes.dividing(mesh, batch_size)
       args = meshes.place(args, meshes.everywhere(mesh))
     run = engine.epoch(step, batch_size=batch_size, mesh=mesh)
     lowered = jax.jit(run).lower(*args)

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, engine, learn, optimizers, storage
+from bdjax import backend, engine, learn, optimizers, storage, sweep
 from bdjax.runs import settings
 from bdjax.types import Dataset
 
@@ -61,19 +61,17 @@ def rate(plan: settings.Plan, width: int) -> float:
   start, step = learn.supervised(model, optimizers.sgd(0.01))
   epoch = engine.epoch(step, batch_size=batch)
 
-  def members(keys, data):
-    def one(key):
-      variables = learn.init_variables(key, data, model=model)
-      return epoch(key, start(variables), data)[0].variables
+  def one(data, key):
+    variables = learn.init_variables(key, data, model=model)
+    return epoch(key, start(variables), data)[0].variables
 
-    return jax.vmap(one)(keys)
-
+  members = sweep.of_one_device(one, jax.default_backend())
   keys = jax.random.split(jax.random.key(0), width)
-  lowered = jax.jit(members).lower(keys, data)
+  lowered = jax.jit(members).lower(data, keys)
   run = lowered.compile(compiler_options=backend.compiler_options())
-  jax.block_until_ready(run(keys, data))
+  jax.block_until_ready(run(data, keys))
   begun = time.perf_counter()
-  jax.block_until_ready(run(keys, data))
+  jax.block_until_ready(run(data, keys))
   return width * _STEPS / (time.perf_counter() - begun)
 
 

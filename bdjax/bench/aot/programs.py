@@ -8,6 +8,7 @@ import jax
 
 from bdjax import (
   augment,
+  engine,
   evaluate,
   experiment,
   learn,
@@ -186,7 +187,8 @@ def score(
     )
 
   whole = meshes.everywhere(targets.mesh(devices[:1]))
-  given = (shapes.dataset(images), planted.params, planted.variables)
+  test = jax.eval_shape(engine.rows, shapes.dataset(images))
+  given = (test, planted.params, planted.variables)
   given = shapes.laid(given, whole)
   flop = work.flop(work.needed(jax.make_jaxpr(run)(*given).jaxpr))
   lowered = jax.jit(run).lower(*given)
