@@ -23,7 +23,7 @@ LAYERS = [
   (
     *("checkpoint", "environment", "progress", "results", "report", "work"),
     *("listing", "options", "runs", "launch", "bench", "interop"),
-    *("cleanse", "study"),
+    *("cleanse", "study", "aot"),
   ),
 ]
 LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}

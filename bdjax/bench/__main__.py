@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bdjax import backend, storage
-from bdjax.bench.aot import command
+from bdjax.aot import command
 from bdjax.bench.measure import Options, Row
 
 BENCHMARKS = (

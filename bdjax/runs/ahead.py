@@ -7,10 +7,10 @@ are XLA's own estimate for a TPU, and for a GPU what its data sheet allows at
 best.
 """
 
-from bdjax.bench.aot import command, targets
-from bdjax.bench.aot.cases import Case
-from bdjax.bench.aot.shapes import Images
-from bdjax.bench.aot.targets import Target
+from bdjax.aot import command, targets
+from bdjax.aot.cases import Case
+from bdjax.aot.shapes import Images
+from bdjax.aot.targets import Target
 from bdjax.runs import settings
 from bdjax.runs.speed import Speed
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bdjax import experiment, loop, work
-from bdjax.bench.aot.targets import Target
+from bdjax.aot.targets import Target
 from bdjax.results import Record
 from bdjax.runs import ahead, cases, memory, parties, settings, speed
 from bdjax.runs.cells import Book, Cell

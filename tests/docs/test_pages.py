@@ -26,9 +26,9 @@ from markdown_it import MarkdownIt
 import bdjax.attacks
 import bdjax.defenses
 from bdjax import data, launch, options, registry, specs
+from bdjax.aot import cases, targets
+from bdjax.aot import command as aot
 from bdjax.bench import __main__ as bench
-from bdjax.bench.aot import cases, targets
-from bdjax.bench.aot import command as aot
 from bdjax.cleanse import command
 from bdjax.cleanse.measure import Share
 from bdjax.cleanse.result import Result

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from bdjax import work
-from bdjax.bench.aot import programs, targets
+from bdjax.aot import programs, targets
 from bdjax.runs import ahead, estimate, memory, settings
 from bdjax.runs.cells import Book
 from bdjax.runs.estimate import Item

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from bdjax import engine, inference, loop, poison, work
 from bdjax import mesh as meshes
-from bdjax.bench.aot import shapes
+from bdjax.aot import shapes
 from bdjax.types import Params
 
 # Images that methods handle at once outside of their own training's batches.

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from bdjax import augment, engine, learn, loop, registry
+from bdjax.aot import case, cases, command, programs, table, targets
+from bdjax.aot.shapes import Images
 from bdjax.bench import __main__ as bench
-from bdjax.bench.aot import case, cases, command, programs, table, targets
-from bdjax.bench.aot.shapes import Images
 from bdjax.types import Dataset, Recipe
 
 TINY = {"model": "cnn", "args": {"width": 4}}

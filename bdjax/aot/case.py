@@ -1,6 +1,6 @@
 """One case, compiled in a process of its own: XLA may abort it.
 
-`python -m bdjax.bench.aot.case '{"target": "v5e:2x4", "build": "train",
+`python -m bdjax.aot.case '{"target": "v5e:2x4", "build": "train",
 "options": {...}}'` prints a line of JSON per program.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 
-from bdjax.bench.aot import hlo, programs, reading, targets, traffic
-from bdjax.bench.aot.epochs import Program
-from bdjax.bench.aot.shapes import Images
-from bdjax.bench.aot.targets import Target
+from bdjax.aot import hlo, programs, reading, targets, traffic
+from bdjax.aot.epochs import Program
+from bdjax.aot.shapes import Images
+from bdjax.aot.targets import Target
 
 MIB = 2**20
 

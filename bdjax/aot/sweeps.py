@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from bdjax import experiment, loop, registry, sweep, work
 from bdjax import mesh as meshes
-from bdjax.bench.aot import shapes, targets
-from bdjax.bench.aot.epochs import PARTS, Program
-from bdjax.bench.aot.shapes import CIFAR10, Images
+from bdjax.aot import shapes, targets
+from bdjax.aot.epochs import PARTS, Program
+from bdjax.aot.shapes import CIFAR10, Images
 from bdjax.types import Params
 
 

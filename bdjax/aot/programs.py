@@ -17,9 +17,9 @@ from bdjax import (
   work,
 )
 from bdjax import mesh as meshes
-from bdjax.bench.aot import epochs, shapes, sweeps, targets
-from bdjax.bench.aot.epochs import Program
-from bdjax.bench.aot.shapes import CIFAR10, TEST, Images
+from bdjax.aot import epochs, shapes, sweeps, targets
+from bdjax.aot.epochs import Program
+from bdjax.aot.shapes import CIFAR10, TEST, Images
 from bdjax.types import Access, Defended, Recipe
 
 

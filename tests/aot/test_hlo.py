@@ -3,8 +3,8 @@
 
 import pytest
 
-from bdjax.bench.aot import hlo, reading, traffic
-from bdjax.bench.aot.reading import Product
+from bdjax.aot import hlo, reading, traffic
+from bdjax.aot.reading import Product
 
 # A loop of 3 epochs around one of 5 steps, in which a loop goes round once for
 # each of 4 images and one 7 times; as XLA writes it, shortened.

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bdjax.bench.aot.targets import Target
+from bdjax.aot.targets import Target
 
 LEGEND = (
   "MiB of a device: arguments, temporary, all together. Serial loops go round "

@@ -3,15 +3,15 @@
 What those compilers make of bdjax is looked at as `bench compile` does. They
 are no part of the usual environment:
 
-  uv run --isolated --group aot pytest tests/bench/test_compile_targets.py
+  uv run --isolated --group aot pytest tests/aot/test_compile_targets.py
 """
 # ruff: noqa: D103
 
 import pytest
 
 from bdjax import registry
-from bdjax.bench.aot import cases, command, targets
-from bdjax.bench.aot.cases import Case
+from bdjax.aot import cases, command, targets
+from bdjax.aot.cases import Case
 
 CIFAR10 = (50000, (32, 32, 3), 10)
 # As wide as in use: what a compiler refuses depends on it. What takes long to

@@ -1,7 +1,7 @@
 """Bytes that a compiled program moves, read from its text."""
 
-from bdjax.bench.aot import hlo, reading
-from bdjax.bench.aot.hlo import Instruction, Module
+from bdjax.aot import hlo, reading
+from bdjax.aot.hlo import Instruction, Module
 
 _PART = ("dynamic-slice", "gather", "slice")
 

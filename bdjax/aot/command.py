@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from bdjax.bench.aot import cases, table, targets
-from bdjax.bench.aot.cases import Case
-from bdjax.bench.aot.targets import Target
+from bdjax.aot import cases, table, targets
+from bdjax.aot.cases import Case
+from bdjax.aot.targets import Target
 
 Row = dict[str, Any]
 _WIDE = 200  # columns of a table that goes to a file
@@ -71,7 +71,7 @@ def compile_case(
   about = {"target": target.name, "case": case.name}
   try:
     done = subprocess.run(
-      [sys.executable, "-m", "bdjax.bench.aot.case", json.dumps(given)],
+      [sys.executable, "-m", "bdjax.aot.case", json.dumps(given)],
       env=targets.environment(target),
       capture_output=True,
       text=True,

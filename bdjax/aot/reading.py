@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from bdjax.bench.aot import hlo
-from bdjax.bench.aot.hlo import Instruction, Module
+from bdjax.aot import hlo
+from bdjax.aot.hlo import Instruction, Module
 
 COLLECTIVES = (
   *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),

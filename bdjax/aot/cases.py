@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 from bdjax import registry, signature
-from bdjax.bench.aot.targets import Target
+from bdjax.aot.targets import Target
 
 DTYPES = ("float32", "bfloat16")
 BATCHES = (128, 512, 1024)
