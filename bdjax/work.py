@@ -121,7 +121,7 @@ def _of_equation(equation) -> float:
     return _of_dot(equation)
   if name == "conv_general_dilated":
     return _of_convolution(equation)
-  inner = [flop(found) for found in _inner(params)]
+  inner = [flop(needed(found)) for found in _inner(params)]
   if name == "scan":
     return params["length"] * sum(inner)
   return max(inner, default=0.0) if name == "cond" else sum(inner)

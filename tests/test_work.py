@@ -139,3 +139,19 @@ def test_counts_agree_with_a_real_fit(data):
   assert jax.tree.map(lambda x: x.shape, shapes) == jax.tree.map(
     lambda x: x.shape, real
   )
+
+
+def test_what_no_result_needs_is_left_out_within_loops_too():
+  def body(i, x):
+    def step(x, _):
+      x @ jnp.ones((4, 30))  # of which nothing comes
+      return x @ jnp.ones((4, 4)), None
+
+    return lax.scan(step, x, length=5)[0]
+
+  def several(x, count):
+    return lax.fori_loop(0, count, body, x)
+
+  traced = jax.make_jaxpr(several)(jnp.ones((3, 4)), 2)
+  # How often a `while` goes round is not known: it counts once.
+  assert work.flop(traced.jaxpr) == 5 * 2 * 3 * 4 * 4
