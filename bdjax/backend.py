@@ -17,11 +17,17 @@ width 16, batch 128, 0.99 / 1.01. `python -m bdjax.bench` measures it anew.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
 _WANTED = {"cpu": {_YNN: "LIBRARY_FUSION_TYPE_REDUCE"}}
+
+# What float32 products are computed in. The platform's own is bfloat16 on a TPU
+# and TensorFloat-32 on NVIDIA GPUs since Ampere; "high" is three bfloat16
+# products on a TPU, "highest" is float32 everywhere.
+PRECISIONS = ("default", "high", "highest")
 
 # Dense 16-bit peaks in FLOP/s, without sparsity: NVIDIA's data sheets for GPUs
 # and cloud.google.com/tpu/docs for TPUs. First match wins.
@@ -75,6 +81,21 @@ def device_peak_flops(kind: str) -> float | None:
   """
   name = kind.lower()
   return next((f for known, f in _PEAK_FLOPS.items() if known in name), None)
+
+
+def exact(function: Callable) -> Callable:
+  """Returns a function whose float32 products are float32 on every platform.
+
+  For what decides which images or channels to remove. Whatever else runs under
+  `jax.default_matmul_precision`.
+  """
+
+  @functools.wraps(function)
+  def call(*args, **kwargs):
+    with jax.default_matmul_precision("highest"):
+      return function(*args, **kwargs)
+
+  return call
 
 
 def describe() -> dict[str, object]:

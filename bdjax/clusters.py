@@ -2,12 +2,14 @@
 
 Every function takes all N points and says by a mask which of them are members,
 so that shapes stay static and classes can be looped over or vmapped. Distances
-are Euclidean. Non-members count for nothing.
+are Euclidean. Non-members count for nothing. All is computed in float32, since
+a platform's faster products would decide otherwise about who is near.
 """
 
 import jax
 import jax.numpy as jnp
 
+from bdjax.backend import exact
 from bdjax.types import Array, Dataset, Key
 
 EXACT = 2048  # dimensions up to which the covariance is decomposed whole
@@ -31,6 +33,7 @@ def centered(points: Array, members: Array) -> Array:
   return jnp.where(members[:, None], points - _mean(points, members), 0.0)
 
 
+@exact
 def components(points: Array, members: Array, *, count: int) -> Array:
   """Returns the members' principal directions, the largest variance first.
 
@@ -47,13 +50,13 @@ def components(points: Array, members: Array, *, count: int) -> Array:
   x = centered(points, members)
   size = x.shape[1]
   basis = jnp.eye(size) if size <= EXACT else _leading(x, count + SPARE)
-  # What remains within the basis; float32 squares need all their digits.
   within = x @ basis if size > EXACT else x
-  covariance = jnp.matmul(within.T, within, precision="highest")
+  covariance = within.T @ within
   found = jnp.linalg.eigh(covariance)[1][:, ::-1][:, :count]
   return basis @ found if size > EXACT else found
 
 
+@exact
 def two_means(
   key: Key,
   points: Array,
@@ -86,6 +89,7 @@ def two_means(
   return jnp.where(more, members & ~second, second)
 
 
+@exact
 def silhouette(
   points: Array, members: Array, second: Array, *, at_most: int = 2000
 ) -> Array:
@@ -106,7 +110,7 @@ def silhouette(
   first = valid & ~second
   distance = jnp.linalg.norm(points[:, None, :] - points[None, :, :], axis=-1)
   sides = jnp.stack([first, second], axis=1).astype(points.dtype)
-  total = jnp.matmul(distance, sides, precision="highest")
+  total = distance @ sides
   size = jnp.where(
     second[:, None], sides.sum(0)[None, ::-1], sides.sum(0)[None]
   )

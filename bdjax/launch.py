@@ -173,7 +173,8 @@ def estimate(rest: Sequence[str]) -> int:
   console = Console(quiet=not hosts.first())
   records = results.read(options.workdir() / "results.jsonl")
   plan = settings.plan(config, overridden)
-  estimates.show(plan, records, console, mesh, target)
+  with jax.default_matmul_precision(plan.precision):
+    estimates.show(plan, records, console, mesh, target)
   return 0
 
 

@@ -85,6 +85,9 @@ def get_config(argument: str = "") -> ConfigDict:
       "curve_every": 1,  # epochs between points
     }
   )
+  # What float32 products are computed in: the platform's own (default; bfloat16
+  # on a TPU, TensorFloat-32 on recent GPUs), high, or highest (float32).
+  config.precision = "default"
   config.seeds = (0, 1, 2)
   # A published table or figure to compare with, such as fmn_table2, and whether
   # everything here follows its paper (paper) or is smaller or other (own).

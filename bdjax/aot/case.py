@@ -27,15 +27,16 @@ def run(
   Args:
     target: to compile for.
     build: one of `programs.BUILDERS`.
-    options: its arguments.
+    options: its arguments, and the precision of float32 products.
     keep: where to write the compiled text; None writes none.
   """
   if "images" in options:
     options["images"] = Images(*options["images"])
   devices = targets.devices(target)
-  for program in programs.BUILDERS[build](devices, **options):
-    row = compiled(target, program, keep)
-    print(json.dumps(row), flush=True)
+  with jax.default_matmul_precision(options.pop("precision", "default")):
+    for program in programs.BUILDERS[build](devices, **options):
+      row = compiled(target, program, keep)
+      print(json.dumps(row), flush=True)
 
 
 def compiled(

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 import optax
 
 from bdjax import augment, filtering, inference, learn, programs, tuning
+from bdjax.backend import exact
 from bdjax.signature import (
   Annotated,
   Choice,
@@ -182,6 +183,7 @@ def falling(lr: Scalar, *, steps: int) -> Schedule:
   return lambda step: lr * jnp.where(step < boundary, 1.0, 0.1)
 
 
+@exact
 def easiest(
   variables: Params, data: Dataset, *, model: nn.Module, count: int
 ) -> tuple[Array, Array, dict[str, Array]]:

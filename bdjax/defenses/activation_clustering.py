@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax import clusters, filtering, inference, programs
+from bdjax.backend import exact
 from bdjax.signature import (
   Annotated,
   Compat,
@@ -68,6 +69,7 @@ def make(
       return jnp.ones_like(share, bool)
     return (share < threshold) & (cohesion >= silhouette)
 
+  @exact
   def find(key, variables, data, *, model):
     def seen(batch):
       return model.apply(variables, batch.image, train=False)[1]["pooled"]

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from bdjax import programs, pruning
+from bdjax.backend import exact
 from bdjax.models import _pairs
 from bdjax.signature import Compat, NonNegative, validated
 from bdjax.types import Array, Defended, Defense, Params, Scalar
@@ -48,6 +49,7 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
     pairs = _pairs.find(access.variables["params"], adjacent=adjacent)
 
     @programs.jit
+    @exact
     def prune(variables, u):
       which = {p.norm: outliers(lipschitz(variables, p), u) for p in pairs}
       memo = {"pruned": pruning.count(which)}

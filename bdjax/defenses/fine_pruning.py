@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import optax
 
 from bdjax import inference, programs, schedules, tuning
+from bdjax.backend import exact
 from bdjax.data import splits
 from bdjax.signature import (
   Annotated,
@@ -133,6 +134,7 @@ def make(
 
   rate = schedules.over(schedule, lr, epochs=epochs)
 
+  @exact
   def prune(key, clean, variables, model):
     kernel, bias = _last_layer(variables)
     ranking, held = splits.hold_out(key, clean, rate=holdout)

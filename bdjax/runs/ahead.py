@@ -55,6 +55,7 @@ def _case(plan: settings.Plan, batch_size: int) -> Case:
     "model": plan.model.name,
     "args": plan.model.args,
     "batch": batch_size,
+    "precision": plan.precision,
     "images": Images(plan.train.size, plan.info.shape, classes),
   }
   if plan.together:

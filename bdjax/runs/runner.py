@@ -88,6 +88,10 @@ class Runner:
 
     They diverge, or a method finds that it cannot work on this data.
     """
+    with jax.default_matmul_precision(self._plan.precision):
+      self._run_all(display)
+
+  def _run_all(self, display: Display) -> None:
     if self._plan.together:
       self._run_together(display)
     for cell in self.todo():

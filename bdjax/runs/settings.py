@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from bdjax import data, engine, regimes, signature, specs
+from bdjax import backend, data, engine, regimes, signature, specs
 from bdjax.runs import methods, task_data
 from bdjax.runs.task_data import TaskData
 from bdjax.study import catalog
@@ -27,7 +27,8 @@ SECTIONS = {
 }
 TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
 LABELS = ("study", "protocol")  # what a run is for; they decide nothing in it
-OPTIONAL = {"sequela": {"name": ""}}  # sections that older configs lack
+# What older configs lack.
+OPTIONAL = {"sequela": {"name": ""}, "precision": "default"}
 AXES = (
   *("attack.name", "regime.name", "defense.name", "sequela.name", "seeds"),
   *("sweep.axes", "sweep.width"),
@@ -59,6 +60,11 @@ class Plan(NamedTuple):
     return bool(self.config["sweep"]["axes"] or self.config["sweep"]["width"])
 
   @property
+  def precision(self) -> str:
+    """What float32 products are computed in: one of `backend.PRECISIONS`."""
+    return self.config["precision"]
+
+  @property
   def encoder(self) -> bool:
     """Whether the victim is an encoder, without classes of its own."""
     return self.scenario.made.classes(self.info.num_classes) == 0
@@ -88,6 +94,7 @@ def plan(
   """
   config = OPTIONAL | config
   _check_keys(config)
+  _check_precision(config["precision"])
   catalog.check(config)
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
@@ -174,6 +181,14 @@ def _check_keys(config: dict[str, Any]) -> None:
     raise ValueError(
       f"unknown config key {unknown[0]!r}: "
       f"{signature.nearest(unknown[0], known)}"
+    )
+
+
+def _check_precision(value: Any) -> None:
+  if value not in backend.PRECISIONS:
+    raise ValueError(
+      f"precision is {value!r}, but must be one of "
+      f"{', '.join(backend.PRECISIONS)}."
     )
 
 
@@ -264,7 +279,7 @@ def attack_key(
   scenario = "standalone"
   if made.encoder:
     scenario = [made.scenario.name, made.scenario.args]
-  return {
+  key = {
     "data": made.info.name,
     "model": [made.model.label, made.model.args],
     "attack": [attack.name, attack.args],
@@ -274,6 +289,9 @@ def attack_key(
     "scenario": scenario,
     "seed": seed,
   }
+  if made.precision != "default":
+    key["precision"] = made.precision
+  return key
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -282,4 +300,4 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
   Attacks, regimes, defenses and seeds may be added by a later run.
   """
   ignored = (*AXES, *LABELS)
-  return {k: v for k, v in flat(config).items() if k not in ignored}
+  return {k: v for k, v in flat(OPTIONAL | config).items() if k not in ignored}

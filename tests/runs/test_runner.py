@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax import report, results
+from bdjax import experiment, report, results
 from bdjax.progress import Display
 from bdjax.runs import settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
 
 BOTH = "conventional,fmn"
+EXACT = {"precision": "highest"}
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,22 @@ def test_a_method_that_cannot_work_here_is_reported_and_others_go_on(
   assert len(runner.failures) == 1
   assert "batch_size is 90, but the data has 80" in said
   assert records(finished)[-1]["defense"] == "clp"
+
+
+def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
+  made, tmp_path, monkeypatch
+):
+  held, own = [], experiment.defend
+
+  def defend(*args):
+    held.append(jax.config.jax_default_matmul_precision)
+    return own(*args)
+
+  monkeypatch.setattr(experiment, "defend", defend)
+  run(made(defense__name="clp", defense__epochs=None) | EXACT, tmp_path)
+  assert held == ["highest"]
+  assert jax.config.jax_default_matmul_precision is None
+  assert {r["config.precision"] for r in records(tmp_path)} == {"highest"}
 
 
 def test_the_report_reads_what_was_run(finished):

@@ -167,6 +167,23 @@ def test_axes_may_grow_and_nothing_else(config):
   assert one != settings.identity(config(train__epochs=3))
 
 
+def test_precision_decides_a_model_unless_it_is_the_platforms(config):
+  made = settings.plan(config())  # an older config says nothing of it
+  assert made.precision == "default"
+  key = settings.attack_key(made, made.attacks[0], made.regimes[0], 0)
+  assert "precision" not in key
+  exact = config(precision="highest")
+  made = settings.plan(exact)
+  own = settings.attack_key(made, made.attacks[0], made.regimes[0], 0)
+  assert own == key | {"precision": "highest"}
+  assert settings.identity(config()) != settings.identity(exact)
+  assert settings.identity(config()) == settings.identity(
+    config(precision="default")
+  )
+  with pytest.raises(ValueError, match="precision is 'tf32', but must be one"):
+    settings.plan(config(precision="tf32"))
+
+
 def test_a_regime_needs_an_attack_that_trains(config):
   small = config(attack__name="handcrafted", regime__name="fmn")
   small["attack"].pop("rate")
