@@ -69,7 +69,7 @@ def training(
   """
   regime = task.regime if regime is None else regime
   recipe = task.recipe
-  recipe = recipe if epochs is None else recipe._replace(epochs=epochs)
+  recipe = recipe if epochs is None else recipe.replace(epochs=epochs)
   lr = regimes.planned_rate(recipe, regime, size=task.train.size)
   tx = optimizers.sgd(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay

@@ -49,7 +49,7 @@ def retrain(
     data.replace(keep=keep),
     fit,
     model=access.model,
-    recipe=recipe if epochs is None else recipe._replace(epochs=epochs),
+    recipe=recipe if epochs is None else recipe.replace(epochs=epochs),
     view=access.view,
     name="retrain",
   )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bdjax import learn
+from bdjax import learn, programs
 from bdjax.types import (
   CLEAN,
   COVER,
@@ -117,13 +117,16 @@ def _stamped(key: Key, image: Array, trigger: Callable) -> Array:
   size = image.shape[0]
   part = min(PART, size)
 
-  def one(i):
-    index = jnp.minimum(i * part + jnp.arange(part), size - 1)
-    clean = image[index].astype(jnp.float32) / 255
-    return to_bytes(trigger(jax.random.fold_in(key, i), clean))
+  def all_parts(key, image):
+    def one(i):
+      index = jnp.minimum(i * part + jnp.arange(part), size - 1)
+      clean = image[index].astype(jnp.float32) / 255
+      return to_bytes(trigger(jax.random.fold_in(key, i), clean))
 
-  parts = jax.lax.map(one, jnp.arange(-(-size // part)))
-  return parts.reshape(-1, *image.shape[1:])[:size]
+    parts = jax.lax.map(one, jnp.arange(-(-size // part)))
+    return parts.reshape(-1, *image.shape[1:])[:size]
+
+  return programs.jit(all_parts)(key, image)
 
 
 def epochs_of(

@@ -83,15 +83,20 @@ class Fit(Protocol):
     ...
 
 
-class Recipe(NamedTuple):
-  """How the adversary trains a classifier; SGD as the field means it."""
+@flax.struct.dataclass
+class Recipe:
+  """How the adversary trains a classifier; SGD as the field means it.
 
-  epochs: int = 100
-  batch_size: int = 128
+  Its numbers are leaves of a pytree, the rest decides what is compiled.
+  """
+
+  epochs: int = flax.struct.field(pytree_node=False, default=100)
+  batch_size: int = flax.struct.field(pytree_node=False, default=128)
   lr: Scalar = 0.01
   momentum: Scalar = 0.9
   weight_decay: Scalar = 5e-4
-  schedule: str = "cosine"  # or "constant"
+  # or "constant"
+  schedule: str = flax.struct.field(pytree_node=False, default="cosine")
 
 
 class Regime(NamedTuple):
@@ -141,7 +146,7 @@ class Task:
 
   train: Dataset
   model: nn.Module = flax.struct.field(pytree_node=False)
-  recipe: Recipe = flax.struct.field(pytree_node=False, default=Recipe())
+  recipe: Recipe = Recipe()
   regime: Regime = flax.struct.field(pytree_node=False, default=Regime())
   view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
   clean: Callable[[Fit], Params] | None = flax.struct.field(
@@ -168,7 +173,7 @@ class Access:
   train: Dataset | None = None
   model: nn.Module = flax.struct.field(pytree_node=False, default=None)
   view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
-  recipe: Recipe = flax.struct.field(pytree_node=False, default=Recipe())
+  recipe: Recipe = Recipe()
 
 
 class Backdoor(NamedTuple):

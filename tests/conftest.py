@@ -19,9 +19,11 @@ def pytest_configure(config):
   """Makes jax strict before any test runs, and programs quick to compile.
 
   Most of the suite's time is compilation, and most of that is optimization,
-  which programs this small do not repay. Processes that tests start do so too.
+  which programs this small do not repay. Processes that tests start do so too,
+  and may keep what Python compiles: else each spends seconds on its imports.
   """
   os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+  os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
   cache = config.rootpath / ".jax_cache"
   for name, value in {
     "jax_platforms": "cpu",
@@ -64,6 +66,20 @@ def either(request, tmp_path):
     return tmp_path / "run"
   request.getfixturevalue("bucket")
   return storage.place("gs://bucket/run")
+
+
+@pytest.fixture
+def compilations():
+  """Returns a list that grows with every program compiled or loaded."""
+  seen = []
+
+  def note(event, seconds, **more):
+    if event == "/jax/core/compile/backend_compile_duration":
+      seen.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(note)
+  yield seen
+  jax.monitoring.unregister_event_duration_listener(note)
 
 
 @pytest.fixture(scope="session")

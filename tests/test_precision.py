@@ -1,4 +1,4 @@
-"""What decisions hang on is computed in float32, whatever a platform prefers."""
+"""What decisions hang on is computed in float32 on every platform."""
 
 import jax
 import jax.numpy as jnp

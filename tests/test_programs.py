@@ -8,20 +8,6 @@ from bdjax import learn, loop, programs, registry, signature
 from bdjax.types import Access
 
 
-@pytest.fixture
-def compilations():
-  """Returns a list that grows with every program compiled or loaded."""
-  seen = []
-
-  def note(event, seconds, **more):
-    if event == "/jax/core/compile/backend_compile_duration":
-      seen.append(seconds)
-
-  jax.monitoring.register_event_duration_secs_listener(note)
-  yield seen
-  jax.monitoring.unregister_event_duration_listener(note)
-
-
 def test_what_a_function_closes_over_is_an_argument(compilations):
   def scaled(by):
     by = jnp.asarray(by)

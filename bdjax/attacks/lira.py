@@ -102,7 +102,7 @@ def make(
     first = _first_epochs(task, stage1, peer)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
     adam = optax.adam(lr_generator)
-    steady = task.replace(recipe=task.recipe._replace(schedule="constant"))
+    steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
     training = control.training(steady, epochs=first, regime=Regime())
     state, _ = fit(
       k_one,

@@ -35,10 +35,7 @@ def adversary(plan: settings.Plan, cell: Cell) -> Task:
 
 def numbers(recipe: Recipe) -> Recipe:
   """Returns a recipe whose numbers are arrays; see `signature.arrays`."""
-  names = ("lr", "momentum", "weight_decay")
-  return recipe._replace(
-    **{name: jnp.asarray(float(getattr(recipe, name))) for name in names}
-  )
+  return jax.tree.map(lambda x: jnp.asarray(float(x)), recipe)
 
 
 def user(plan: settings.Plan, cell: Cell, backdoor: Backdoor) -> Access:

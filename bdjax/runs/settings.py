@@ -7,6 +7,7 @@ each key. What `attack`, `regime`, `model`, `defense` and `sequela` hold beside
 default.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -21,7 +22,7 @@ from bdjax.types import Dataset, Recipe, Regime
 SECTIONS = {
   "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
   "downstream": ("name", "train_images", "test_images", "crop"),
-  "train": Recipe._fields,
+  "train": tuple(field.name for field in dataclasses.fields(Recipe)),
   "sweep": ("axes", "width"),
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
@@ -284,7 +285,7 @@ def attack_key(
     "model": [made.model.label, made.model.args],
     "attack": [attack.name, attack.args],
     "regime": regime.args | {"kind": regime.label.partition("(")[0]},
-    "train": made.recipe._asdict(),
+    "train": dataclasses.asdict(made.recipe),
     "augment": {"crop": made.info.crop, "flip": made.info.flip},
     "scenario": scenario,
     "seed": seed,

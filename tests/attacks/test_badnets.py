@@ -71,7 +71,7 @@ def test_all_to_all_moves_every_label(task):
 
 
 def test_the_backdoor_gets_in(task):
-  recipe = task.recipe._replace(epochs=30, lr=0.1)
+  recipe = task.recipe.replace(epochs=30, lr=0.1)
   attack = registry.get("attacks", "badnets")(rate=0.25, num_classes=4)
   plain = task.replace(recipe=recipe, view=lambda key, batch: batch)
   backdoor = attack.plant(jax.random.key(0), plain, loop.host_fit())

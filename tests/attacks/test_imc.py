@@ -129,7 +129,7 @@ def test_model_pass_weighs_stamped_images_by_the_rate(plain):
 
 
 def test_the_backdoor_gets_in(plain):
-  task = plain.replace(recipe=plain.recipe._replace(epochs=30, lr=0.1))
+  task = plain.replace(recipe=plain.recipe.replace(epochs=30, lr=0.1))
   attack = make(rate=0.1)
   backdoor = attack.plant(jax.random.key(0), task, loop.host_fit())
   images = task.train.image.astype(jnp.float32) / 255

@@ -76,7 +76,7 @@ def test_noise_is_at_most_eps_standard_deviations(task):
 )
 def test_stages(task, args, regime, epochs, turns):
   task = task.replace(
-    recipe=task.recipe._replace(epochs=100), regime=regimes.REGIMES[regime]()
+    recipe=task.recipe.replace(epochs=100), regime=regimes.REGIMES[regime]()
   )
   _, calls = planted(make(**args), task)
   assert tuple(call["epochs"] for call in calls) == epochs
@@ -190,7 +190,7 @@ def test_poisons_of_the_frozen_copy_are_the_rounded_trigger(task):
 
 
 def test_the_backdoor_gets_in(plain):
-  recipe = plain.recipe._replace(epochs=40, lr=0.1)
+  recipe = plain.recipe.replace(epochs=40, lr=0.1)
   attack = make(eps=1.0, lr_generator=3e-3)
   task = plain.replace(recipe=recipe, regime=regimes.conventional())
   backdoor = attack.plant(jax.random.key(0), task, loop.host_fit())
@@ -207,7 +207,7 @@ def test_the_backdoor_gets_in(plain):
 
 
 def test_what_cannot_be_is_refused(task):
-  once = task.replace(recipe=task.recipe._replace(epochs=1))
+  once = task.replace(recipe=task.recipe.replace(epochs=1))
   with pytest.raises(ValueError, match="the recipe has 1 epochs"):
     planted(make(), once)
   peer = make(compat="backdoorbench")

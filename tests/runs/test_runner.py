@@ -194,6 +194,29 @@ def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
   assert {r["config.precision"] for r in records(tmp_path)} == {"highest"}
 
 
+def test_cells_that_differ_in_numbers_and_seeds_compile_once(
+  made, tmp_path, monkeypatch, compilations
+):
+  spent, own = [], Runner._attempt
+
+  def attempt(*args):
+    before = len(compilations)
+    own(*args)
+    spent.append(len(compilations) - before)
+
+  monkeypatch.setattr(Runner, "_attempt", attempt)
+  several = made(
+    attack__name="badnets(rate=[0.1, 0.2])",
+    defense__name="ft(lr=[0.02, 0.03])",
+    data__train_images=180,  # as no test before
+    seeds=(0, 1),
+  )
+  run(several, tmp_path)
+  plant, defend, *others = spent
+  assert plant and defend
+  assert others == [0] * 10
+
+
 def test_the_report_reads_what_was_run(finished):
   page = report.write(finished).read_text()
   console = Console(file=io.StringIO(), width=120)
