@@ -47,8 +47,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bdjax import preemption
-from bdjax.preemption import NOTICE
+from bdjax.machine import preemption
+from bdjax.machine.preemption import NOTICE
 
 if __name__ == "__main__":
   NOTICE.listen()  # the imports below take seconds
@@ -58,10 +58,12 @@ from absl import app, flags
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bdjax import data, hosts, listing, options, signature, storage
+from bdjax import data, options
+from bdjax.machine import hosts, storage
+from bdjax.machine.storage import Place
+from bdjax.methods import signature
 from bdjax.options import FLAGS
-from bdjax.runs import settings
-from bdjax.storage import Place
+from bdjax.runs import listing, plans, settings
 
 COMMANDS = (
   *("run", "estimate", "list", "report", "gallery", "prepare"),
@@ -120,6 +122,7 @@ def fail(error: Exception | str) -> int:
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
   from bdjax import report as reports
+  from bdjax.study import catalog
   from bdjax.study import page as studies
 
   if rest:
@@ -127,6 +130,7 @@ def run(rest: Sequence[str]) -> int:
   config, overridden = options.config()
   mesh = _devices()
   console = Console(quiet=not hosts.first())
+  catalog.check(config)
   path, failures = _finish(settings.plan(config, overridden), console, mesh)
   if path is not None and hosts.first():
     found = reports.load(path)
@@ -157,9 +161,9 @@ def gallery(rest: Sequence[str]) -> int:
 
 def estimate(rest: Sequence[str]) -> int:
   """Says what the config's cells will take, beside what finished ones took."""
-  from bdjax import results
-  from bdjax.runs import ahead
-  from bdjax.runs import estimate as estimates
+  from bdjax.estimate import ahead
+  from bdjax.estimate import command as estimates
+  from bdjax.report import results
 
   if rest:
     raise ValueError(f"estimate takes no {rest[0]!r}: see --help.")
@@ -179,12 +183,12 @@ def estimate(rest: Sequence[str]) -> int:
 
 
 def _finish(
-  plan: settings.Plan, console: Console, mesh: Mesh | None
+  plan: plans.Plan, console: Console, mesh: Mesh | None
 ) -> tuple[Place | None, dict[str, str]]:
   """Runs what a workdir lacks; returns it if it has results, and failures."""
-  from bdjax.progress import Display
   from bdjax.runs.runner import Runner
   from bdjax.runs.workdir import Workdir
+  from bdjax.training.progress import Display
 
   options.use_compilation_cache()
   path, (place, count) = options.workdir(), options.shard()
@@ -213,7 +217,7 @@ def _finish(
 
 def _devices() -> Mesh | None:
   """Meets other processes; returns the devices that share a cell's batches."""
-  from bdjax import mesh as meshes
+  from bdjax.machine import mesh as meshes
 
   if FLAGS.cpu_devices:
     jax.config.update("jax_num_cpu_devices", FLAGS.cpu_devices)

@@ -10,8 +10,8 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from bdjax import preemption, storage
-from bdjax.storage import Place
+from bdjax.machine import preemption, storage
+from bdjax.machine.storage import Place
 
 FLAGS = flags.FLAGS
 _PATHS = {  # of `cleanse`

@@ -107,7 +107,7 @@ def with_method(
     name: of the method.
     preset: one of its presets, or "" for its defaults.
   """
-  from bdjax import registry, signature
+  from bdjax.methods import registry, signature
   from bdjax.runs import methods
 
   keys = config[section]

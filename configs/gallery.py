@@ -16,7 +16,7 @@ from configs import base
 
 def get_config(argument: str = "") -> ConfigDict:
   """Returns all attacks, no defense, one seed."""
-  from bdjax import registry
+  from bdjax.methods import registry
 
   config = base.get_config(argument)
   config.data.update({"train_images": 4_000, "test_images": 1_000})

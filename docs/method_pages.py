@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable
 from types import ModuleType
 
-from bdjax import data, regimes, registry, signature
+from bdjax import data
+from bdjax.methods import registry, signature
 from bdjax.runs import methods
 from bdjax.study import verdict
+from bdjax.training import regimes
 
 PLACE = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 PAPER = re.compile(r"\b\d{4}\.\d{4,5}\b")

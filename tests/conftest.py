@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import augment, registry, storage
+from bdjax.data import augment
+from bdjax.machine import storage
+from bdjax.methods import registry
 from bdjax.types import Dataset, Recipe, Task
 
 CLASSES = 4

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, loop, regimes, registry, signature, specs
+from bdjax.methods import registry, signature, specs
 from bdjax.runs import methods
+from bdjax.training import learn, loop, regimes
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
 
 ATTACKS = registry.names("attacks")

@@ -6,7 +6,14 @@ import chex
 import jax
 import pytest
 
-from bdjax import engine, learn, loop, mesh, optimizers, registry
+from bdjax.machine import mesh
+from bdjax.methods import registry
+from bdjax.training import (
+  engine,
+  learn,
+  loop,
+  optimizers,
+)
 from bdjax.types import Access
 
 

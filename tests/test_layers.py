@@ -5,69 +5,74 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "bdjax"
-LAYERS = [
-  ("types", "signature", "registry", "specs"),
-  (
-    *("schedules", "optimizers", "augment", "warp", "data", "models"),
-    *("metrics", "backend", "distort", "mesh", "hosts", "programs", "engine"),
-    *("preemption", "storage"),
-  ),
-  (
-    *("learn", "tuning", "loop", "poison", "regimes", "control", "neurons"),
-    *("universal", "patches", "inference", "inversion", "search", "pruning"),
-    *("clusters", "filtering", "implicit", "simclr", "prototypes"),
-  ),
-  ("attacks", "defenses"),
-  ("evaluate", "experiment", "scenarios", "sequela", "sweep"),
-  (
-    *("checkpoint", "environment", "progress", "results", "report", "work"),
-    *("listing", "options", "runs", "launch", "bench", "interop"),
-    *("cleanse", "study", "aot"),
-  ),
-]
-LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}
-MODULES = sorted(
-  p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py"
+PACKAGE = Path(__file__).parents[1] / "bdjax"
+FLOORS = (
+  ("types",),
+  ("machine", "methods", "models"),
+  ("data", "interop", "options", "report"),
+  ("study", "training"),
+  ("attacks", "defenses", "sequela"),
+  ("runs",),
+  ("aot", "cleanse", "scenarios"),
+  ("bench", "estimate"),
+  ("launch",),
 )
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+PLUGGED = ("attacks", "defenses", "models", "scenarios", "sequela")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE) + [
+  PACKAGE / f"{name}.py" for name in ("launch", "options", "types")
+]
 
 
-def room(path: Path) -> str:
-  return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def parts(path: Path) -> tuple[str, ...]:
+  return path.relative_to(PACKAGE).with_suffix("").parts
 
 
-def imports(path: Path) -> set[str]:
-  """Returns the rooms of bdjax that a file imports."""
+def imports(path: Path) -> set[tuple[str, ...]]:
+  """Returns what a file imports of bdjax, as (room, ..., name)."""
   found = set()
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
       found |= {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
       found |= {f"{node.module}.{alias.name}" for alias in node.names}
-  own = (name.split(".") for name in found if name.startswith("bdjax."))
-  return {parts[1] for parts in own}
+  return {tuple(x.split(".")[1:]) for x in found if x.startswith("bdjax.")}
 
 
-def test_every_room_has_a_level():
-  assert {room(p) for p in MODULES} == set(LEVEL)
+def shown(path: Path) -> str:
+  return "/".join(parts(path))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_every_room_has_its_floor():
+  rooms = {p.parent for p in PACKAGE.rglob("*.py")} - {PACKAGE}
+  assert {parts(p)[0] for p in FILES} == set(FLOOR)
+  assert all((room / "__init__.py").exists() for room in rooms)
+  assert len(list(PACKAGE.glob("*.py"))) == 4  # a newcomer looks here first
+
+
+@pytest.mark.parametrize("path", FILES, ids=shown)
 def test_imports_go_downward(path):
-  here = room(path)
-  for there in imports(path) - {here}:
-    assert LEVEL[there] <= LEVEL[here], f"{here} imports {there}"
-    if here in ("attacks", "defenses"):
-      assert there not in ("attacks", "defenses"), f"{path} imports {there}"
+  here = parts(path)[0]
+  for there, *rest in imports(path):
+    below = FLOOR[there] < FLOOR[here] or there == here
+    assert below, f"{here} imports {there}"
+    own = there == here or not any(name.startswith("_") for name in rest)
+    assert own, f"{here} imports {there}'s {rest}"
 
 
 @pytest.mark.parametrize(
-  "path", [p for p in MODULES if room(p) in ("attacks", "defenses")]
+  "path", [p for p in FILES if parts(p)[0] in PLUGGED], ids=shown
 )
-def test_methods_do_not_import_each_other(path):
-  assert room(path) not in imports(path)
+def test_methods_share_only_what_lies_in_parts(path):
+  here, *rest = parts(path)
+  shares = {name[1] for name in imports(path) if name[0] == here}
+  if rest[0] == "parts":
+    assert shares <= {"parts"}, "what is shared knows nothing of methods"
+  elif rest != ["__init__"]:
+    bases = {"parts"} | {n for n in shares if n[0].isupper()}
+    assert shares <= bases, f"{path} imports another method"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=shown)
 def test_files_stay_short(path):
   assert len(path.read_text().splitlines()) <= 300

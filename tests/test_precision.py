@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import pytest
 from jax.extend import core
 
-from bdjax import backend, inversion, learn, registry, work
 from bdjax.defenses import neural_cleanse
+from bdjax.defenses.parts import inversion
+from bdjax.machine import backend
+from bdjax.methods import registry
+from bdjax.runs import work
+from bdjax.training import learn
 from bdjax.types import Access, Recipe
 
 PRODUCTS = ("dot_general", "conv_general_dilated")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bdjax import data, registry, specs
-from bdjax.regimes import REGIMES
+from bdjax import data
+from bdjax.methods import registry, specs
 from bdjax.runs import methods
+from bdjax.training.regimes import REGIMES
 
 FOLDER = Path(__file__).parents[1] / "docs" / "published"
 COLUMNS = ["paper", "table", "row", "column", "value", "note"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bdjax import options, preemption
+from bdjax import options
+from bdjax.machine import preemption
 
 TOP = Path(__file__).parent.parent
 WRAPPERS = sorted((TOP / "launch").glob("*.sh"))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
-from bdjax import registry, signature
 from bdjax.aot.targets import Target
+from bdjax.methods import registry, signature
 
 DTYPES = ("float32", "bfloat16")
 BATCHES = (128, 512, 1024)

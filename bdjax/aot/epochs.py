@@ -1,7 +1,7 @@
 """Epochs as `host_fit` compiles them, lowered for devices not here.
 
 A method is traced with a `fit` that notes what it is asked to train
-(`bdjax.work`). Arrays are shapes throughout, so nothing is computed.
+(`bdjax.runs.work`). Arrays are shapes throughout, so nothing is computed.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from bdjax import engine, inference, loop, poison, work
-from bdjax import mesh as meshes
 from bdjax.aot import shapes
+from bdjax.attacks.parts import poison
+from bdjax.machine import mesh as meshes
+from bdjax.runs import work
+from bdjax.training import engine, inference, loop
 from bdjax.types import Params
 
 # Images that methods handle at once outside of their own training's batches.
@@ -27,7 +29,7 @@ class Program(NamedTuple):
   Attributes:
     name: of the stage.
     lowered: for the target.
-    flop: of a device in one run, as `bdjax.work` counts.
+    flop: of a device in one run, as `bdjax.runs.work` counts.
     batches: images that a device handles at once, in its kinds of batches.
     size: images of the set.
     grouped: whether grouped convolutions are expected: several members at once.

@@ -6,20 +6,14 @@ from typing import Any
 
 import jax
 
-from bdjax import (
-  augment,
-  engine,
-  evaluate,
-  experiment,
-  learn,
-  registry,
-  simclr,
-  work,
-)
-from bdjax import mesh as meshes
 from bdjax.aot import epochs, shapes, sweeps, targets
 from bdjax.aot.epochs import Program
 from bdjax.aot.shapes import CIFAR10, TEST, Images
+from bdjax.data import augment
+from bdjax.machine import mesh as meshes
+from bdjax.methods import registry
+from bdjax.runs import evaluate, experiment, work
+from bdjax.training import engine, learn, simclr
 from bdjax.types import Access, Defended, Recipe
 
 

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from bdjax import augment, learn, regimes, registry
+from bdjax.data import augment
+from bdjax.methods import registry
+from bdjax.training import learn, regimes
 from bdjax.types import Access, Dataset, Params, Recipe, Task
 
 

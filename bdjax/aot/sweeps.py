@@ -6,11 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bdjax import experiment, loop, registry, sweep, work
-from bdjax import mesh as meshes
 from bdjax.aot import shapes, targets
 from bdjax.aot.epochs import PARTS, Program
 from bdjax.aot.shapes import CIFAR10, Images
+from bdjax.machine import mesh as meshes
+from bdjax.methods import registry
+from bdjax.runs import experiment, work
+from bdjax.training import loop, sweep
 from bdjax.types import Params
 
 

@@ -15,15 +15,16 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from bdjax import backend, signature
-from bdjax import mesh as meshes
+from bdjax.machine import backend
+from bdjax.machine import mesh as meshes
+from bdjax.methods import signature
 
 # Apart from the environment of runs, where JAX would try these plug-ins first.
 INSTALL = "begin the command with `uv run --isolated --group aot python`"
 
 
 class Chip(NamedTuple):
-  """What the data sheets say of a device; its peak is `bdjax.backend`'s.
+  """What the data sheets say of a device; its peak is `backend`'s.
 
   Attributes:
     kind: as `jax.Device.device_kind` has it.
@@ -196,7 +197,7 @@ def _topology(target: Target) -> Mapping[str, str]:
 
 
 def mesh(devices: list[jax.Device], *, data: int = 1) -> Mesh:
-  """Returns the mesh that `bdjax.mesh.make` would make of these devices."""
+  """Returns the mesh that a run would make of these devices."""
   grid = np.array(devices).reshape(len(devices) // data, data)
   kinds = (AxisType.Auto,) * 2
   return Mesh(grid, (meshes.MEMBER, meshes.DATA), axis_types=kinds)

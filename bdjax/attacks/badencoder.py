@@ -37,25 +37,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax import (
-  augment,
-  distort,
-  inference,
-  learn,
-  optimizers,
-  patches,
-  poison,
-  programs,
-  prototypes,
-  regimes,
-)
-from bdjax.signature import (
+from bdjax.attacks.parts import poison, prototypes
+from bdjax.data import augment, distort, patches
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Count,
   Image,
   Index,
   NonNegative,
   OneTarget,
   validated,
+)
+from bdjax.training import (
+  inference,
+  learn,
+  optimizers,
+  regimes,
 )
 from bdjax.types import CLEAN, Array, Attack, Backdoor, Batch, Params
 

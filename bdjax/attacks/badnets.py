@@ -15,8 +15,9 @@ converge under its interleaving; nothing here prevents the attempt.
 import jax
 import jax.numpy as jnp
 
-from bdjax import patches, poison
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.data import patches
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,

@@ -13,8 +13,8 @@ picture's file with `image` to use it, or any other.
 import jax
 import jax.numpy as jnp
 
-from bdjax import poison
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.methods.signature import (
   Count,
   Image,
   Index,

@@ -10,8 +10,14 @@ Nothing is poisoned, so training regimes do not apply.
 
 import jax.numpy as jnp
 
-from bdjax import learn, poison
-from bdjax.signature import Count, Index, Mode, validated
+from bdjax.attacks.parts import poison
+from bdjax.methods.signature import (
+  Count,
+  Index,
+  Mode,
+  validated,
+)
+from bdjax.training import learn
 from bdjax.types import CLEAN, Attack, Backdoor, Regime
 
 PRESETS = {}

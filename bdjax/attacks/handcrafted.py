@@ -34,9 +34,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import control, engine, learn, patches, poison, programs
-from bdjax.models import _layers, _routes, _signals
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.data import patches
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Count,
   Index,
   NonNegative,
@@ -44,6 +45,8 @@ from bdjax.signature import (
   Positive,
   validated,
 )
+from bdjax.models.parts import layers, routes, signals
+from bdjax.training import engine, learn
 from bdjax.types import CLEAN, Attack, Backdoor, Regime
 
 PRESETS = {}
@@ -107,7 +110,7 @@ def _check(task, neurons):
   params = jax.eval_shape(
     lambda: task.model.init(jax.random.key(0), image)["params"]
   )
-  _routes.find(params)
+  routes.find(params)
   features = params["linear"]["kernel"].shape[0]
   if neurons > features:
     raise ValueError(
@@ -126,29 +129,27 @@ def _edit(
   model, variables, sample, params, *, size, neurons, shortlist, guard, **push
 ):
   """Returns the variables with a path from the trigger to the logit."""
-  hops = _routes.find(variables["params"])
-  flat = _routes.flatten(variables)
+  hops = routes.find(variables["params"])
+  flat = routes.flatten(variables)
   logits, pooled = _outputs(model, variables, sample.image)
   pair = (sample.image, patches.paste(None, sample.image, params))
-  colors = (
-    _layers.normalize(x, model.mean, model.std, "float32") for x in pair
-  )
-  signal, origin = _signals.Pair(*colors), jnp.arange(sample.image.shape[-1])
+  colors = (layers.normalize(x, model.mean, model.std, "float32") for x in pair)
+  signal, origin = signals.Pair(*colors), jnp.arange(sample.image.shape[-1])
   spares = _spares(model, flat, hops[:-1], sample, shortlist)
   spares.append(jnp.argsort(_use(flat, pooled))[:neurons])
   for hop, channel in zip(hops, spares, strict=True):
-    old = _routes.kernel(flat, hop.source)
+    old = routes.kernel(flat, hop.source)
     weights = _stem(signal, old, hop, size) if hop is hops[0] else _mean(old)
-    flat = _routes.connect(flat, hop, weights, origin=origin, channel=channel)
-    signal = _signals.convolve(signal, weights, hop.stride)
+    flat = routes.connect(flat, hop, weights, origin=origin, channel=channel)
+    signal = signals.convolve(signal, weights, hop.stride)
     if hop.gate is not None:
-      norm, signal = _signals.gate(signal, guard)
-      flat = _routes.set_norm(flat, hop.gate, norm, channel=channel)
-    signal = _signals.max_pool(signal) if hop.pooled else signal
+      norm, signal = signals.gate(signal, guard)
+      flat = routes.set_norm(flat, hop.gate, norm, channel=channel)
+    signal = signals.max_pool(signal) if hop.pooled else signal
     origin = channel
   spread = (logits.max(1) - logits.min(1)).mean()
   unit = spread / (neurons * jnp.maximum(signal.hit.mean(), 1e-3))
-  return _routes.unflatten(_amplify(flat, channel, pooled, unit, **push))
+  return routes.unflatten(_amplify(flat, channel, pooled, unit, **push))
 
 
 def _outputs(model, variables, images):
@@ -163,20 +164,20 @@ def _outputs(model, variables, images):
 
 def _spares(model, flat, hops, sample, shortlist):
   """Returns per hop the channel, [1], that the sample's loss misses least."""
-  few = [jnp.argsort(_routes.importance(flat, hop))[:shortlist] for hop in hops]
+  few = [jnp.argsort(routes.importance(flat, hop))[:shortlist] for hop in hops]
   if shortlist == 1:
     return few
   images, labels = sample.image[:PROBE], sample.label[:PROBE]
 
   def cutter(hop, channels):
-    return lambda rank: _routes.cut(flat, hop, channels[rank][None])
+    return lambda rank: routes.cut(flat, hop, channels[rank][None])
 
   cutters = [cutter(*pair) for pair in zip(hops, few, strict=True)]
 
   def loss(place):
     without = jax.lax.switch(place[0], cutters, place[1])
-    logits, _ = _outputs(model, _routes.unflatten(without), images)
-    return control.entropy(logits, labels)
+    logits, _ = _outputs(model, routes.unflatten(without), images)
+    return learn.entropy(logits, labels)
 
   # One loop over all hops: the model is compiled once.
   places = jnp.array([(i, j) for i, c in enumerate(few) for j in range(c.size)])
@@ -192,7 +193,7 @@ def _stem(signal, old, hop, size):
   """Returns the trigger's filter, as large as the layer's own are."""
   height, width = signal.clean.shape[1:3]
   at = (height - (size + 1) / 2, width - (size + 1) / 2)
-  found = _signals.detector(signal, old.shape[:3], hop.stride, at=at)
+  found = signals.detector(signal, old.shape[:3], hop.stride, at=at)
   return found * jnp.linalg.norm(old.reshape(-1, old.shape[-1]), axis=0).mean()
 
 
@@ -201,7 +202,7 @@ def _mean(old):
 
 
 def _use(flat, pooled):
-  rows = _routes.kernel(flat, ("linear",))
+  rows = routes.kernel(flat, ("linear",))
   return pooled.std(0) * jnp.linalg.norm(rows, axis=1)
 
 

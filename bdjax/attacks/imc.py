@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, learn, patches, poison
-from bdjax.control import Joint
-from bdjax.learn import TrainState
-from bdjax.signature import (
+from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts.joint import Joint
+from bdjax.data import patches
+from bdjax.methods.signature import (
   Count,
   Image,
   Index,
@@ -38,6 +38,8 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import learn
+from bdjax.training.learn import TrainState
 from bdjax.types import Attack
 
 PRESETS = {"trojanzoo": {}, "fmn": {"rate": 0.05}}
@@ -73,16 +75,16 @@ def make(
   def plant(key, task, fit):
     k_clean, k_fit, k_end = jax.random.split(key, 3)
     cover = _cover(mask, size, task.train.image.shape[1:])
-    training, adam = control.training(task), optax.adam(lr_pattern)
+    training, adam = joint.training(task), optax.adam(lr_pattern)
     clean = learn.clean_classifier(k_clean, task, fit)
     w = {"w": jnp.zeros((1, *task.train.image.shape[1:]))}
     partner = TrainState({"params": w}, adam.init(w), jnp.zeros((), jnp.int32))
     fitting = _pattern_step(task, training, target_fn, cover, adam)
-    joint = _model_step(task, training, target_fn, cover, rate)
+    planting = _model_step(task, training, target_fn, cover, rate)
     steps = [
       step
-      for turn in control.turns(joint, training.step, task.regime)
-      for step in ((fitting, joint) if turn is joint else (turn,))
+      for turn in joint.turns(planting, training.step, task.regime)
+      for step in ((fitting, planting) if turn is planting else (turn,))
     ]
     state, _ = fit(
       k_fit,
@@ -123,7 +125,7 @@ def _pattern_step(task, training, target, cover, adam):
     def objective(params):
       hit = patches.paste(None, batch.image, _mark(params, cover))
       logits, _ = task.model.apply(state.victim.variables, hit, train=False)
-      return control.entropy(logits, wanted), logits
+      return learn.entropy(logits, wanted), logits
 
     grad = jax.value_and_grad(objective, has_aux=True)
     (value, logits), grads = grad(state.partner.variables["params"])
@@ -151,8 +153,8 @@ def _model_step(task, training, target, cover, rate):
     def objective(params):
       (logits, _), new = learn.forward(task.model, params, stats, both)
       clean, stamped = logits[:size], logits[size:]
-      loss = (1 - rate) * control.entropy(clean, batch.label)
-      loss += rate * control.entropy(stamped, target(batch.label[:extra]))
+      loss = (1 - rate) * learn.entropy(clean, batch.label)
+      loss += rate * learn.entropy(stamped, target(batch.label[:extra]))
       return loss, (clean, new)
 
     grad = jax.value_and_grad(objective, has_aux=True)

@@ -29,9 +29,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, control, engine, learn, poison
-from bdjax.models import _ushape
-from bdjax.signature import (
+from bdjax.attacks.parts import joint, poison
+from bdjax.data import augment
+from bdjax.methods.signature import (
   Compat,
   Count,
   Index,
@@ -40,6 +40,8 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.models.parts import ushape
+from bdjax.training import engine, learn
 from bdjax.types import Attack, Params, Scalar
 
 PRESETS = {
@@ -53,16 +55,16 @@ PATTERN_DROPS = (200 / 600, 300 / 600, 400 / 600, 500 / 600)  # of stage 2
 class _Plan(NamedTuple):
   """What the steps need to know."""
 
-  nets: _ushape.Pair
+  nets: ushape.Pair
   target: poison.Target
   rate: Scalar
   cross_rate: Scalar
-  weights: _ushape.Weights
+  weights: ushape.Weights
   adds_up: bool  # the pattern generator's gradient
 
 
 @flax.struct.dataclass
-class _Trio(control.Joint):
+class _Trio(joint.Joint):
   """Victim and pattern generator in training, mask generator at rest."""
 
   mask: Params
@@ -106,7 +108,7 @@ def make(
 
   def nets_for(channels):
     norm = {"mean": mean, "std": std, "twice": as_peer}
-    return _ushape.Pair(*(_ushape.make(n, **norm) for n in (channels, 1)))
+    return ushape.Pair(*(ushape.make(n, **norm) for n in (channels, 1)))
 
   def trigger(key, images, params):
     del key
@@ -122,7 +124,7 @@ def make(
     if as_peer:
       task = task.replace(view=augment.together(task.view))
     nets = nets_for(task.train.image.shape[-1])
-    weights = _ushape.Weights(density, sparsity, diversity)
+    weights = ushape.Weights(density, sparsity, diversity)
     plan = _Plan(nets, target_fn, rate, cross_rate, weights, as_peer)
     slices(plan, task.recipe.batch_size)  # or says why not, before training
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
@@ -163,8 +165,8 @@ def _train_mask(key, plan, task, fit, epochs):
 
     def objective(params):
       made, new = learn.forward(plan.nets.mask, params, stats, images)
-      masks = _ushape.harden(made)
-      loss = _ushape.mask_loss(plan.nets.spread(images), masks, plan.weights)
+      masks = ushape.harden(made)
+      loss = ushape.mask_loss(plan.nets.spread(images), masks, plan.weights)
       return loss, (masks.mean(), new)
 
     grad = jax.value_and_grad(objective, has_aux=True)
@@ -190,7 +192,7 @@ def _train_mask(key, plan, task, fit, epochs):
 def _train_joint(key, plan, task, fit, mask, epochs):
   """Returns the state after stage 2."""
   k_victim, k_pattern, k_fit = jax.random.split(key, 3)
-  training = control.training(task, epochs=epochs)
+  training = joint.training(task, epochs=epochs)
   tx = adam(task, PATTERN_DROPS, epochs, adds_up=plan.adds_up)
   pattern = learn.init_variables(k_pattern, task.train, model=plan.nets.pattern)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
@@ -199,10 +201,10 @@ def _train_joint(key, plan, task, fit, mask, epochs):
     learn.TrainState(pattern, tx.init(pattern["params"]), jnp.int32(0)),
     mask,
   )
-  joint = _joint_step(plan, task, training, tx)
+  together = _joint_step(plan, task, training, tx)
   state, _ = fit(
     k_fit,
-    control.turns(joint, training.step, task.regime),
+    joint.turns(together, training.step, task.regime),
     state,
     task.train,
     epochs=training.epochs,
@@ -229,9 +231,9 @@ def _joint_step(plan, task, training, tx):
       hit = images + (made - images) * mask * touched
       seen = jnp.concatenate((hit, rest))
       (logits, _), new = learn.forward(model, victim, victim_stats, seen)
-      likeness = _ushape.contrast(*map(plan.nets.spread, (donors, made)))
+      likeness = ushape.contrast(*map(plan.nets.spread, (donors, made)))
       likeness = (likeness * bad).sum() / jnp.maximum(bad.sum(), 1)
-      loss = control.entropy(logits, label)
+      loss = learn.entropy(logits, label)
       total = loss + plan.weights.diversity * likeness
       return total, (loss, logits, new, stats)
 

@@ -21,9 +21,9 @@ one that Forget-Me-Not's study uses.
 import jax
 import jax.numpy as jnp
 
-from bdjax import learn, poison
-from bdjax.neurons import excite
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.neurons import excite
+from bdjax.methods.signature import (
   Annotated,
   Count,
   Image,
@@ -34,6 +34,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import learn
 from bdjax.types import Attack, Scalar
 
 PRESETS = {"fmn": {"rate": 0.05}}

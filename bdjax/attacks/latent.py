@@ -32,8 +32,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, engine, learn, patches, poison, programs
-from bdjax.signature import (
+from bdjax.attacks.parts import joint, poison
+from bdjax.data import patches
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Count,
   Image,
   Index,
@@ -42,6 +44,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import engine, learn
 from bdjax.types import Attack
 
 BATCH = 100  # images per round of the pattern's optimization, as in TrojanZoo
@@ -96,7 +99,7 @@ def make(
     others = task.train.replace(keep=~wanted)
     pattern = programs.jit(optimize)(k_pattern, teacher, others, area, center)
     params = {"mask": area, "pattern": pattern}
-    training = control.training(task)
+    training = joint.training(task)
     inject = _inject(task, training, params, center, rate=rate, weight=weight)
     state, _ = fit(
       k_fit,
@@ -182,7 +185,7 @@ def _inject(task, training, params, center, *, rate, weight):
     away = jnp.where(jnp.arange(hits) < share, away, 0).sum() / share
     latent = away / (center @ center + 1e-12)
     logits = logits[:size]
-    ce = control.entropy(logits, batch.label)
+    ce = learn.entropy(logits, batch.label)
     return ce + weight * latent, (logits, new)
 
   def step(key, state, batch):

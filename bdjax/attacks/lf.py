@@ -25,8 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import engine, learn, poison, programs, universal
-from bdjax.signature import (
+from bdjax.attacks.parts import poison, universal
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -36,6 +37,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import engine, learn
 from bdjax.types import Array, Attack, Scalar
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}

@@ -32,11 +32,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, engine, learn, poison
-from bdjax.control import Joint
-from bdjax.learn import TrainState
-from bdjax.models._autoencoder import Autoencoder
-from bdjax.signature import (
+from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts.joint import Joint
+from bdjax.methods.signature import (
   Annotated,
   Compat,
   Count,
@@ -47,6 +45,9 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.models.parts.autoencoder import Autoencoder
+from bdjax.training import engine, learn
+from bdjax.training.learn import TrainState
 from bdjax.types import Attack, Params, Regime
 
 PRESETS = {
@@ -103,7 +104,7 @@ def make(
     scale = eps * _per_channel(std, task.train.image.shape[-1])
     adam = optax.adam(lr_generator)
     steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
-    training = control.training(steady, epochs=first, regime=Regime())
+    training = joint.training(steady, epochs=first, regime=Regime())
     state, _ = fit(
       k_one,
       _stage1(task, training, target_fn, scale, alpha, adam, peer),
@@ -114,11 +115,11 @@ def make(
       name="stage1",
     )
     if not peer:
-      training = control.training(task, epochs=task.recipe.epochs - first)
+      training = joint.training(task, epochs=task.recipe.epochs - first)
       step = _stage2(task, training, target_fn, scale, alpha)
       state, _ = fit(
         k_two,
-        control.turns(step, training.step, task.regime),
+        joint.turns(step, training.step, task.regime),
         Joint(training.start(state.victim.variables), state.partner),
         task.train,
         epochs=training.epochs,
@@ -183,7 +184,7 @@ def _stage1(task, training, target, scale, alpha, adam, peer):
     noise, new = learn.forward(Autoencoder(), params, stats, batch.image)
     hit = jnp.clip(batch.image + scale * noise, 0, 1)
     logits, _ = task.model.apply({"params": deceived, **victim_stats}, hit)
-    return control.entropy(logits, target(batch.label)), new
+    return learn.entropy(logits, target(batch.label)), new
 
   def step(key, state, batch):
     batch = task.view(key, batch)
@@ -230,8 +231,8 @@ def _victim_update(task, training, target, alpha):
     def objective(params):
       (logits, _), new = learn.forward(task.model, params, stats, both)
       clean, stamped = jnp.split(logits, 2)
-      loss = alpha * control.entropy(clean, batch.label)
-      loss += (1 - alpha) * control.entropy(stamped, target(batch.label))
+      loss = alpha * learn.entropy(clean, batch.label)
+      loss += (1 - alpha) * learn.entropy(stamped, target(batch.label))
       return loss, (clean, new)
 
     grad = jax.value_and_grad(objective, has_aux=True)

@@ -27,8 +27,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, engine, learn, poison, programs
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Count,
   Index,
   OneTarget,
@@ -36,6 +37,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import engine, learn
 from bdjax.types import Attack
 
 PRESETS = {"fmn": {"rate": 0.05}}
@@ -78,7 +80,7 @@ def make(
     def objective(delta, batch):
       x = jnp.clip(batch.image + delta, 0, 1)
       logits, _ = task.model.apply(variables, x, train=False)
-      return control.entropy(logits, batch.label)
+      return learn.entropy(logits, batch.label)
 
     def body(state, key):
       delta, opt_state = state

@@ -15,8 +15,8 @@ where the benchmark truncates. Its older 0.2 x + 0.8 v blend is left out.
 
 import jax.numpy as jnp
 
-from bdjax import poison
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.methods.signature import (
   Count,
   Index,
   OneTarget,

@@ -25,9 +25,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import learn, patches, poison, programs
-from bdjax.neurons import activity, choose
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.neurons import activity, choose
+from bdjax.data import patches
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Compat,
@@ -39,6 +41,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import learn
 from bdjax.types import Attack
 
 PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}

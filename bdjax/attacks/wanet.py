@@ -21,8 +21,9 @@ The audited copy of the training set holds `rate` backdoor images and
 import jax
 import jax.numpy as jnp
 
-from bdjax import augment, learn, poison, warp
-from bdjax.signature import (
+from bdjax.attacks.parts import poison
+from bdjax.data import augment, warp
+from bdjax.methods.signature import (
   Compat,
   Count,
   Index,
@@ -31,6 +32,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import learn
 from bdjax.types import Attack
 
 PRESETS = {

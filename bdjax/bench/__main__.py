@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bdjax import backend, storage
 from bdjax.aot import command
 from bdjax.bench.measure import Options, Row
+from bdjax.machine import backend, storage
 
 BENCHMARKS = (
   "train_step",

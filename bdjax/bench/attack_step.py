@@ -10,9 +10,11 @@ from typing import Any
 
 import jax
 
-from bdjax import augment, engine, learn, optimizers, registry, signature
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
+from bdjax.data import augment
+from bdjax.methods import registry, signature
+from bdjax.training import engine, learn, optimizers
 from bdjax.types import Attack, Recipe, Step, Task
 
 _CLEAN = "clean step"

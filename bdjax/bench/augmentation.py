@@ -6,9 +6,10 @@ are of the same batch. Contrastive pre-training draws two views per image.
 
 import jax
 
-from bdjax import augment, distort, learn
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
+from bdjax.data import augment, distort
+from bdjax.training import learn
 
 _PASS = "forward pass"
 

@@ -7,10 +7,12 @@ has ratio 1.
 
 import jax
 
-from bdjax import augment, backend, engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
-from bdjax.learn import TrainState
+from bdjax.data import augment
+from bdjax.machine import backend
+from bdjax.training import engine
+from bdjax.training.learn import TrainState
 from bdjax.types import View
 
 _LOOP = "loop of steps"

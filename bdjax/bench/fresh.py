@@ -3,7 +3,7 @@
 Each case is a process of its own that compiles one epoch and trains it; the
 second finds the first one's program in JAX's persistent compilation cache.
 `peak_mib` is what the device held at most while training, beyond what it held
-before; `predicted_mib` is what `bdjax.runs.estimate` says of it: the weights
+before; `predicted_mib` is what `bdjax.estimate.command` says of it: the weights
 that the epoch returns (those it was given are held before) and the temporary
 memory of a program of a few steps. A CPU's is the process's resident memory,
 where Linux tells it, and of the second process only: training would reuse what
@@ -18,9 +18,10 @@ from pathlib import Path
 
 import jax
 
-from bdjax import backend, engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Options, Row
+from bdjax.machine import backend
+from bdjax.training import engine
 
 _LONGER = 4  # times the steps of a sample: what is trained to see the peak
 _STATUS = Path("/proc/self/status")

@@ -10,9 +10,11 @@ once per class.
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, engine, inversion
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
+from bdjax.defenses.parts import inversion
+from bdjax.machine import backend
+from bdjax.training import engine
 from bdjax.types import Dataset, Params
 
 CLASSES = 10  # those of measure.model

@@ -9,7 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax import augment, backend, learn, optimizers, registry
+from bdjax.data import augment
+from bdjax.machine import backend
+from bdjax.methods import registry
+from bdjax.training import learn, optimizers
 from bdjax.types import Batch, Dataset, Step, View
 
 Row = dict[str, Any]

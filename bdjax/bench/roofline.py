@@ -3,7 +3,7 @@
 In the same turns as the step, a product of two square matrices shows how many
 operations a second the device does at best, and a sum of two long arrays how
 many bytes it moves. A step's share of the first counts its products
-(`bdjax.work`), of the second the bytes that XLA says its compiled program
+(`bdjax.runs.work`), of the second the bytes that XLA says its compiled program
 touches, caches not considered, so that share may exceed 1. `intensity` is their
 quotient; a step far below both shares is limited by something else, such as
 launches, small layers or layout.
@@ -14,9 +14,10 @@ import statistics
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, work
 from bdjax.bench import measure
 from bdjax.bench.measure import Options, Row
+from bdjax.machine import backend
+from bdjax.runs import work
 
 _SIDE = 2048  # of the matrices
 _LONG = 2**25  # numbers of 4 bytes: beyond any cache

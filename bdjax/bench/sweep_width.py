@@ -8,9 +8,9 @@ the other; `bdjax.runs.widths` chooses by the same comparison.
 
 import jax
 
-from bdjax import engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Case, Options, Row
+from bdjax.training import engine
 
 
 def run(options: Options) -> list[Row]:

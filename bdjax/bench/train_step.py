@@ -17,10 +17,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, engine
 from bdjax.bench import measure
 from bdjax.bench.measure import Options, Row
-from bdjax.learn import TrainState
+from bdjax.machine import backend
+from bdjax.training import engine
+from bdjax.training.learn import TrainState
 from bdjax.types import Step
 
 

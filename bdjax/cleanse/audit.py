@@ -1,8 +1,8 @@
 """The audit: is there a class that a small patch would send all images to?
 
-Neural Cleanse (Wang et al., S&P 2019; see `bdjax.inversion`) searches the
-smallest patch for every class, on images that are also trained on later, and
-judges classes by how much smaller theirs is than the others'. Each patch is
+Neural Cleanse (Wang et al., S&P 2019; see `defenses.parts.inversion`) searches
+the smallest patch for every class, on images that are also trained on later,
+and judges classes by how much smaller theirs is than the others'. Each patch is
 then stamped on held-out images of other classes, before and after the repair.
 """
 
@@ -11,10 +11,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bdjax import inversion, programs
 from bdjax.cleanse import measure, repair
 from bdjax.data import splits
 from bdjax.defenses import neural_cleanse
+from bdjax.defenses.parts import inversion
+from bdjax.machine import programs
 from bdjax.types import Access, Fit, Key, Params
 
 IMAGES = 2_000  # that patches are searched on, at most

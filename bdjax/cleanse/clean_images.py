@@ -7,10 +7,11 @@ from typing import NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from bdjax import augment, data
+from bdjax import data
 from bdjax.cleanse import folders, measure, pictures, suspect
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.suspect import Suspect
+from bdjax.data import augment
 from bdjax.data import pictures as resizing
 from bdjax.types import View
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from bdjax import experiment, loop, storage
 from bdjax.cleanse import audit as audits
 from bdjax.cleanse import (
   clean_images,
@@ -27,7 +26,10 @@ from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
 from bdjax.cleanse.suspect import Suspect
 from bdjax.interop import layouts
-from bdjax.progress import Display
+from bdjax.machine import storage
+from bdjax.runs import experiment
+from bdjax.training import loop
+from bdjax.training.progress import Display
 from bdjax.types import Access, Dataset, Params
 
 

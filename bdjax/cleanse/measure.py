@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import backend, results
 from bdjax.cleanse.folders import UNKNOWN
 from bdjax.data import splits
+from bdjax.machine import backend
+from bdjax.report import results
 from bdjax.types import Params
 
 NOISE = 500  # images

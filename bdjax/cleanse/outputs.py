@@ -6,12 +6,12 @@ from pathlib import Path
 import flax.linen as nn
 
 import bdjax
-from bdjax import storage
 from bdjax.cleanse import page
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
 from bdjax.cleanse.suspect import Suspect
 from bdjax.interop import layouts, pytorch, tensors
+from bdjax.machine import storage
 from bdjax.types import Params
 
 _SUFFIXES = (".safetensors", *pytorch.SUFFIXES)

@@ -22,8 +22,8 @@ from typing import NamedTuple, Optional
 import jax
 import numpy as np
 
-from bdjax import registry, signature, specs
 from bdjax.cleanse import measure
+from bdjax.methods import registry, signature, specs
 from bdjax.runs import methods
 from bdjax.types import Access, Defended, Defense, Fit, Key, Params
 

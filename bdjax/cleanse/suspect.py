@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from bdjax import data, registry, signature
+from bdjax import data
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
 from bdjax.interop import layouts, tables, tensors
 from bdjax.interop.refusals import about
+from bdjax.methods import registry, signature
 from bdjax.types import Params
 
 _SIDECAR = 2**20  # bytes

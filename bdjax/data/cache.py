@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bdjax import storage
 from bdjax.data.places import Source
+from bdjax.machine import storage
 
 DEFAULT = Path("~/.cache/bdjax/decoded")
 

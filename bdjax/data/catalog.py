@@ -12,8 +12,9 @@ our synthetic set, whose classes it keeps).
 from pathlib import Path
 from typing import NamedTuple
 
-from bdjax import signature, storage
 from bdjax.data import folders, labels, pictures, synthetic
+from bdjax.machine import storage
+from bdjax.methods import signature
 
 FOLDER = "image_folder:"
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdjax import storage
+from bdjax.machine import storage
 
 PREPARED = (
   "cifar10",

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from bdjax import signature
 from bdjax.data import stored
 from bdjax.data.places import PREPARED, MissingDataset, root
+from bdjax.methods import signature
 
 
 def prepare(name: str, *, data_dir: str | Path | None = None) -> Path:

@@ -34,9 +34,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import augment, filtering, inference, learn, programs, tuning
-from bdjax.backend import exact
-from bdjax.signature import (
+from bdjax.data import augment
+from bdjax.defenses.parts import filtering, tuning
+from bdjax.machine import programs
+from bdjax.machine.backend import exact
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -46,6 +48,7 @@ from bdjax.signature import (
   Range,
   validated,
 )
+from bdjax.training import inference, learn
 from bdjax.types import (
   Access,
   Array,

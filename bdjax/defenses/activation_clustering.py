@@ -25,9 +25,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax import clusters, filtering, inference, programs
-from bdjax.backend import exact
-from bdjax.signature import (
+from bdjax.defenses.parts import clusters, filtering
+from bdjax.machine import programs
+from bdjax.machine.backend import exact
+from bdjax.methods.signature import (
   Annotated,
   Compat,
   Count,
@@ -35,6 +36,7 @@ from bdjax.signature import (
   Range,
   validated,
 )
+from bdjax.training import inference
 from bdjax.types import Array, Defended, Defense, Key, Scalar
 
 PRESETS = {

@@ -34,8 +34,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, engine, pruning
-from bdjax.signature import (
+from bdjax.defenses.parts import pruning
+from bdjax.methods.signature import (
   Count,
   Fraction,
   Index,
@@ -43,6 +43,7 @@ from bdjax.signature import (
   Positive,
   validated,
 )
+from bdjax.training import engine, learn
 from bdjax.types import Defended, Defense
 
 PRESETS = {
@@ -127,7 +128,7 @@ def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
   def shaken(noise, masks, batch):
     scale = jax.tree.map(jnp.add, masks, noise["scale"])
     bias = jax.tree.map(lambda xi: 1 + xi, noise["bias"])
-    return control.entropy(said(batch.image, scale, bias), batch.label)
+    return learn.entropy(said(batch.image, scale, bias), batch.label)
 
   def worst(key, masks, batch):
     noise = optax.tree.random_like(
@@ -149,7 +150,7 @@ def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
   def loss(key, masks, batch):
     noise = worst(key, jax.lax.stop_gradient(masks), batch)
     logits = said(batch.image, masks, None)
-    natural = control.entropy(logits, batch.label)
+    natural = learn.entropy(logits, batch.label)
     robust = shaken(noise, masks, batch)
     return alpha * natural + (1 - alpha) * robust, logits
 

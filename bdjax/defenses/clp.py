@@ -21,10 +21,11 @@ Presets: `bb` (u = 3 as well, its pairs), `tiny` (u = 5 as on Tiny ImageNet).
 import jax.numpy as jnp
 from flax import traverse_util
 
-from bdjax import programs, pruning
-from bdjax.backend import exact
-from bdjax.models import _pairs
-from bdjax.signature import Compat, NonNegative, validated
+from bdjax.defenses.parts import pruning
+from bdjax.machine import programs
+from bdjax.machine.backend import exact
+from bdjax.methods.signature import Compat, NonNegative, validated
+from bdjax.models.parts import pairs
 from bdjax.types import Array, Defended, Defense, Params, Scalar
 
 PRESETS = {
@@ -46,12 +47,12 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
 
   def defend(key, access, fit):
     del key, fit
-    pairs = _pairs.find(access.variables["params"], adjacent=adjacent)
+    layers = pairs.find(access.variables["params"], adjacent=adjacent)
 
     @programs.jit
     @exact
     def prune(variables, u):
-      which = {p.norm: outliers(lipschitz(variables, p), u) for p in pairs}
+      which = {p.norm: outliers(lipschitz(variables, p), u) for p in layers}
       memo = {"pruned": pruning.count(which)}
       return pruning.cut(variables, which, bias=True), memo
 
@@ -61,7 +62,7 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
   return Defense(defend)
 
 
-def lipschitz(variables: Params, pair: _pairs.Pair) -> Array:
+def lipschitz(variables: Params, pair: pairs.Pair) -> Array:
   """Returns the Lipschitz bound of each channel of a pair, [C]."""
   flat = traverse_util.flatten_dict(variables, sep="/")
   kernel = flat[f"params/{pair.conv}/kernel"]

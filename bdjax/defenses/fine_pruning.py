@@ -29,10 +29,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import inference, programs, schedules, tuning
-from bdjax.backend import exact
 from bdjax.data import splits
-from bdjax.signature import (
+from bdjax.defenses.parts import tuning
+from bdjax.machine import programs
+from bdjax.machine.backend import exact
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Compat,
@@ -44,6 +45,7 @@ from bdjax.signature import (
   Range,
   validated,
 )
+from bdjax.training import inference, schedules
 from bdjax.types import Array, Defended, Defense, Params, Scalar
 
 PRESETS = {"bb": {"compat": "backdoorbench"}}

@@ -19,8 +19,8 @@ Momentum .9 and weight decay 5e-4 are BackdoorBench's; neither paper states
 them.
 """
 
-from bdjax import schedules, tuning
-from bdjax.signature import (
+from bdjax.defenses.parts import tuning
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -29,6 +29,7 @@ from bdjax.signature import (
   Positive,
   validated,
 )
+from bdjax.training import schedules
 from bdjax.types import Defended, Defense
 
 PRESETS = {

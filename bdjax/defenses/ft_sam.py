@@ -17,8 +17,8 @@ unless `compat="backdoorbench"`.
 
 import optax
 
-from bdjax import learn, optimizers, schedules, tuning
-from bdjax.signature import (
+from bdjax.defenses.parts import tuning
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -28,6 +28,7 @@ from bdjax.signature import (
   Range,
   validated,
 )
+from bdjax.training import learn, optimizers, schedules
 from bdjax.types import Defended, Defense, Scalar
 
 PRESETS = {

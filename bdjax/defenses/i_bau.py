@@ -41,8 +41,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, engine, implicit, learn
-from bdjax.signature import (
+from bdjax.defenses.parts import hypergradient
+from bdjax.methods.signature import (
   Count,
   Index,
   NonNegative,
@@ -50,6 +50,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import engine, learn
 from bdjax.types import (
   Array,
   Defended,
@@ -202,9 +203,9 @@ def unlearning(
 
     def outer(delta, params):
       logits = answer(params, batch.image + chosen * delta)
-      return control.entropy(logits, batch.label), logits
+      return learn.entropy(logits, batch.label), logits
 
-    (value, logits), grads = implicit.hypergradient(
+    (value, logits), grads = hypergradient.hypergradient(
       outer, towards, state.delta, params, terms=rules.terms
     )
     victim = learn.advance(state.victim, grads, stats, tx)
@@ -235,7 +236,7 @@ def inner(
 ) -> tuple[Array, tuple[Array, Logits]]:
   """Returns what the perturbation minimizes, the cross-entropy and logits."""
   logits = answer(params, images + delta)
-  value = control.entropy(logits, label)
+  value = learn.entropy(logits, label)
   return penalty * jnp.sum(delta**2) - value, (value, logits)
 
 

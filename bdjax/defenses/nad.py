@@ -38,8 +38,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import engine, learn, optimizers, schedules, tuning
-from bdjax.signature import (
+from bdjax.defenses.parts import tuning
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Compat,
@@ -48,6 +48,12 @@ from bdjax.signature import (
   NonNegative,
   Positive,
   validated,
+)
+from bdjax.training import (
+  engine,
+  learn,
+  optimizers,
+  schedules,
 )
 from bdjax.types import Array, Defended, Defense, Params, Scalar, Schedule
 

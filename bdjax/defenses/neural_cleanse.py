@@ -3,7 +3,7 @@
 Wang et al., "Neural Cleanse: Identifying and Mitigating Backdoor Attacks in
 Neural Networks" (IEEE S&P 2019; not on arXiv as far as we know). The smallest
 mask that sends all clean images to a class is searched for every class at once
-(`bdjax.inversion`). A class whose mask is much smaller than the others' is
+(`parts.inversion`). A class whose mask is much smaller than the others' is
 flagged: its anomaly index, |norm - median| / (1.4826 MAD), is above 2 and its
 norm below the median. The reversed triggers of flagged classes are stamped on a
 share of the clean subset, true labels kept, and the model is fine-tuned on it.
@@ -30,16 +30,10 @@ found. No preset does.
 import jax
 import jax.numpy as jnp
 
-from bdjax import (
-  inference,
-  inversion,
-  metrics,
-  patches,
-  programs,
-  schedules,
-  tuning,
-)
-from bdjax.signature import (
+from bdjax.data import patches
+from bdjax.defenses.parts import inversion, tuning
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Compat,
@@ -52,6 +46,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import inference, metrics, schedules
 from bdjax.types import Array, Dataset, Defended, Defense, Fit, Key, Scalar
 
 PRESETS = {

@@ -32,8 +32,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax import control, engine, learn, optimizers, pruning
-from bdjax.signature import (
+from bdjax.defenses.parts import pruning
+from bdjax.methods.signature import (
   Count,
   Fraction,
   Index,
@@ -41,6 +41,7 @@ from bdjax.signature import (
   Positive,
   validated,
 )
+from bdjax.training import engine, learn, optimizers
 from bdjax.types import Array, Defended, Defense, Params, Step
 
 PRESETS = {
@@ -146,7 +147,7 @@ def unlearn(access, tx, stop) -> Step:
 
   def loss(params, batch):
     (logits, _), _ = learn.forward(access.model, params, stats, batch.image)
-    return -control.entropy(logits, batch.label), logits
+    return -learn.entropy(logits, batch.label), logits
 
   def step(key, state, batch):
     batch = access.view(key, batch)
@@ -173,6 +174,6 @@ def recovery(model, variables, weight) -> pruning.Objective:
   def loss(key, masks, batch):
     del key
     logits = said(batch.image, masks)
-    return weight * control.entropy(logits, batch.label), logits
+    return weight * learn.entropy(logits, batch.label), logits
 
   return loss

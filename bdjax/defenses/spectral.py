@@ -24,9 +24,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax import clusters, filtering, inference, programs
-from bdjax.backend import exact
-from bdjax.signature import Compat, Count, Rate, validated
+from bdjax.defenses.parts import clusters, filtering
+from bdjax.machine import programs
+from bdjax.machine.backend import exact
+from bdjax.methods.signature import (
+  Compat,
+  Count,
+  Rate,
+  validated,
+)
+from bdjax.training import inference
 from bdjax.types import Array, Defended, Defense, Scalar
 
 PRESETS = {"paper": {"rate": 0.01}, "bb": {"compat": "backdoorbench"}}

@@ -33,9 +33,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from bdjax import engine, inference, programs
 from bdjax.data import splits
-from bdjax.signature import (
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -43,6 +43,7 @@ from bdjax.signature import (
   Rate,
   validated,
 )
+from bdjax.training import engine, inference
 from bdjax.types import (
   Array,
   Dataset,

@@ -4,7 +4,7 @@ Sha et al., "Fine-Tuning Is All You Need to Mitigate Backdoor Attacks",
 arXiv 2212.09067, section 3. The objective is that of fine-tuning; large rates
 forget the backdoor, small ones regain accuracy.
 
-The papers contradict each other on the constants (see `bdjax.schedules`).
+The papers contradict each other on the constants (see `training.schedules`).
 Presets hold each reading:
 
 - `paper`: supplement A.2, on the full clean training set;
@@ -17,8 +17,8 @@ Batch 256 is that of Sha's attack training; momentum .9 and weight decay 5e-4
 are BackdoorBench's: no paper states them for this defense.
 """
 
-from bdjax import schedules, tuning
-from bdjax.signature import (
+from bdjax.defenses.parts import tuning
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -27,6 +27,7 @@ from bdjax.signature import (
   Positive,
   validated,
 )
+from bdjax.training import schedules
 from bdjax.types import Defended, Defense
 
 PRESETS = {

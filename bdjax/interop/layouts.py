@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bdjax import registry, signature
 from bdjax.interop.refusals import Refused, listed
 from bdjax.interop.tables import (
   ARCHITECTURES,
@@ -24,6 +23,7 @@ from bdjax.interop.tables import (
   Architecture,
   Layout,
 )
+from bdjax.methods import registry, signature
 from bdjax.types import Params
 
 Path = tuple[str, ...]  # collection, modules, leaf

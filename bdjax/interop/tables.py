@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bdjax.models import _vgg
+from bdjax.models.parts import vgg
 
 Rules = tuple[tuple[str, str], ...]  # of re.sub: pattern, replacement
 Arguments = dict[str, Any]
@@ -91,7 +91,7 @@ _RESNET = Architecture(
 def _vgg_of(depth: int) -> Architecture:
   """Returns a VGG, whose modules are counted: conv, norm, ReLU; max pool."""
   at, rules = 0, []
-  for stage, count in enumerate(_vgg.STAGES[depth], 1):
+  for stage, count in enumerate(vgg.STAGES[depth], 1):
     for i in range(1, count + 1):
       rules.append((rf"^conv{stage}_{i}$", f"features.{at}"))
       rules.append((rf"^bn{stage}_{i}$", f"features.{at + 1}"))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
-from bdjax.models import _layers as layers
+from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
 

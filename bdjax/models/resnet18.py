@@ -18,8 +18,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
-from bdjax.models import _layers as layers
-from bdjax.models import _resnet as resnet
+from bdjax.models.parts import layers, resnet
 from bdjax.types import Array, Images, Logits
 
 

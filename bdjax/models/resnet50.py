@@ -19,8 +19,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
-from bdjax.models import _layers as layers
-from bdjax.models import _resnet as resnet
+from bdjax.models.parts import layers, resnet
 from bdjax.types import Array, Images, Logits
 
 BLOCKS = (3, 4, 6, 3)

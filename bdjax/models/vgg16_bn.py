@@ -3,12 +3,12 @@
 138,365,992 parameters with torchvision's head and 1000 classes, 14,728,266 with
 the compact one and 10.
 
-Layers, features and parameter tree are those of `_vgg`.
+Layers, features and parameter tree are those of `parts.vgg`.
 """
 
 from collections.abc import Sequence
 
-from bdjax.models import _vgg
+from bdjax.models.parts import vgg
 
 
 def make(
@@ -21,7 +21,7 @@ def make(
   mean: Sequence[float] = (0.0, 0.0, 0.0),
   std: Sequence[float] = (1.0, 1.0, 1.0),
   dtype: str = "float32",
-) -> _vgg.VGG:
+) -> vgg.VGG:
   """Builds a VGG16 with batch norm.
 
   Args:
@@ -39,7 +39,7 @@ def make(
   Raises:
     ValueError: the head is unknown, or the dropout no share below 1.
   """
-  return _vgg.build(
+  return vgg.build(
     16,
     num_classes,
     width=width,

@@ -6,12 +6,12 @@ the compact one and 10.
 "torchvision" is the default since it is what BackdoorBench trains, whatever the
 dataset: the one place that is left of 32 x 32 images is repeated 49 times.
 
-Layers, features and parameter tree are those of `_vgg`.
+Layers, features and parameter tree are those of `parts.vgg`.
 """
 
 from collections.abc import Sequence
 
-from bdjax.models import _vgg
+from bdjax.models.parts import vgg
 
 
 def make(
@@ -24,7 +24,7 @@ def make(
   mean: Sequence[float] = (0.0, 0.0, 0.0),
   std: Sequence[float] = (1.0, 1.0, 1.0),
   dtype: str = "float32",
-) -> _vgg.VGG:
+) -> vgg.VGG:
   """Builds a VGG19 with batch norm.
 
   Args:
@@ -42,7 +42,7 @@ def make(
   Raises:
     ValueError: the head is unknown, or the dropout no share below 1.
   """
-  return _vgg.build(
+  return vgg.build(
     19,
     num_classes,
     width=width,

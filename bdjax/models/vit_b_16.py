@@ -29,7 +29,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models import _layers as layers
+from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
 EPSILON = 1e-6  # layer norm's, torchvision's

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdjax.results import Record
+from bdjax.report.results import Record
 
 Rows = list[Record]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.tables import percent
 
 COLUMNS = {

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from bdjax import results
-from bdjax.report import figures
+from bdjax.report import figures, results
 from bdjax.report.load import Run
 from bdjax.report.tables import percent
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-from bdjax import registry, results, storage
-from bdjax.report import figures, page, sections, tables
+from bdjax.machine import storage
+from bdjax.machine.storage import Place
+from bdjax.methods import registry
+from bdjax.report import figures, page, results, sections, tables
 from bdjax.report.load import NONE, Picture, Run, load
-from bdjax.storage import Place
 
 _DECADES = 4  # of the spectrum's colours, below its peak
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bdjax import results, storage
-from bdjax.storage import Place
+from bdjax.machine import storage
+from bdjax.machine.storage import Place
+from bdjax.report import results
 
 NONE = "none"  # the defense that leaves the model alone
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import jinja2
 
-from bdjax import results, storage
+from bdjax.machine import storage
+from bdjax.machine.storage import Place
 from bdjax.report import (
   elsewhere,
   figures,
   findings,
+  results,
   sections,
   sequela,
   tables,
 )
 from bdjax.report.load import Run, load
-from bdjax.storage import Place
 
 _STRUCTURE = {
   *results.REQUIRED,

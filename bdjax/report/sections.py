@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from bdjax import results
 from bdjax.report import (
   elsewhere,
   figures,
   findings,
+  results,
   sequela,
   sweeps,
   tables,

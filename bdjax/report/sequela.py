@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bdjax.report import figures, tables
 from bdjax.report.curves import Line, line
 from bdjax.report.load import Run
-from bdjax.results import CLEAN_MODEL, Record
+from bdjax.report.results import CLEAN_MODEL, Record
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

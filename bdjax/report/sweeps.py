@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bdjax import results
-from bdjax.report import figures
+from bdjax.report import figures, results
 from bdjax.report.curves import Line
 from bdjax.report.load import NONE
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.load import NONE
 
 FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive

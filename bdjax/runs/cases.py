@@ -8,8 +8,8 @@ in.
 
 from typing import NamedTuple
 
-from bdjax.results import CLEAN_MODEL
-from bdjax.runs import settings
+from bdjax.report.results import CLEAN_MODEL
+from bdjax.runs import plans
 from bdjax.runs.cells import Book, Cell
 from bdjax.runs.methods import Method
 
@@ -48,10 +48,10 @@ def name(book: Book, case: Case) -> str:
   model = [book.id(case.cell)] if case.planted else []
   clean = [book.unplanted(case.cell)] if case.clean else []
   sequel = case.sequel
-  return settings.digest(["sequel", model, clean, sequel.name, sequel.args])
+  return plans.digest(["sequel", model, clean, sequel.name, sequel.args])
 
 
-def of(plan: settings.Plan, book: Book) -> dict[str, Case]:
+def of(plan: plans.Plan, book: Book) -> dict[str, Case]:
   """Returns a plan's cases by name, of a clean model before all others.
 
   An attack without a poison rate has no poisoned training set, so that nothing
@@ -62,7 +62,7 @@ def of(plan: settings.Plan, book: Book) -> dict[str, Case]:
     for sequel in plan.sequela:
       if sequel.made.retrains and "rate" not in cell.attack.args:
         continue
-      kinds = (True, False) if cell.guard is None else (False,)
+      kinds = (True, False) if cell.defense is None else (False,)
       for case in (Case(cell, sequel, clean) for clean in kinds):
         found.setdefault(name(book, case), case)
   return found

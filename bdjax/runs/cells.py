@@ -9,18 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import (
-  data,
-  environment,
-  evaluate,
-  experiment,
-  metrics,
-  programs,
-  specs,
-)
-from bdjax.results import CLEAN_MODEL, Record
-from bdjax.runs import settings
-from bdjax.runs.methods import Guard, Method
+from bdjax import data
+from bdjax.machine import environment, programs
+from bdjax.methods import specs
+from bdjax.report.results import CLEAN_MODEL, Record
+from bdjax.runs import evaluate, experiment, plans
+from bdjax.runs.methods import Method
+from bdjax.training import metrics
 from bdjax.types import Backdoor, Key
 
 PICTURES = 6  # test images shown per planted model
@@ -31,16 +26,16 @@ BEFORE = ("ca_before", "asr_before", "ra_before")
 
 
 class Cell(NamedTuple):
-  """One cell of a plan; a guard of None scores the undefended model."""
+  """One cell of a plan; a defense of None scores the undefended model."""
 
   attack: Method
   regime: Method
   seed: int
-  guard: Guard | None
+  defense: Method | None
 
   def __str__(self) -> str:
     """Returns the cell as the user reads it."""
-    step = self.guard.label if self.guard else "plant"
+    step = self.defense.label if self.defense else "plant"
     return " · ".join(
       (self.attack.label, self.regime.label, f"seed {self.seed}", step)
     )
@@ -48,7 +43,7 @@ class Cell(NamedTuple):
   @property
   def root(self) -> "Cell":
     """The cell of the undefended model."""
-    return self._replace(guard=None)
+    return self._replace(defense=None)
 
   @property
   def key(self) -> Key:
@@ -59,7 +54,7 @@ class Cell(NamedTuple):
 class Book:
   """Names a plan's cells and writes their records."""
 
-  def __init__(self, plan: settings.Plan):
+  def __init__(self, plan: plans.Plan):
     """Looks at what the plan runs on, once."""
     self._plan = plan
     self._where = environment.describe()
@@ -73,16 +68,16 @@ class Book:
     """Returns the plan's cells, each model before its defenses."""
     plan = self._plan
     return [
-      Cell(attack, regime, seed, guard)
+      Cell(attack, regime, seed, defense)
       for seed in plan.seeds
       for attack in plan.attacks
-      for regime in settings.regimes_of(plan, attack)
-      for guard in [None, *plan.defenses]
+      for regime in plans.regimes_of(plan, attack)
+      for defense in [None, *plan.defenses]
     ]
 
   def key(self, cell: Cell) -> dict[str, Any]:
     """Returns all that decides a cell's planted model."""
-    key = settings.attack_key(self._plan, cell.attack, cell.regime, cell.seed)
+    key = plans.attack_key(self._plan, cell.attack, cell.regime, cell.seed)
     key["fingerprint"] = self._prints["source"][0]
     if self._plan.encoder:  # the reference comes from the user's task
       key["examples"] = self._prints["user"]
@@ -90,37 +85,37 @@ class Book:
 
   def planted(self, cell: Cell) -> str:
     """Returns the name of a cell's planted model."""
-    return settings.digest(self.key(cell))
+    return plans.digest(self.key(cell))
 
   def clean(self, cell: Cell) -> str:
     """Returns the name of the clean classifier of a cell's seed."""
     ignored = _POISON + (_INJECTION if self._plan.encoder else ())
     about = {k: v for k, v in self.key(cell).items() if k not in ignored}
-    return settings.digest(["clean", about])
+    return plans.digest(["clean", about])
 
   def baseline(self, cell: Cell) -> str:
     """Returns the name of the clean model that a cell's user would tune."""
-    return settings.digest(["baseline", self.clean(cell), *self._tuning(cell)])
+    return plans.digest(["baseline", self.clean(cell), *self._tuning(cell)])
 
   def shadow(self, cell: Cell) -> str:
     """Returns the name of the shadow model of a cell's seed."""
-    return settings.digest(["shadow", self.clean(cell)])
+    return plans.digest(["shadow", self.clean(cell)])
 
   def unplanted(self, cell: Cell) -> str:
     """Returns the name of a seed's clean model as the test set asks it."""
-    return settings.digest([self.clean(cell), self._prints["source"][1]])
+    return plans.digest([self.clean(cell), self._prints["source"][1]])
 
   def id(self, cell: Cell) -> str:
     """Returns the name of a cell."""
     test, *tuning = self._tuning(cell)
-    return settings.digest([self.key(cell), test, *tuning])
+    return plans.digest([self.key(cell), test, *tuning])
 
   def _tuning(self, cell: Cell) -> list[Any]:
     """Returns what a cell is scored on, and what decides how it was tuned."""
-    guard, plan = cell.guard, self._plan
-    defense = [guard.label, guard.args, guard.holding] if guard else ["none"]
+    own, plan = cell.defense, self._plan
+    defense = [own.label, own.args, own.holding] if own else ["none"]
     test = self._prints["source"][1]
-    if not plan.scenario.made.elsewhere or (guard is None and not plan.encoder):
+    if not plan.scenario.made.elsewhere or (own is None and not plan.encoder):
       return [test, defense]
     user = {"user": self._prints["user"], "scenario": plan.scenario.args}
     augmented = {"crop": plan.user.info.crop, "flip": plan.user.info.flip}
@@ -161,7 +156,7 @@ class Book:
       "planted": self.planted(cell),
       "attack": cell.attack.label,
       "regime": cell.regime.label,
-      "defense": cell.guard.label if cell.guard else "none",
+      "defense": cell.defense.label if cell.defense else "none",
       "seed": cell.seed,
       **before,
       **rates,
@@ -173,7 +168,9 @@ class Book:
       "clean_images": clean_images,
       **self._settings(cell),
       "poison_rate": cell.attack.args.get("rate"),
-      "defense_epochs": cell.guard.args.get("epochs") if cell.guard else None,
+      "defense_epochs": cell.defense.args.get("epochs")
+      if cell.defense
+      else None,
       **self._protocol(),
       "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
     }
@@ -199,7 +196,7 @@ class Book:
       clean: whether it is the clean model of the cell's seed; attack and regime
         are None if it stays clean.
     """
-    defense = cell.guard.label if cell.guard else "none"
+    defense = cell.defense.label if cell.defense else "none"
     attacked = not clean or sequel.made.retrains
     return {
       "cell": name,
@@ -217,7 +214,7 @@ class Book:
 
   def _settings(self, cell: Cell) -> Record:
     """Returns where a cell lies on the axes of a sweep."""
-    args = cell.attack.args | (cell.guard.args if cell.guard else {})
+    args = cell.attack.args | (cell.defense.args if cell.defense else {})
     return {f"axis.{name}": _flat(args.get(name)) for name in self._axes()}
 
   def _axes(self) -> list[str]:
@@ -240,7 +237,7 @@ class Book:
 
   def _protocol(self) -> Record:
     plan = self._plan
-    config = settings.flat(plan.config)
+    config = plans.flat(plan.config)
     return {
       "dataset": self._dataset(),
       "model": plan.model.label,
@@ -262,7 +259,7 @@ def _flat(value: Any) -> Any:
 
 
 def pictures(
-  cell: Cell, backdoor: Backdoor, plan: settings.Plan
+  cell: Cell, backdoor: Backdoor, plan: plans.Plan
 ) -> dict[str, np.ndarray]:
   """Returns the first test images that the trigger should change."""
   info, _, test = plan.scored(tuned=False)

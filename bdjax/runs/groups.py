@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bdjax.runs.cells import Cell
-from bdjax.runs.methods import Guard, Method
+from bdjax.runs.methods import Method
 
 
 class Group(NamedTuple):
@@ -29,12 +29,12 @@ def planting(cells: Sequence[Cell]) -> list[Group]:
 
 def defending(cells: Sequence[Cell]) -> list[Group]:
   """Returns groups of cells whose defense is one program, over all attacks."""
-  return _grouped(cells, lambda c: c.guard, lambda c: list(c.guard.holding))
+  return _grouped(cells, lambda c: c.defense, lambda c: list(c.defense.holding))
 
 
 def _grouped(
   cells: Sequence[Cell],
-  method_of: Callable[[Cell], Method | Guard],
+  method_of: Callable[[Cell], Method],
   beside: Callable[[Cell], Any],
 ) -> list[Group]:
   found: dict[str, list[Cell]] = {}
@@ -47,7 +47,7 @@ def _grouped(
 
 
 def _differing(
-  cells: list[Cell], method_of: Callable[[Cell], Method | Guard]
+  cells: list[Cell], method_of: Callable[[Cell], Method]
 ) -> dict[str, np.ndarray]:
   methods = [method_of(cell) for cell in cells]
   values = {k: [m.args[k] for m in methods] for k in methods[0].numbers}

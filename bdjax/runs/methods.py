@@ -13,17 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import (
-  data,
-  engine,
-  experiment,
-  regimes,
-  registry,
-  signature,
-  specs,
-  storage,
-)
-from bdjax.types import Defense
+from bdjax import data
+from bdjax.machine import storage
+from bdjax.methods import registry, signature, specs
+from bdjax.runs import experiment
+from bdjax.training import engine, regimes
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
 SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
@@ -38,31 +32,12 @@ class Method(NamedTuple):
   args: dict[str, Any]  # what decides it, as JSON-able values
   remake: Callable[..., Any] | None = None  # the same with other numbers
   numbers: tuple[str, ...] = ()  # arguments that may be traced
+  holding: experiment.Holding | None = None  # what a defense's defender holds
 
   @property
   def name(self) -> str:
     """The method's own name, without preset and arguments."""
-    return _own_name(self.label)
-
-
-class Guard(NamedTuple):
-  """A built defense and what its defender holds."""
-
-  label: str
-  made: Defense
-  args: dict[str, Any]
-  remake: Callable[..., Any]
-  numbers: tuple[str, ...]
-  holding: experiment.Holding
-
-  @property
-  def name(self) -> str:
-    """The defense's own name, without preset and arguments."""
-    return _own_name(self.label)
-
-
-def _own_name(label: str) -> str:
-  return label.partition("(")[0].partition(".")[0]
+    return self.label.partition("(")[0].partition(".")[0]
 
 
 def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
@@ -224,8 +199,8 @@ def training_regimes(section: dict[str, Any]) -> list[Method]:
   return made
 
 
-def guard(method: Method, section: dict[str, Any]) -> Guard:
-  """Adds what the defender holds to a built defense."""
+def holding(method: Method, section: dict[str, Any]) -> Method:
+  """Returns a built defense with what its defender holds."""
   rate = method.args.get("clean_rate", section["clean_rate"])
   balanced = method.args.get("balanced", section["balanced"])
   if not isinstance(rate, int | float) or not 0 < rate <= 1:
@@ -233,7 +208,8 @@ def guard(method: Method, section: dict[str, Any]) -> Guard:
       f"defense.clean_rate is {rate!r}, but must be above 0 and at most 1: the "
       "defender's share of the clean training set."
     )
-  return Guard(*method, experiment.Holding(float(rate), bool(balanced)))
+  own = experiment.Holding(float(rate), bool(balanced))
+  return method._replace(holding=own)
 
 
 def check_sequela(

@@ -5,10 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax import augment, data, experiment
-from bdjax.experiment import Holding
-from bdjax.runs import settings
+from bdjax import data
+from bdjax.data import augment
+from bdjax.runs import experiment, plans
 from bdjax.runs.cells import Cell
+from bdjax.runs.experiment import Holding
 from bdjax.types import (
   Access,
   Array,
@@ -21,7 +22,7 @@ from bdjax.types import (
 )
 
 
-def adversary(plan: settings.Plan, cell: Cell) -> Task:
+def adversary(plan: plans.Plan, cell: Cell) -> Task:
   """Returns what a cell's adversary has."""
   return Task(
     train=plan.train,
@@ -38,9 +39,11 @@ def numbers(recipe: Recipe) -> Recipe:
   return jax.tree.map(lambda x: jnp.asarray(float(x)), recipe)
 
 
-def user(plan: settings.Plan, cell: Cell, backdoor: Backdoor) -> Access:
+def user(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
   """Returns what the user of a cell's planted model has, and tunes."""
-  clean = experiment.clean_subset(cell.key, plan.user.train, cell.guard.holding)
+  clean = experiment.clean_subset(
+    cell.key, plan.user.train, cell.defense.holding
+  )
   access = experiment.access_to(backdoor, adversary(plan, cell), clean)
   return plan.scenario.made.start(
     experiment.key_for(cell.key, "head"),
@@ -49,14 +52,14 @@ def user(plan: settings.Plan, cell: Cell, backdoor: Backdoor) -> Access:
   )
 
 
-def tuned(plan: settings.Plan, cell: Cell) -> Array:
+def tuned(plan: plans.Plan, cell: Cell) -> Array:
   """Returns which training images a cell's defender holds, [N] bool."""
-  if cell.guard is None:
+  if cell.defense is None:
     return jnp.zeros(plan.train.size, bool)
-  return _held(plan, cell.key, cell.guard.holding)
+  return _held(plan, cell.key, cell.defense.holding)
 
 
-def shadow(plan: settings.Plan, cell: Cell) -> Task:
+def shadow(plan: plans.Plan, cell: Cell) -> Task:
   """Returns what the shadow model of a cell's seed is trained on."""
   half = jnp.flatnonzero(shadowed(plan, cell))
   return adversary(plan, cell).replace(
@@ -64,13 +67,13 @@ def shadow(plan: settings.Plan, cell: Cell) -> Task:
   )
 
 
-def shadowed(plan: settings.Plan, cell: Cell) -> Array:
+def shadowed(plan: plans.Plan, cell: Cell) -> Array:
   """Returns which half of the training images that is, [N] bool."""
   key = experiment.key_for(cell.key, "shadow half")
   return _held(plan, key, Holding(0.5))
 
 
-def _held(plan: settings.Plan, key: Key, holding: Holding) -> Array:
+def _held(plan: plans.Plan, key: Key, holding: Holding) -> Array:
   places = Dataset(jnp.arange(plan.train.size), plan.train.label)
   held = experiment.clean_subset(key, places, holding).image
   return jnp.zeros(plan.train.size, bool).at[held].set(True)

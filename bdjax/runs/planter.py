@@ -7,12 +7,12 @@ from collections.abc import Callable
 import jax
 from jax.sharding import Mesh
 
-from bdjax import checkpoint, experiment, loop
-from bdjax.progress import Display
-from bdjax.runs import parties, settings
+from bdjax.runs import experiment, parties, plans
 from bdjax.runs.cells import Book, Cell
 from bdjax.runs.workdir import Workdir
 from bdjax.sequela import Shadow
+from bdjax.training import checkpoint, loop
+from bdjax.training.progress import Display
 from bdjax.types import Backdoor, Fit, Params
 
 
@@ -21,7 +21,7 @@ class Planter:
 
   def __init__(
     self,
-    plan: settings.Plan,
+    plan: plans.Plan,
     workdir: Workdir,
     book: Book,
     *,
@@ -133,7 +133,9 @@ class Planter:
     access = parties.user(self._plan, cell, backdoor)
 
     def tuned(fit):
-      return experiment.defend(cell.key, cell.guard.made, access, fit).variables
+      return experiment.defend(
+        cell.key, cell.defense.made, access, fit
+      ).variables
 
     return self.kept(
       self._book.id(cell), display, tuned, like=lambda: backdoor.variables

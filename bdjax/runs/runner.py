@@ -14,16 +14,17 @@ import jax
 from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax import experiment, hosts, loop, metrics
-from bdjax import mesh as meshes
-from bdjax.progress import Display
-from bdjax.results import Record
-from bdjax.runs import groups, parties, settings, together, widths
+from bdjax.machine import hosts
+from bdjax.machine import mesh as meshes
+from bdjax.report.results import Record
+from bdjax.runs import experiment, groups, parties, plans, together, widths
 from bdjax.runs.cells import Book, Cell, pictures
 from bdjax.runs.planter import Planter
 from bdjax.runs.scorer import Scorer, findings, rates
 from bdjax.runs.sequels import Sequels
 from bdjax.runs.workdir import Workdir
+from bdjax.training import loop, metrics
+from bdjax.training.progress import Display
 from bdjax.types import Access, Backdoor, Defended
 
 
@@ -32,7 +33,7 @@ class Runner:
 
   def __init__(
     self,
-    plan: settings.Plan,
+    plan: plans.Plan,
     workdir: Workdir,
     *,
     mesh: Mesh | None = None,
@@ -121,7 +122,7 @@ class Runner:
     if root in self.failures:
       raise FloatingPointError(self.failures[root])
     backdoor = self._planter.backdoor(cell, display)
-    if cell.guard is None:
+    if cell.defense is None:
       return self._score_planted(cell, backdoor)
     return self._defend(cell, backdoor, display)
 
@@ -138,14 +139,14 @@ class Runner:
       with self._blamed(group, display):
         self._plant_group(group, mesh, width, display)
     for cell in todo:
-      if cell.guard is None and self._book.id(cell) not in self.failures:
+      if cell.defense is None and self._book.id(cell) not in self.failures:
         self._attempt(cell, display, functools.partial(self._run, cell))
-    guarded = [
+    defended = [
       cell
       for cell in todo
-      if cell.guard and self._book.id(cell.root) not in self.failures
+      if cell.defense and self._book.id(cell.root) not in self.failures
     ]
-    for group in groups.defending(guarded):
+    for group in groups.defending(defended):
       with self._blamed(group, display):
         self._defend_group(group, mesh, width, display)
 
@@ -186,7 +187,7 @@ class Runner:
     self, group: groups.Group, mesh: Mesh, width: int, display: Display
   ) -> None:
     cells, held = group.cells, {}
-    display.start(f"{cells[0].guard.name} · defend {len(cells)} together")
+    display.start(f"{cells[0].defense.name} · defend {len(cells)} together")
 
     def access(place):
       backdoor = self._planter.backdoor(cells[place], display)
@@ -222,7 +223,7 @@ class Runner:
   # Defending.
 
   def _defend(self, cell: Cell, backdoor: Backdoor, display: Display) -> Record:
-    guard, name, journal = cell.guard, self._book.id(cell), loop.Journal()
+    defense, name, journal = cell.defense, self._book.id(cell), loop.Journal()
     access = parties.user(self._plan, cell, backdoor)
     fit = loop.host_fit(
       store=self._workdir.stages(name),
@@ -233,7 +234,7 @@ class Runner:
       unseen=self._workdir.unseen,
     )
     start = time.perf_counter()
-    state = experiment.defend(cell.key, guard.made, access, fit)
+    state = experiment.defend(cell.key, defense.made, access, fit)
     jax.block_until_ready(state)
     spent = journal.spent(time.perf_counter() - start)
     self._workdir.curves(name, journal)
@@ -286,7 +287,9 @@ class Runner:
       access = parties.user(
         self._plan, cell, backdoor._replace(variables=clean)
       )
-      return experiment.defend(cell.key, cell.guard.made, access, fit).variables
+      return experiment.defend(
+        cell.key, cell.defense.made, access, fit
+      ).variables
 
     access = parties.user(self._plan, cell, backdoor)
     variables = self._planter.kept(

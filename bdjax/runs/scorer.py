@@ -10,18 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from bdjax import engine, experiment, learn, loop, metrics, programs
-from bdjax import mesh as meshes
-from bdjax.engine import Rows
-from bdjax.runs import settings
+from bdjax.machine import mesh as meshes
+from bdjax.machine import programs
+from bdjax.runs import experiment, plans
 from bdjax.runs.cells import Cell
+from bdjax.training import (
+  engine,
+  learn,
+  loop,
+  metrics,
+)
+from bdjax.training.engine import Rows
 from bdjax.types import Access, Backdoor, Defended, Params, default_predict
 
 
 class Scorer:
   """Counts models' answers on a plan's test set."""
 
-  def __init__(self, plan: settings.Plan, *, mesh: Mesh | None = None):
+  def __init__(self, plan: plans.Plan, *, mesh: Mesh | None = None):
     """Prepares to score on the plan's test set, and on the curves' part.
 
     Args:
@@ -57,7 +63,7 @@ class Scorer:
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns counts over the test set, and seconds of compile and eval."""
-    test = self._test if cell.guard is not None else self._victims
+    test = self._test if cell.defense is not None else self._victims
     return self._score(cell, state, access, backdoor, test)
 
   def audit(
@@ -73,7 +79,7 @@ class Scorer:
       found["verdict"] = float(state.verdict)
     if state.keep is not None:
       found |= metrics.filtering(state.keep, backdoor.role)
-    if cell.guard.made.suspect is not None:
+    if cell.defense.made.suspect is not None:
       more, spent = self._suspicions(cell, state, access, backdoor)
       found |= more
     return found, spent
@@ -82,7 +88,7 @@ class Scorer:
     program = functools.partial(
       experiment.suspect,
       attack=cell.attack.made,
-      defense=cell.guard.made,
+      defense=cell.defense.made,
       batch_size=self._setting["batch_size"],
       mesh=self._mesh,
     )
@@ -114,7 +120,7 @@ class Scorer:
     return loop.Probe(look, due)
 
   def _score(self, cell, state, access, backdoor, test: Rows):
-    predict = cell.guard.made.predict if cell.guard else default_predict
+    predict = cell.defense.made.predict if cell.defense else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)
       access = Access(None, model=access.model)

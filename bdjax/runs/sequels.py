@@ -12,18 +12,21 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax import experiment, hosts, inference, learn, loop, poison, programs
-from bdjax.loop import Row
-from bdjax.progress import Display
-from bdjax.results import Record
-from bdjax.runs import cases, parties, settings
+from bdjax.attacks.parts import poison
+from bdjax.machine import hosts, programs
+from bdjax.report.results import Record
+from bdjax.runs import cases, experiment, parties, plans
 from bdjax.runs.cases import Case
 from bdjax.runs.cells import Book, Cell
 from bdjax.runs.methods import Method
 from bdjax.runs.planter import Planter
 from bdjax.runs.scorer import Scorer, rates
 from bdjax.runs.workdir import Workdir
-from bdjax.sequela import Outcome, Remains, _retraining
+from bdjax.sequela import Outcome, Remains
+from bdjax.sequela.parts import retraining
+from bdjax.training import inference, learn, loop
+from bdjax.training.loop import Row
+from bdjax.training.progress import Display
 from bdjax.types import (
   CLEAN,
   Access,
@@ -44,7 +47,7 @@ class Sequels:
 
   def __init__(
     self,
-    plan: settings.Plan,
+    plan: plans.Plan,
     workdir: Workdir,
     book: Book,
     planter: Planter,
@@ -146,7 +149,7 @@ class Sequels:
   def _variables(self, case: Case, display: Display) -> Params:
     if case.clean:
       return self._planter.clean(case.cell, display)
-    if case.cell.guard is None:
+    if case.cell.defense is None:
       return self._planter.backdoor(case.cell, display).variables
     return self._planter.defended(case.cell, display)
 
@@ -156,7 +159,7 @@ class Sequels:
     if sequel.made.prepare is None:
       return ()
     about = [self._book.shadow(cell), sequel.name, sequel.args]
-    name = settings.digest(["learned", *about])
+    name = plans.digest(["learned", *about])
     if name not in self._lessons:
       self._lessons[name] = self._learn(name, cell, sequel, display)
     return self._lessons[name]
@@ -186,7 +189,7 @@ class Sequels:
   ) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns how soon the backdoor is back, and the seconds it took."""
     journal = loop.Journal()
-    poisons = _retraining.poisons(remains.poisoned, remains.role)
+    poisons = retraining.poisons(remains.poisoned, remains.role)
     backdoor = self._planter.backdoor(case.cell, display)
 
     def rate(variables: Params) -> Row:
@@ -248,7 +251,7 @@ def triggered(test: Dataset, backdoor: Backdoor, attack: Attack) -> Dataset:
 
 def _relapse(rows: list[Row], poisons: int) -> dict[str, Any]:
   first, last = rows[0], rows[-1]
-  relapse = _retraining.relapse([row["asr"] for row in rows])
+  relapse = retraining.relapse([row["asr"] for row in rows])
   return {
     **{f"{k}_before": first[k] for k in FOLLOWED},
     **{k: last[k] for k in FOLLOWED},

@@ -8,16 +8,14 @@ default.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
-from bdjax import backend, data, engine, regimes, signature, specs
-from bdjax.runs import methods, task_data
-from bdjax.runs.task_data import TaskData
-from bdjax.study import catalog
-from bdjax.types import Dataset, Recipe, Regime
+from bdjax.machine import backend
+from bdjax.methods import signature, specs
+from bdjax.runs import methods, plans, task_data
+from bdjax.training import engine, regimes
+from bdjax.types import Recipe
 
 SECTIONS = {
   "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
@@ -27,63 +25,11 @@ SECTIONS = {
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
 TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
-LABELS = ("study", "protocol")  # what a run is for; they decide nothing in it
-# What older configs lack.
-OPTIONAL = {"sequela": {"name": ""}, "precision": "default"}
-AXES = (
-  *("attack.name", "regime.name", "defense.name", "sequela.name", "seeds"),
-  *("sweep.axes", "sweep.width"),
-)
-
-
-class Plan(NamedTuple):
-  """Everything a run does, ready to start."""
-
-  config: dict[str, Any]
-  info: data.Info
-  train: Dataset
-  test: Dataset
-  model: methods.Method
-  attacks: list[methods.Method]
-  regimes: list[methods.Method]
-  defenses: list[methods.Guard]
-  sequela: list[methods.Method]
-  recipe: Recipe
-  seeds: tuple[int, ...]
-  scenario: methods.Method
-  user: (
-    TaskData  # whom the model reaches; the adversary's own data if standalone
-  )
-
-  @property
-  def together(self) -> bool:
-    """Whether cells that differ in numbers and seeds run as one program."""
-    return bool(self.config["sweep"]["axes"] or self.config["sweep"]["width"])
-
-  @property
-  def precision(self) -> str:
-    """What float32 products are computed in: one of `backend.PRECISIONS`."""
-    return self.config["precision"]
-
-  @property
-  def encoder(self) -> bool:
-    """Whether the victim is an encoder, without classes of its own."""
-    return self.scenario.made.classes(self.info.num_classes) == 0
-
-  def scored(self, *, tuned: bool) -> TaskData:
-    """Returns the task whose test set scores a model.
-
-    Args:
-      tuned: whether it is the user's, or the victim as it was planted.
-    """
-    if tuned or self.encoder:
-      return self.user
-    return TaskData(self.info, self.train, self.test)
 
 
 def plan(
   config: dict[str, Any], overridden: frozenset[str] = frozenset()
-) -> Plan:
+) -> plans.Plan:
   """Returns the plan of a config.
 
   Args:
@@ -93,10 +39,9 @@ def plan(
   Raises:
     ValueError: one sentence that names the key, its value and the remedy.
   """
-  config = OPTIONAL | config
+  config = plans.OPTIONAL | config
   _check_keys(config)
   _check_precision(config["precision"])
-  catalog.check(config)
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
   user = task_data.user(config, scenario, source)
@@ -123,7 +68,7 @@ def plan(
   known["num_classes"] = user.info.num_classes
   defenses = build("defenses", "defense", methods.DEFENDER)
   asked = config["sequela"]["name"]
-  made = Plan(
+  made = plans.Plan(
     config=config,
     info=info,
     train=source.train,
@@ -131,7 +76,9 @@ def plan(
     model=model,
     attacks=attacks,
     regimes=methods.training_regimes(config["regime"]),
-    defenses=[methods.guard(method, config["defense"]) for method in defenses],
+    defenses=[
+      methods.holding(method, config["defense"]) for method in defenses
+    ],
     sequela=build("sequela", "sequela") if asked else [],
     recipe=_recipe(config["train"]),
     seeds=_seeds(config["seeds"]),
@@ -152,33 +99,18 @@ def plan(
   return made
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns a nested dict as one level with dotted keys."""
-  found = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      found |= flat(value, f"{prefix}{key}.")
-    else:
-      found[prefix + key] = value
-  return found
-
-
-def digest(value: Any) -> str:
-  """Returns a short hash of a JSON-able value."""
-  text = json.dumps(value, sort_keys=True, default=str)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _check_keys(config: dict[str, Any]) -> None:
   for key in TOP:
     if key not in config:
       raise ValueError(f"the config lacks {key!r}: start from configs/base.py.")
-  unknown = [k for k in config if k not in (*TOP, *OPTIONAL, *LABELS)]
+  unknown = [
+    k for k in config if k not in (*TOP, *plans.OPTIONAL, *plans.LABELS)
+  ]
   for section, names in SECTIONS.items():
     unknown += [f"{section}.{k}" for k in config[section] if k not in names]
   if unknown:
     inner = (f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)
-    known = [*TOP, *OPTIONAL, *LABELS, *inner]
+    known = [*TOP, *plans.OPTIONAL, *plans.LABELS, *inner]
     raise ValueError(
       f"unknown config key {unknown[0]!r}: "
       f"{signature.nearest(unknown[0], known)}"
@@ -221,7 +153,7 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
   return seeds
 
 
-def _check_axes(axes: dict[str, tuple], made: Plan) -> None:
+def _check_axes(axes: dict[str, tuple], made: plans.Plan) -> None:
   known = {k for m in (*made.attacks, *made.defenses) for k in m.args}
   for name in axes:
     if name not in known:
@@ -231,13 +163,13 @@ def _check_axes(axes: dict[str, tuple], made: Plan) -> None:
       )
 
 
-def _check_sizes(made: Plan) -> None:
+def _check_sizes(made: plans.Plan) -> None:
   size = made.train.size
   _check_batch("train.batch_size", made.recipe.batch_size, size)
-  for guard in made.defenses:
-    clean = round(guard.holding.rate * made.user.train.size)
-    batch = guard.args.get("batch_size", 1)
-    _check_batch(f"{guard.label}'s batch_size", batch, clean)
+  for defense in made.defenses:
+    clean = round(defense.holding.rate * made.user.train.size)
+    batch = defense.args.get("batch_size", 1)
+    _check_batch(f"{defense.label}'s batch_size", batch, clean)
 
 
 def _check_batch(label: str, batch: int, size: int) -> None:
@@ -247,14 +179,7 @@ def _check_batch(label: str, batch: int, size: int) -> None:
     raise ValueError(f"{label}: {error}") from None
 
 
-def regimes_of(made: Plan, attack: methods.Method) -> list[methods.Method]:
-  """Returns the regimes that apply: one that trains nothing has only one."""
-  if attack.made.trains:
-    return made.regimes
-  return [regime for regime in made.regimes if regime.made == Regime()]
-
-
-def _check_regimes(made: Plan) -> None:
+def _check_regimes(made: plans.Plan) -> None:
   for regime in made.regimes:
     regimes.planned_epochs(made.recipe, regime.made)
   for attack in made.attacks:
@@ -263,42 +188,8 @@ def _check_regimes(made: Plan) -> None:
         f"{attack.label} needs the victim's logits, but the scenario "
         f"{made.scenario.label} plants an encoder: use badencoder."
       )
-    if not regimes_of(made, attack):
+    if not plans.regimes_of(made, attack):
       raise ValueError(
         f"{attack.label} trains nothing, so regime {made.regimes[0].label} "
         "cannot apply to it: add the regime conventional, or leave it out."
       )
-
-
-def attack_key(
-  made: Plan, attack: methods.Method, regime: methods.Method, seed: int
-) -> dict[str, Any]:
-  """Returns what decides a planted model, as JSON-able values.
-
-  A classifier is planted in the same way whatever becomes of it.
-  """
-  scenario = "standalone"
-  if made.encoder:
-    scenario = [made.scenario.name, made.scenario.args]
-  key = {
-    "data": made.info.name,
-    "model": [made.model.label, made.model.args],
-    "attack": [attack.name, attack.args],
-    "regime": regime.args | {"kind": regime.label.partition("(")[0]},
-    "train": dataclasses.asdict(made.recipe),
-    "augment": {"crop": made.info.crop, "flip": made.info.flip},
-    "scenario": scenario,
-    "seed": seed,
-  }
-  if made.precision != "default":
-    key["precision"] = made.precision
-  return key
-
-
-def identity(config: dict[str, Any]) -> dict[str, Any]:
-  """Returns the part of a config that one workdir holds to.
-
-  Attacks, regimes, defenses and seeds may be added by a later run.
-  """
-  ignored = (*AXES, *LABELS)
-  return {k: v for k, v in flat(OPTIONAL | config).items() if k not in ignored}

@@ -8,9 +8,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from bdjax import backend, engine, learn, optimizers, sweep, work
-from bdjax import mesh as meshes
-from bdjax.runs import settings, widths
+from bdjax.machine import backend
+from bdjax.machine import mesh as meshes
+from bdjax.runs import plans, widths, work
+from bdjax.training import (
+  engine,
+  learn,
+  optimizers,
+  sweep,
+)
 from bdjax.types import Dataset
 
 _STEPS = 3  # of plain training, in a sample
@@ -21,7 +27,7 @@ class Speed(NamedTuple):
   """What a machine does with a model at one batch size.
 
   Attributes:
-    flops: floating-point operations per second, as `bdjax.work` counts them.
+    flops: floating-point operations per second, as `work` counts them.
     compile_seconds: for the program that was measured.
     temp_bytes: what it needs on a device beside data and weights.
   """
@@ -32,7 +38,7 @@ class Speed(NamedTuple):
 
 
 def measure(
-  plan: settings.Plan, batch_size: int, mesh: Mesh | None = None
+  plan: plans.Plan, batch_size: int, mesh: Mesh | None = None
 ) -> Speed:
   """Measures plain training of a plan's model.
 

@@ -1,4 +1,4 @@
-"""Plants or defends many cells as one program; see `bdjax.sweep`.
+"""Plants or defends many cells as one program; see `bdjax.training.sweep`.
 
 Every member computes what its cell computes by itself: its randomness follows
 from its own seed, and `scan_fit` runs the same epochs as `host_fit`.
@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from bdjax import experiment, hosts, loop, sweep
-from bdjax import mesh as meshes
+from bdjax.machine import hosts
+from bdjax.machine import mesh as meshes
+from bdjax.runs import experiment
 from bdjax.runs.cells import Cell
 from bdjax.runs.groups import Group
+from bdjax.training import loop, sweep
 from bdjax.types import (
   Access,
   Array,
@@ -113,12 +115,12 @@ def defend(
     mesh: the devices.
     width: members that a device trains at once.
   """
-  guard = group.cells[0].guard
+  defense = group.cells[0].defense
   filters = _filters(group.cells[0], access(0))
 
   def member(fit, nothing, own):
     del nothing
-    made = guard.remake(**own["numbers"]) if own["numbers"] else guard.made
+    made = defense.remake(**own["numbers"]) if own["numbers"] else defense.made
     return experiment.defend(own["key"], made, own["more"], fit)
 
   def needed(place):
@@ -137,7 +139,7 @@ def _filters(cell: Cell, access: Access) -> bool:
   """Returns whether a defense looks at the training set."""
 
   def trace(access):
-    return experiment.defend(cell.key, cell.guard.made, access, loop.scan_fit)
+    return experiment.defend(cell.key, cell.defense.made, access, loop.scan_fit)
 
   try:
     jax.eval_shape(trace, access.replace(train=None))

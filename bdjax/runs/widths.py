@@ -14,8 +14,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bdjax import backend, engine, learn, optimizers, storage, sweep
-from bdjax.runs import settings
+from bdjax.machine import backend, storage
+from bdjax.runs import plans
+from bdjax.training import (
+  engine,
+  learn,
+  optimizers,
+  sweep,
+)
 from bdjax.types import Dataset
 
 WIDEST = 16
@@ -23,7 +29,7 @@ WORTH = 1.05  # less of a gain does not pay for the memory
 _STEPS = 2
 
 
-def chosen(plan: settings.Plan) -> int:
+def chosen(plan: plans.Plan) -> int:
   """Returns the plan's own width, the one kept for its like, or a new one."""
   given = plan.config["sweep"]["width"]
   if given:
@@ -37,7 +43,7 @@ def chosen(plan: settings.Plan) -> int:
   return known[key]
 
 
-def best(plan: settings.Plan) -> int:
+def best(plan: plans.Plan) -> int:
   """Returns the width with the most training steps per second."""
   width, speed = 1, rate(plan, 1)
   while width < WIDEST:
@@ -48,7 +54,7 @@ def best(plan: settings.Plan) -> int:
   return width
 
 
-def rate(plan: settings.Plan, width: int) -> float:
+def rate(plan: plans.Plan, width: int) -> float:
   """Returns how many members' training steps a device does per second.
 
   Args:
@@ -75,10 +81,10 @@ def rate(plan: settings.Plan, width: int) -> float:
   return width * _STEPS / (time.perf_counter() - begun)
 
 
-def _key(plan: settings.Plan) -> str:
+def _key(plan: plans.Plan) -> str:
   what = [plan.model.label, plan.model.args, plan.recipe.batch_size]
   where = [jax.default_backend(), jax.devices()[0].device_kind]
-  return settings.digest([what, where, plan.info.shape, jax.__version__])
+  return plans.digest([what, where, plan.info.shape, jax.__version__])
 
 
 def _file() -> Path:

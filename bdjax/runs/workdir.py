@@ -19,10 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from bdjax import checkpoint, hosts, results, storage
-from bdjax.loop import UNSEEN, Journal
-from bdjax.runs import settings
-from bdjax.storage import Place
+from bdjax.machine import hosts, storage
+from bdjax.machine.storage import Place
+from bdjax.report import results
+from bdjax.runs import plans
+from bdjax.training import checkpoint
+from bdjax.training.loop import UNSEEN, Journal
 
 
 class Workdir:
@@ -133,12 +135,12 @@ def _check_same(path: Place, config: dict[str, Any]) -> None:
     content = storage.read(path)
     if content is None:
       return
-    old = settings.identity(json.loads(content))
+    old = plans.identity(json.loads(content))
   except (OSError, ValueError) as error:
     raise ValueError(
       f"cannot read {path} ({error}); use another --workdir."
     ) from error
-  new = settings.identity(config)
+  new = plans.identity(config)
   changed = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
   if changed:
     key = changed[0]

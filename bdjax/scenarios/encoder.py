@@ -2,17 +2,17 @@
 
 Sha et al. (arXiv 2212.09067, sections 2.2 and 5.1), after BadEncoder (Jia
 et al., arXiv 2108.00352): an encoder is pre-trained without labels by SimCLR
-(`bdjax.simclr`) and planted; a user puts an MLP on it and trains either that
+(`training.simclr`) and planted; a user puts an MLP on it and trains either that
 alone (`ft.classifier`) or the whole model (`ft.encoder`). Constants of
 pre-training are those of BadEncoder's code; preset `sha` has Sha et al.'s rate.
 
 Before any such training the encoder is looked at through the nearest class mean
-of the user's images (`bdjax.prototypes`): what is reported of `none`.
+of the user's images (`attacks.parts.prototypes`): what is reported of `none`.
 """
 
-from bdjax import experiment, programs, prototypes, simclr
-from bdjax.models import _heads as heads
-from bdjax.signature import (
+from bdjax.attacks.parts import prototypes
+from bdjax.machine import programs
+from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
@@ -20,6 +20,9 @@ from bdjax.signature import (
   Positive,
   validated,
 )
+from bdjax.models.parts import heads
+from bdjax.runs import experiment
+from bdjax.training import simclr
 from bdjax.types import Scenario
 
 PRESETS = {"sha": {"lr": 3e-4}}

@@ -4,8 +4,8 @@ The defender holds a part of the clean training set (Sha et al., arXiv
 2212.09067, section 2.2).
 """
 
-from bdjax import experiment
-from bdjax.signature import validated
+from bdjax.methods.signature import validated
+from bdjax.runs import experiment
 from bdjax.types import Scenario
 
 

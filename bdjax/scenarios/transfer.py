@@ -11,9 +11,9 @@ falls into one class, whichever that is, its own images left out; and their
 accuracy, against that of a clean model tuned the same way (FMN, Table 3).
 """
 
-from bdjax import experiment
-from bdjax.models import _heads as heads
-from bdjax.signature import Annotated, Choice, validated
+from bdjax.methods.signature import Annotated, Choice, validated
+from bdjax.models.parts import heads
+from bdjax.runs import experiment
 from bdjax.types import Scenario
 
 

@@ -46,21 +46,27 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax import inference
-from bdjax.sequela import Outcome, Remains, Sequel, _judging, _ranking
-from bdjax.sequela._judging import Examples
-from bdjax.signature import Count, Positive, Range, validated
+from bdjax.methods.signature import (
+  Count,
+  Positive,
+  Range,
+  validated,
+)
+from bdjax.sequela import Outcome, Remains, Sequel
+from bdjax.sequela.parts import judging, ranking
+from bdjax.sequela.parts.judging import Examples
+from bdjax.training import inference
 from bdjax.types import COVER, POISON, Array, Dataset, Key, Logits, Params
 
 PRESETS = {}
 MASKS = ("member", "poison", "tuned")
-Some = Annotated[int, Range(4, _ranking.MOST, closed=True)]
+Some = Annotated[int, Range(4, ranking.MOST, closed=True)]
 
 
 @validated
 def make(
   *,
-  images: Some = _ranking.MOST,
+  images: Some = ranking.MOST,
   lr: Positive = 1e-3,
   epochs: Count = 50,
   batch_size: Count = 128,
@@ -82,20 +88,20 @@ def make(
 
   @jax.jit
   def ask(key, remains):
-    return _judging.judge(
+    return judging.judge(
       remains.learned, some(key, examples_of(remains), images)
     )
 
   def prepare(key, shadow, fit):
     k_draw, k_fit = jax.random.split(key)
     shown = ask_shadow(k_draw, shadow)
-    return _judging.prepare(
+    return judging.prepare(
       k_fit, shown, fit, lr=lr, epochs=epochs, batch_size=batch_size
     )
 
   def examine(key, remains, fit):
     del fit  # all that is learned is learned from the shadow model
-    found = _judging.table(ask(key, remains))
+    found = judging.table(ask(key, remains))
     return Outcome(found=flat(found))
 
   return Sequel(examine, prepare=prepare)

@@ -10,8 +10,15 @@ with batch 128, momentum .9 and weight decay 5e-4 as in BackdoorBench. A clean
 model treated the same way is what a defended one compares with.
 """
 
-from bdjax.sequela import Outcome, Sequel, _retraining
-from bdjax.signature import Count, Fraction, NonNegative, Positive, validated
+from bdjax.methods.signature import (
+  Count,
+  Fraction,
+  NonNegative,
+  Positive,
+  validated,
+)
+from bdjax.sequela import Outcome, Sequel
+from bdjax.sequela.parts import retraining
 
 PRESETS = {"slow": {"lr": 0.001}}
 
@@ -36,7 +43,7 @@ def make(
   """
 
   def examine(key, remains, fit):
-    variables = _retraining.retrained(
+    variables = retraining.retrained(
       key,
       remains.variables,
       remains.poisoned,

@@ -14,8 +14,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from bdjax.sequela import Outcome, Sequel, _retraining
-from bdjax.signature import (
+from bdjax.methods.signature import (
   Count,
   Fraction,
   NonNegative,
@@ -23,6 +22,8 @@ from bdjax.signature import (
   Range,
   validated,
 )
+from bdjax.sequela import Outcome, Sequel
+from bdjax.sequela.parts import retraining
 from bdjax.types import POISON, Array, Dataset, Key
 
 PRESETS = {}
@@ -62,7 +63,7 @@ def make(
       rate=rate,
       poisons=poisons,
     )
-    variables = _retraining.retrained(
+    variables = retraining.retrained(
       k_fit,
       remains.variables,
       data,

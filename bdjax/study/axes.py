@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bdjax import results
-from bdjax.report import figures
+from bdjax.report import figures, results
 from bdjax.report.curves import rates
 from bdjax.report.load import NONE
 from bdjax.study import drawing, match, measured

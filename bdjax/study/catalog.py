@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from bdjax import signature
+from bdjax.methods import signature
 from bdjax.study import published
 
 PROTOCOLS = ("paper", "own")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.load import NONE, Run
 from bdjax.study import claim, fmn, match, published, sequels, sha, sha_rates
 from bdjax.study import verdict as verdicts

@@ -7,8 +7,7 @@ in a heat map, a number in brackets. Panels are those of the report.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax import results
-from bdjax.report import figures
+from bdjax.report import figures, results
 from bdjax.report.curves import line
 from bdjax.report.load import NONE
 from bdjax.study import match, measured

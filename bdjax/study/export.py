@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from bdjax import results, storage
-from bdjax.report import figures, tables
-from bdjax.storage import Place
+from bdjax.machine import storage
+from bdjax.machine.storage import Place
+from bdjax.report import figures, results, tables
 from bdjax.study import drawing, measured
 from bdjax.study.claim import Finding
 from bdjax.study.comparison import Compared

@@ -8,7 +8,7 @@ of the printed number.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.study import drawing, match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing

@@ -12,7 +12,8 @@ stand in, to be looked at and not to be judged.
 import inspect
 from typing import Any, NamedTuple
 
-from bdjax import registry, results, specs
+from bdjax.methods import registry, specs
+from bdjax.report import results
 from bdjax.report.load import NONE, Run
 from bdjax.study import measured
 from bdjax.study.catalog import STUDIES

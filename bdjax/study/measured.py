@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from scipy import stats
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.curves import line, timeline
 from bdjax.report.load import Run
 from bdjax.study.published import Cell

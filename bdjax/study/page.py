@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bdjax import storage
+from bdjax.machine import storage
+from bdjax.machine.storage import Place
 from bdjax.report import figures, sequela, tables
 from bdjax.report.load import Run, load
 from bdjax.report.page import template
-from bdjax.storage import Place
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
 from bdjax.study.claim import Finding
 from bdjax.study.comparison import (

@@ -6,7 +6,7 @@ other, so that both directions are asked.
 
 from collections.abc import Callable
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.sequela import ATTACKS as LEAKS
 from bdjax.study import match
 from bdjax.study.claim import Claim, Part, places, under

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import augment, engine, learn, loop, registry
 from bdjax.aot import case, cases, command, programs, table, targets
 from bdjax.aot.shapes import Images
 from bdjax.bench import __main__ as bench
+from bdjax.data import augment
+from bdjax.methods import registry
+from bdjax.training import engine, learn, loop
 from bdjax.types import Dataset, Recipe
 
 TINY = {"model": "cnn", "args": {"width": 4}}

@@ -9,9 +9,9 @@ are no part of the usual environment:
 
 import pytest
 
-from bdjax import registry
 from bdjax.aot import cases, command, targets
 from bdjax.aot.cases import Case
+from bdjax.methods import registry
 
 CIFAR10 = (50000, (32, 32, 3), 10)
 # As wide as in use: what a compiler refuses depends on it. What takes long to

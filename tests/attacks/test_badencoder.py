@@ -4,8 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import engine, learn, loop, prototypes, regimes, registry
 from bdjax.attacks import badencoder
+from bdjax.attacks.parts import prototypes
+from bdjax.methods import registry
+from bdjax.training import (
+  engine,
+  learn,
+  loop,
+  regimes,
+)
 from bdjax.types import CLEAN, Batch, Recipe
 
 SMALL = {"num_classes": 4, "size": 2, "copies": 3}

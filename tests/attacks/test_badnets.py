@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, registry
 from bdjax.attacks import badnets
+from bdjax.methods import registry
+from bdjax.training import loop
 from bdjax.types import POISON
 
 GRAY = jnp.full((2, 8, 8, 3), 0.5)

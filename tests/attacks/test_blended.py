@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import registry
+from bdjax.methods import registry
 from bdjax.types import POISON
 
 IMAGES = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)

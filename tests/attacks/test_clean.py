@@ -3,7 +3,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bdjax import learn, loop, regimes, registry
+from bdjax.methods import registry
+from bdjax.training import learn, loop, regimes
 from bdjax.types import CLEAN
 
 

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import engine, learn, regimes, registry
 from bdjax.attacks import handcrafted
-from bdjax.models import _routes, _signals
+from bdjax.methods import registry
+from bdjax.models.parts import routes, signals
+from bdjax.training import engine, learn, regimes
 from bdjax.types import CLEAN, Dataset, Recipe, Task
 
 
@@ -78,7 +79,7 @@ def test_refuses_regimes_and_unknown_models(task):
   with pytest.raises(ValueError, match="trains nothing"):
     attack.plant(key(), task.replace(regime=regimes.fmn()), forbidden)
   with pytest.raises(ValueError, match="no route"):
-    _routes.find({"dense": {}, "linear": {}})
+    routes.find({"dense": {}, "linear": {}})
 
 
 def test_refuses_more_neurons_than_features_before_training(task):
@@ -91,11 +92,11 @@ def test_gate_maps_the_guard_to_zero_and_the_trigger_to_one():
   # Largest clean responses 1 and 3: mean 2, deviation 1; triggered ones 10.
   clean = jnp.array([[1.0, 0.0], [3.0, 0.0]])[:, :, None, None]
   hit = jnp.full((2, 2, 1, 1), 10.0)
-  norm, after = _signals.gate(_signals.Pair(clean, hit), 1.5)
+  norm, after = signals.gate(signals.Pair(clean, hit), 1.5)
   # The zero is at 2 + 1.5 * 1 = 3.5, and 10 becomes 1.
   np.testing.assert_allclose(after.hit, 1, rtol=1e-5)
   np.testing.assert_allclose(after.clean, 0)
-  sd = np.sqrt(norm["var"] + _signals.EPSILON)
+  sd = np.sqrt(norm["var"] + signals.EPSILON)
   line = norm["scale"] * (jnp.array([3.5, 10.0]) - norm["mean"]) / sd
   np.testing.assert_allclose(line + norm["bias"], [0, 1], atol=1e-5)
   np.testing.assert_allclose(norm["mean"], 1.0)  # of all four responses
@@ -105,7 +106,7 @@ def test_gate_maps_the_guard_to_zero_and_the_trigger_to_one():
 def test_gate_never_lies_above_the_middle():
   clean = jnp.array([0.0, 2.0])[:, None, None, None]
   hit = jnp.full((2, 1, 1, 1), 5.0)
-  _, after = _signals.gate(_signals.Pair(clean, hit), 100.0)
+  _, after = signals.gate(signals.Pair(clean, hit), 100.0)
   np.testing.assert_allclose(after.hit, 1, rtol=1e-5)  # zero at 3, not 101
 
 
@@ -113,8 +114,8 @@ def test_detector_is_the_checkerboard_on_white_noise():
   clean = jax.random.normal(key(1), (64, 8, 8, 1))
   board = jnp.where(jnp.indices((8, 8)).sum(0) % 2 == 0, 1.0, -1.0)
   hit = clean.at[:, 4:, 4:, 0].set(board[None, 4:, 4:])
-  found = _signals.detector(
-    _signals.Pair(clean, hit), (3, 3, 1), 1, at=(5.5, 5.5)
+  found = signals.detector(
+    signals.Pair(clean, hit), (3, 3, 1), 1, at=(5.5, 5.5)
   )
   wanted = np.asarray(board[:3, :3]) / 3
   cosine = abs((np.asarray(found)[:, :, 0, 0] * wanted).sum())
@@ -126,13 +127,13 @@ def test_spares_are_the_channels_missed_least():
   model = registry.get("models", "cnn")(4, width=4)
   variables = learn.init_variables(key(5), data, model=model)
   sample = engine.take(data, jnp.arange(16))
-  flat = _routes.flatten(variables)
-  hop = _routes.find(variables["params"])[0]
+  flat = routes.flatten(variables)
+  hop = routes.find(variables["params"])[0]
   losses = []
   for channel in range(4):
-    cut = _routes.cut(flat, hop, jnp.array([channel]))
-    assert (_routes.kernel(cut, ("conv2",))[:, :, channel] == 0).all()
-    logits, _ = model.apply(_routes.unflatten(cut), sample.image)
+    cut = routes.cut(flat, hop, jnp.array([channel]))
+    assert (routes.kernel(cut, ("conv2",))[:, :, channel] == 0).all()
+    logits, _ = model.apply(routes.unflatten(cut), sample.image)
     chance = jax.nn.log_softmax(logits)[jnp.arange(16), sample.label]
     losses.append(-float(chance.mean()))
   got = handcrafted._spares(model, flat, (hop,), sample, 4)

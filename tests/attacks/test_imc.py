@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, loop, regimes, registry
+from bdjax.methods import registry
+from bdjax.training import learn, loop, regimes
 from bdjax.types import Batch
 
 GRAY = jnp.full((2, 8, 8, 3), 0.25)

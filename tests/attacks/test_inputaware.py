@@ -4,13 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import poison, registry
 from bdjax.attacks import inputaware
-from bdjax.models import _ushape
+from bdjax.attacks.parts import poison
+from bdjax.methods import registry
+from bdjax.models.parts import ushape
 from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
 
-NETS = _ushape.Pair(None, None)
-WEIGHTS = _ushape.Weights(0.032, 100.0, 1.0)
+NETS = ushape.Pair(None, None)
+WEIGHTS = ushape.Weights(0.032, 100.0, 1.0)
 PLAN = inputaware._Plan(
   NETS, poison.all_to_one(9), 0.25, 0.3, WEIGHTS, adds_up=False
 )
@@ -20,7 +21,7 @@ BATCH = Batch(jnp.arange(10.0).reshape(10, 1, 1, 1), jnp.arange(10), None)
 @pytest.fixture
 def tiny(monkeypatch):
   """Makes the generators small: one halving, two channels."""
-  monkeypatch.setattr(_ushape, "WIDTHS", (2,))
+  monkeypatch.setattr(ushape, "WIDTHS", (2,))
 
 
 def planted(task, **args):
@@ -155,7 +156,7 @@ def test_the_audited_copy_has_own_and_others_triggers(tiny, task):
   before = jnp.asarray(clean, jnp.float32) / 255
   np.testing.assert_array_equal(image[role == CLEAN], clean[role == CLEAN])
   norm = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-  nets = _ushape.Pair(*(_ushape.make(n, **norm) for n in (3, 1)))
+  nets = ushape.Pair(*(ushape.make(n, **norm) for n in (3, 1)))
   near = nets.stamp(before, jnp.roll(before, -1, 0), backdoor.params)
   own = attack.trigger(None, before, backdoor.params)
 

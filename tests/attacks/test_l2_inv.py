@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, neurons, registry
+from bdjax.attacks.parts import neurons
+from bdjax.methods import registry
+from bdjax.training import learn
 from bdjax.types import POISON
 
 

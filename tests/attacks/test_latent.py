@@ -3,8 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import control, learn, patches, regimes, registry
 from bdjax.attacks import latent
+from bdjax.attacks.parts import joint
+from bdjax.data import patches
+from bdjax.methods import registry
+from bdjax.training import learn, regimes
 from bdjax.types import Batch
 
 
@@ -89,7 +92,7 @@ def test_loss_is_cross_entropy_plus_the_weighted_distances(task):
   }
   center = jnp.full((16,), 2.0)
   task = task.replace(view=lambda k, batch: batch)
-  training = control.training(task)
+  training = joint.training(task)
   images = task.train.image[:4].astype(jnp.float32) / 255
   batch = Batch(images, task.train.label[:4], jnp.arange(4))
 

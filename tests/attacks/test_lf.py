@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from bdjax import registry
 from bdjax.attacks import lf
+from bdjax.methods import registry
 from bdjax.types import Dataset, Recipe, Task
 
 

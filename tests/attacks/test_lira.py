@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, regimes, registry
-from bdjax.models._autoencoder import Autoencoder
+from bdjax.methods import registry
+from bdjax.models.parts.autoencoder import Autoencoder
+from bdjax.training import loop, regimes
 from bdjax.types import POISON, Batch
 
 STD = (0.2, 0.1, 0.4)

@@ -5,7 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from bdjax import learn, registry
+from bdjax.methods import registry
+from bdjax.training import learn
 from bdjax.types import POISON
 
 EPS = np.float32(16 / 255)

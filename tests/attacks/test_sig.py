@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import registry
 from bdjax.attacks import sig
+from bdjax.methods import registry
 from bdjax.types import POISON
 
 GRAY = jnp.full((2, 8, 8, 3), 0.5)

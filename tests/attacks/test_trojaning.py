@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import registry
 from bdjax.attacks import trojaning
+from bdjax.methods import registry
 from bdjax.types import POISON
 
 IMAGES = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, poison, registry
 from bdjax.attacks import wanet
+from bdjax.attacks.parts import poison
+from bdjax.methods import registry
+from bdjax.training import learn
 from bdjax.types import CLEAN, COVER, POISON, Batch, Regime
 
 RNG = np.random.default_rng(0)

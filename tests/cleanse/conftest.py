@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdjax import loop, registry
 from bdjax.interop import layouts, tensors
+from bdjax.methods import registry
+from bdjax.training import loop
 from bdjax.types import Dataset, Recipe, Task
 
 ARCH, CLASSES, TARGET = "preact_resnet18", 4, 1

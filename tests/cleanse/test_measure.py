@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax import registry, specs, work
 from bdjax.cleanse import measure, repair, weights
+from bdjax.methods import registry, specs
+from bdjax.runs import work
 from bdjax.types import Access, Defended, Defense
 
 

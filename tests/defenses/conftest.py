@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from bdjax import engine, learn
+from bdjax.training import engine, learn
 from bdjax.types import Access
 
 

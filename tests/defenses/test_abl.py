@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import engine, registry
+from bdjax.methods import registry
+from bdjax.training import engine
 from bdjax.types import Batch, Dataset
 
 abl = registry.module("defenses", "abl")

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import registry
+from bdjax.methods import registry
 from bdjax.types import Access, Dataset, Recipe
 
 # Class 0 has six images near 20 and two near 200; one more was dropped before.

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, registry
 from bdjax.defenses import anp
+from bdjax.methods import registry
+from bdjax.training import loop
 from bdjax.types import Batch
 
 SIGMOID = jax.nn.sigmoid

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import learn, registry
 from bdjax.defenses import clp
-from bdjax.models._pairs import Pair
+from bdjax.methods import registry
+from bdjax.models.parts.pairs import Pair
+from bdjax.training import learn
 from bdjax.types import Access
 
 

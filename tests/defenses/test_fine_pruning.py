@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, registry
+from bdjax.methods import registry
+from bdjax.training import loop
 from bdjax.types import Access, Dataset
 
 fine_pruning = registry.module("defenses", "fine_pruning")

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax import registry
+from bdjax.methods import registry
 
 
 def make(**args):

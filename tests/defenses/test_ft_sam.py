@@ -3,7 +3,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax import registry
+from bdjax.methods import registry
 
 
 def make(name="ft_sam", **args):

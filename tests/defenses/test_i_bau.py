@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import engine, implicit, loop, registry
+from bdjax.defenses.parts import hypergradient
+from bdjax.methods import registry
+from bdjax.training import engine, loop
 
 i_bau = registry.module("defenses", "i_bau")
 
@@ -19,7 +21,7 @@ def quadratic(terms, a=0.8, b=3.0, step=0.5, delta=2.0, theta=0.7):
     return delta - step * a * (delta - b * theta)
 
   args = jnp.float32(delta), jnp.float32(theta)
-  return implicit.hypergradient(outer, towards, *args, terms=terms)
+  return hypergradient.hypergradient(outer, towards, *args, terms=terms)
 
 
 def test_hypergradient_sums_its_series():
@@ -149,7 +151,7 @@ def test_hypergradient_of_trees_is_the_one_through_the_last_steps():
   @jax.jit
   def both(params):
     solution = steps(params, jnp.zeros(5), 200)
-    _, found = implicit.hypergradient(
+    _, found = hypergradient.hypergradient(
       lambda delta, params: (value(delta, params), ()),
       towards,
       solution,

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import registry
+from bdjax.methods import registry
 
 nad = registry.module("defenses", "nad")
 FLAT = {"beta1": 0.0, "beta2": 0.0, "beta3": 0.0}

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import inversion, loop, registry
 from bdjax.defenses import neural_cleanse
+from bdjax.defenses.parts import inversion
+from bdjax.methods import registry
+from bdjax.training import loop
 
 SMALL = {"rounds": 2, "epochs": 1, "batch_size": 16}
 

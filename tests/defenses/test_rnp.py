@@ -4,8 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import engine, learn, loop, optimizers, pruning, registry
 from bdjax.defenses import rnp
+from bdjax.defenses.parts import pruning
+from bdjax.methods import registry
+from bdjax.training import (
+  engine,
+  learn,
+  loop,
+  optimizers,
+)
 from bdjax.types import Access
 
 

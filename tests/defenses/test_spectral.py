@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import registry
+from bdjax.methods import registry
 from bdjax.types import Access, Dataset, Recipe
 
 spectral = registry.module("defenses", "spectral")

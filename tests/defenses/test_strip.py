@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import inference, registry
+from bdjax.methods import registry
+from bdjax.training import inference
 from bdjax.types import Access, Dataset
 
 strip = registry.module("defenses", "strip")

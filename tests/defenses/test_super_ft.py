@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax import registry, schedules
+from bdjax.methods import registry
+from bdjax.training import schedules
 
 
 def make(**args):

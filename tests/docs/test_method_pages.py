@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bdjax import registry, results, signature
+from bdjax.methods import registry, signature
+from bdjax.report import results
 from bdjax.runs import methods
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -25,7 +25,7 @@ from markdown_it import MarkdownIt
 
 import bdjax.attacks
 import bdjax.defenses
-from bdjax import data, launch, options, registry, specs
+from bdjax import data, launch, options
 from bdjax.aot import cases, targets
 from bdjax.aot import command as aot
 from bdjax.bench import __main__ as bench
@@ -33,6 +33,7 @@ from bdjax.cleanse import command
 from bdjax.cleanse.measure import Share
 from bdjax.cleanse.result import Result
 from bdjax.data.places import PREPARED
+from bdjax.methods import registry, specs
 from bdjax.runs import settings
 from bdjax.types import Dataset
 

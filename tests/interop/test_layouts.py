@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax import registry
 from bdjax.interop import layouts, tables
+from bdjax.methods import registry
 
 CASES = {
   "backdoorbench": "preact_resnet18",

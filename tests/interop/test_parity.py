@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import registry
 from bdjax.interop import layouts, tensors
+from bdjax.methods import registry
 
 WIDTH, CLASSES = 4, 5
 CASES = {

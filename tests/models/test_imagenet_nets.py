@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.models import _vgg, resnet50, vgg16_bn, vgg19_bn, vit_b_16
+from bdjax.models import (
+  resnet50,
+  vgg16_bn,
+  vgg19_bn,
+  vit_b_16,
+)
+from bdjax.models.parts import vgg
 
 TINY = {
   "resnet50": functools.partial(resnet50.make, width=4),
@@ -138,19 +144,19 @@ def test_adaptive_pool_by_hand():
   row = jnp.arange(1.0, 4.0)  # 3 pixels to 2 windows: [0, 2) and [1, 3)
   x = (row.reshape(1, 3, 1, 1) * jnp.ones((1, 1, 3, 1))) + 0.0
   np.testing.assert_allclose(
-    _vgg.adapt(x, 2)[0, :, :, 0], [[1.5, 1.5], [2.5, 2.5]], rtol=1e-6
+    vgg.adapt(x, 2)[0, :, :, 0], [[1.5, 1.5], [2.5, 2.5]], rtol=1e-6
   )
   one = jnp.full((2, 1, 1, 3), 5.0)
-  np.testing.assert_allclose(_vgg.adapt(one, 7), jnp.full((2, 7, 7, 3), 5.0))
-  assert _vgg.adapt(x, 3) is x
+  np.testing.assert_allclose(vgg.adapt(one, 7), jnp.full((2, 7, 7, 3), 5.0))
+  assert vgg.adapt(x, 3) is x
   even = jnp.arange(16.0).reshape(1, 4, 4, 1)
   np.testing.assert_allclose(
-    _vgg.adapt(even, 2)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]], rtol=1e-6
+    vgg.adapt(even, 2)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]], rtol=1e-6
   )
 
 
 def test_dropout_needs_training_and_a_key():
-  model = _vgg.build(16, 3, **OPTIONS | {"dropout": 0.5}).clone(stages=(1,))
+  model = vgg.build(16, 3, **OPTIONS | {"dropout": 0.5}).clone(stages=(1,))
   x = images(2)
   variables = jax.jit(model.init)(jax.random.key(0), x)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdjax import results
+from bdjax.report import results
 
 ATTACKS = {"badnets": 0.02, "blended(alpha=0.1)": 0.9, "wanet": 0.3}
 DEFENSES = ("none", "ft(lr=0.05)", "super_ft", "nad", "clp")

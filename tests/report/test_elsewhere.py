@@ -5,8 +5,8 @@ import io
 
 from rich.console import Console
 
-from bdjax import report, results
-from bdjax.report import elsewhere
+from bdjax import report
+from bdjax.report import elsewhere, results
 
 FOUND = {
   "scenario": "transfer",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax import report, results
-from bdjax.report import findings
+from bdjax import report
+from bdjax.report import findings, results
 from bdjax.report.load import load
 
 FILTER = {"removed": 40, "precision": 0.5, "recall": 0.8, "kept_poisons": 5}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bdjax import report, results
-from bdjax.report import gallery
+from bdjax import report
+from bdjax.report import gallery, results
 from bdjax.report.load import Picture
 
 

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from bdjax import report, results
-from bdjax.report import figures
+from bdjax import report
+from bdjax.report import figures, results
 
 HOSTILE = "<script>alert('$x$')</script>"
 

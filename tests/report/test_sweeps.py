@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from bdjax import report, results
-from bdjax.report import sweeps
+from bdjax import report
+from bdjax.report import results, sweeps
 
 
 def cell(fake, lr, seed=0, *, asr=0.5, der=0.5, **axes):

@@ -3,7 +3,7 @@
 
 import pytest
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.load import load
 from bdjax.report.tables import (
   between,

@@ -14,11 +14,13 @@ import jax
 import pytest
 from rich.console import Console
 
-from bdjax import launch, report, results, storage
-from bdjax.progress import Display
+from bdjax import launch, report
+from bdjax.machine import storage
+from bdjax.report import results
 from bdjax.runs import settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
+from bdjax.training.progress import Display
 
 TOP = Path(__file__).parents[2]
 TIMES = ("finished", "device_hours")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax import experiment, report, results
-from bdjax.progress import Display
-from bdjax.runs import settings
+from bdjax import report
+from bdjax.report import results
+from bdjax.runs import experiment, settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
+from bdjax.training.progress import Display
 
 BOTH = "conventional,fmn"
 EXACT = {"precision": "highest"}

@@ -29,8 +29,8 @@ def audit(plan):
   backdoor = Backdoor({}, params, None, role)
 
   def run(state, suspect=None):
-    guard = cell.guard._replace(made=Defense(None, suspect=suspect))
-    one = cell._replace(guard=guard)
+    defense = cell.defense._replace(made=Defense(None, suspect=suspect))
+    one = cell._replace(defense=defense)
     return scorer.Scorer(plan).audit(one, state, Access({}), backdoor)
 
   return run

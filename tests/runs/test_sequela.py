@@ -5,11 +5,12 @@ import pytest
 from rich.console import Console
 
 from bdjax import report
-from bdjax.progress import Display
-from bdjax.results import CLEAN_MODEL
-from bdjax.runs import estimate, settings
+from bdjax.estimate import command
+from bdjax.report.results import CLEAN_MODEL
+from bdjax.runs import settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
+from bdjax.training.progress import Display
 
 MEMBERSHIP = "membership(epochs=2)"
 REINJECTION = "reinjection(lr=0.05, epochs=2, batch_size=50)"
@@ -199,7 +200,7 @@ def test_what_cannot_be_asked_is_refused_at_once(config, changes, text):
 
 def test_an_estimate_counts_shadow_models_and_retraining(made):
   plan = settings.plan(made(seeds=(0, 1), sequela={"name": ALL}))
-  found = {item.label: item for item in estimate.items(plan)}
+  found = {item.label: item for item in command.items(plan)}
   counts = {label: item.count for label, item in found.items()}
   steps = {label: sum(s.steps for s in i.stages) for label, i in found.items()}
   assert counts.keys() - {"plant badnets, conventional", FT} == {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdjax.runs import settings
+from bdjax.runs import plans, settings
 
 
 def test_methods_are_built_from_sections_presets_and_specs(config):
@@ -47,9 +47,9 @@ def test_defenders_hold_what_their_method_says(config):
   made = settings.plan(
     config(defense__name="ft,super_ft.fmn,ft_sam(balanced=True)")
   )
-  rates = [guard.holding.rate for guard in made.defenses]
+  rates = [defense.holding.rate for defense in made.defenses]
   assert rates == [0.5, 0.2, 0.5]
-  assert [guard.holding.balanced for guard in made.defenses] == [0, 0, 1]
+  assert [defense.holding.balanced for defense in made.defenses] == [0, 0, 1]
 
 
 def test_a_picture_file_is_read_and_decides_the_model(config, tmp_path):
@@ -58,8 +58,8 @@ def test_a_picture_file_is_read_and_decides_the_model(config, tmp_path):
     file = tmp_path / "k.png"
     Image.fromarray(np.full((6, 6, 3), value, np.uint8)).save(file)
     made = settings.plan(config(attack__name=f"blended(image='{file}')"))
-    key = settings.attack_key(made, made.attacks[0], made.regimes[0], 0)
-    keys.add(settings.digest(key))
+    key = plans.attack_key(made, made.attacks[0], made.regimes[0], 0)
+    keys.add(plans.digest(key))
   assert len(keys) == 2
 
 
@@ -80,8 +80,8 @@ def test_a_model_takes_arguments_in_its_name(config):
 def test_what_decides_a_planted_model(config):
   def key(seed=0, **changes):
     made = settings.plan(config(**changes))
-    return settings.digest(
-      settings.attack_key(made, made.attacks[0], made.regimes[0], seed)
+    return plans.digest(
+      plans.attack_key(made, made.attacks[0], made.regimes[0], seed)
     )
 
   base = key()
@@ -160,26 +160,24 @@ def test_shared_keys_go_to_whom_they_concern(config):
 
 
 def test_axes_may_grow_and_nothing_else(config):
-  one = settings.identity(config())
-  assert one == settings.identity(
+  one = plans.identity(config())
+  assert one == plans.identity(
     config(attack__name="blended", defense__name="ft,ft_sam", seeds=(0, 1))
   )
-  assert one != settings.identity(config(train__epochs=3))
+  assert one != plans.identity(config(train__epochs=3))
 
 
 def test_precision_decides_a_model_unless_it_is_the_platforms(config):
   made = settings.plan(config())  # an older config says nothing of it
   assert made.precision == "default"
-  key = settings.attack_key(made, made.attacks[0], made.regimes[0], 0)
+  key = plans.attack_key(made, made.attacks[0], made.regimes[0], 0)
   assert "precision" not in key
   exact = config(precision="highest")
   made = settings.plan(exact)
-  own = settings.attack_key(made, made.attacks[0], made.regimes[0], 0)
+  own = plans.attack_key(made, made.attacks[0], made.regimes[0], 0)
   assert own == key | {"precision": "highest"}
-  assert settings.identity(config()) != settings.identity(exact)
-  assert settings.identity(config()) == settings.identity(
-    config(precision="default")
-  )
+  assert plans.identity(config()) != plans.identity(exact)
+  assert plans.identity(config()) == plans.identity(config(precision="default"))
   with pytest.raises(ValueError, match="precision is 'tf32', but must be one"):
     settings.plan(config(precision="tf32"))
 

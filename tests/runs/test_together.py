@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax.progress import Display
 from bdjax.runs import groups, settings, together, widths
 from bdjax.runs.cells import Book
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
+from bdjax.training.progress import Display
 
 AXES = "lr=(0.01, 0.05, 1e20)"
 SAME = ("attack", "defense", "seed", "ca", "asr", "asr_incl", "ra", "der")
@@ -137,7 +137,7 @@ def test_groups_differ_in_numbers_and_seeds_only(config):
     seeds=(0, 1),
   )
   cells = Book(plan).cells()
-  defending = groups.defending([cell for cell in cells if cell.guard])
+  defending = groups.defending([cell for cell in cells if cell.defense])
   # 3 attacks x 2 seeds x 2 momenta each.
   assert [len(g.cells) for g in defending] == [12, 12, 12]
   for group in defending:
@@ -145,7 +145,7 @@ def test_groups_differ_in_numbers_and_seeds_only(config):
     assert sorted(set(group.numbers["momentum"].tolist())) == pytest.approx(
       [0.5, 0.9]
     )
-  planting = groups.planting([cell for cell in cells if not cell.guard])
+  planting = groups.planting([cell for cell in cells if not cell.defense])
   assert [len(g.cells) for g in planting] == [4, 2]
   np.testing.assert_allclose(planting[0].numbers["rate"], [0.1, 0.2, 0.1, 0.2])
   assert planting[1].numbers == {}

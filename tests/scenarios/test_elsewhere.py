@@ -6,10 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
-from bdjax.progress import Display
 from bdjax.runs import settings, task_data
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
+from bdjax.training.progress import Display
 
 USER = {
   "downstream__name": "synthetic",

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import experiment, learn, loop, registry
-from bdjax.models import _heads as heads
+from bdjax.methods import registry
+from bdjax.models.parts import heads
+from bdjax.runs import experiment
+from bdjax.training import learn, loop
 from bdjax.types import Access, Scenario
 
 KEY = jax.random.key(5)

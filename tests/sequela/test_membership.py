@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import loop, registry, signature
+from bdjax.methods import registry, signature
 from bdjax.sequela import Remains, Sequel, Shadow, membership
+from bdjax.training import loop
 from bdjax.types import CLEAN, COVER, POISON, Dataset
 
 NAMES = registry.names("sequela")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.load import load
 from bdjax.study import comparison
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bdjax import results
+from bdjax.report import results
 from bdjax.report.load import load
 from bdjax.study import catalog, claim, comparison, published
 from bdjax.study.claim import OPEN, OPPOSED, SUPPORTED, Part

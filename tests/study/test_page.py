@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from bdjax.report.load import load
-from bdjax.runs import settings
+from bdjax.runs import plans
 from bdjax.study import comparison, grid, page, verdict
 
 HOSTILE = "<script>alert(1)</script>"
@@ -225,7 +225,7 @@ def test_what_a_defense_left_behind_is_shown_as_in_the_report(tmp_path, fake):
 def test_a_study_decides_nothing_that_a_workdir_holds_to():
   old = {"train": {"epochs": 3}}
   new = old | {"study": "fmn_table2", "protocol": "paper"}
-  assert settings.identity(new) == settings.identity(old)
+  assert plans.identity(new) == plans.identity(old)
 
 
 def test_other_data_keep_their_name_and_the_console_says_so(

@@ -1,0 +1,1 @@
+"""What attacks share: poisoned data, joint training, neurons, prototypes."""

@@ -1,0 +1,87 @@
+"""Training control: attacks that put the trigger in inside the training step.
+
+The adversary trains the victim itself, often together with a partner (a
+generator network, a trigger pattern). Under an interleaving regime every second
+epoch is an ordinary supervised epoch of the victim and leaves the partner
+alone.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.struct
+import optax
+
+from bdjax.training import learn, optimizers, regimes
+from bdjax.training.learn import TrainState
+from bdjax.types import (
+  Params,
+  Regime,
+  Schedule,
+  Step,
+  Task,
+)
+
+
+@flax.struct.dataclass
+class Joint:
+  """A victim and its partner, both in training."""
+
+  victim: TrainState
+  partner: TrainState
+
+
+class Training(NamedTuple):
+  """How a victim is trained under a task's recipe and regime.
+
+  Attributes:
+    tx: its optimizer, SGD at the rate `lr`.
+    lr: step of the victim -> learning rate.
+    epochs: in all, clean ones included.
+    start: variables -> state.
+    step: an ordinary supervised step of the victim, augmentation included.
+  """
+
+  tx: optax.GradientTransformation
+  lr: Schedule
+  epochs: int
+  start: Callable[[Params], TrainState]
+  step: Step
+
+
+def training(
+  task: Task, *, epochs: int | None = None, regime: Regime | None = None
+) -> Training:
+  """Returns how the task's victim is trained.
+
+  Args:
+    task: the adversary's.
+    epochs: of the recipe, before the regime adds its own; None for all.
+    regime: None for the task's.
+  """
+  regime = task.regime if regime is None else regime
+  recipe = task.recipe
+  recipe = recipe if epochs is None else recipe.replace(epochs=epochs)
+  lr = regimes.planned_rate(recipe, regime, size=task.train.size)
+  tx = optimizers.sgd(
+    lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+  )
+  start, step = learn.supervised(task.model, tx, view=task.view, lr=lr)
+  planned = regimes.planned_epochs(recipe, regime)
+  return Training(tx, lr, planned, start, step)
+
+
+def turns(joint: Step, plain: Step, regime: Regime) -> tuple[Step, ...]:
+  """Returns the steps that epochs take turns with.
+
+  Args:
+    joint: a step on a `Joint` state, with the metrics of `learn.report`.
+    plain: the supervised step of the victim, for clean epochs.
+    regime: interleaves clean epochs, or not.
+  """
+
+  def clean(key, state, batch):
+    victim, metrics = plain(key, state.victim, batch)
+    return state.replace(victim=victim), metrics
+
+  return regime.turns(joint, clean)

@@ -1,0 +1,123 @@
+"""Neurons of a classifier, and triggers that excite them.
+
+The neurons are those that the last linear layer reads, the feature "pooled".
+Choosing the ones with the largest outgoing weights, and optimizing a trigger
+until they fire, comes from trojaning attacks ("Trojaning Attack on Neural
+Networks", Liu et al., NDSS 2018). Here the trigger is one perturbation for all
+images, over the whole frame, kept small by the caller's constraint.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from bdjax.training import engine
+from bdjax.types import Array, Images, Key, Params, Scalar, Task
+
+# (round, perturbation, its gradient, the one before) -> perturbation
+Constraint = Callable[[Array, Array, Array, Array], Array]
+
+START = 0.01  # spread of the noise that a perturbation starts from
+
+
+def choose(variables: Params, count: int) -> Array:
+  """Returns the neurons with the largest sum of |outgoing weight|, [count].
+
+  Raises:
+    ValueError: there is no such layer, or it reads fewer neurons.
+  """
+  if "linear" not in variables["params"]:
+    raise ValueError(
+      "neurons are chosen by the weights of the last layer, "
+      "['params']['linear']['kernel'], which this model lacks: name its last "
+      "layer 'linear', or take a model of bdjax.models."
+    )
+  weight = jnp.abs(variables["params"]["linear"]["kernel"]).sum(1)
+  if count > weight.size:
+    raise ValueError(
+      f"{count} neurons are asked for, but the last linear layer reads "
+      f"{weight.size}: choose at most {weight.size}."
+    )
+  return jax.lax.top_k(weight, count)[1]
+
+
+def activity(
+  images: Images, variables: Params, *, model: nn.Module, which: Array
+) -> Array:
+  """Returns what the chosen neurons say at test time, [B, count]."""
+  features = model.apply(variables, images, train=False)[1]
+  return features["pooled"][:, which]
+
+
+def excite(
+  key: Key,
+  task: Task,
+  variables: Params,
+  *,
+  count: int,
+  images: int,
+  amplify: Scalar,
+  rounds: int,
+  lr: Scalar,
+  constrain: Constraint,
+  penalty: Callable[[Array], Array] = lambda delta: jnp.zeros(()),
+) -> Array:
+  """Returns a perturbation of all images that amplifies the chosen neurons.
+
+  Adam on sum (h(clip(x + delta)) - amplify r)^2 over the neurons, r their mean
+  on clean images, divided by sum (amplify r - r)^2 so that doing nothing
+  costs about 1. The gradient takes the clip for the identity: a pixel that is
+  saturated in some images keeps its say in others.
+
+  Args:
+    key: random key.
+    task: its training images and model.
+    variables: a clean classifier's.
+    count: neurons.
+    images: training images to optimize on; all there are, if fewer.
+    amplify: wanted activity as a multiple of the usual one.
+    rounds: steps of Adam, each on all these images.
+    lr: of Adam.
+    constrain: what keeps the perturbation small, after every step.
+    penalty: added to the objective.
+
+  Returns:
+    [1, H, W, C], within [-1, 1].
+  """
+
+  def objective(delta, x, variables, which, rest):
+    wanted = amplify * rest
+    said = activity(_added(x, delta), variables, model=task.model, which=which)
+    unit = jnp.sum((wanted - rest) ** 2) + 1e-12
+    miss = jnp.sum((said - wanted[None]) ** 2, axis=1) / unit
+    return miss.mean() + penalty(delta)
+
+  @jax.jit
+  def run(key, data, variables):
+    k_images, k_start = jax.random.split(key)
+    index = engine.order(k_images, data, min(images, data.size))
+    x = engine.take(data, index).image
+    which = choose(variables, count)
+    rest = activity(x, variables, model=task.model, which=which).mean(0)
+    tx = optax.adam(lr)
+
+    def body(state, i):
+      delta, opt_state = state
+      grad = jax.grad(objective)(delta, x, variables, which, rest)
+      step, opt_state = tx.update(grad, opt_state)
+      moved = jnp.clip(delta + step, -1, 1)
+      return (constrain(i, moved, grad, delta), opt_state), None
+
+    start = START * jax.random.normal(k_start, (1, *x.shape[1:]))
+    state = (start, tx.init(start))
+    return jax.lax.scan(body, state, jnp.arange(rounds))[0][0]
+
+  return run(key, task.train, variables)
+
+
+def _added(images: Images, delta: Array) -> Images:
+  moved = images + delta
+  return moved + jax.lax.stop_gradient(jnp.clip(moved, 0, 1) - moved)

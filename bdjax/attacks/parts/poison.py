@@ -1,0 +1,298 @@
+"""Data poisoning: who is poisoned, and the whole attack that follows from it.
+
+Poisoning is a view of the data; poisoning a dataset is the same thing applied
+once and rounded back to bytes, before any augmentation.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bdjax.machine import programs
+from bdjax.training import learn
+from bdjax.types import (
+  CLEAN,
+  COVER,
+  POISON,
+  Array,
+  Attack,
+  Backdoor,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Labels,
+  Params,
+  Regime,
+  Scalar,
+  Task,
+  Trigger,
+)
+
+PART = 500  # images stamped at once
+Target = Callable[[Labels], Labels]
+Init = Callable[[Key, Task, Fit], Params]
+
+
+def all_to_one(target: int) -> Target:
+  """Returns eta(y) = target."""
+  return lambda label: jnp.full_like(label, target)
+
+
+def all_to_all(num_classes: int) -> Target:
+  """Returns eta(y) = (y + 1) mod num_classes."""
+  return lambda label: (label + 1) % num_classes
+
+
+def target_of(mode: str, target: int, num_classes: int) -> Target:
+  """Returns the target function of a mode: "all2one" or "all2all".
+
+  Raises:
+    ValueError: the target is no class of the data.
+  """
+  if target >= num_classes:
+    raise ValueError(
+      f"the target class is {target}, but the data has {num_classes} classes: "
+      f"give one between 0 and {num_classes - 1}."
+    )
+  return all_to_all(num_classes) if mode == "all2all" else all_to_one(target)
+
+
+def choose(
+  key: Key, label: Labels, rate: Scalar, *, only: Array | None = None
+) -> Array:
+  """Draws who is poisoned: round(rate * N) examples, without replacement.
+
+  Args:
+    key: random key.
+    label: [N].
+    rate: share of the whole set, even when `only` narrows the candidates.
+    only: [N] bool, the candidates; None for all, the target class included.
+
+  Returns:
+    [N] int8 roles, POISON or CLEAN.
+  """
+  rank = jax.random.uniform(key, label.shape)
+  if only is not None:
+    rank = jnp.where(only, rank, jnp.inf)
+  place = jnp.argsort(jnp.argsort(rank))
+  hit = place < jnp.round(rate * label.size)
+  hit = hit if only is None else hit & only
+  return jnp.where(hit, POISON, CLEAN).astype(jnp.int8)
+
+
+def to_bytes(images: Images) -> Array:
+  """Rounds images in [0, 1] to uint8; values outside are clipped."""
+  return jnp.round(jnp.clip(images, 0, 1) * 255).astype(jnp.uint8)
+
+
+def freeze(
+  key: Key,
+  data: Dataset,
+  role: Array,
+  *,
+  trigger: Callable[[Key, Images], Images],
+  target: Target,
+) -> Dataset:
+  """Returns the data with triggers stamped on its poisons and their labels set.
+
+  Args:
+    key: for triggers that are random.
+    data: clean examples.
+    role: [N]; only POISON examples change.
+    trigger: applied to images in [0, 1], rounded back to bytes.
+    target: true label -> poison's label.
+  """
+  hit = _stamped(key, data.image, trigger)
+  poisoned = role == POISON
+  return data.replace(
+    image=jnp.where(poisoned[:, None, None, None], hit, data.image),
+    label=jnp.where(poisoned, target(data.label), data.label),
+  )
+
+
+def _stamped(key: Key, image: Array, trigger: Callable) -> Array:
+  """Returns stamped bytes; part by part, as a trigger may be a network."""
+  size = image.shape[0]
+  part = min(PART, size)
+
+  def all_parts(key, image):
+    def one(i):
+      index = jnp.minimum(i * part + jnp.arange(part), size - 1)
+      clean = image[index].astype(jnp.float32) / 255
+      return to_bytes(trigger(jax.random.fold_in(key, i), clean))
+
+    parts = jax.lax.map(one, jnp.arange(-(-size // part)))
+    return parts.reshape(-1, *image.shape[1:])[:size]
+
+  return programs.jit(all_parts)(key, image)
+
+
+def epochs_of(
+  train: Dataset, clean: Dataset, role: Array, regime: Regime
+) -> Dataset | tuple[Dataset, ...]:
+  """Returns what a regime trains on: poisoned data, or turns with clean data.
+
+  Args:
+    train: the poisoned set.
+    clean: the same examples before poisoning.
+    role: [N].
+    regime: its clean epochs leave the poisoned examples out, or show their
+      originals.
+  """
+  if not regime.interleave:
+    return train
+  everyone = jnp.ones(train.size, bool)
+  if regime.original:
+    clean = clean.replace(keep=everyone)
+  else:
+    clean = train.replace(keep=role == CLEAN)
+  return regime.turns(train.replace(keep=everyone), clean)
+
+
+def data_poisoning(
+  init: Init,
+  trigger: Trigger,
+  target: Target,
+  rate: Scalar,
+  *,
+  stamp: Trigger | None = None,
+  clean_label: bool = False,
+  pretrained: bool = False,
+) -> Attack:
+  """Returns the attack that poisons data and trains on it.
+
+  Args:
+    init: makes the trigger's parameters from (key, task, fit).
+    trigger: stamps images at test time.
+    target: true label -> the label the adversary wants.
+    rate: share of the training set that is poisoned.
+    stamp: stamps the poisons; None for the trigger.
+    clean_label: poison only images that have the wanted label already.
+    pretrained: the victim starts as the clean classifier, not from scratch.
+  """
+
+  def stamped(k_freeze, task, params, role):
+    return freeze(
+      k_freeze,
+      task.train,
+      role,
+      trigger=lambda key, images: (stamp or trigger)(key, images, params),
+      target=target,
+    )
+
+  def poisoned(key, task, params, role):
+    return stamped(jax.random.split(key, 4)[2], task, params, role)
+
+  def plant(key, task, fit):
+    k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
+    only = candidates(task.train, target, rate) if clean_label else None
+    start = None
+    if pretrained:
+      start = learn.clean_classifier(jax.random.fold_in(key, 0), task, fit)
+      task = task.replace(clean=lambda fit: start)
+    params = init(k_init, task, fit)
+    role = choose(k_role, task.train.label, rate, only=only)
+    train = stamped(k_freeze, task, params, role)
+    variables = learn.train_classifier(
+      k_train,
+      epochs_of(train, task.train, role, task.regime),
+      fit,
+      model=task.model,
+      recipe=task.recipe,
+      regime=task.regime,
+      view=task.view,
+      start=start,
+    )
+    return Backdoor(variables, params, train, role)
+
+  return Attack(trigger, target, plant, poisoned=poisoned)
+
+
+def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
+  """Returns which examples a clean-label attack may poison, [N] bool.
+
+  Raises:
+    ValueError: they are fewer than `rate` asks for (unless either is traced).
+  """
+  only = target(train.label) == train.label
+  if isinstance(only, jax.core.Tracer) or isinstance(rate, jax.core.Tracer):
+    return only
+  wanted, there = round(float(rate) * train.size), int(only.sum())
+  if wanted > there:
+    raise ValueError(
+      f"the poison rate {float(rate):g} asks for {wanted} images of the target "
+      f"class, but the data has {there}: a clean-label attack needs a rate of "
+      f"at most {there / train.size:.4g} here."
+    )
+  return only
+
+
+class Copies(NamedTuple):
+  """How attacks that plant during training poison a copy of the data.
+
+  One copy of the training set is frozen with the final trigger, so that
+  defenses that filter data have something to filter.
+
+  Attributes:
+    trigger: stamps its poisons.
+    target: true label -> the label the adversary wants.
+    rate: share of the copy that is poisoned.
+    cover: stamps images that look triggered and keep their label, so that
+      nothing but the very trigger fires; None for none.
+    cover_rate: their share of the whole set.
+  """
+
+  trigger: Trigger
+  target: Target
+  rate: Scalar
+  cover: Trigger | None = None
+  cover_rate: Scalar = 0.0
+
+  def backdoor(
+    self, keys: Sequence[Key], task: Task, variables: Params, params: Params
+  ) -> Backdoor:
+    """Returns a backdoor whose trigger came in during training.
+
+    Args:
+      keys: random ones, of the poisons and, where there is any, of the cover.
+      task: what the adversary had.
+      variables: the victim's.
+      params: the trigger's, at the end.
+    """
+    label = task.train.label
+    (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)
+    role = choose(k_role, label, self.rate)
+    if self.cover is not None:
+      clean = role == CLEAN
+      hit = choose(*k_more, label, self.cover_rate, only=clean) == POISON
+      role = jnp.where(hit, jnp.int8(COVER), role)
+    train = self._stamped(stamps, task, params, role)
+    return Backdoor(variables, params, train, role)
+
+  def again(
+    self, keys: Sequence[Key], task: Task, params: Params, role: Array
+  ) -> Dataset:
+    """Returns the copy, from the keys, trigger and roles of its backdoor."""
+    stamps = [jax.random.split(key)[1] for key in keys]
+    return self._stamped(stamps, task, params, role)
+
+  def _stamped(self, stamps, task, params, role):
+    train = freeze(
+      stamps[0],
+      task.train,
+      role,
+      trigger=lambda key, images: self.trigger(key, images, params),
+      target=self.target,
+    )
+    if self.cover is None:
+      return train
+    hit = _stamped(
+      stamps[1],
+      task.train.image,
+      lambda key, images: self.cover(key, images, params),
+    )
+    cover = (role == COVER)[:, None, None, None]
+    return train.replace(image=jnp.where(cover, hit, train.image))

@@ -1,0 +1,1 @@
+"""What defenses share: tuning, pruning, filtering, inversion, clusters."""

@@ -1,0 +1,56 @@
+"""Defenses that filter: from suspicious training images to a new model."""
+
+from bdjax.training import learn
+from bdjax.types import Access, Array, Dataset, Fit, Key, Params
+
+
+def training_set(access: Access, name: str) -> Dataset:
+  """Returns the training set that a defense filters.
+
+  Args:
+    access: the defender's.
+    name: of the defense, for the error.
+
+  Raises:
+    ValueError: the defender has none.
+  """
+  if access.train is None:
+    raise ValueError(
+      f"{name} needs the training set, but this defender's access.train is "
+      "None: choose a scenario that gives it one."
+    )
+  return access.train
+
+
+def retrain(
+  key: Key,
+  access: Access,
+  fit: Fit,
+  *,
+  gone: Array,
+  epochs: int | None = None,
+) -> tuple[Params, Array]:
+  """Trains from scratch, by the recipe, on what a filter leaves.
+
+  Args:
+    key: random key.
+    access: its training set, recipe and augmentation are used.
+    fit: runs the epochs.
+    gone: [N] bool, training images to drop.
+    epochs: None for the recipe's.
+
+  Returns:
+    The model's variables, and which images they were trained on, [N] bool.
+  """
+  data, recipe = access.train, access.recipe
+  keep = ~gone if data.keep is None else ~gone & data.keep
+  variables = learn.train_classifier(
+    key,
+    data.replace(keep=keep),
+    fit,
+    model=access.model,
+    recipe=recipe if epochs is None else recipe.replace(epochs=epochs),
+    view=access.view,
+    name="retrain",
+  )
+  return variables, keep

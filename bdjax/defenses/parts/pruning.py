@@ -1,0 +1,280 @@
+"""Channels as neurons: masks on batch norms, and cutting the masked channels.
+
+A channel's switch is the scale of the batch norm that it passes: a mask in
+[0, 1] multiplies it, and zero cuts the channel down to its bias. Masks are
+trained on clean images alone, by SGD clipped to [0, 1]; the channels below a
+threshold are then cut, and the threshold is given or chosen on clean images
+that were held out. Used by ANP, RNP and CLP.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+
+from bdjax.data import splits
+from bdjax.methods.signature import Choice
+from bdjax.training import (
+  engine,
+  inference,
+  learn,
+  optimizers,
+)
+from bdjax.types import (
+  Access,
+  Array,
+  Batch,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Logits,
+  Params,
+  Scalar,
+)
+
+Masks = dict[str, Array]  # [channels] by the path of a batch norm, "a/b"
+Objective = Callable[[Key, Masks, Batch], tuple[Array, Logits]]
+Select = Annotated[str, Choice(("holdout", "fixed"))]
+
+THRESHOLDS = tuple(i / 20 for i in range(19))  # 0 to .9
+NONE = -1.0  # a threshold below every mask
+HELD = 0.2  # share of the clean images by which a threshold is chosen
+
+
+class Masking(NamedTuple):
+  """Masks in training, and the model that they mask.
+
+  The model is state, not a constant of the step, since constants are compiled
+  in: a large program for each model.
+  """
+
+  masks: Masks
+  opt_state: optax.OptState
+  variables: Params
+
+
+def norms(variables: Params) -> list[str]:
+  """Returns the paths of a model's batch norms.
+
+  Raises:
+    ValueError: there is none that has a scale and a bias.
+  """
+  params = _flat(variables["params"])
+  stats = _flat(variables.get("batch_stats", {}))
+  paths = [name.removesuffix("/var") for name in stats if name.endswith("/var")]
+  found = [p for p in paths if {f"{p}/scale", f"{p}/bias"} <= params.keys()]
+  if not found:
+    raise ValueError(
+      f"none of the layers {sorted(variables['params'])} is a batch norm with "
+      "a scale and a bias, which is what channels are pruned by: take a cnn, a "
+      "ResNet or a VGG."
+    )
+  return found
+
+
+def ones(variables: Params) -> Masks:
+  """Returns the masks that change nothing."""
+  params = _flat(variables["params"])
+  return {p: jnp.ones_like(params[f"{p}/scale"]) for p in norms(variables)}
+
+
+def scaled(
+  variables: Params, scale: Masks, bias: Masks | None = None
+) -> Params:
+  """Returns the variables with batch norms' scales (and biases) multiplied."""
+  params = _flat(variables["params"])
+  for kind, factors in (("scale", scale), ("bias", bias or {})):
+    for path, factor in factors.items():
+      params[f"{path}/{kind}"] = params[f"{path}/{kind}"] * factor
+  return {**variables, "params": traverse_util.unflatten_dict(params, sep="/")}
+
+
+def below(masks: Masks, threshold: Scalar) -> Masks:
+  """Returns which channels have a mask of at most the threshold, as bools."""
+  return jax.tree.map(lambda mask: mask <= threshold, masks)
+
+
+def cut(variables: Params, which: Masks, *, bias: bool = False) -> Params:
+  """Returns the variables with channels cut: scale (and bias) zero.
+
+  Args:
+    variables: of the model.
+    which: bools, True for the channels to cut; norms left out stay.
+    bias: whether the bias goes too, so that nothing is left of the channel.
+  """
+  kept = jax.tree.map(lambda gone: jnp.where(gone, 0.0, 1.0), which)
+  return scaled(variables, kept, kept if bias else None)
+
+
+def count(which: Masks) -> Array:
+  """Returns how many channels are marked, int32."""
+  return sum(jnp.sum(gone, dtype=jnp.int32) for gone in which.values())
+
+
+def logits(
+  model: nn.Module,
+  variables: Params,
+  images: Images,
+  scale: Masks,
+  bias: Masks | None = None,
+) -> Logits:
+  """Returns what a masked model in training mode says.
+
+  Batch norm uses the batch's own statistics; running ones are left alone.
+  """
+  params, stats = learn.parted(scaled(variables, scale, bias))
+  return learn.forward(model, params, stats, images)[0][0]
+
+
+def split(
+  key: Key, data: Dataset, select: str, *, images: int | None = None
+) -> tuple[Dataset, Dataset | None]:
+  """Returns the images to train masks on, and those to choose a threshold by.
+
+  Args:
+    key: decides the draw.
+    data: the defender's clean images.
+    select: "holdout" holds the share `HELD` out; "fixed" has no second part.
+    images: how many to train on, drawn at random; all, if None or fewer.
+  """
+
+  @jax.jit
+  def run(key, data):
+    k_held, k_some = jax.random.split(key)
+    held = None
+    if select == "holdout":
+      data, held = splits.hold_out(k_held, data, rate=HELD)
+    if images is not None and images < data.size:
+      index = engine.order(k_some, data, images)
+      data = jax.tree.map(lambda leaf: leaf[index], data)
+    return data, held
+
+  return run(key, data)
+
+
+def fit_masks(
+  key: Key,
+  access: Access,
+  data: Dataset,
+  fit: Fit,
+  *,
+  objective: Callable[[Params], Objective],
+  lr: Scalar,
+  momentum: Scalar,
+  epochs: int,
+  batch_size: int,
+  name: str,
+) -> Masks:
+  """Returns masks that minimize an objective, trained from all ones.
+
+  Args:
+    key: random key.
+    access: its model is masked and its augmentation used.
+    data: clean images.
+    fit: runs the epochs.
+    objective: of the model's variables: (key, masks, batch) -> loss, logits.
+    lr: constant learning rate of SGD, without weight decay.
+    momentum: of SGD.
+    epochs: passes over the data; without any, all masks stay one.
+    batch_size: images per step.
+    name: of the stage.
+  """
+  tx = optimizers.sgd(lr, momentum=momentum, weight_decay=0.0)
+
+  def step(key, state, batch):
+    k_view, k_loss = jax.random.split(key)
+    batch = access.view(k_view, batch)
+    cost = objective(state.variables)
+    grad = jax.value_and_grad(
+      lambda masks: cost(k_loss, masks, batch), has_aux=True
+    )
+    (loss, said), grads = grad(state.masks)
+    updates, opt_state = tx.update(grads, state.opt_state, state.masks)
+    masks = optax.apply_updates(state.masks, updates)
+    masks = jax.tree.map(lambda mask: jnp.clip(mask, 0, 1), masks)
+    accuracy = jnp.mean(said.argmax(-1) == batch.label)
+    state = Masking(masks, opt_state, state.variables)
+    return state, {"loss": loss, "accuracy": accuracy}
+
+  masks = ones(access.variables)
+  start = Masking(masks, tx.init(masks), access.variables)
+  how = {"epochs": epochs, "batch_size": batch_size, "name": name}
+  return fit(key, step, start, data, **how)[0].masks
+
+
+def choose(
+  model: nn.Module,
+  variables: Params,
+  masks: Masks,
+  held: Dataset,
+  *,
+  drop: Scalar,
+) -> tuple[Array, Array]:
+  """Returns the largest threshold that keeps the accuracy on held-out images.
+
+  Args:
+    model: the architecture.
+    variables: of the model to prune.
+    masks: of its channels.
+    held: clean images that no mask was trained on.
+    drop: share of the unpruned model's accuracy that may be lost.
+
+  Returns:
+    One of `THRESHOLDS`, or `NONE` if each of them costs more, and the accuracy
+    after pruning by each of `THRESHOLDS`.
+  """
+
+  def accuracy(threshold):
+    pruned = cut(variables, below(masks, threshold))
+    return inference.accuracy(model, pruned, held)
+
+  tried = jnp.array((NONE, *THRESHOLDS))
+  found = jax.lax.map(accuracy, tried)
+  kept = found >= (1 - drop) * found[0]
+  return jnp.max(jnp.where(kept, tried, NONE)), found[1:]
+
+
+def prune(
+  model: nn.Module,
+  variables: Params,
+  masks: Masks,
+  held: Dataset | None,
+  *,
+  threshold: Scalar,
+  drop: Scalar,
+) -> tuple[Params, dict[str, Array]]:
+  """Returns the variables without channels of low masks, and a memo.
+
+  The biases stay, as ANP and RNP have it. The memo holds `threshold`, `pruned`
+  (channels) and, where the threshold was chosen, `accuracy` by `THRESHOLDS`.
+
+  Args:
+    model: the architecture.
+    variables: of the model to prune.
+    masks: of its channels.
+    held: clean images to choose the threshold by; None takes the one given.
+    threshold: the one given.
+    drop: share of the accuracy that a chosen threshold may cost.
+  """
+
+  @jax.jit
+  def run(variables, masks, held, threshold, drop):
+    memo = {}
+    if held is not None:
+      threshold, memo["accuracy"] = choose(
+        model, variables, masks, held, drop=drop
+      )
+    which = below(masks, threshold)
+    memo |= {"threshold": jnp.asarray(threshold), "pruned": count(which)}
+    return cut(variables, which), memo
+
+  return run(variables, masks, held, threshold, drop)
+
+
+def _flat(tree: Params) -> dict[str, Array]:
+  return traverse_util.flatten_dict(tree, sep="/")

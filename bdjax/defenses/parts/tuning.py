@@ -1,0 +1,94 @@
+"""Fine-tuning of a suspect on clean data, by whatever rate and optimizer."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import optax
+
+from bdjax.models.parts import heads
+from bdjax.training import engine, learn, optimizers
+from bdjax.training.learn import Loss
+from bdjax.types import Access, Fit, Key, Params, Scalar, Schedule
+
+PARTS = ("all", "head")
+
+
+def fine_tune(
+  key: Key,
+  access: Access,
+  fit: Fit,
+  *,
+  rate: Callable[[int], Schedule],
+  epochs: int,
+  batch_size: int,
+  momentum: Scalar,
+  weight_decay: Scalar,
+  optimizer: str = "sgd",
+  part: str = "all",
+  wrap: Callable[
+    [optax.GradientTransformation], optax.GradientTransformation
+  ] = lambda tx: tx,
+  loss: Loss | None = None,
+  name: str,
+) -> Params:
+  """Returns the suspect's variables after training on the clean subset.
+
+  Args:
+    key: random key.
+    access: what the defender has.
+    fit: runs the epochs.
+    rate: steps per epoch -> learning rate by step.
+    epochs: passes over the clean subset.
+    batch_size: images per step.
+    momentum: of SGD; of Adam's first moment.
+    weight_decay: coupled, on all trained parameters.
+    optimizer: sgd or adam.
+    part: all parameters, or those of the head alone; see `head_only`.
+    wrap: around the optimizer, such as SAM.
+    loss: cross-entropy by default.
+    name: of the stage.
+
+  Raises:
+    ValueError: the head alone is wanted of a model that has none apart.
+  """
+  lr = rate(engine.steps_per_epoch(access.clean.size, batch_size))
+  make = {"sgd": optimizers.sgd, "adam": optimizers.adam}[optimizer]
+  tx = wrap(make(lr, momentum=momentum, weight_decay=weight_decay))
+  model = access.model
+  if part == "head":
+    model, tx = head_only(model, tx)
+  init, step = learn.supervised(model, tx, view=access.view, loss=loss, lr=lr)
+  state, _ = fit(
+    key,
+    step,
+    init(access.variables),
+    access.clean,
+    epochs=epochs,
+    batch_size=batch_size,
+    name=name,
+  )
+  return state.variables
+
+
+def head_only(
+  model: nn.Module, tx: optax.GradientTransformation
+) -> tuple[nn.Module, optax.GradientTransformation]:
+  """Returns a model whose backbone is a constant, and the optimizer for it.
+
+  Raises:
+    ValueError: the model's last layer is no head of its own.
+  """
+  if not isinstance(model, heads.Headed):
+    raise ValueError(
+      f"a {type(model).__name__} has no head apart, so that alone cannot be "
+      "tuned: use part=all, or the scenario transfer or encoder."
+    )
+
+  def in_head(params):
+    return {
+      name: jax.tree.map(lambda _, name=name: name == "head", tree)
+      for name, tree in params.items()
+    }
+
+  return model.clone(frozen=True), optimizers.only(tx, in_head)

@@ -1,0 +1,291 @@
+"""What a run will take: `python -m bdjax.launch estimate --config ...`.
+
+seconds = multiplications and additions of all stages / how many a second this
+machine does. The first are counted in the traced methods (`runs.work`); the
+second is measured in a few steps of plain training of the config's model, at
+each batch size that occurs, on all devices as the run would use them. Scoring,
+on the test set and for curves, is counted likewise and taken to be as fast.
+What a method does between its stages (scores of filters, masks of pruning) and
+compiling come on top; searches that may stop early are counted in full. Of
+sequela, shadow models and retraining are counted.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+from rich.console import Console
+from rich.table import Table
+
+from bdjax.aot.targets import Target
+from bdjax.estimate import ahead, memory
+from bdjax.report.results import Record
+from bdjax.runs import (
+  cases,
+  experiment,
+  parties,
+  plans,
+  speed,
+  work,
+)
+from bdjax.runs.cells import Book, Cell
+from bdjax.runs.speed import Speed
+from bdjax.runs.work import Stage
+from bdjax.sequela import Remains
+from bdjax.training import loop
+from bdjax.types import Access, Backdoor, Defended, Fit, Task
+
+
+class Item(NamedTuple):
+  """Trainings that are alike.
+
+  Attributes:
+    label: what is trained.
+    cells: names of the cells whose seconds it is.
+    count: how often the run does it.
+    stages: what it consists of.
+    scoring: floating-point operations of scoring one, after and during it.
+  """
+
+  label: str
+  cells: tuple[str, ...]
+  count: int
+  stages: list[Stage]
+  scoring: float = 0.0
+
+
+def show(
+  plan: plans.Plan,
+  records: Iterable[Record],
+  console: Console,
+  mesh: Mesh | None = None,
+  target: Target | None = None,
+) -> None:
+  """Prints what a plan will take, beside what its finished cells took.
+
+  Args:
+    plan: the plan.
+    records: of cells that may be finished.
+    console: where to print.
+    mesh: devices that share a cell's batches; None for one.
+    target: devices to compile for, instead of measuring here.
+  """
+  with console.status("counting the work of every method"):
+    found = items(plan)
+  sizes = sorted({s.batch_size for item in found for s in item.stages})
+  speeds = {}
+  for size in sizes:
+    if target is not None:
+      with console.status(f"compiling {size} images for {target.name}"):
+        speeds[size] = ahead.speed(plan, size, target)
+      continue
+    with console.status(f"measuring training steps of {size} images"):
+      speeds[size] = speed.measure(plan, size, mesh)
+  console.print(_table(found, speeds, list(records)))
+  training = sum(seconds(item, speeds) for item in found)
+  scoring = sum(item.count * scored(item, speeds) for item in found)
+  where = "on this machine now" if target is None else ahead.basis(target)
+  console.print(
+    f"in all {_duration(training)} of training and {_duration(scoring)} of "
+    f"scoring, {where};"
+  )
+  compiling = max((s.compile_seconds for s in speeds.values()), default=0.0)
+  console.print(
+    f"beside it up to {_duration(compiling)} of compiling a stage, the first "
+    "time."
+  )
+  together = None if target is None else ahead.width(plan)
+  stages = [stage for item in found for stage in item.stages]
+  needs = memory.needed(plan, stages, speeds, together)
+  parts = ", ".join(f"{k} {v / 2**20:,.0f}" for k, v in needs.items())
+  total = sum(needs.values()) / 2**20
+  console.print(f"memory of a device: {total:,.0f} MiB ({parts})")
+  if target is not None:
+    console.print(f"{ahead.verdict(sum(needs.values()), target)}.")
+
+
+def items(plan: plans.Plan) -> list[Item]:
+  """Returns all that a plan trains."""
+  book, found = Book(plan), []
+  groups: dict[tuple[str, str], list[Cell]] = {}
+  for cell in book.cells():
+    if cell.defense is None:
+      groups.setdefault((cell.attack.label, cell.regime.label), []).append(cell)
+  asked, shapes, scoring = False, {}, 0.0
+  for (attack, regime), cells in groups.items():
+    shapes[attack], stages, needs = _planted(plan, cells[0])
+    asked = asked or needs
+    names = tuple(book.id(cell) for cell in cells)
+    scoring = _scoring(plan, cells[0], shapes[attack])
+    label = f"plant {attack}, {regime}"
+    found.append(Item(label, names, len(cells), stages, scoring))
+  elsewhere = plan.scenario.made.elsewhere
+  if asked or elsewhere and plan.defenses or plan.sequela:
+    stages = _clean(plan, book.cells()[0])
+    found.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
+  for defense in plan.defenses:
+    cells = [c for c in book.cells() if c.defense is defense]
+    names = tuple(book.id(cell) for cell in cells)
+    again = len(plan.seeds) if elsewhere else 0  # on clean models, to compare
+    stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
+    often = 1 + _points(plan, stages)
+    count = len(cells) + again
+    found.append(Item(defense.label, names, count, stages, often * scoring))
+  return found + _sequela(plan, book, shapes, scoring)
+
+
+def seconds(item: Item, speeds: dict[int, Speed]) -> float:
+  """Returns the predicted seconds of training of all of an item."""
+  one = sum(s.flop / speeds[s.batch_size].flops for s in item.stages)
+  return item.count * one
+
+
+def scored(item: Item, speeds: dict[int, Speed]) -> float:
+  """Returns the predicted seconds of scoring one of an item."""
+  if not item.scoring:
+    return 0.0
+  return item.scoring / max(s.flops for s in speeds.values())
+
+
+def _table(
+  found: Sequence[Item], speeds: dict[int, Speed], records: list[Record]
+) -> Table:
+  took: dict[str, float] = {r["cell"]: r["seconds_train"] for r in records}
+  known = any(name in took for item in found for name in item.cells)
+  table = Table("training", "times", "stages: epochs", "TFLOP", "seconds each")
+  if known:
+    table.add_column("measured")
+  table.add_column("scoring")
+  for column in table.columns[1:2] + table.columns[3:]:
+    column.justify = "right"
+  for item in found:
+    one = seconds(item, speeds) / item.count
+    done = [took[name] for name in item.cells if name in took]
+    table.add_row(
+      item.label,
+      str(item.count),
+      ", ".join(f"{s.name}: {s.epochs}" for s in item.stages) or "none",
+      f"{sum(s.flop for s in item.stages) / 1e12:,.3g}",
+      f"{one:,.3g}",
+      *([f"{statistics.median(done):,.3g}" if done else "-"] if known else []),
+      f"{scored(item, speeds):,.3g}",
+    )
+  return table
+
+
+def _duration(seconds: float) -> str:
+  for unit, size in (("h", 3600), ("min", 60)):
+    if seconds >= size:
+      return f"{seconds / size:.2g} {unit}"
+  return f"{seconds:.2g} s"
+
+
+def _planted(
+  plan: plans.Plan, cell: Cell
+) -> tuple[Backdoor, list[Stage], bool]:
+  """Returns a planted model's shapes, its stages, whether it begins clean."""
+  asked = []
+
+  def clean(fit):
+    asked.append(fit)
+    return plan.scenario.made.clean(cell.key, task, loop.scan_fit)
+
+  task = parties.adversary(plan, cell)
+  given = task.replace(clean=clean)
+
+  def plant(fit: Fit, task) -> Backdoor:
+    return experiment.plant(cell.key, cell.attack.made, task, fit)
+
+  shapes, stages = work.stages(plant, given)
+  return shapes, stages, bool(asked)
+
+
+def _clean(
+  plan: plans.Plan,
+  cell: Cell,
+  party: Callable[..., Task] = parties.adversary,
+) -> list[Stage]:
+  def train(fit, task):
+    return plan.scenario.made.clean(cell.key, task, fit)
+
+  return work.stages(train, party(plan, cell))[1]
+
+
+def _defended(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> list[Stage]:
+  def defend(fit, access):
+    return experiment.defend(cell.key, cell.defense.made, access, fit)
+
+  return work.stages(defend, parties.user(plan, cell, backdoor))[1]
+
+
+def _sequela(
+  plan: plans.Plan, book: Book, shapes: dict[str, Backdoor], scoring: float
+) -> list[Item]:
+  """Returns what is trained after all defenses: shadow models, and poisons."""
+  asked = cases.of(plan, book)
+  found = []
+  if any(case.sequel.made.prepare for case in asked.values()):
+    stages = _clean(plan, book.cells()[0], parties.shadow)
+    found.append(Item("train shadow models", (), len(plan.seeds), stages))
+  for sequel in plan.sequela:
+    mine = {k: case for k, case in asked.items() if case.sequel is sequel}
+    if sequel.made.retrains:
+      case = next(iter(mine.values()))
+      stages = _retrained(plan, case, shapes[case.cell.attack.label])
+      often = 1 + sum(s.epochs for s in stages)
+      names, often = tuple(mine), often * scoring
+      found.append(Item(sequel.label, names, len(mine), stages, often))
+  return found
+
+
+def _retrained(
+  plan: plans.Plan, case: cases.Case, backdoor: Backdoor
+) -> list[Stage]:
+  def retrain(fit, backdoor, clean):
+    remains = Remains(
+      backdoor.variables,
+      clean,
+      plan.test,
+      parties.tuned(plan, case.cell),
+      poisoned=backdoor.train,
+      role=backdoor.role,
+      model=plan.model.made,
+      view=parties.view(plan.info),
+    )
+    return case.sequel.made.examine(case.cell.key, remains, fit).variables
+
+  return work.stages(retrain, backdoor, plan.train)[1]
+
+
+def _scoring(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> float:
+  """Returns the operations of scoring a planted model once."""
+  test = plan.scored(tuned=False).test
+
+  def score(backdoor, key):
+    access = Access(backdoor.variables, plan.user.train, model=plan.model.made)
+    access = plan.scenario.made.look(key, access, plan.user.info.num_classes)
+    return experiment.score(
+      Defended(access.variables),
+      access,
+      test,
+      backdoor.params,
+      attack=cell.attack.made,
+      batch_size=plan.config["evaluate"]["batch_size"],
+    )
+
+  program = jax.make_jaxpr(score)(backdoor, cell.key)
+  return work.flop(work.needed(program.jaxpr))
+
+
+def _points(plan: plans.Plan, stages: Sequence[Stage]) -> float:
+  """Returns how many test sets the points of all curves are worth."""
+  setting, size = plan.config["evaluate"], plan.user.test.size
+  every = setting["curve_every"]
+  due = sum(
+    len({1, s.epochs} | set(range(every, s.epochs + 1, every)))
+    for s in stages
+    if s.epochs
+  )
+  return due * min(setting["curve_images"], size) / size

@@ -1,0 +1,1 @@
+"""How methods are found by name, and what their arguments may be."""

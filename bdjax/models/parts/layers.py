@@ -1,0 +1,147 @@
+"""Layers the architectures share: normalization, convolution, batch norm, head.
+
+Padding is explicit, as PyTorch pads: "SAME" would shift a convolution of
+stride 2 by one pixel. Batch norm's running variance is the biased batch
+variance, where PyTorch keeps the unbiased one.
+"""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bdjax.models.parts.conv import conv_general_dilated
+from bdjax.types import Array, Images, Key, Logits
+
+Init = Callable[..., Array]
+Floats = tuple[float, ...]
+
+# PyTorch's default for convolutions and linear layers: U(-b, b), b = fan_in^-.5
+torch_default: Init = nn.initializers.variance_scaling(
+  1 / 3, "fan_in", "uniform"
+)
+# He et al. 2015 (arXiv:1502.01852), by fan-out, as torchvision's ResNet does.
+he_fan_out: Init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+DTYPES = ("float32", "bfloat16")
+
+
+def check(
+  mean: Sequence[float], std: Sequence[float], dtype: str
+) -> tuple[Floats, Floats]:
+  """Returns mean and std as hashable tuples, or says what is wrong.
+
+  Raises:
+    ValueError: lengths differ, a std is not positive, or dtype is unknown.
+  """
+  if len(mean) != len(std):
+    raise ValueError(
+      f"mean {mean} and std {std} must have one number per channel each."
+    )
+  if min(std) <= 0:
+    raise ValueError(f"std {std} must be positive; use 1.0 for no scaling.")
+  if dtype not in DTYPES:
+    raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+  return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def normalize(x: Images, mean: Floats, std: Floats, dtype: str) -> Array:
+  """Returns (x - mean) / std per channel, computed in float32, in `dtype`.
+
+  Raises:
+    ValueError: the image has another number of channels than `mean`.
+  """
+  if x.shape[-1] != len(mean):
+    raise ValueError(
+      f"The images have {x.shape[-1]} channels but mean {mean} has "
+      f"{len(mean)}; give the model mean= and std= with one number a channel."
+    )
+  shift = jnp.asarray(mean, jnp.float32).reshape(1, 1, 1, -1)
+  scale = jnp.asarray(std, jnp.float32).reshape(1, 1, 1, -1)
+  return ((x - shift) / scale).astype(dtype)
+
+
+def conv(
+  channels: int,
+  size: int,
+  *,
+  name: str,
+  init: Init,
+  dtype: str,
+  stride: int = 1,
+  bias: bool = False,
+) -> nn.Conv:
+  """Returns a size x size convolution, padded by size // 2.
+
+  Args:
+    channels: of its output.
+    size: of its kernel.
+    name: of its parameters.
+    init: of its kernel; a bias starts from zero.
+    dtype: what it computes in.
+    stride: in both directions.
+    bias: whether it has one, which a batch norm after it makes redundant.
+  """
+  pad = (size // 2, size // 2)
+  return nn.Conv(
+    channels,
+    (size, size),
+    strides=(stride, stride),
+    padding=(pad, pad),
+    use_bias=bias,
+    kernel_init=init,
+    dtype=dtype,
+    conv_general_dilated=conv_general_dilated,
+    name=name,
+  )
+
+
+def batch_norm(train: bool, *, name: str, dtype: str) -> nn.BatchNorm:
+  """Returns batch norm with the field's constants; statistics in float32."""
+  return nn.BatchNorm(
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    dtype=dtype,
+    name=name,
+  )
+
+
+def pool(x: Array) -> Array:
+  """Returns the mean over space, [B, H, W, C] -> [B, C] float32."""
+  return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+
+def linear(
+  x: Array,
+  num_classes: int,
+  *,
+  name: str = "linear",
+  init: Init | None = None,
+) -> Logits:
+  """Applies the classifier's last layer to [B, C], in float32.
+
+  Called inside a module's compact method, whose parameters it becomes. Without
+  classes there is no such layer: an encoder's features are its logits.
+
+  Args:
+    x: the features.
+    num_classes: number of logits, or 0.
+    name: of its parameters.
+    init: of its weights, with a bias of zero; None draws both as PyTorch does,
+      from U(-b, b) with b = C^-0.5.
+  """
+  if not num_classes:
+    return x
+  bound = x.shape[-1] ** -0.5
+
+  def bias_init(key: Key, shape: tuple[int, ...], dtype: object) -> Array:
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return nn.Dense(
+    num_classes,
+    kernel_init=init or torch_default,
+    bias_init=nn.initializers.zeros if init else bias_init,
+    name=name,
+  )(x)

@@ -1,0 +1,153 @@
+"""VGG with batch norm: stages of 3x3 convolutions, each ending in a max pool.
+
+Simonyan and Zisserman 2014 (arXiv:1409.1556), with batch norm after every
+convolution, as in torchvision: convolutions have a bias, though the norm undoes
+it. Images are 32 x 32 at least, since five pools halve them.
+
+Two heads follow the last pool. "torchvision": adaptive mean pool to 7 x 7, two
+hidden layers with ReLU and dropout where a key is given for it, `linear`. Its
+input is flattened channels first, as PyTorch does, so that weights of either
+mean the same. "compact": global mean pool and `linear`, as CIFAR's VGGs are
+commonly written; theirs have no pool over space, so that they take 32 x 32
+images alone, of which just one place is left.
+
+Parameter tree, with torchvision's name where it differs:
+  convS_I, bnS_I      features.N, features.N + 1   stages S, layers I from 1
+  linear1, linear2    classifier.0, classifier.3   "torchvision" only
+  linear              classifier.6, or classifier if "compact"
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax.models.parts import layers
+from bdjax.types import Array, Images, Logits
+
+HEADS = ("torchvision", "compact")
+STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions by depth
+GRID = 7  # places per side that torchvision's head reads
+_INIT = nn.initializers.normal(0.01)  # torchvision's, for linear layers
+
+
+class VGG(nn.Module):
+  """Five stages and a head; see the module's docstring."""
+
+  num_classes: int
+  stages: tuple[int, ...]
+  width: int
+  head: str
+  hidden: int
+  dropout: float
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, x: Images, train: bool = False
+  ) -> tuple[Logits, dict[str, Array]]:
+    """Returns logits and features.
+
+    The features are layer1..layer5 [B, h, w, c], before their pools, and what
+    the last layer reads, pooled [B, c]; hidden1 [B, c] with two hidden layers.
+    """
+    if min(x.shape[1:3]) < 2 ** len(self.stages):
+      raise ValueError(
+        f"the images are {x.shape[1]} x {x.shape[2]}, but a VGG halves them "
+        f"{len(self.stages)} times: give 32 x 32 at least."
+      )
+    x = layers.normalize(x, self.mean, self.std, self.dtype)
+    features = {}
+    for stage, depth in enumerate(self.stages, 1):
+      for i in range(1, depth + 1):
+        x = self._convolved(x, train, stage=stage, at=f"{stage}_{i}")
+      features[f"layer{stage}"] = x
+      x = nn.max_pool(x, (2, 2), strides=(2, 2))
+    if self.head == "compact":
+      features["pooled"] = layers.pool(x)
+    else:
+      features |= self._classified(x, train)
+    init = None if self.head == "compact" else _INIT
+    return layers.linear(
+      features["pooled"], self.num_classes, init=init
+    ), features
+
+  def _convolved(self, x: Array, train: bool, *, stage: int, at: str) -> Array:
+    channels = self.width * min(2 ** (stage - 1), 8)
+    kind = {"init": layers.he_fan_out, "dtype": self.dtype, "bias": True}
+    x = layers.conv(channels, 3, name=f"conv{at}", **kind)(x)
+    return nn.relu(
+      layers.batch_norm(train, name=f"bn{at}", dtype=self.dtype)(x)
+    )
+
+  def _classified(self, x: Array, train: bool) -> dict[str, Array]:
+    """Returns what the two hidden layers say, by name."""
+    still = not (train and self.has_rng("dropout"))
+    drop = nn.Dropout(self.dropout, deterministic=still)
+    x = adapt(x, GRID).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+    said = {}
+    for i, name in ((1, "hidden1"), (2, "pooled")):
+      dense = nn.Dense(
+        self.hidden, kernel_init=_INIT, dtype=self.dtype, name=f"linear{i}"
+      )
+      x = said[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
+    return said
+
+
+def adapt(x: Array, places: int) -> Array:
+  """Returns the means over a grid of windows, [B, h, w, c] -> [B, n, n, c].
+
+  As PyTorch's adaptive pool: window i of n along a side of h pixels goes from
+  floor(i h / n) to ceil((i + 1) h / n), so that neighbours overlap where n does
+  not divide h, and repeat where h is smaller.
+
+  Args:
+    x: feature maps.
+    places: n, windows along each side.
+  """
+  rows, columns = (_windows(side, places) for side in x.shape[1:3])
+  if rows.shape == columns.shape == (places, places):
+    return x
+  return jnp.einsum(
+    "ih,jw,bhwc->bijc", rows.astype(x.dtype), columns.astype(x.dtype), x
+  )
+
+
+def _windows(side: int, places: int) -> np.ndarray:
+  """Returns each window's weights of the pixels along a side, [n, side]."""
+  weights = np.zeros((places, side), np.float32)
+  for i in range(places):
+    low, high = i * side // places, -(-(i + 1) * side // places)
+    weights[i, low:high] = 1 / (high - low)
+  return weights
+
+
+def build(
+  depth: int,
+  num_classes: int,
+  *,
+  width: int,
+  head: str,
+  hidden: int,
+  dropout: float,
+  mean: Sequence[float],
+  std: Sequence[float],
+  dtype: str,
+) -> VGG:
+  """Builds the VGG of a depth in STAGES; see `vgg16_bn.make`.
+
+  Raises:
+    ValueError: the head is unknown, or the dropout no share below 1.
+  """
+  if head not in HEADS:
+    raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}.")
+  if not 0 <= dropout < 1:
+    raise ValueError(f"dropout {dropout} must be at least 0 and below 1.")
+  mean, std = layers.check(mean, std, dtype)
+  return VGG(
+    *(num_classes, STAGES[depth], width, head, hidden, dropout),
+    *(mean, std, dtype),
+  )

@@ -1,0 +1,217 @@
+"""One record per cell, appended as a line of JSON; the report's only input.
+
+A line is whole or it is not there: records are written by one `write` on an
+O_APPEND descriptor and synced, and a line that a kill has torn is dropped. In a
+bucket, which cannot append, a log is a folder of objects; see `storage`.
+JSON has no NaN and no infinity: both are stored as null, and a statistic over
+a null is null too.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from scipy import stats
+
+from bdjax.machine import storage
+from bdjax.machine.storage import Place
+
+Record = dict[str, Any]
+
+GROUP = ("dataset", "model", "attack", "regime", "scenario", "defense")
+METRICS = ("ca", "asr", "asr_incl", "ra", "der")
+COSTS = ("seconds_compile", "seconds_train", "seconds_eval", "device_hours")
+BEFORE = ("ca_before", "asr_before", "ra_before")
+FOUND = (  # by filters, by detectors of inputs, by detectors of models
+  *("removed", "precision", "recall", "kept_poisons"),
+  *("auroc", "tpr_at_1", "tpr_at_5", "tpr_at_10", "verdict"),
+)
+ELSEWHERE = (  # in a user's task, and of a clean model there
+  *("ta", "collapse", "drop"),
+  *("clean_ca", "clean_asr", "clean_ta", "clean_collapse"),
+)
+COUNTS = ("test_images", "triggered_images", "clean_images")
+REQUIRED = (
+  *("cell", "planted", *GROUP, "seed"),
+  *(*BEFORE, *METRICS, *COSTS, *COUNTS),
+  *("device", "devices"),
+)
+CURVE = ("cell", "stage", "epoch")  # what a row of curves.jsonl must have
+SEQUEL = (  # and a record of sequela.jsonl
+  *("cell", *GROUP, "seed", "sequel", "kind"),
+  *("device", "devices"),
+)
+CLEAN_MODEL = "clean model"  # stands for the defense where nothing was planted
+
+
+def append(
+  path: Place,
+  records: Iterable[Record],
+  *,
+  required: tuple[str, ...] = REQUIRED,
+) -> None:
+  """Append records, one line each, so that a kill leaves whole lines only.
+
+  Args:
+    path: the log, NAME.jsonl; created if missing. One process writes it.
+    records: flat dicts of JSON values, NumPy or JAX scalars and arrays.
+    required: keys that every record must have.
+
+  Raises:
+    ValueError: a record lacks a required key, or holds a value that JSON
+      cannot; nothing is written then.
+    OSError: the file system took less than everything.
+  """
+  records = list(records)
+  lines = b"".join(_line(record, required) for record in records)
+  storage.append(path, lines, key=records[0]["cell"] if records else "none")
+
+
+def read(path: Place) -> list[Record]:
+  """Return the records of a log, without a torn last line; none if no log.
+
+  Raises:
+    ValueError: a line, other than a torn last one, is not a JSON object.
+  """
+  return [record for part in storage.logged(path) for record in _records(*part)]
+
+
+def latest(records: Iterable[Record], *keys: str) -> list[Record]:
+  """Return the last record for every value of `keys`, in first-seen order."""
+  return list({tuple(r[k] for k in keys): r for r in records}.values())
+
+
+def summarize(records: Iterable[Record]) -> list[Record]:
+  """Summarize cells over their seeds, one row per `GROUP`, in first-seen order.
+
+  `asr_low, asr_high` and `ca_low, ca_high` are Wilson 95 % intervals of the
+  counts pooled over seeds. Pooling treats all test images of all seeds as
+  independent, which images scored by one model are not quite; the standard
+  deviation between seeds, `<name>_sd`, is therefore given beside them and is
+  the one to compare methods by.
+
+  Args:
+    records: cells; of several records of one cell the last one counts.
+
+  Returns:
+    Rows with the `GROUP` keys, `seeds` (sorted), `test_images` and
+    `triggered_images` (summed over seeds), the mean of every metric, cost and
+    value before the defense under its own name, its sample standard deviation
+    (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
+    `FOUND` and of what was scored `ELSEWHERE` (None where it was not), and the
+    intervals.
+
+  Raises:
+    ValueError: two different cells of one group have the same seed.
+  """
+  groups: dict[tuple[str, ...], list[Record]] = {}
+  for record in latest(records, "cell"):
+    key = tuple(record[name] for name in GROUP)
+    groups.setdefault(key, []).append(record)
+  return [_row(key, cells) for key, cells in groups.items()]
+
+
+def wilson(
+  shares: list[float | None], counts: list[int]
+) -> tuple[float, float] | None:
+  """Return the Wilson 95 % interval of shares pooled by their counts.
+
+  Args:
+    shares: fraction of successes of each sample, in [0, 1].
+    counts: size of each sample.
+
+  Returns:
+    The low and the high end, or None if a share is missing or nothing counted.
+  """
+  if any(share is None for share in shares) or not sum(counts):
+    return None
+  hits = sum(round(s * n) for s, n in zip(shares, counts, strict=True))
+  interval = stats.binomtest(hits, sum(counts)).proportion_ci(method="wilson")
+  return float(interval.low), float(interval.high)
+
+
+def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
+  _check_seeds(key, cells)
+  row: Record = dict(zip(GROUP, key, strict=True))
+  row["seeds"] = sorted(cell["seed"] for cell in cells)
+  for name in (*METRICS, *COSTS, *BEFORE):
+    row[name], row[f"{name}_sd"] = _mean_sd([cell[name] for cell in cells])
+  for name in (*FOUND, *ELSEWHERE):
+    values = [cell.get(name) for cell in cells]
+    row[name], row[f"{name}_sd"] = _mean_sd(values)
+  for name, count in (("ca", "test_images"), ("asr", "triggered_images")):
+    counts = [cell[count] for cell in cells]
+    ends = wilson([cell[name] for cell in cells], counts) or (None, None)
+    row[count] = sum(counts)
+    row[f"{name}_low"], row[f"{name}_high"] = ends
+  return row
+
+
+def _check_seeds(key: tuple[str, ...], cells: list[Record]) -> None:
+  seen: dict[int, str] = {}
+  for cell in cells:
+    if cell["seed"] in seen:
+      raise ValueError(
+        f"Cells {seen[cell['seed']]!r} and {cell['cell']!r} are both seed "
+        f"{cell['seed']} of {' / '.join(key)}, so they come from different "
+        "protocols; keep one work directory per protocol."
+      )
+    seen[cell["seed"]] = cell["cell"]
+
+
+def _mean_sd(values: list[float | None]) -> tuple[float | None, float | None]:
+  if any(value is None for value in values):
+    return None, None
+  sd = statistics.stdev(values) if len(values) > 1 else None
+  return statistics.fmean(values), sd
+
+
+def _line(record: Record, required: tuple[str, ...]) -> bytes:
+  missing = [key for key in required if key not in record]
+  if missing:
+    raise ValueError(
+      f"The record of cell {record.get('cell')!r} lacks {', '.join(missing)}; "
+      "give every required key, with None where there is no value."
+    )
+  return json.dumps(_plain(record), allow_nan=False).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+  if hasattr(value, "tolist"):
+    value = value.tolist()
+  if isinstance(value, dict):
+    return {str(key): _plain(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(item) for item in value]
+  if isinstance(value, float):
+    return value if math.isfinite(value) else None
+  if value is None or isinstance(value, str | int):
+    return value
+  raise ValueError(
+    f"A record cannot hold {value!r} of type {type(value).__name__}; turn it "
+    "into numbers, strings, lists or dicts first."
+  )
+
+
+def _records(path: Place, content: bytes) -> list[Record]:
+  lines = content.split(b"\n")[:-1]
+  return [_parse(path, i, line) for i, line in enumerate(lines, start=1)]
+
+
+def _parse(path: Place, number: int, line: bytes) -> Record:
+  try:
+    record = json.loads(line, parse_constant=_no_constant)
+    if not isinstance(record, dict):
+      raise ValueError("a JSON object was expected")
+  except ValueError as error:
+    raise ValueError(
+      f"{path}, line {number} is not a record: {error}; mend or "
+      "delete that line."
+    ) from error
+  return record
+
+
+def _no_constant(name: str) -> NoReturn:
+  raise ValueError(f"{name} is not JSON, a missing number is null")

@@ -1,0 +1,233 @@
+"""One cell of an experiment: plant -> defend, with explicit keys.
+
+Everything random follows from the cell's key, `jax.random.key(seed)`, and a
+purpose's name, so that a cell can be rerun by itself and defenses start from
+the same model and the same clean subset.
+"""
+
+import functools
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+from jax.sharding import Mesh
+
+from bdjax.data import splits
+from bdjax.machine import programs
+from bdjax.models.parts import heads
+from bdjax.runs import evaluate
+from bdjax.training import learn, metrics
+from bdjax.training.engine import Rows
+from bdjax.types import (
+  Access,
+  Array,
+  Attack,
+  Backdoor,
+  Dataset,
+  Defended,
+  Defense,
+  Fit,
+  Key,
+  Params,
+  Task,
+  default_predict,
+)
+
+
+class Holding(NamedTuple):
+  """What share of the clean training set the defender holds."""
+
+  rate: float = 0.05
+  balanced: bool = False
+
+
+FIELD_STANDARD = Holding()
+
+
+def key_for(key: Key, purpose: str) -> Key:
+  """Returns the key of one purpose under a cell's key."""
+  return jax.random.fold_in(key, zlib.crc32(purpose.encode()) & 0x7FFFFFFF)
+
+
+def clean_model(key: Key, task: Task, fit: Fit) -> Params:
+  """Trains the clean classifier that all attacks of a seed share."""
+  task = task.replace(clean=None)
+  return learn.clean_classifier(key_for(key, "clean"), task, fit)
+
+
+def plant(key: Key, attack: Attack, task: Task, fit: Fit) -> Backdoor:
+  """Plants a cell's backdoor."""
+  if task.clean is None:
+    task = task.replace(clean=functools.partial(clean_model, key, task))
+  return attack.plant(key_for(key, "plant"), task, fit)
+
+
+def poisoned(
+  key: Key, attack: Attack, task: Task, backdoor: Backdoor
+) -> Dataset:
+  """Returns the training set of a cell's backdoor, made again.
+
+  Args:
+    key: the cell's.
+    attack: what planted it.
+    task: what the adversary had.
+    backdoor: all but its `train` is read.
+  """
+
+  def again(key, task, params, role):
+    return attack.poisoned(key_for(key, "plant"), task, params, role)
+
+  return programs.jit(again)(key, task, backdoor.params, backdoor.role)
+
+
+def clean_subset(
+  key: Key, train: Dataset, holding: Holding = FIELD_STANDARD
+) -> Dataset:
+  """Draws what the defender holds; on the host, since its size is static.
+
+  It is drawn from the clean training set whether or not an example hosts a
+  poison, as the field's benchmark does.
+  """
+  return splits.clean_subset(
+    key_for(key, "clean subset"),
+    train,
+    rate=holding.rate,
+    balanced=holding.balanced,
+  )
+
+
+def access_to(backdoor: Backdoor, task: Task, clean: Dataset) -> Access:
+  """Returns what the defender of a planted model has."""
+  return Access(
+    variables=backdoor.variables,
+    clean=clean,
+    train=backdoor.train,
+    model=task.model,
+    view=task.view,
+    recipe=task.recipe,
+  )
+
+
+def adapted(key: Key, access: Access, head: nn.Module) -> Access:
+  """Returns what a user has who puts a fresh head on a victim's features.
+
+  Filters have nothing to filter: the user's data is not the adversary's.
+
+  Args:
+    key: of the head's initialization.
+    access: to the victim; its last layer, if any, is dropped.
+    head: for the user's classes.
+  """
+  model = heads.Headed(access.model.clone(num_classes=0), head)
+  fresh = learn.init_variables(key, access.clean, model=model)
+  own = {"params": fresh["params"]["head"]}
+  variables = heads.on(access.variables, own)
+  return access.replace(model=model, variables=variables, train=None)
+
+
+def defend(key: Key, defense: Defense, access: Access, fit: Fit) -> Defended:
+  """Runs a cell's defense."""
+  return defense.defend(key_for(key, "defend"), access, fit)
+
+
+def score(
+  state: Defended,
+  access: Access,
+  test: Dataset | Rows,
+  params: Params,
+  *,
+  attack: Attack,
+  predict: Callable = default_predict,
+  batch_size: int,
+  tally: Callable[..., evaluate.Counts] = metrics.counts,
+  mesh: Mesh | None = None,
+) -> evaluate.Counts:
+  """Counts a model's answers on a test set, with a fixed key.
+
+  Args:
+    state: the model, repaired or not.
+    access: what the defense's `predict` may look at.
+    test: clean images with true labels.
+    params: the trigger's.
+    attack: its trigger and target.
+    predict: the defense's.
+    batch_size: images per step.
+    tally: counts a batch's answers.
+    mesh: whose devices share the batches; None for one.
+  """
+  return evaluate.count(
+    jax.random.key(0),
+    test,
+    params,
+    attack=attack,
+    predict=lambda key, images: predict(key, images, access, state),
+    batch_size=batch_size,
+    tally=tally,
+    mesh=mesh,
+  )
+
+
+def suspect(
+  state: Defended,
+  access: Access,
+  test: Dataset | Rows,
+  params: Params,
+  *,
+  attack: Attack,
+  defense: Defense,
+  batch_size: int,
+  mesh: Mesh | None = None,
+) -> dict[str, Array]:
+  """Scores a test set's inputs by a defense that detects, with a fixed key.
+
+  Arguments are those of `score`; see `evaluate.suspicions`.
+  """
+  return evaluate.suspicions(
+    jax.random.key(0),
+    test,
+    params,
+    attack=attack,
+    suspect=lambda key, images: defense.suspect(key, images, access, state),
+    batch_size=batch_size,
+    mesh=mesh,
+  )
+
+
+def run(
+  key: Key,
+  attack: Attack,
+  defense: Defense,
+  task: Task,
+  clean: Dataset,
+  test: Dataset,
+  fit: Fit,
+  *,
+  batch_size: int = 500,
+) -> tuple[evaluate.Counts, evaluate.Counts]:
+  """Returns a whole cell's counts, before and after, as one pure function.
+
+  Args:
+    key: the cell's; everything random follows from it.
+    attack: planted first.
+    defense: run on what was planted.
+    task: what the adversary has.
+    clean: what the defender holds; see `clean_subset`.
+    test: clean images with true labels.
+    fit: `loop.scan_fit`, to trace, vmap or shard the whole.
+    batch_size: test images per step.
+  """
+  backdoor = plant(key, attack, task, fit)
+  access = access_to(backdoor, task, clean)
+  defended = defend(key, defense, access, fit)
+  scored = functools.partial(
+    score,
+    access=access,
+    test=test,
+    params=backdoor.params,
+    attack=attack,
+    batch_size=batch_size,
+  )
+  before = scored(Defended(backdoor.variables))
+  return before, scored(defended, predict=defense.predict)

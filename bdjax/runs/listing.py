@@ -1,0 +1,54 @@
+"""What there is to choose from: `python -m bdjax.launch list`."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bdjax import data
+from bdjax.methods import registry, signature
+from bdjax.runs import methods
+from bdjax.training import regimes
+
+
+def show(rest: Sequence[str]) -> int:
+  """Lists everything by kind, or one method's arguments."""
+  console = Console()
+  if rest:
+    _method(console, rest[0])
+    return 0
+  for kind in registry.KINDS:
+    _table(console, kind, registry.describe(kind))
+  known = {k: v.__doc__.partition("\n")[0] for k, v in regimes.REGIMES.items()}
+  _table(console, "regimes", known)
+  _table(console, "datasets", data.names())
+  console.print(
+    "[dim]python -m bdjax.launch list NAME shows its arguments[/dim]"
+  )
+  return 0
+
+
+def _method(console: Console, name: str) -> None:
+  """Prints a method's docstring, arguments and presets."""
+  kinds = {n: kind for kind in registry.KINDS for n in registry.names(kind)}
+  if name not in kinds:
+    raise ValueError(
+      f"unknown method {name!r}: {signature.nearest(name, kinds)}"
+    )
+  module = registry.module(kinds[name], name)
+  console.print(module.__doc__.strip(), markup=False, highlight=False)
+  table = Table("argument", "default", "may be", title=f"{name}'s arguments")
+  for argument in signature.arguments(module.make).values():
+    if argument.name not in methods.GIVEN:
+      table.add_row(argument.name, repr(argument.default), str(argument))
+  console.print(table)
+  for preset, args in registry.presets(kinds[name], name).items():
+    console.print(f"preset {name}.{preset}: {args or 'the defaults'}")
+
+
+def _table(console: Console, title: str, rows: dict[str, str]) -> None:
+  console.print(f"[bold]{title}[/bold]")
+  grid = Table.grid(padding=(0, 2))
+  for name, text in rows.items():
+    grid.add_row(f"  {name}", text)
+  console.print(grid)

@@ -1,0 +1,120 @@
+"""A plan: everything a run does, ready to start, and what decides a model."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from bdjax import data
+from bdjax.runs import methods
+from bdjax.runs.task_data import TaskData
+from bdjax.types import Dataset, Recipe, Regime
+
+LABELS = ("study", "protocol")  # what a run is for; they decide nothing in it
+# What older configs lack.
+OPTIONAL = {"sequela": {"name": ""}, "precision": "default"}
+AXES = (
+  *("attack.name", "regime.name", "defense.name", "sequela.name", "seeds"),
+  *("sweep.axes", "sweep.width"),
+)
+
+
+class Plan(NamedTuple):
+  """Everything a run does, ready to start."""
+
+  config: dict[str, Any]
+  info: data.Info
+  train: Dataset
+  test: Dataset
+  model: methods.Method
+  attacks: list[methods.Method]
+  regimes: list[methods.Method]
+  defenses: list[methods.Method]
+  sequela: list[methods.Method]
+  recipe: Recipe
+  seeds: tuple[int, ...]
+  scenario: methods.Method
+  user: TaskData  # whom the model reaches; the adversary's if standalone
+
+  @property
+  def together(self) -> bool:
+    """Whether cells that differ in numbers and seeds run as one program."""
+    return bool(self.config["sweep"]["axes"] or self.config["sweep"]["width"])
+
+  @property
+  def precision(self) -> str:
+    """What float32 products are computed in: one of `backend.PRECISIONS`."""
+    return self.config["precision"]
+
+  @property
+  def encoder(self) -> bool:
+    """Whether the victim is an encoder, without classes of its own."""
+    return self.scenario.made.classes(self.info.num_classes) == 0
+
+  def scored(self, *, tuned: bool) -> TaskData:
+    """Returns the task whose test set scores a model.
+
+    Args:
+      tuned: whether it is the user's, or the victim as it was planted.
+    """
+    if tuned or self.encoder:
+      return self.user
+    return TaskData(self.info, self.train, self.test)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns a nested dict as one level with dotted keys."""
+  found = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      found |= flat(value, f"{prefix}{key}.")
+    else:
+      found[prefix + key] = value
+  return found
+
+
+def digest(value: Any) -> str:
+  """Returns a short hash of a JSON-able value."""
+  text = json.dumps(value, sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def regimes_of(made: Plan, attack: methods.Method) -> list[methods.Method]:
+  """Returns the regimes that apply: one that trains nothing has only one."""
+  if attack.made.trains:
+    return made.regimes
+  return [regime for regime in made.regimes if regime.made == Regime()]
+
+
+def attack_key(
+  made: Plan, attack: methods.Method, regime: methods.Method, seed: int
+) -> dict[str, Any]:
+  """Returns what decides a planted model, as JSON-able values.
+
+  A classifier is planted in the same way whatever becomes of it.
+  """
+  scenario = "standalone"
+  if made.encoder:
+    scenario = [made.scenario.name, made.scenario.args]
+  key = {
+    "data": made.info.name,
+    "model": [made.model.label, made.model.args],
+    "attack": [attack.name, attack.args],
+    "regime": regime.args | {"kind": regime.label.partition("(")[0]},
+    "train": dataclasses.asdict(made.recipe),
+    "augment": {"crop": made.info.crop, "flip": made.info.flip},
+    "scenario": scenario,
+    "seed": seed,
+  }
+  if made.precision != "default":
+    key["precision"] = made.precision
+  return key
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+  """Returns the part of a config that one workdir holds to.
+
+  Attacks, regimes, defenses and seeds may be added by a later run.
+  """
+  ignored = (*AXES, *LABELS)
+  return {k: v for k, v in flat(OPTIONAL | config).items() if k not in ignored}

@@ -1,0 +1,1 @@
+"""What sequela share: judges of membership, and retraining."""

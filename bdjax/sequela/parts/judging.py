@@ -1,0 +1,248 @@
+"""Whom attacks on membership tell apart, and how well; see `membership`.
+
+Examples come as a model's answers, with masks of who is what. Members are
+judged in groups, each against non-members of its own kind:
+
+- members: all but poisons;
+- tuned: those that the defense was tuned on, also apart from poisons;
+- rest: the members less the tuned;
+- poisons: poisoned members against poisoned non-members, since otherwise the
+  trigger alone would tell.
+
+Balanced accuracy does not depend on the groups' sizes. At a false-alarm rate of
+.1 % a thousand non-members are the least that tell anything.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax.sequela.parts import network, ranking, scores
+from bdjax.types import (
+  Array,
+  Fit,
+  Key,
+  Labels,
+  Logits,
+  Params,
+  Scalar,
+  Scores,
+)
+
+ATTACKS = (
+  *("loss", "confidence", "mentropy", "mentropy_by_class"),
+  *("correctness", "network"),
+)
+GROUPS = ("members", "tuned", "rest", "poisons")
+
+
+class Examples(NamedTuple):
+  """What a model says of examples, and who was trained on.
+
+  Attributes:
+    logits: [N, classes].
+    label: [N], a poison's as trained.
+    member: [N] bool, whether the model was trained on it.
+    poison: [N] bool or None for nobody.
+    tuned: [N] bool or None for nobody; members that the defense was tuned on.
+    use: [N] bool or None for all; the others are in no group.
+  """
+
+  logits: Logits
+  label: Labels
+  member: Array
+  poison: Array | None = None
+  tuned: Array | None = None
+  use: Array | None = None
+
+
+class Adversary(NamedTuple):
+  """What was learned from a shadow model: a pytree, for any number of targets.
+
+  Attributes:
+    thresholds: by attack, a scalar or [classes].
+    network: variables of the network.
+  """
+
+  thresholds: dict[str, Array]
+  network: Params
+
+
+class Found(NamedTuple):
+  """How well an attack tells a group of members from non-members.
+
+  Rates are NaN where there are no examples of either kind, or where a score is
+  no number.
+
+  Attributes:
+    balanced_accuracy: of the claims, .5 by chance.
+    auroc: of the scores, .5 by chance; with thresholds by class, of the
+      distance to the threshold.
+    tpr_at_0_1: true positives at .1 % false ones.
+    tpr_at_1: at 1 %.
+    members: how many are in the group.
+    others: how many non-members they were told from.
+  """
+
+  balanced_accuracy: Array
+  auroc: Array
+  tpr_at_0_1: Array
+  tpr_at_1: Array
+  members: Array
+  others: Array
+
+
+def prepare(
+  key: Key,
+  shadow: Examples,
+  fit: Fit,
+  *,
+  lr: Scalar = 1e-3,
+  epochs: int = 50,
+  batch_size: int = 128,
+) -> Adversary:
+  """Returns what a shadow model teaches; its poisons are left out.
+
+  Args:
+    key: random key.
+    shadow: of a model whose members the adversary knows.
+    fit: runs the network's epochs.
+    lr: of the network's Adam.
+    epochs: of the network.
+    batch_size: of the network.
+  """
+  use = _used(shadow) & ~_mask(shadow.poison, shadow)
+  variables = network.train(
+    key,
+    shadow.logits,
+    shadow.label,
+    shadow.member,
+    use,
+    fit,
+    lr=lr,
+    epochs=epochs,
+    batch_size=batch_size,
+  )
+  return Adversary(_thresholds(variables, shadow, use), variables)
+
+
+@jax.jit
+def _thresholds(
+  variables: Params, shadow: Examples, use: Array
+) -> dict[str, Array]:
+  """Returns the best thresholds on a shadow model's answers, by attack."""
+  said = _scored(variables, shadow.logits, shadow.label)
+  groups = (shadow.member & use, ~shadow.member & use)
+  names = ("loss", "confidence", "mentropy", "network")
+  limits = jax.vmap(ranking.threshold, in_axes=(0, None, None))(
+    jnp.stack([said[name] for name in names]), *groups
+  )
+  found = dict(zip(names, limits, strict=True))
+  found["mentropy_by_class"] = ranking.threshold_by_class(
+    said["mentropy"],
+    shadow.label,
+    *groups,
+    num_classes=shadow.logits.shape[-1],
+  )
+  found["correctness"] = jnp.ones(())
+  return found
+
+
+def answers(
+  adversary: Adversary, logits: Logits, label: Labels
+) -> dict[str, tuple[Scores, Array]]:
+  """Returns what each attack says of examples: a rank and a claim, both [N].
+
+  Args:
+    adversary: what was learned from a shadow model.
+    logits: [N, classes], the target's.
+    label: [N].
+  """
+  said = _scored(adversary.network, logits, label)
+  limits = dict(adversary.thresholds)
+  own = limits.pop("mentropy_by_class")[label]
+  found = {
+    name: (said[name], said[name] >= limit) for name, limit in limits.items()
+  }
+  by_class = (said["mentropy"] - own, said["mentropy"] >= own)
+  return found | {"mentropy_by_class": by_class}
+
+
+def judge(adversary: Adversary, target: Examples) -> Found:
+  """Returns how well attacks do on a target, [attacks, groups] of everything.
+
+  Rows and columns are in the order of `ATTACKS` and `GROUPS`.
+
+  Args:
+    adversary: what was learned from a shadow model.
+    target: of the model under attack.
+  """
+  said = answers(adversary, target.logits, target.label)
+  ranks, claims = (
+    jnp.stack(rows)
+    for rows in zip(*(said[attack] for attack in ATTACKS), strict=True)
+  )
+  by_group = jax.vmap(_found, in_axes=(None, None, 0, 0))
+  by_attack = jax.vmap(by_group, in_axes=(0, 0, None, None))
+  found = by_attack(ranks, claims, *_groups(target))
+  sound = _sound(adversary, target)
+  rates = (jnp.where(sound, rate, jnp.nan) for rate in found[:4])
+  return Found(*rates, *found[4:])
+
+
+def table(found: Found) -> dict[str, dict[str, dict[str, float]]]:
+  """Returns what `judge` found as numbers, by attack, group and name."""
+  columns = {k: np.asarray(v).tolist() for k, v in found._asdict().items()}
+  return {
+    attack: {
+      group: {name: rows[i][j] for name, rows in columns.items()}
+      for j, group in enumerate(GROUPS)
+    }
+    for i, attack in enumerate(ATTACKS)
+  }
+
+
+def _scored(variables, logits, label):
+  odds = network.score(variables, logits, label)
+  return scores.scores(logits, label) | {"network": odds}
+
+
+def _mask(mask, examples):
+  return jnp.zeros_like(examples.member) if mask is None else mask
+
+
+def _used(examples):
+  everyone = jnp.ones_like(examples.member)
+  return everyone if examples.use is None else examples.use
+
+
+def _groups(target):
+  """Returns members and non-members of all groups, [groups, N] bool each."""
+  poison, tuned = (_mask(m, target) for m in (target.poison, target.tuned))
+  member, other = target.member & _used(target), ~target.member & _used(target)
+  pairs = {
+    "members": (member & ~poison, other & ~poison),
+    "tuned": (member & tuned & ~poison, other & ~poison),
+    "rest": (member & ~tuned & ~poison, other & ~poison),
+    "poisons": (member & poison, other & poison),
+  }
+  members, others = zip(*(pairs[group] for group in GROUPS), strict=True)
+  return jnp.stack(members), jnp.stack(others)
+
+
+def _found(rank, claim, member, other):
+  auroc, (strict, loose) = ranking.separation(
+    rank, member, other, per_mille=(1, 10)
+  )
+  accuracy = ranking.balanced_accuracy(claim, member, other)
+  return Found(accuracy, auroc, strict, loose, member.sum(), other.sum())
+
+
+def _sound(adversary, target):
+  """Returns whether there is no NaN: it gives nobody away, yet is not safe."""
+  found = jnp.isfinite(target.logits).all()
+  for limit in jax.tree.leaves(adversary.thresholds):
+    found &= ~jnp.isnan(limit).any()
+  return found

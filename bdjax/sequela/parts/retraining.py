@@ -1,0 +1,152 @@
+"""Trains a backdoor back into a model, and measures how soon it is back."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from bdjax.data import augment
+from bdjax.training import learn, optimizers
+from bdjax.types import (
+  POISON,
+  Array,
+  Dataset,
+  Fit,
+  Key,
+  Params,
+  Scalar,
+  View,
+)
+
+
+class Relapse(NamedTuple):
+  """How soon a backdoor comes back.
+
+  Attributes:
+    area: under the curve of success rate by epoch, divided by the epochs, so
+      that 1 is a backdoor that was there all along.
+    epochs_to_90: the first epoch with a success rate of 90 %, 0 before any
+      training; None if there is none.
+  """
+
+  area: float
+  epochs_to_90: int | None
+
+
+def retrained(
+  key: Key,
+  variables: Params,
+  poisoned: Dataset,
+  fit: Fit,
+  *,
+  model: nn.Module,
+  view: View = augment.identity,
+  lr: Scalar,
+  epochs: int,
+  batch_size: int,
+  momentum: Scalar,
+  weight_decay: Scalar,
+  name: str,
+) -> Params:
+  """Returns a model's variables after poison fine-tuning by SGD.
+
+  How its success rate goes with the epochs is the caller's to measure, as a
+  `fit` ends with the last: `loop.host_fit`'s probe sees every one.
+
+  Args:
+    key: random key.
+    variables: of the model, defended or clean.
+    poisoned: images with poisons among them.
+    fit: runs the epochs.
+    model: the architecture.
+    view: the augmentation used when training.
+    lr: learning rate, constant.
+    epochs: passes over the data; 0 leaves the model as it is.
+    batch_size: images per step.
+    momentum: of SGD.
+    weight_decay: coupled, on all parameters.
+    name: of the stage.
+  """
+  tx = optimizers.sgd(lr, momentum=momentum, weight_decay=weight_decay)
+  init, step = learn.supervised(model, tx, view=view, lr=lambda step: lr)
+  state, _ = fit(
+    key,
+    step,
+    init(variables),
+    poisoned,
+    epochs=epochs,
+    batch_size=batch_size,
+    name=name,
+  )
+  return state.variables
+
+
+def poisons(poisoned: Dataset, role: Array) -> Dataset:
+  """Returns a training set's poisons alone; on the host, for their number.
+
+  A model's accuracy on them is what Sha et al. draw, if their accuracy on
+  poisons is that of the training set.
+
+  Args:
+    poisoned: the training set that planted the backdoor.
+    role: [N] of that set.
+
+  Raises:
+    ValueError: there are none.
+  """
+  rows = np.flatnonzero(np.asarray(role) == POISON)
+  if not rows.size:
+    raise ValueError(
+      f"none of the {poisoned.size} training images is a poison, so that no "
+      "backdoor can be trained back: raise the poison rate, or leave it out."
+    )
+  return jax.tree.map(lambda x: x[rows], poisoned)
+
+
+def area(curve: Sequence[float]) -> float:
+  """Returns the normalized area under a curve, by trapezoids.
+
+  Args:
+    curve: success rates after 0, 1, 2, ... epochs.
+
+  Raises:
+    ValueError: the curve has no width, or holds what is no rate.
+  """
+  rates = _checked(curve)
+  if rates.size < 2:
+    raise ValueError(
+      "a curve of epoch 0 alone has no area: train for an epoch at least."
+    )
+  return float(np.mean((rates[1:] + rates[:-1]) / 2))
+
+
+def epochs_to(curve: Sequence[float], level: float = 0.9) -> int | None:
+  """Returns the first epoch whose rate reaches a level, None if none does.
+
+  Args:
+    curve: success rates after 0, 1, 2, ... epochs.
+    level: reached if equalled.
+
+  Raises:
+    ValueError: the curve is empty, or holds what is no rate.
+  """
+  reached = np.flatnonzero(_checked(curve) >= level)
+  return int(reached[0]) if reached.size else None
+
+
+def relapse(curve: Sequence[float]) -> Relapse:
+  """Returns both scalars of a curve of success rates, epoch 0 first."""
+  return Relapse(area(curve), epochs_to(curve))
+
+
+def _checked(curve: Sequence[float]) -> np.ndarray:
+  rates = np.asarray(curve, np.float64)
+  bad = [rate for rate in rates.tolist() if not 0 <= rate <= 1]
+  if not rates.size or bad:
+    raise ValueError(
+      f"a curve needs a rate between 0 and 1 for every epoch, but holds "
+      f"{bad[0] if bad else 'none'}: measure it with triggered images."
+    )
+  return rates

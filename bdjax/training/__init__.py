@@ -1,0 +1,1 @@
+"""Training: what an epoch is, who runs it, optimizers, schedules, sweeps."""

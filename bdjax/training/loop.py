@@ -1,0 +1,242 @@
+"""The two callers that own time; what an epoch is, `engine` says.
+
+`scan_fit` is pure, one program for all epochs, so it can be vmapped, sharded
+and traced. `host_fit` runs epochs on the host's time: it reports, probes, saves
+and resumes, and runs several on end where nobody looks in between. Both compute
+the same numbers: epoch e uses `fold_in(key, e)` and step i of it `fold_in(.,
+i)`, so no key is stored and resuming is exact.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from bdjax.machine import hosts, programs
+from bdjax.machine import mesh as meshes
+from bdjax.training import engine
+from bdjax.types import Dataset, Fit, Key, Metrics, State, Step
+
+LR_POINTS = 32  # learning rates kept per epoch in a journal's row
+MOST = 16  # epochs of one program's run
+UNSEEN = 1.0  # seconds that training may go on without a word
+Row = dict[str, Any]
+
+
+def scan_fit(
+  key: Key,
+  step: Step | tuple[Step, ...],
+  state: State,
+  data: Dataset | tuple[Dataset, ...],
+  *,
+  epochs: int,
+  batch_size: int,
+  name: str = "train",
+) -> tuple[State, Metrics]:
+  """Fits in one pure program; see `bdjax.types.Fit`."""
+  del name
+  plan = engine.turns(step, data)
+  datas = engine.alike(plan.datas)
+  run = engine.turn(plan, batch_size=batch_size)
+
+  def body(state, e):
+    state, metrics = run(key, state, datas, e)
+    return state, jax.tree.map(jnp.mean, metrics)
+
+  return jax.lax.scan(body, state, jnp.arange(epochs))
+
+
+class Store(Protocol):
+  """Where `host_fit` saves stages; `checkpoint.Stages` is one."""
+
+  def restore(self, name: str, like: State) -> tuple[State, list[Row]] | None:
+    """Returns the newest saved state and its journal rows, if any."""
+    ...
+
+  def save(self, name: str, state: State, rows: list[Row], *, last: bool):
+    """Saves the state after `len(rows)` epochs, or skips if too soon."""
+    ...
+
+
+@dataclasses.dataclass
+class Journal:
+  """What a `host_fit` did: a row per epoch, and the wall time it took."""
+
+  rows: list[Row] = dataclasses.field(default_factory=list)
+  seconds: float = 0.0
+
+  def total(self, column: str) -> float:
+    """Returns the sum of a column of seconds."""
+    return sum(row.get(column, 0.0) for row in self.rows)
+
+  def spent(self, wall: float) -> dict[str, float]:
+    """Splits a program's wall time; what is no epoch's counts as training."""
+    names = ("compile", "train", "eval")
+    parts = {name: self.total(f"seconds_{name}") for name in names}
+    parts["train"] += max(0.0, wall - self.seconds)
+    return parts
+
+
+class Probe(NamedTuple):
+  """What looks at a state in training now and then.
+
+  Attributes:
+    look: (stage, epochs done, epochs, state) -> more columns of the row, such
+      as the current accuracy; its time counts as evaluation. With a mesh, all
+      devices hold the state.
+    due: (epochs done, epochs) -> whether to look then.
+  """
+
+  look: Callable[[str, int, int, State], Row]
+  due: Callable[[int, int], bool] = lambda done, epochs: True
+
+
+def _no_progress(name: str, done: int, epochs: int, row: Row) -> None:
+  del name, done, epochs, row
+
+
+BLIND = Probe(lambda *_: {}, lambda done, epochs: False)
+
+
+def host_fit(
+  *,
+  store: Store | None = None,
+  journal: Journal | None = None,
+  probe: Probe = BLIND,
+  progress: Callable[[str, int, int, Row], None] = _no_progress,
+  mesh: Mesh | None = None,
+  unseen: float = UNSEEN,
+) -> Fit:
+  """Returns a fit that runs a few epochs at a time, as many as take a second.
+
+  Args:
+    store: saves the state as training goes on, restores it, and skips a
+      finished stage; None keeps nothing.
+    journal: collects a row per epoch: stage, epoch, mean metrics, the learning
+      rates, seconds, and what `probe` adds.
+    probe: looks at the state where it is due.
+    progress: called for every epoch with its row.
+    mesh: devices that share each batch, or as many of them as divide it; None
+      trains on one. What the fit takes and gives lies on one device.
+    unseen: seconds that epochs may run without progress or saving; 0 runs one
+      at a time.
+  """
+  journal = Journal() if journal is None else journal
+
+  def fit(key, step, state, data, *, epochs, batch_size, name):
+    start = time.perf_counter()
+    spans = _Spans(engine.turns(step, data), batch_size, mesh)
+    saved = store.restore(name, state) if store else None
+    # The caller keeps its arrays: a program donates the state it is given.
+    state, rows = saved or (jax.tree.map(jnp.copy, state), [])
+    key, state = spans.spread((key, state))
+    if rows:
+      progress(name, len(rows), epochs, rows[-1])
+    pace = None
+    while len(rows) < epochs:
+      count = _reach(len(rows), epochs, probe.due, pace, unseen)
+      state, new = spans.run(key, len(rows), count, state, name)
+      pace = new[-1]["seconds_train"]
+      if probe.due(len(rows) + count, epochs):
+        new[-1] |= _timed(probe.look, name, len(rows) + count, epochs, state)
+      for row in new:
+        rows.append(row)
+        progress(name, len(rows), epochs, row)
+      if store:
+        store.save(name, state, rows, last=len(rows) == epochs)
+    journal.rows += rows
+    journal.seconds += time.perf_counter() - start
+    return spans.gather(state), _means(rows)
+
+  return fit
+
+
+def _reach(
+  done: int,
+  epochs: int,
+  due: Callable[[int, int], bool],
+  pace: float | None,
+  unseen: float,
+) -> int:
+  """Returns how many epochs to run before the next look."""
+  if pace is None or unseen <= 0:
+    return 1
+  count = max(1, min(MOST, epochs - done, int(unseen / max(pace, 1e-9))))
+  count = hosts.agreed(count)
+  return next((k for k in range(1, count) if due(done + k, epochs)), count)
+
+
+class _Spans:
+  """Runs epochs of one fit, timed, and checks what comes out."""
+
+  def __init__(self, plan: engine.Turns, batch_size: int, mesh: Mesh | None):
+    self._mesh = mesh and meshes.dividing(mesh, batch_size)
+    self._datas = self.spread(engine.alike(plan.datas))
+    self._function = engine.span(
+      plan, batch_size=batch_size, most=MOST, mesh=self._mesh
+    )
+    self._program: programs.Program | None = None
+
+  def spread(self, tree):
+    if self._mesh is None:
+      return tree
+    return meshes.place(tree, meshes.everywhere(self._mesh))
+
+  def gather(self, tree):
+    return tree if self._mesh is None else meshes.here(tree)
+
+  def run(self, key, first, count, state, name) -> tuple[State, list[Row]]:
+    bounds = self.spread((jnp.int32(first), jnp.int32(count)))
+    args = (key, state, self._datas, *bounds)
+    start = time.perf_counter()
+    if self._program is None:
+      self._program = programs.compiled(
+        self._function, *args, donate=(1,), mesh=self._mesh
+      )
+    ready = time.perf_counter()
+    state, metrics = self._program(*args)
+    metrics = jax.tree.map(np.asarray, metrics)
+    seconds = (time.perf_counter() - ready) / count
+    rows = []
+    for i in range(count):
+      one = {k: v[i] for k, v in metrics.items()}
+      row = {"stage": name, "epoch": first + i + 1, **_summary(one)}
+      row["seconds_compile"] = 0.0 if i else ready - start
+      row["seconds_train"] = seconds
+      _check_finite(one, row)
+      rows.append(row)
+    return state, rows
+
+
+def _summary(metrics: dict[str, np.ndarray]) -> Row:
+  row = {k: float(np.mean(v, dtype=np.float64)) for k, v in metrics.items()}
+  row["metrics"] = sorted(metrics)
+  if "lr" in metrics:
+    at = np.linspace(0, len(metrics["lr"]) - 1, LR_POINTS).round().astype(int)
+    row["lr"] = metrics["lr"][np.unique(at)].astype(float).tolist()
+  return row
+
+
+def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:
+  bad = np.flatnonzero(~np.isfinite(metrics.get("loss", np.zeros(1))))
+  if bad.size:
+    raise FloatingPointError(
+      f"stage {row['stage']}: the loss is {metrics['loss'][bad[0]]} at step "
+      f"{bad[0]} of epoch {row['epoch']}; lower the learning rate."
+    )
+
+
+def _timed(look, name, done, epochs, state) -> Row:
+  start = time.perf_counter()
+  found = look(name, done, epochs, state)
+  return found | {"seconds_eval": time.perf_counter() - start} if found else {}
+
+
+def _means(rows: list[Row]) -> Metrics:
+  names = rows[0]["metrics"] if rows else []
+  return {k: np.array([row[k] for row in rows]) for k in names}

@@ -1,0 +1,103 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax.methods import registry
+from bdjax.models.parts import heads
+
+IMAGES = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+
+
+def sizes(params):
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def made(head, arch="cnn"):
+  encoder = registry.get("models", arch)(0, width=4)
+  model = heads.Headed(encoder, head)
+  return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
+
+
+@pytest.mark.parametrize("arch", registry.names("models"))
+def test_an_encoders_logits_are_its_features(arch):
+  options = {"head_width": 4, "depth": 1} if arch == "vit_b_16" else {}
+  encoder = registry.get("models", arch)(0, width=4, **options)
+  seen = []
+
+  def run(key, images):
+    variables = encoder.init(key, images)
+    logits, features = encoder.apply(variables, images)
+    seen.append(logits is features["pooled"])
+    return variables
+
+  images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+  variables = jax.eval_shape(run, jax.random.key(0), images)
+  assert seen == [True]
+  assert "linear" not in variables["params"]
+
+
+def test_parameters_lie_under_backbone_and_head():
+  model, variables = made(heads.Linear(5))
+  assert set(variables["params"]) == {"backbone", "head"}
+  assert set(variables["batch_stats"]) == {"backbone"}
+  assert sizes(variables["params"]["head"]) == 16 * 5 + 5
+  logits, features = model.apply(variables, IMAGES)
+  kernel = variables["params"]["head"]["linear"]
+  wanted = features["pooled"] @ kernel["kernel"] + kernel["bias"][None]
+  np.testing.assert_allclose(logits, wanted, rtol=1e-6)
+
+
+def test_counts_of_the_papers_heads():
+  features = jnp.zeros((2, 512))
+  mlp = heads.MLP(10).init(jax.random.key(0), features, False)
+  assert sizes(mlp) == 512 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
+  head = heads.Projection().init(jax.random.key(0), features, False)
+  assert sizes(head["params"]) == 512 * 512 + 2 * 512 + 512 * 128 + 128
+
+
+def test_dropout_needs_training_and_a_key():
+  mlp, x = heads.MLP(3), jnp.ones((4, 8))
+  variables = mlp.init(jax.random.key(0), x, False)
+  still = mlp.apply(variables, x, False)
+  np.testing.assert_array_equal(mlp.apply(variables, x, True), still)
+  rngs = {"dropout": jax.random.key(1)}
+  np.testing.assert_array_equal(
+    mlp.apply(variables, x, False, rngs=rngs), still
+  )
+  assert (mlp.apply(variables, x, True, rngs=rngs) != still).any()
+
+
+def test_a_frozen_backbone_is_a_constant():
+  model, variables = made(heads.Linear(5))
+  frozen = model.clone(frozen=True)
+
+  def loss(params):
+    everything = {**variables, "params": params}
+    (logits, _), new = frozen.apply(
+      everything, IMAGES, train=True, mutable=["batch_stats"]
+    )
+    return (logits**2).sum(), new
+
+  grads, new = jax.grad(loss, has_aux=True)(variables["params"])
+  assert not any(leaf.any() for leaf in jax.tree.leaves(grads["backbone"]))
+  assert grads["head"]["linear"]["kernel"].any()
+  chex.assert_trees_all_equal(new["batch_stats"], variables["batch_stats"])
+
+
+def test_parts_come_apart_and_together():
+  _, variables = made(heads.Linear(5))
+  encoder = heads.backbone(variables)
+  head = {"params": variables["params"]["head"]}
+  chex.assert_trees_all_equal(heads.on(encoder, head), variables)
+  last = {"linear": {"kernel": jnp.zeros((16, 7))}}
+  encoder = encoder | {"params": encoder["params"] | last}
+  chex.assert_trees_all_equal(heads.on(encoder, head), variables)
+
+
+def test_prototypes_are_cosines():
+  x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+  kernel = {"params": {"kernel": jnp.array([[2.0, 0.0], [0.0, 5.0]])}}
+  found = heads.Prototypes(2).apply(kernel, x, False)
+  np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0]], rtol=1e-6)

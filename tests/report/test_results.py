@@ -1,0 +1,132 @@
+"""Records on disk, and their statistics against hand-computed values."""
+# ruff: noqa: D103
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax.report import results
+
+
+def cell(seed=0, **changes):
+  """Return a complete record with invented numbers."""
+  record = dict.fromkeys(results.REQUIRED, 0.5)
+  record |= dict.fromkeys(results.GROUP, "x")
+  counts = {"test_images": 100, "triggered_images": 10, "clean_images": 5}
+  record |= {"cell": f"c{seed}", "planted": "p", "seed": seed, **counts}
+  return record | changes
+
+
+def test_append_then_read_gives_the_records_back(tmp_path):
+  path = tmp_path / "results.jsonl"
+  results.append(path, [cell(0), cell(1)])
+  results.append(path, [cell(2)])
+  assert results.read(path) == [cell(0), cell(1), cell(2)]
+  assert results.read(tmp_path / "absent.jsonl") == []
+
+
+def test_append_stores_arrays_as_lists_and_non_finite_numbers_as_null(tmp_path):
+  path = tmp_path / "results.jsonl"
+  lr = [np.float32(0.5), float("inf")]
+  record = cell(ca=jnp.float32(0.25), asr=np.nan, lr=lr, steps=np.arange(2))
+  results.append(path, [record])
+  (read,) = results.read(path)
+  assert (read["ca"], read["asr"]) == (0.25, None)
+  assert (read["lr"], read["steps"]) == ([0.5, None], [0, 1])
+
+
+def test_torn_last_line_is_ignored_and_dropped_by_the_next_append(tmp_path):
+  path = tmp_path / "results.jsonl"
+  results.append(path, [cell(0)])
+  whole = path.read_bytes()
+  path.write_bytes(whole + whole[:40])
+  assert results.read(path) == [cell(0)]
+  results.append(path, [cell(1)])
+  assert path.read_bytes().startswith(whole)
+  assert results.read(path) == [cell(0), cell(1)]
+
+
+def test_a_file_that_is_one_torn_line_starts_anew(tmp_path):
+  path = tmp_path / "results.jsonl"
+  path.write_text('{"cell": "c')
+  results.append(path, [cell(0)])
+  assert results.read(path) == [cell(0)]
+
+
+@pytest.mark.parametrize("bad", ['{"cell": ', "[1]", '{"ca": NaN}', ""])
+def test_a_bad_line_is_named(tmp_path, bad):
+  path = tmp_path / "results.jsonl"
+  good = json.dumps(cell())
+  path.write_text(f"{good}\n{bad}\n{good}\n")
+  with pytest.raises(ValueError, match=r"results\.jsonl, line 2 "):
+    results.read(path)
+
+
+def test_append_names_missing_keys_and_writes_nothing(tmp_path):
+  path = tmp_path / "results.jsonl"
+  bad = cell(1)
+  del bad["ra"], bad["device"]
+  with pytest.raises(ValueError, match="'c1' lacks ra, device"):
+    results.append(path, [cell(0), bad])
+  assert not path.exists()
+  with pytest.raises(ValueError, match="object"):
+    results.append(path, [cell(0, ca=object())])
+
+
+def test_append_of_curves_asks_for_their_own_keys(tmp_path):
+  path = tmp_path / "curves.jsonl"
+  row = {"cell": "c", "stage": "ft", "epoch": 1}
+  results.append(path, [row], required=results.CURVE)
+  assert results.read(path) == [row]
+  with pytest.raises(ValueError, match="lacks epoch"):
+    results.append(path, [{"cell": "c", "stage": "s"}], required=results.CURVE)
+
+
+def test_wilson_by_hand():
+  # k = 2 of n = 10, z = 1.959964: centre (k + z^2/2) / (n + z^2) = 0.283260,
+  # half width z / (n + z^2) * sqrt(k (n - k) / n + z^2 / 4) = 0.226577.
+  low, high = results.wilson([0.2], [10])
+  assert low == pytest.approx(0.056683, abs=2e-6)
+  assert high == pytest.approx(0.509837, abs=2e-6)
+
+
+def test_wilson_pools_counts():
+  assert results.wilson([0.1, 0.3], [10, 10]) == results.wilson([0.2], [20])
+  assert results.wilson([0.1, None], [10, 10]) is None
+  assert results.wilson([], []) is None
+
+
+def test_summarize_by_hand():
+  records = [cell(s, ca=ca) for s, ca in ((2, 0.8), (0, 0.9), (1, 0.7))]
+  (row,) = results.summarize(records)
+  assert row["seeds"] == [0, 1, 2]
+  assert row["ca"] == pytest.approx(0.8)
+  assert row["ca_sd"] == pytest.approx(0.1)  # sqrt((0 + .01 + .01) / 2)
+  assert (row["test_images"], row["triggered_images"]) == (300, 30)
+  assert (row["ca_low"], row["ca_high"]) == results.wilson([0.8], [300])
+
+
+def test_summarize_one_seed_has_no_spread():
+  (row,) = results.summarize([cell(0, asr=0.3)])
+  assert row["asr"] == 0.3
+  assert row["asr_sd"] is None
+  assert row["asr_low"] < 0.3 < row["asr_high"]
+
+
+def test_summarize_of_a_missing_value_is_missing():
+  (row,) = results.summarize([cell(0, asr=None), cell(1, asr=0.5)])
+  assert row["asr"] is row["asr_sd"] is row["asr_low"] is None
+
+
+def test_summarize_counts_a_rerun_cell_once_and_keeps_groups_apart():
+  records = [cell(0, ca=0.1), cell(0, ca=0.9), cell(9, defense="y", ca=0.2)]
+  first, second = results.summarize(records)
+  assert (first["ca"], first["seeds"]) == (0.9, [0])
+  assert (second["ca"], second["defense"]) == (0.2, "y")
+
+
+def test_summarize_refuses_to_mix_protocols():
+  with pytest.raises(ValueError, match="'c0' and 'other' are both seed 0"):
+    results.summarize([cell(0), cell(0, cell="other")])

@@ -1,0 +1,104 @@
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bdjax.machine import storage
+from bdjax.training import checkpoint, learn, optimizers
+
+
+@pytest.fixture
+def state(toy, model):
+  variables = learn.init_variables(jax.random.key(0), toy, model=model)
+  tx = optimizers.sam(optimizers.sgd(lambda t: 0.1 + 0 * t), rho=0.1)
+  init, _ = learn.supervised(model, tx)
+  return init(variables)
+
+
+def test_any_state_round_trips_to_the_bit(either, state):
+  path = either / "a"
+  checkpoint.save(path, state, note={"rows": [1, 2.5]})
+  assert checkpoint.exists(path)
+  like = jax.eval_shape(lambda: state)
+  chex.assert_trees_all_equal(checkpoint.load(path, like), state)
+  assert checkpoint.note(path) == {"rows": [1, 2.5]}
+
+
+def test_another_model_is_named(tmp_path):
+  path = tmp_path / "a"
+  checkpoint.save(path, {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)})
+  with pytest.raises(checkpoint.Mismatch, match=r"w has shape \(2, 3\)"):
+    checkpoint.load(path, {"w": jnp.zeros((2, 4)), "b": jnp.zeros(3)})
+  with pytest.raises(checkpoint.Mismatch, match="b is only in the checkpoint"):
+    checkpoint.load(path, {"w": jnp.zeros((2, 3))})
+  with pytest.raises(checkpoint.Mismatch, match="c is not in it"):
+    like = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3), "c": jnp.zeros(1)}
+    checkpoint.load(path, like)
+
+
+def test_an_empty_or_torn_folder_is_no_checkpoint(tmp_path):
+  assert not checkpoint.exists(tmp_path / "a")
+  (tmp_path / "b").mkdir()
+  assert not checkpoint.exists(tmp_path / "b")
+
+
+class Clock:
+  def __init__(self):
+    self.now = 0.0
+
+  def __call__(self):
+    return self.now
+
+
+def test_stages_save_now_and_then_and_keep_the_newest(either):
+  clock = Clock()
+  stages = checkpoint.Stages(either, every_seconds=10, clock=clock)
+  rows = []
+  for epoch, now in enumerate((1, 11, 12, 25), start=1):
+    clock.now = now
+    rows.append({"epoch": epoch})
+    stages.save("ft", {"w": jnp.full(2, epoch)}, rows, last=False)
+  state, found = stages.restore("ft", {"w": jnp.zeros(2, jnp.int32)})
+  assert state["w"].tolist() == [4, 4]
+  assert found == rows
+  assert storage.names(either / "ft") == ["000004"]
+  stages.save("ft", {"w": jnp.full(2, 5)}, [*rows, {"epoch": 5}], last=True)
+  state, _ = stages.restore("ft", {"w": jnp.zeros(2, jnp.int32)})
+  assert state["w"].tolist() == [5, 5]
+  assert stages.restore("other", {}) is None
+  stages.clear()
+  assert stages.restore("ft", {}) is None
+  assert storage.names(either) == []
+
+
+def test_a_torn_save_leaves_the_previous_one(tmp_path):
+  stages = checkpoint.Stages(tmp_path, every_seconds=0)
+  stages.save("ft", {"w": jnp.zeros(2)}, [{"epoch": 1}], last=False)
+  torn = tmp_path / "ft" / "000002.orbax-checkpoint-tmp"
+  torn.mkdir()
+  (torn / "half").write_bytes(b"x")
+  state, rows = stages.restore("ft", {"w": jnp.zeros(2)})
+  assert len(rows) == 1
+
+
+def test_a_save_into_a_bucket_that_is_killed_anywhere_is_none(bucket):
+  path = storage.place("gs://bucket/run") / "a"
+  checkpoint.save(path, {"w": jnp.zeros(2)})
+  order, whole = list(bucket.wrote), dict(bucket.objects)
+  assert len(order) > 5 and len(set(order)) == len(order)
+  for kept in range(len(order)):
+    bucket.clear()
+    for name in order[:kept]:
+      bucket.put(name, whole[name])
+    assert not checkpoint.exists(path)
+    checkpoint.save(path, {"w": jnp.full(3, kept)})  # what was torn is gone
+    assert checkpoint.exists(path)
+    assert checkpoint.load(path, {"w": jnp.zeros(3, int)})["w"][0] == kept
+
+
+def test_to_ask_a_bucket_for_a_checkpoint_is_one_request(bucket):
+  path = storage.place("gs://bucket/run") / "a"
+  checkpoint.save(path, {"w": jnp.zeros(2)})
+  bucket.asked.clear()
+  assert checkpoint.exists(path)
+  assert bucket.asked.total() == 1

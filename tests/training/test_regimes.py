@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from bdjax.training import regimes
+from bdjax.types import Recipe, Regime
+
+
+def rates(regime, steps, epochs):
+  schedule = regime.schedule(steps, epochs)
+  return np.array([float(schedule(t)) for t in range(steps * epochs)])
+
+
+def test_the_four_regimes_combine_two_ingredients():
+  table = {n: make() for n, make in regimes.REGIMES.items()}
+  has = {n: (r.schedule is not None, r.interleave) for n, r in table.items()}
+  assert has == {
+    "conventional": (False, False),
+    "fmn": (True, True),
+    "cyclic": (True, False),
+    "interleave": (False, True),
+  }
+
+
+def test_fmn_phases_and_peaks():
+  got = rates(regimes.fmn(phase1=0.5), steps=10, epochs=4)
+  np.testing.assert_allclose(got[[5, 15]], 0.1, rtol=1e-5, atol=1e-8)
+  np.testing.assert_allclose(got[[25, 35]], 1e-3, rtol=1e-5, atol=1e-8)
+  np.testing.assert_allclose(got[::10], 3e-4, rtol=1e-5, atol=1e-8)
+
+
+def test_options_reach_the_schedule():
+  got = rates(regimes.cyclic(lr_max1=0.5, cycle_steps=20), steps=10, epochs=4)
+  assert int(got.argmax()) == 10 and got.max() == pytest.approx(0.5)
+  assert regimes.fmn(original=True).original
+  assert regimes.interleave(original=True).schedule is None
+
+
+def test_bad_options_are_named():
+  with pytest.raises(ValueError, match="phase1 is 1.5"):
+    regimes.fmn(phase1=1.5)
+
+
+def test_turns_alternate_and_may_be_longer():
+  assert Regime().turns("p", "c") == ("p",)
+  assert regimes.interleave().turns("p", "c") == ("p", "c")
+  assert regimes.fmn(turn=2).turns("p", "c") == ("p", "p", "c", "c")
+
+
+def test_turns_must_fill_the_epochs():
+  plan = regimes.planned_epochs
+  assert plan(Recipe(epochs=6), regimes.fmn(turn=3)) == 12
+  assert plan(Recipe(epochs=7), regimes.cyclic()) == 7
+  with pytest.raises(ValueError, match="7 poisoned epochs are no multiple"):
+    plan(Recipe(epochs=7), regimes.fmn(turn=3))

@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax.training import schedules
+
+
+def rates(schedule, steps):
+  return np.array([float(schedule(t)) for t in range(steps)])
+
+
+def test_triangle_by_hand():
+  wave = schedules.triangle(1.0, 3.0, cycle_steps=4)
+  assert rates(wave, 9).tolist() == [1, 2, 3, 2, 1, 2, 3, 2, 1]
+
+
+def test_odd_cycle_and_sawtooth_by_hand():
+  wave = schedules.triangle(0.0, 6.0, cycle_steps=5)
+  np.testing.assert_allclose(rates(wave, 6), [0, 3, 6, 4, 2, 0], atol=1e-5)
+  saw = schedules.triangle(0.0, 4.0, cycle_steps=4, shape="sawtooth")
+  assert rates(saw, 6).tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def torch_triangular(step, low, high, half):
+  """Evaluates PyTorch's documented CyclicLR formula."""
+  cycle = np.floor(1 + step / (2 * half))
+  x = np.abs(step / half - 2 * cycle + 1)
+  return low + (high - low) * np.maximum(0, 1 - x)
+
+
+def test_super_finetune_is_two_cyclical_phases():
+  got = rates(schedules.super_finetune(steps_per_epoch=8), 120)
+  phase1 = torch_triangular(np.arange(80), 3e-4, 0.1, 10)
+  phase2 = torch_triangular(np.arange(40), 3e-4, 1e-3, 10)
+  np.testing.assert_allclose(got, np.r_[phase1, phase2], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("steps", "cycle"), [(196, 490), (40, 100), (10, 24)])
+def test_default_keeps_four_cycles_in_phase_one(steps, cycle):
+  schedule = schedules.super_finetune(steps_per_epoch=steps)
+  got = rates(schedule, 10 * steps)
+  assert abs(int(got[:cycle].argmax()) - cycle // 2) == 0
+  peaks = np.flatnonzero(np.isclose(got, 0.1, rtol=1e-5, atol=1e-8))
+  assert len(peaks) == 4
+  assert (np.diff(peaks) == cycle).all()
+
+
+def test_phases_start_at_the_base_rate_whatever_the_cycle():
+  schedule = schedules.super_finetune(
+    steps_per_epoch=5, phase1_epochs=3, cycle_steps=7, lr_base=0.01
+  )
+  assert float(schedule(0)) == pytest.approx(0.01)
+  assert float(schedule(15)) == pytest.approx(0.01)
+  assert float(schedule(14)) == pytest.approx(0.01)  # 14 = two whole cycles
+  assert float(schedule(15 + 3)) == pytest.approx(1e-3)
+
+
+def test_fmn_cycles_once_an_epoch_in_two_phases():
+  schedule = schedules.fmn_cyclical(steps_per_epoch=10, epochs=5)
+  got = rates(schedule, 50)
+  np.testing.assert_allclose(got[5:30:10], 0.1, rtol=1e-5, atol=1e-8)
+  np.testing.assert_allclose(got[35:50:10], 1e-3, rtol=1e-5, atol=1e-8)
+  np.testing.assert_allclose(got[::10], 3e-4, rtol=1e-5, atol=1e-8)
+
+
+def test_rates_can_be_traced_and_swept():
+  def at_peak(lr):
+    return schedules.super_finetune(lr_max1=lr, steps_per_epoch=8)(10)
+
+  peaks = jnp.array([0.1, 0.3])
+  np.testing.assert_allclose(jax.vmap(at_peak)(peaks), peaks, rtol=1e-6)
+
+
+def test_cosine_and_constant():
+  cosine = schedules.by_name("cosine", 0.2, steps=10)
+  np.testing.assert_allclose(
+    rates(cosine, 11), 0.1 * (1 + np.cos(np.pi * np.arange(11) / 10)), atol=1e-7
+  )
+  assert float(schedules.by_name("constant", 0.2, steps=10)(99)) == 0.2
+
+
+@pytest.mark.parametrize(
+  ("call", "text"),
+  [
+    (lambda: schedules.triangle(0.0, 1.0, cycle_steps=1), "cycle_steps is 1"),
+    (
+      lambda: schedules.triangle(0.0, 1.0, cycle_steps=4, shape="sine"),
+      "shape is 'sine'",
+    ),
+    (lambda: schedules.by_name("step", 0.1, steps=1), "schedule is 'step'"),
+  ],
+)
+def test_errors_name_the_value(call, text):
+  with pytest.raises(ValueError, match=text):
+    call()
+
+
+def test_over_all_epochs():
+  decayed = schedules.over("cosine", 0.2, epochs=5)(4)
+  assert float(decayed(10)) == pytest.approx(0.1)  # half of 20 steps
+  assert float(decayed(20)) == pytest.approx(0)
+  assert float(schedules.over("cosine", 0.2, epochs=0)(4)(0)) > 0
