@@ -23,14 +23,15 @@ from bdjax.aot.targets import Target
 from bdjax.estimate import ahead, memory
 from bdjax.report.results import Record
 from bdjax.runs import (
-  cases,
   experiment,
-  parties,
+  knowledge,
   plans,
+  sequel_cells,
   speed,
   work,
 )
-from bdjax.runs.cells import Book, Cell
+from bdjax.runs.cells import Cell, Names
+from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.speed import Speed
 from bdjax.runs.work import Stage
 from bdjax.sequela import Remains
@@ -108,32 +109,32 @@ def show(
 
 def items(plan: plans.Plan) -> list[Item]:
   """Returns all that a plan trains."""
-  book, found = Book(plan), []
+  names, found = Names(plan), []
   groups: dict[tuple[str, str], list[Cell]] = {}
-  for cell in book.cells():
+  for cell in names.cells():
     if cell.defense is None:
       groups.setdefault((cell.attack.label, cell.regime.label), []).append(cell)
   asked, shapes, scoring = False, {}, 0.0
   for (attack, regime), cells in groups.items():
     shapes[attack], stages, needs = _planted(plan, cells[0])
     asked = asked or needs
-    names = tuple(book.id(cell) for cell in cells)
+    ids = tuple(names.id(cell) for cell in cells)
     scoring = _scoring(plan, cells[0], shapes[attack])
     label = f"plant {attack}, {regime}"
-    found.append(Item(label, names, len(cells), stages, scoring))
+    found.append(Item(label, ids, len(cells), stages, scoring))
   elsewhere = plan.scenario.made.elsewhere
   if asked or elsewhere and plan.defenses or plan.sequela:
-    stages = _clean(plan, book.cells()[0])
+    stages = _clean(plan, names.cells()[0])
     found.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
   for defense in plan.defenses:
-    cells = [c for c in book.cells() if c.defense is defense]
-    names = tuple(book.id(cell) for cell in cells)
+    cells = [c for c in names.cells() if c.defense is defense]
+    ids = tuple(names.id(cell) for cell in cells)
     again = len(plan.seeds) if elsewhere else 0  # on clean models, to compare
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
     often = 1 + _points(plan, stages)
     count = len(cells) + again
-    found.append(Item(defense.label, names, count, stages, often * scoring))
-  return found + _sequela(plan, book, shapes, scoring)
+    found.append(Item(defense.label, ids, count, stages, often * scoring))
+  return found + _sequela(plan, names, shapes, scoring)
 
 
 def seconds(item: Item, speeds: dict[int, Speed]) -> float:
@@ -192,7 +193,7 @@ def _planted(
     asked.append(fit)
     return plan.scenario.made.clean(cell.key, task, loop.scan_fit)
 
-  task = parties.adversary(plan, cell)
+  task = knowledge.adversary(plan, cell)
   given = task.replace(clean=clean)
 
   def plant(fit: Fit, task) -> Backdoor:
@@ -205,7 +206,7 @@ def _planted(
 def _clean(
   plan: plans.Plan,
   cell: Cell,
-  party: Callable[..., Task] = parties.adversary,
+  party: Callable[..., Task] = knowledge.adversary,
 ) -> list[Stage]:
   def train(fit, task):
     return plan.scenario.made.clean(cell.key, task, fit)
@@ -217,44 +218,44 @@ def _defended(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> list[Stage]:
   def defend(fit, access):
     return experiment.defend(cell.key, cell.defense.made, access, fit)
 
-  return work.stages(defend, parties.user(plan, cell, backdoor))[1]
+  return work.stages(defend, knowledge.user(plan, cell, backdoor))[1]
 
 
 def _sequela(
-  plan: plans.Plan, book: Book, shapes: dict[str, Backdoor], scoring: float
+  plan: plans.Plan, names: Names, shapes: dict[str, Backdoor], scoring: float
 ) -> list[Item]:
   """Returns what is trained after all defenses: shadow models, and poisons."""
-  asked = cases.of(plan, book)
-  found = []
-  if any(case.sequel.made.prepare for case in asked.values()):
-    stages = _clean(plan, book.cells()[0], parties.shadow)
-    found.append(Item("train shadow models", (), len(plan.seeds), stages))
+  cells = sequel_cells.of(plan, names)
+  items = []
+  if any(asked.sequel.made.prepare for asked in cells.values()):
+    stages = _clean(plan, names.cells()[0], knowledge.shadow)
+    items.append(Item("train shadow models", (), len(plan.seeds), stages))
   for sequel in plan.sequela:
-    mine = {k: case for k, case in asked.items() if case.sequel is sequel}
+    mine = {k: x for k, x in cells.items() if x.sequel is sequel}
     if sequel.made.retrains:
-      case = next(iter(mine.values()))
-      stages = _retrained(plan, case, shapes[case.cell.attack.label])
+      asked = next(iter(mine.values()))
+      stages = _retrained(plan, asked, shapes[asked.cell.attack.label])
       often = 1 + sum(s.epochs for s in stages)
-      names, often = tuple(mine), often * scoring
-      found.append(Item(sequel.label, names, len(mine), stages, often))
-  return found
+      ids, often = tuple(mine), often * scoring
+      items.append(Item(sequel.label, ids, len(mine), stages, often))
+  return items
 
 
 def _retrained(
-  plan: plans.Plan, case: cases.Case, backdoor: Backdoor
+  plan: plans.Plan, asked: SequelCell, backdoor: Backdoor
 ) -> list[Stage]:
   def retrain(fit, backdoor, clean):
     remains = Remains(
       backdoor.variables,
       clean,
       plan.test,
-      parties.tuned(plan, case.cell),
+      knowledge.tuned(plan, asked.cell),
       poisoned=backdoor.train,
       role=backdoor.role,
       model=plan.model.made,
-      view=parties.view(plan.info),
+      view=knowledge.view(plan.info),
     )
-    return case.sequel.made.examine(case.cell.key, remains, fit).variables
+    return asked.sequel.made.examine(asked.cell.key, remains, fit).variables
 
   return work.stages(retrain, backdoor, plan.train)[1]
 

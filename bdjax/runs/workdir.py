@@ -9,6 +9,7 @@ findings/       pictures that a defense found, such as recovered triggers
 models/         planted models (or the folder given as store); clean, shadow
                 and defended ones where something needs them
 stages/         half-finished trainings, removed when their cell is done
+failures/       where cells failed last: a traceback of each
 
 In a bucket a log NAME.jsonl is a folder NAME, see `storage.append`.
 """
@@ -110,6 +111,11 @@ class Workdir:
     """Writes the pictures that a defense found, if any."""
     if arrays:
       self._arrays("findings", cell, arrays)
+
+  def failure(self, cell: str, text: str) -> None:
+    """Writes where a cell failed."""
+    storage.make(self.path / "failures")
+    self._write(f"failures/{cell}.txt", text)
 
   def _arrays(self, folder, name, arrays):
     buffer = io.BytesIO()

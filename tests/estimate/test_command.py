@@ -9,7 +9,7 @@ from bdjax.aot import programs, targets
 from bdjax.estimate import ahead, command, memory
 from bdjax.estimate.command import Item
 from bdjax.runs import settings, work
-from bdjax.runs.cells import Book
+from bdjax.runs.cells import Names
 from bdjax.runs.speed import Speed
 from bdjax.runs.work import Stage
 
@@ -89,8 +89,8 @@ def test_scoring_counts_the_points_of_curves(plan, found):
 
 def test_it_shows_what_finished_cells_took(config):
   plan = settings.plan(config())
-  cell = Book(plan).cells()[0]
-  done = {"cell": Book(plan).id(cell), "seconds_train": 123.0}
+  cell = Names(plan).cells()[0]
+  done = {"cell": Names(plan).id(cell), "seconds_train": 123.0}
   said = io.StringIO()
   command.show(plan, [done], Console(file=said, width=120))
   lines = said.getvalue().splitlines()

@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console
 
 from bdjax import report
+from bdjax.defenses import clp
 from bdjax.report import results
 from bdjax.runs import experiment, settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
 from bdjax.training.progress import Display
+from bdjax.types import Defense
 
 BOTH = "conventional,fmn"
 EXACT = {"precision": "highest"}
@@ -179,6 +181,24 @@ def test_a_method_that_cannot_work_here_is_reported_and_others_go_on(
   assert records(finished)[-1]["defense"] == "clp"
 
 
+def test_a_faulty_method_fails_its_own_cell_and_leaves_a_traceback(
+  made, tmp_path, monkeypatch
+):
+  def prune(key, access, fit):
+    raise KeyError("conv1\nof no layer")
+
+  faulty = functools.partial(Defense, prune)
+  monkeypatch.setattr(clp, "Defense", lambda defend: faulty())
+  quick = "ft(epochs=1)"
+  config = made(defense__name=f"clp,{quick}", defense__epochs=None)
+  runner, said = run(config, tmp_path)
+  ((name, reason),) = runner.failures.items()
+  assert reason == "KeyError: 'conv1\\nof no layer'"
+  assert "clp" in "".join(runner.failed()) and "failed: KeyError" in said
+  assert "in prune" in (tmp_path / "failures" / f"{name}.txt").read_text()
+  assert [r["defense"] for r in records(tmp_path)] == ["none", quick]
+
+
 def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
   made, tmp_path, monkeypatch
 ):
@@ -198,14 +218,14 @@ def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
 def test_cells_that_differ_in_numbers_and_seeds_compile_once(
   made, tmp_path, monkeypatch, compilations
 ):
-  spent, own = [], Runner._attempt
+  spent, own = [], Runner._do
 
-  def attempt(*args):
+  def do(*args):
     before = len(compilations)
     own(*args)
     spent.append(len(compilations) - before)
 
-  monkeypatch.setattr(Runner, "_attempt", attempt)
+  monkeypatch.setattr(Runner, "_do", do)
   several = made(
     attack__name="badnets(rate=[0.1, 0.2])",
     defense__name="ft(lr=[0.02, 0.03])",

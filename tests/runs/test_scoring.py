@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.runs import scorer, settings
-from bdjax.runs.cells import Book
+from bdjax.runs import scoring, settings
+from bdjax.runs.cells import Names
 from bdjax.types import POISON, Access, Backdoor, Defended, Defense
 
 
@@ -21,7 +21,7 @@ def plan(config):
 @pytest.fixture
 def audit(plan):
   """Returns what audits a state, with or without a detector of inputs."""
-  cell = Book(plan).cells()[1]
+  cell = Names(plan).cells()[1]
   image = jnp.zeros(plan.info.shape)
   mask = image.at[-3:, -3:].set(1)[None, :, :, :1]
   params = {"mask": mask, "pattern": jnp.ones((1, *image.shape))}
@@ -31,7 +31,7 @@ def audit(plan):
   def run(state, suspect=None):
     defense = cell.defense._replace(made=Defense(None, suspect=suspect))
     one = cell._replace(defense=defense)
-    return scorer.Scorer(plan).audit(one, state, Access({}), backdoor)
+    return scoring.Scorer(plan).audit(one, state, Access({}), backdoor)
 
   return run
 
@@ -75,8 +75,8 @@ def test_a_detector_that_sees_the_trigger_is_perfect(audit, plan):
 
 def test_pictures_are_eight_bit():
   memo = {"trigger": jnp.array([0.0, 0.5, 1.2])[:, None, None, None]}
-  found = scorer.findings(memo | {"index": jnp.zeros(3)})
+  found = scoring.findings(memo | {"index": jnp.zeros(3)})
   assert list(found) == ["trigger"]
   np.testing.assert_array_equal(found["trigger"].ravel(), [0, 128, 255])
   assert found["trigger"].dtype == np.uint8
-  assert scorer.findings(()) == {}
+  assert scoring.findings(()) == {}

@@ -1,6 +1,6 @@
-"""Which model is asked what: the cases of a plan's sequela.
+"""Which model is asked what: the cells of a plan's sequela.
 
-A case is a model and a sequel: of each cell, planted or repaired, and, to
+Such a cell is a model and a sequel: of each cell, planted or repaired, and, to
 compare with, of the clean model of its seed. That one is asked once per seed
 if it is left as it is, and once per planted model if its poisons are trained
 in.
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from bdjax.report.results import CLEAN_MODEL
 from bdjax.runs import plans
-from bdjax.runs.cells import Book, Cell
+from bdjax.runs.cells import Cell, Names
 from bdjax.runs.methods import Method
 
 
-class Case(NamedTuple):
+class SequelCell(NamedTuple):
   """A model, and what is asked of it.
 
   Attributes:
@@ -28,7 +28,7 @@ class Case(NamedTuple):
   clean: bool
 
   def __str__(self) -> str:
-    """Returns the case as the user reads it."""
+    """Returns the cell as the user reads it."""
     cell = self.cell
     if not self.clean:
       return f"{cell} · {self.sequel.label}"
@@ -43,26 +43,27 @@ class Case(NamedTuple):
     return not self.clean or self.sequel.made.retrains
 
 
-def name(book: Book, case: Case) -> str:
-  """Returns the name of a case."""
-  model = [book.id(case.cell)] if case.planted else []
-  clean = [book.unplanted(case.cell)] if case.clean else []
-  sequel = case.sequel
+def name(names: Names, asked: SequelCell) -> str:
+  """Returns the name of a sequel's cell."""
+  model = [names.id(asked.cell)] if asked.planted else []
+  clean = [names.unplanted(asked.cell)] if asked.clean else []
+  sequel = asked.sequel
   return plans.digest(["sequel", model, clean, sequel.name, sequel.args])
 
 
-def of(plan: plans.Plan, book: Book) -> dict[str, Case]:
-  """Returns a plan's cases by name, of a clean model before all others.
+def of(plan: plans.Plan, names: Names) -> dict[str, SequelCell]:
+  """Returns the cells of a plan's sequela by name, clean models before others.
 
   An attack without a poison rate has no poisoned training set, so that nothing
   can be trained back in with it.
   """
-  found: dict[str, Case] = {}
-  for cell in book.cells():
+  cells: dict[str, SequelCell] = {}
+  for cell in names.cells():
     for sequel in plan.sequela:
       if sequel.made.retrains and "rate" not in cell.attack.args:
         continue
       kinds = (True, False) if cell.defense is None else (False,)
-      for case in (Case(cell, sequel, clean) for clean in kinds):
-        found.setdefault(name(book, case), case)
-  return found
+      for clean in kinds:
+        asked = SequelCell(cell, sequel, clean)
+        cells.setdefault(name(names, asked), asked)
+  return cells

@@ -1,4 +1,4 @@
-"""What the two parties of a cell have: its adversary, and the model's user."""
+"""What a cell's adversary knows and has, and what the model's user does."""
 
 import functools
 

@@ -1,22 +1,30 @@
-"""Plants or defends many cells as one program; see `bdjax.training.sweep`.
+"""Plants or defends many cells as one program; see `training.sweep`.
 
-Every member computes what its cell computes by itself: its randomness follows
-from its own seed, and `scan_fit` runs the same epochs as `host_fit`.
+Cells of one program differ in numbers and seeds alone: static arguments decide
+shapes and program text, so cells are grouped by them. Within a group numbers
+(`signature.Argument.sweepable`) that differ are traced; the rest stay as in a
+cell run by itself. Every member computes what its cell computes by itself: its
+randomness follows from its own seed, and `scan_fit` runs the same epochs as
+`host_fit`.
 """
 
+import functools
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from bdjax.machine import hosts
 from bdjax.machine import mesh as meshes
-from bdjax.runs import experiment
+from bdjax.runs import experiment, knowledge, models
 from bdjax.runs.cells import Cell
-from bdjax.runs.groups import Group
+from bdjax.runs.methods import Method
+from bdjax.runs.session import Session
 from bdjax.training import loop, sweep
 from bdjax.types import (
   Access,
@@ -35,6 +43,47 @@ DIVERGED = (
 )
 
 
+class Group(NamedTuple):
+  """Cells of one program, and the numbers that tell them apart."""
+
+  cells: list[Cell]
+  numbers: dict[str, np.ndarray]  # argument -> [cells]
+
+
+def planting(cells: Sequence[Cell]) -> list[Group]:
+  """Returns groups of cells whose planting is one program."""
+  return _grouped(cells, lambda cell: cell.attack, lambda c: c.regime.label)
+
+
+def defending(cells: Sequence[Cell]) -> list[Group]:
+  """Returns groups of cells whose defense is one program, over all attacks."""
+  return _grouped(cells, lambda c: c.defense, lambda c: list(c.defense.holding))
+
+
+def _grouped(
+  cells: Sequence[Cell],
+  method_of: Callable[[Cell], Method],
+  beside: Callable[[Cell], Any],
+) -> list[Group]:
+  found: dict[str, list[Cell]] = {}
+  for cell in cells:
+    method = method_of(cell)
+    fixed = {k: v for k, v in method.args.items() if k not in method.numbers}
+    key = json.dumps([method.name, fixed, beside(cell)], default=str)
+    found.setdefault(key, []).append(cell)
+  return [Group(same, _differing(same, method_of)) for same in found.values()]
+
+
+def _differing(
+  cells: list[Cell], method_of: Callable[[Cell], Method]
+) -> dict[str, np.ndarray]:
+  methods = [method_of(cell) for cell in cells]
+  values = {k: [m.args[k] for m in methods] for k in methods[0].numbers}
+  return {
+    k: np.asarray(v, np.float32) for k, v in values.items() if len(set(v)) > 1
+  }
+
+
 class Done(NamedTuple):
   """A member's result, its share of the time, and a row per epoch."""
 
@@ -45,24 +94,18 @@ class Done(NamedTuple):
 
 
 def plant(
-  group: Group,
-  task: Task,
-  clean: Callable[[int], Params] | None,
-  mesh: Mesh,
-  *,
-  width: int,
+  session: Session, group: Group, mesh: Mesh, *, width: int
 ) -> Iterator[Done]:
   """Plants a group's backdoors, a chunk at a time.
 
   Args:
+    session: the run, which trains the clean victims that an attack starts from.
     group: cells of one attack and regime.
-    task: what their adversary has.
-    clean: place in the group -> the clean victim that its attack starts from;
-      None if it does not.
     mesh: the devices.
     width: members that a device trains at once.
   """
   attack = group.cells[0].attack
+  task = knowledge.adversary(session.plan, group.cells[0])
 
   def made(numbers):
     return attack.remake(**numbers) if numbers else attack.made
@@ -72,30 +115,32 @@ def plant(
     backdoor = experiment.plant(own["key"], made(own["numbers"]), task, fit)
     return backdoor._replace(train=())  # made again where it is kept
 
-  more = (lambda place: ()) if clean is None else clean
-  for done in _run(group, member, task, more, mesh, width):
+  def clean(place):
+    return models.clean(session, group.cells[place]) if starts_clean else ()
+
+  starts_clean = needs_clean(session, group.cells[0], task)
+  for done in _run(group, member, task, clean, mesh, width):
     key = group.cells[done.place].key
     again = made(_numbers(group, done.place))
     train = experiment.poisoned(key, again, task, done.result)
     yield done._replace(result=done.result._replace(train=train))
 
 
-def needs_clean(
-  cell: Cell, task: Task, clean: Callable[[Task], Params]
-) -> bool:
+def needs_clean(session: Session, cell: Cell, task: Task) -> bool:
   """Returns whether a cell's attack starts from a clean victim.
 
   Args:
+    session: the run.
     cell: the cell.
     task: its adversary's.
-    clean: trains a clean victim; it is only traced.
   """
+  train = functools.partial(session.plan.scenario.made.clean, cell.key)
   asked = []
 
   def trace(task):
     def note(fit):
       asked.append(fit)
-      return clean(task)
+      return train(task, loop.scan_fit)
 
     task = task.replace(clean=note)
     return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax.runs import groups, settings, together, widths
-from bdjax.runs.cells import Book
+from bdjax.runs import settings, sweeps, widths
+from bdjax.runs.cells import Names
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
 from bdjax.training.progress import Display
@@ -87,7 +87,7 @@ def test_members_keep_their_curves(sweeping, finished):
 
 def test_a_member_that_diverges_fails_alone(finished):
   path, runner = finished
-  assert list(runner.failures.values()) == [together.DIVERGED] * 2
+  assert list(runner.failures.values()) == [sweeps.DIVERGED] * 2
   assert {r["defense"] for r in read(path)} == {
     "none",
     "ft(lr=0.01, epochs=2)",
@@ -136,8 +136,8 @@ def test_groups_differ_in_numbers_and_seeds_only(config):
     sweep__axes="momentum=(0.5, 0.9)",
     seeds=(0, 1),
   )
-  cells = Book(plan).cells()
-  defending = groups.defending([cell for cell in cells if cell.defense])
+  cells = Names(plan).cells()
+  defending = sweeps.defending([cell for cell in cells if cell.defense])
   # 3 attacks x 2 seeds x 2 momenta each.
   assert [len(g.cells) for g in defending] == [12, 12, 12]
   for group in defending:
@@ -145,7 +145,7 @@ def test_groups_differ_in_numbers_and_seeds_only(config):
     assert sorted(set(group.numbers["momentum"].tolist())) == pytest.approx(
       [0.5, 0.9]
     )
-  planting = groups.planting([cell for cell in cells if not cell.defense])
+  planting = sweeps.planting([cell for cell in cells if not cell.defense])
   assert [len(g.cells) for g in planting] == [4, 2]
   np.testing.assert_allclose(planting[0].numbers["rate"], [0.1, 0.2, 0.1, 0.2])
   assert planting[1].numbers == {}

@@ -1,0 +1,180 @@
+"""Models of a plan: planted, clean, defended ones, each trained once and kept.
+
+They lie in the workdir's store under names of what decides them, so that cells
+and later runs share them.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+
+import jax
+
+from bdjax.runs import experiment, knowledge
+from bdjax.runs.cells import Cell
+from bdjax.runs.session import Session
+from bdjax.sequela import Shadow
+from bdjax.training import checkpoint, loop
+from bdjax.types import Backdoor, Fit, Params
+
+
+def backdoor(session: Session, cell: Cell) -> Backdoor:
+  """Returns a cell's planted model, planting it if need be."""
+  name = session.names.planted(cell)
+  if session.planted is None or session.planted[0] != name:
+    session.planted = None  # frees the previous model
+    if planted(session, cell):
+      session.planted = name, _load(session, cell)
+    else:
+      session.planted = name, _plant(session, cell)
+  return session.planted[1]
+
+
+def planted(session: Session, cell: Cell) -> bool:
+  """Returns whether the store holds a cell's planted model."""
+  return checkpoint.exists(session.workdir.model(session.names.planted(cell)))
+
+
+def keep_backdoor(
+  session: Session, cell: Cell, backdoor: Backdoor, spent: dict[str, float]
+) -> None:
+  """Puts a planted model in the store, with the seconds it took."""
+  path = session.workdir.model(session.names.planted(cell))
+  note = {"key": session.names.key(cell), "spent": spent}
+  checkpoint.save(path, backdoor, note=note)
+
+
+def spent(session: Session, cell: Cell) -> dict[str, float]:
+  """Returns the seconds that a cell's planted model took."""
+  path = session.workdir.model(session.names.planted(cell))
+  return checkpoint.note(path)["spent"]
+
+
+def _load(session: Session, cell: Cell) -> Backdoor:
+  clean = session.plan.scenario.made.clean
+
+  def plant(task):
+    task = task.replace(clean=functools.partial(clean, cell.key, task))
+    return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
+
+  like = jax.eval_shape(plant, knowledge.adversary(session.plan, cell))
+  return checkpoint.load(
+    session.workdir.model(session.names.planted(cell)), like
+  )
+
+
+def _plant(session: Session, cell: Cell) -> Backdoor:
+  name, journal = session.names.planted(cell), loop.Journal()
+
+  def clean_victim(fit):
+    del fit  # the attack's: its stages and its time are not this model's
+    start = time.perf_counter()
+    variables = clean(session, cell)
+    journal.seconds += time.perf_counter() - start
+    return variables
+
+  task = knowledge.adversary(session.plan, cell).replace(clean=clean_victim)
+  fit = session.fit(name, journal=journal)
+  start = time.perf_counter()
+  backdoor = experiment.plant(cell.key, cell.attack.made, task, fit)
+  jax.block_until_ready(backdoor)
+  seconds = journal.spent(time.perf_counter() - start)
+  session.workdir.curves(name, journal)
+  keep_backdoor(session, cell, backdoor, seconds)
+  session.workdir.stages(name).clear()
+  return backdoor
+
+
+def clean(session: Session, cell: Cell) -> Params:
+  """Returns the seed's clean victim, kept for all attacks and runs."""
+  train = functools.partial(session.plan.scenario.made.clean, cell.key)
+  task = knowledge.adversary(session.plan, cell)
+  return kept(
+    session,
+    session.names.clean(cell),
+    lambda fit: train(task, fit),
+    like=lambda: jax.eval_shape(lambda t: train(t, loop.scan_fit), task),
+  )
+
+
+def baseline(session: Session, cell: Cell, backdoor: Backdoor) -> Params:
+  """Returns the seed's clean model as a cell's user tunes it.
+
+  Args:
+    session: the run.
+    cell: one with a defense.
+    backdoor: the cell's; the user holds the same beside it.
+  """
+
+  def tune(fit):
+    variables = clean(session, cell)
+    return _defend(session, cell, backdoor._replace(variables=variables), fit)
+
+  access = knowledge.user(session.plan, cell, backdoor)
+  name = session.names.baseline(cell)
+  return kept(session, name, tune, like=lambda: access.variables)
+
+
+def shadow(session: Session, cell: Cell) -> Shadow:
+  """Returns the seed's shadow model, kept for all sequela and runs."""
+  plan, task = session.plan, knowledge.shadow(session.plan, cell)
+  key = experiment.key_for(cell.key, "shadow")
+  train = functools.partial(experiment.clean_model, key, task)
+  variables = kept(
+    session,
+    session.names.shadow(cell),
+    train,
+    like=lambda: jax.eval_shape(lambda: train(loop.scan_fit)),
+  )
+  member = knowledge.shadowed(plan, cell)
+  return Shadow(variables, plan.train, member, model=plan.model.made)
+
+
+def defended(session: Session, cell: Cell) -> Params:
+  """Returns a cell's defended model, repairing it again if it was not kept.
+
+  That is so where its cell was finished before anybody asked for sequela.
+  """
+  planted_model = backdoor(session, cell)
+  return kept(
+    session,
+    session.names.id(cell),
+    functools.partial(_defend, session, cell, planted_model),
+    like=lambda: planted_model.variables,
+  )
+
+
+def _defend(
+  session: Session, cell: Cell, backdoor: Backdoor, fit: Fit
+) -> Params:
+  access = knowledge.user(session.plan, cell, backdoor)
+  return experiment.defend(cell.key, cell.defense.made, access, fit).variables
+
+
+def keep(session: Session, name: str, variables: Params) -> None:
+  """Puts a model in the store, for `kept`."""
+  checkpoint.save(session.workdir.model(name), variables, note={})
+
+
+def kept(
+  session: Session,
+  name: str,
+  train: Callable[[Fit], Params],
+  *,
+  like: Callable[[], Params],
+) -> Params:
+  """Returns what a training gives, from the store if it is there.
+
+  Args:
+    session: the run.
+    name: in the store.
+    train: the training.
+    like: shapes of what it gives.
+  """
+  path = session.workdir.model(name)
+  if checkpoint.exists(path):
+    return checkpoint.load(path, like())
+  variables = train(session.fit(name))
+  keep(session, name, variables)
+  session.workdir.stages(name).clear()
+  return variables

@@ -1,0 +1,196 @@
+"""What is recorded of a finished cell, and of a finished sequel's."""
+
+import datetime
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax.machine import environment, programs
+from bdjax.methods import specs
+from bdjax.report.results import CLEAN_MODEL, Record
+from bdjax.runs import evaluate, experiment, plans
+from bdjax.runs.cells import Cell, Names
+from bdjax.runs.methods import Method
+from bdjax.training import metrics
+from bdjax.types import Backdoor
+
+PICTURES = 6  # test images shown per planted model
+BEFORE = ("ca_before", "asr_before", "ra_before")
+_SWEPT = ("attack", "defense")  # sections whose methods may have several values
+_where = functools.cache(environment.describe)
+
+
+def of_cell(
+  plan: plans.Plan,
+  names: Names,
+  cell: Cell,
+  counts: dict[str, int],
+  spent: dict[str, float],
+  *,
+  before: dict[str, float] | None,
+  clean_images: int,
+) -> Record:
+  """Returns a finished cell's record.
+
+  Args:
+    plan: the run's.
+    names: of the plan's cells.
+    cell: the cell.
+    counts: of its model's answers; see `metrics.counts`.
+    spent: seconds of compile, train and eval.
+    before: what the undefended model reached; None where that was another
+      task.
+    clean_images: how many the defender held.
+  """
+  rates, der = metrics.rates(counts), None
+  if before is None:
+    before = dict.fromkeys(BEFORE)
+  else:
+    before = {k: before[k] for k in BEFORE}
+    der = metrics.defense_effectiveness(
+      ca_before=before["ca_before"],
+      asr_before=before["asr_before"],
+      ca=rates["ca"],
+      asr=rates["asr"],
+    )
+  defense = cell.defense
+  return {
+    "cell": names.id(cell),
+    "planted": names.planted(cell),
+    "attack": cell.attack.label,
+    "regime": cell.regime.label,
+    "defense": defense.label if defense else "none",
+    "seed": cell.seed,
+    **before,
+    **rates,
+    "der": None if der is None else float(der),
+    **{f"seconds_{k}": spent[k] for k in ("compile", "train", "eval")},
+    "device_hours": spent["train"] * _where()["devices"] / 3600,
+    "test_images": counts["images"],
+    "triggered_images": counts["triggered"],
+    "clean_images": clean_images,
+    **_settings(plan, cell),
+    "poison_rate": cell.attack.args.get("rate"),
+    "defense_epochs": defense.args.get("epochs") if defense else None,
+    **_protocol(plan, names),
+    "finished": _now(),
+  }
+
+
+def of_sequel(
+  plan: plans.Plan,
+  names: Names,
+  cell: Cell,
+  name: str,
+  sequel: Method,
+  answer: dict[str, Any],
+  spent: dict[str, float],
+  *,
+  clean: bool,
+) -> Record:
+  """Returns a finished sequel's record.
+
+  Args:
+    plan: the run's.
+    names: of the plan's cells.
+    cell: whose model it is.
+    name: of the sequel's cell.
+    sequel: what was asked.
+    answer: what came out.
+    spent: seconds of compile, train and eval.
+    clean: whether it is the clean model of the cell's seed; attack and regime
+      are None if it stays clean.
+  """
+  defense = cell.defense.label if cell.defense else "none"
+  attacked = not clean or sequel.made.retrains
+  return {
+    "cell": name,
+    "attack": cell.attack.label if attacked else None,
+    "regime": cell.regime.label if attacked else None,
+    "defense": CLEAN_MODEL if clean else defense,
+    "seed": cell.seed,
+    "sequel": sequel.label,
+    "kind": sequel.name,
+    **answer,
+    **{f"seconds_{k}": v for k, v in spent.items()},
+    **_protocol(plan, names),
+    "finished": _now(),
+  }
+
+
+def _now() -> str:
+  return datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
+
+
+def _settings(plan: plans.Plan, cell: Cell) -> Record:
+  """Returns where a cell lies on the axes of a sweep."""
+  args = cell.attack.args | (cell.defense.args if cell.defense else {})
+  return {f"axis.{name}": _flat(args.get(name)) for name in _axes(plan)}
+
+
+def _axes(plan: plans.Plan) -> list[str]:
+  """Returns what has several values: in sweep.axes, or in a method's text."""
+  config = plan.config
+  written = [spec for k in _SWEPT for spec in specs.parse(config[k]["name"])]
+  several = {
+    name: None
+    for spec in written
+    for name, value in spec.args.items()
+    if isinstance(value, tuple | list)
+  }
+  return list(dict.fromkeys(specs.axes(config["sweep"]["axes"])) | several)
+
+
+def _dataset(plan: plans.Plan) -> str:
+  if not plan.scenario.made.elsewhere:
+    return plan.info.name
+  return f"{plan.info.name} -> {plan.user.info.name}"
+
+
+def _protocol(plan: plans.Plan, names: Names) -> Record:
+  config = plans.flat(plan.config)
+  return {
+    "dataset": _dataset(plan),
+    "model": plan.model.label,
+    "scenario": plan.scenario.label,
+    "width": plan.model.args.get("width"),
+    "train_images": plan.train.size,
+    "train_epochs": plan.recipe.epochs,
+    "crop": plan.info.crop,
+    "fingerprint_train": names.fingerprints["source"][0],
+    "fingerprint_test": names.fingerprints["source"][1],
+    "fingerprint_user": names.fingerprints["user"][0],
+    **{f"config.{k}": _flat(v) for k, v in config.items()},
+    **_where(),
+  }
+
+
+def _flat(value: Any) -> Any:
+  return str(value) if isinstance(value, tuple | list) else value
+
+
+def pictures(
+  cell: Cell, backdoor: Backdoor, plan: plans.Plan
+) -> dict[str, np.ndarray]:
+  """Returns the first test images that the trigger should change."""
+  info, _, test = plan.scored(tuned=False)
+  label = np.asarray(test.label)
+  wanted = np.asarray(cell.attack.made.target(test.label))
+  pick = np.flatnonzero(wanted != label)[:PICTURES]
+  clean = test.image[pick]
+  stamp = functools.partial(evaluate.triggered, attack=cell.attack.made)
+  hit = programs.jit(stamp)(
+    experiment.key_for(jax.random.key(0), "pictures"),
+    clean.astype(jnp.float32) / 255,
+    backdoor.params,
+  )
+  return {
+    "clean": np.asarray(clean),
+    "triggered": np.asarray(jnp.round(hit * 255).astype(jnp.uint8)),
+    "label": label[pick],
+    "target": wanted[pick],
+    "class_names": np.array(info.class_names),
+  }

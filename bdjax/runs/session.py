@@ -1,0 +1,58 @@
+"""What the steps of a run share: its plan, its folder, and what is at hand."""
+
+from typing import Any
+
+from jax.sharding import Mesh
+
+from bdjax.runs import plans
+from bdjax.runs.cells import Names
+from bdjax.runs.scoring import Scorer
+from bdjax.runs.workdir import Workdir
+from bdjax.training import loop
+from bdjax.training.progress import Display
+from bdjax.types import Backdoor, Fit, Params
+
+
+class Session:
+  """One run of a plan in a folder.
+
+  Attributes:
+    plan: what there is to run.
+    workdir: where results go.
+    mesh: devices that share the batches of a cell; None uses one.
+    names: of the plan's cells and models.
+    scorer: scores on the plan's test sets.
+    display: shows what is under way.
+    planted: the latest planted model and its name, for its many defenses.
+    lessons: what sequela have learned from shadow models, by name.
+  """
+
+  def __init__(
+    self,
+    plan: plans.Plan,
+    workdir: Workdir,
+    display: Display,
+    *,
+    mesh: Mesh | None = None,
+  ):
+    """Takes what there is; nothing is computed before it is asked for."""
+    self.plan, self.workdir, self.mesh = plan, workdir, mesh
+    self.names, self.scorer = Names(plan), Scorer(plan, mesh=mesh)
+    self.display = display
+    self.planted: tuple[str, Backdoor] | None = None
+    self.lessons: dict[str, Params] = {}
+
+  def fit(self, name: str, **more: Any) -> Fit:
+    """Returns what trains under a name, shown, saved and continued by it.
+
+    Args:
+      name: of a cell or a model.
+      **more: arguments of `loop.host_fit`.
+    """
+    return loop.host_fit(
+      store=self.workdir.stages(name),
+      progress=self.display.stage,
+      mesh=self.mesh,
+      unseen=self.workdir.unseen,
+      **more,
+    )

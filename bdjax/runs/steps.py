@@ -1,0 +1,133 @@
+"""The steps of a cell: score what is planted; defend it and score again."""
+
+import time
+from typing import Any
+
+import jax
+
+from bdjax.report.results import Record
+from bdjax.runs import experiment, knowledge, models, records, scoring, sweeps
+from bdjax.runs.cells import Cell
+from bdjax.runs.session import Session
+from bdjax.training import loop, metrics
+from bdjax.types import Access, Backdoor, Defended
+
+
+def score_planted(session: Session, cell: Cell) -> Record:
+  """Returns the record of a planted model, as it is found."""
+  plan, backdoor = session.plan, models.backdoor(session, cell)
+  access = plan.scenario.made.look(
+    experiment.key_for(cell.key, "look"),
+    Access(backdoor.variables, plan.user.train, model=plan.model.made),
+    plan.user.info.num_classes,
+  )
+  counts, scoring_time = session.scorer.score(
+    cell, Defended(access.variables), access, backdoor
+  )
+  name = session.names.planted(cell)
+  session.workdir.picture(name, records.pictures(cell, backdoor, plan))
+  before = {f"{k}_before": v for k, v in scoring.rates(counts).items()}
+  return records.of_cell(
+    plan,
+    session.names,
+    cell,
+    counts,
+    _sum(models.spent(session, cell), scoring_time),
+    before=before,
+    clean_images=0,
+  )
+
+
+def defend(session: Session, cell: Cell, before: Record) -> Record:
+  """Returns the record of a defended model.
+
+  Args:
+    session: the run.
+    cell: the cell.
+    before: the record of the planted model.
+
+  Raises:
+    FloatingPointError: training has diverged.
+    ValueError: the defense cannot work here, and says why.
+  """
+  name, journal = session.names.id(cell), loop.Journal()
+  backdoor = models.backdoor(session, cell)
+  access = knowledge.user(session.plan, cell, backdoor)
+  probe = session.scorer.probe(cell, access, backdoor)
+  fit = session.fit(name, journal=journal, probe=probe)
+  start = time.perf_counter()
+  state = experiment.defend(cell.key, cell.defense.made, access, fit)
+  jax.block_until_ready(state)
+  spent = journal.spent(time.perf_counter() - start)
+  session.workdir.curves(name, journal)
+  return finish(session, cell, backdoor, access, state, spent, before)
+
+
+def finish(
+  session: Session,
+  cell: Cell,
+  backdoor: Backdoor,
+  access: Access,
+  state: Defended,
+  spent: dict[str, float],
+  before: Record,
+) -> Record:
+  """Returns the record of a model that is defended already.
+
+  Args:
+    session: the run.
+    cell: the cell.
+    backdoor: what was planted.
+    access: what the defender had.
+    state: what the defense gave.
+    spent: seconds it took.
+    before: the record of the planted model.
+
+  Raises:
+    FloatingPointError: its weights are lost.
+  """
+  if sweeps.diverged(state):
+    raise FloatingPointError(sweeps.DIVERGED)
+  plan, name = session.plan, session.names.id(cell)
+  if plan.sequela:
+    models.keep(session, name, state.variables)
+  counts, scoring_time = session.scorer.score(cell, state, access, backdoor)
+  audit, audit_time = session.scorer.audit(cell, state, access, backdoor)
+  session.workdir.findings(name, scoring.findings(state.memo))
+  elsewhere = plan.scenario.made.elsewhere
+  record = records.of_cell(
+    plan,
+    session.names,
+    cell,
+    counts,
+    _sum(_sum(spent, scoring_time), audit_time),
+    before=None if elsewhere else before,
+    clean_images=access.clean.size,
+  )
+  if elsewhere:
+    audit |= _compared(session, cell, counts, backdoor, access)
+  return record | audit
+
+
+def _compared(
+  session: Session,
+  cell: Cell,
+  counts: dict[str, Any],
+  backdoor: Backdoor,
+  access: Access,
+) -> dict[str, float]:
+  """Returns what triggers do in another task, and to a clean model there.
+
+  The clean model is tuned by the same user in the same way, and scored on the
+  very images.
+  """
+  variables = models.baseline(session, cell, backdoor)
+  clean, _ = session.scorer.score(cell, Defended(variables), access, backdoor)
+  own, other = scoring.rates(counts), scoring.rates(clean)
+  compared = metrics.rates_elsewhere(counts)
+  compared |= {f"clean_{k}": other[k] for k in ("ca", "asr", "ta", "collapse")}
+  return compared | {"drop": own["ta"] - other["ta"]}
+
+
+def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+  return {k: v + other.get(k, 0.0) for k, v in one.items()}
