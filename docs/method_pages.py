@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from types import ModuleType
 
+import rooms
+
 from bdjax import data
 from bdjax.methods import registry, signature
 from bdjax.runs import methods
@@ -165,4 +167,5 @@ KINDS = {
   "models": _models,
   "datasets": _datasets,
   "verdicts": lambda: _body(verdict),
+  "rooms": rooms.picture,
 }

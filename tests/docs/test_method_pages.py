@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def load():
   path = DOCS / "method_pages.py"
+  sys.path.insert(0, str(DOCS))  # as conf.py does
   spec = importlib.util.spec_from_file_location("method_pages", path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -99,3 +101,15 @@ def test_all_that_is_to_be_written_is_written():
 def test_an_unknown_kind_is_refused():
   with pytest.raises(ValueError, match="did you mean attacks"):
     pages.fill("<!-- generated: atacks -->")
+
+
+def test_rooms_stand_above_what_they_import_and_arrows_are_not_repeated():
+  rooms = pages.rooms
+  graph = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a"}}
+  assert rooms.floors(graph) == [["a"], ["b", "d"], ["c"]]
+  assert rooms.direct(graph) == graph | {"c": {"b"}}
+  with pytest.raises(ValueError, match=r"\['b', 'c'\] import each other"):
+    rooms.floors({"a": set(), "b": {"c"}, "c": {"b"}})
+  drawn = rooms.picture()
+  assert "\n\n" not in drawn  # which would end it in a page
+  assert all(f"<!-- {room} -->" in drawn for room in rooms.graph())

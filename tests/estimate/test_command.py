@@ -127,7 +127,9 @@ def test_a_target_is_compiled_for_with_the_run_s_own_sizes(config, monkeypatch):
   images = asked[0].options["images"]
   assert (images.count, images.classes) == (plan.train.size, 10)
   devices = jax.devices()
-  (program,) = programs.BUILDERS["train"](devices, **asked[0].options)
+  options = dict(asked[0].options)
+  assert options.pop("precision") == "default"  # for its process
+  (program,) = programs.BUILDERS["train"](devices, **options)
   assert program.size == plan.train.size
   assert program.devices == len(devices)
   together = settings.plan(config(sweep__width=2))
