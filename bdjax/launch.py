@@ -6,6 +6,8 @@ Run a config (a small Python program; see configs/):
   python -m bdjax.launch --config configs/base.py --workdir runs/mine \\
       --config.data.name=cifar10 --config.attack.name=badnets,blended \\
       --config.defense.name='ft(lr=0.05),super_ft.fmn' --config.seeds='(0,1,2)'
+  python -m bdjax.launch --config configs/base.py:attack=lf,defense=nad.bb \\
+      --config.data.name=cifar10 --config.defense.teacher_epochs=5
 
 The same command again continues a run that was stopped or killed, or says that
 there is nothing to do; more attacks, regimes, defenses or seeds may be added.

@@ -5,15 +5,26 @@ A config is a program: `get_config(argument)` returns a ConfigDict, and
 Methods are written name, name.preset or name(argument=value), with commas.
 
     python -m bdjax.launch --config configs/base.py --config.data.name=cifar10
+
+The argument names one attack, one defense or both, of which every argument is
+then a key; `python -m bdjax.launch list lf` explains a method's.
+
+    python -m bdjax.launch --config configs/base.py:attack=lf,defense=nad.bb \\
+        --config.data.name=cifar10 --config.defense.teacher_epochs=5
 """
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+SECTIONS = ("attack", "defense")  # that an argument may name a method of
+
 
 def get_config(argument: str = "") -> ConfigDict:
-  """Returns BackdoorBench's protocol: 10 % poisons, 5 % clean images."""
-  del argument
+  """Returns BackdoorBench's protocol: 10 % poisons, 5 % clean images.
+
+  Args:
+    argument: as `with_methods` takes it.
+  """
   config = ConfigDict()
   config.data = ConfigDict(
     {
@@ -93,29 +104,55 @@ def get_config(argument: str = "") -> ConfigDict:
   # everything here follows its paper (paper) or is smaller or other (own).
   config.study = ""
   config.protocol = "own"
+  return with_methods(config, argument)
+
+
+def with_methods(config: ConfigDict, argument: str) -> ConfigDict:
+  """Returns the config with the methods that its argument names.
+
+  Args:
+    config: a config; a section that is named has that method alone.
+    argument: such as "attack=badnets,defense=nad.bb"; "" names none.
+
+  Raises:
+    ValueError: it is not of that form, or names an unknown section or method.
+  """
+  from bdjax.methods import signature
+
+  chosen = {}
+  for item in argument.split(",") if argument else ():
+    section, equals, method = item.partition("=")
+    if not equals:
+      raise ValueError(
+        f"the config's argument has {item!r}, but takes one method of a "
+        "section: configs/base.py:attack=badnets,defense=nad.bb, say."
+      )
+    if section not in SECTIONS:
+      raise ValueError(
+        f"the config's argument has {item!r}, but no section {section!r}: "
+        f"{signature.nearest(section, SECTIONS)}"
+      )
+    if section in chosen:
+      raise ValueError(
+        f"the config's argument names {section} twice; give several methods as "
+        f"--config.{section}.name={chosen[section]},{method}."
+      )
+    chosen[section] = method
+  for section, method in chosen.items():
+    _choose(config, section, method)
   return config
 
 
-def with_method(
-  config: ConfigDict, section: str, name: str, preset: str = ""
-) -> ConfigDict:
-  """Returns the config with one method, all of whose arguments are keys.
-
-  Args:
-    config: a config.
-    section: attack or defense.
-    name: of the method.
-    preset: one of its presets, or "" for its defaults.
-  """
+def _choose(config: ConfigDict, section: str, method: str) -> None:
+  """Makes a method a section's only one, and all of its arguments keys."""
   from bdjax.methods import registry, signature
   from bdjax.runs import methods
 
   keys = config[section]
-  keys.name = f"{name}.{preset}" if preset else name
-  make = registry.get(f"{section}s", name)
+  make = registry.get(f"{section}s", method.partition(".")[0])
+  keys.name = method
   for argument in signature.arguments(make).values():
     if argument.name not in keys and argument.name not in methods.GIVEN:
       kinds = {float: float, int: int, bool: bool, str: str, int | None: int}
       kind = kinds.get(argument.base, float if argument.sweepable else str)
       keys[argument.name] = placeholder(kind)
-  return config

@@ -12,7 +12,7 @@ workdir of its own.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_small
+from configs import base, cifar10_small
 
 TUNING = ("ft(lr=0.01)", "ft(lr=0.05)", "super_ft.fmn", "ft_sam", "nad")
 PRUNING = ("fine_pruning", "anp(iterations=400)", "rnp", "clp")
@@ -26,8 +26,8 @@ FILTERS = (
 
 def get_config(argument: str = "") -> ConfigDict:
   """Returns the grid of attacks and defenses, one seed."""
-  config = cifar10_small.get_config(argument)
+  config = cifar10_small.get_config()
   config.attack.name = "blended,wanet,inputaware,lf,trojaning,lira,clean"
   config.defense.name = ",".join((*TUNING, *PRUNING, *OTHERS, *FILTERS))
   config.seeds = (0,)
-  return config
+  return base.with_methods(config, argument)

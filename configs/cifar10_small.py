@@ -19,7 +19,7 @@ from configs import base
 
 def get_config(argument: str = "") -> ConfigDict:
   """Returns badnets and blended against five fine-tunings, three seeds."""
-  config = base.get_config(argument)
+  config = base.get_config()
   config.data.update({"name": "cifar10", "train_images": 10_000})
   config.model.width = 16
   config.attack.name = "badnets,blended"
@@ -32,4 +32,4 @@ def get_config(argument: str = "") -> ConfigDict:
     }
   )
   config.evaluate.curve_every = 5
-  return config
+  return base.with_methods(config, argument)

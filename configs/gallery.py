@@ -18,7 +18,7 @@ def get_config(argument: str = "") -> ConfigDict:
   """Returns all attacks, no defense, one seed."""
   from bdjax.methods import registry
 
-  config = base.get_config(argument)
+  config = base.get_config()
   config.data.update({"train_images": 4_000, "test_images": 1_000})
   config.model.update({"name": "cnn", "width": 16})
   attacks = [name for name in registry.names("attacks") if name != "clean"]
@@ -26,4 +26,4 @@ def get_config(argument: str = "") -> ConfigDict:
   config.train.update({"epochs": 8, "lr": 0.05})
   config.defense.name = "none"
   config.seeds = (0,)
-  return config
+  return base.with_methods(config, argument)

@@ -12,7 +12,7 @@ from configs import base
 
 def get_config(argument: str = "") -> ConfigDict:
   """Returns a small CNN's run: two attacks, three defenses, two seeds."""
-  config = base.get_config(argument)
+  config = base.get_config()
   config.data.crop = 0  # a random crop often cuts BadNets' square off
   config.model.update({"name": "cnn", "width": 16})
   config.attack.name = "badnets,blended"
@@ -26,4 +26,4 @@ def get_config(argument: str = "") -> ConfigDict:
     }
   )
   config.seeds = (0,)
-  return config
+  return base.with_methods(config, argument)

@@ -22,6 +22,7 @@ from bdjax.methods import registry, signature, specs
 from bdjax.runs import methods
 from bdjax.training import learn, loop, regimes
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
+from configs import base
 
 ATTACKS = registry.names("attacks")
 DEFENSES = registry.names("defenses")
@@ -155,8 +156,12 @@ def test_module_names_its_paper(kind, name):
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)
-def test_every_method_has_its_config_and_test(kind, name):
-  assert (TOP / "configs" / kind.removesuffix("s") / f"{name}.py").exists()
+def test_every_method_has_its_keys_and_test(kind, name):
+  section = kind.removesuffix("s")
+  keys = base.get_config(f"{section}={name}")[section]
+  assert keys["name"] == name
+  schema = signature.arguments(registry.get(kind, name))
+  assert schema.keys() - set(methods.GIVEN) <= set(keys)
   assert (TOP / "tests" / kind / f"test_{name}.py").exists()
 
 

@@ -33,6 +33,15 @@ QUICK = ("--config", "configs/quickstart.py")
     (("estimate", *QUICK, "--target=v7x"), "unknown target 'v7x'"),
     ((*QUICK, "--config.attack.name=badnet"), "did you mean badnets"),
     (("--config=gs://b/c.py",), "--config is gs://b/c.py, but must be a local"),
+    (("--config=configs/nope.py:attack=lf",), "no config file configs/nope.py"),
+    (
+      ("--config=configs/base.py:attack=bdnets",),
+      "unknown attack 'bdnets': did you mean badnets",
+    ),
+    (
+      ("--config=configs/base.py:defense=nad.paper",),
+      "nad has no preset 'paper'",
+    ),
     (
       ("report", "s3://b/run"),
       "s3://b/run is neither a local folder nor gs://",

@@ -1,6 +1,7 @@
 """Imports go strictly downward, and names sit where the plan says."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_imports_go_downward(path):
     assert below, f"{here} imports {there}"
     own = there == here or not any(name.startswith("_") for name in rest)
     assert own, f"{here} imports {there}'s {rest}"
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR))
+def test_no_files_of_a_room_import_in_a_circle(room):
+  files = {parts(p): p for p in FILES if parts(p)[0] == room}
+  graph = {}
+  for name, path in files.items():
+    heads = {to[:n] for to in imports(path) for n in range(1, len(to) + 1)}
+    graph[name] = heads & (files.keys() - {name})
+  graphlib.TopologicalSorter(graph).prepare()  # raises where there is one
 
 
 @pytest.mark.parametrize(

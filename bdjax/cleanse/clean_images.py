@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import flax.linen as nn
 import numpy as np
 
 from bdjax import data
-from bdjax.cleanse import folders, measure, pictures, suspect
+from bdjax.cleanse import folders, pictures, suspect
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.suspect import Suspect
 from bdjax.data import augment
@@ -147,40 +146,3 @@ def _info(name: str, data_dir: str | None) -> data.Info:
       f"{', '.join(known)}."
     )
   return data.info(name, data_dir=data_dir)
-
-
-def check_order(model: nn.Module, found: Suspect, images: Images) -> list[str]:
-  """Refuses images that a model answers as if it were guessing.
-
-  It would be taught other classes than its own, and nobody would notice.
-
-  Args:
-    model: the architecture.
-    found: the suspect.
-    images: the clean ones.
-
-  Returns:
-    Sentences about classes that are mostly answered with another one.
-
-  Raises:
-    ValueError: it is right no more often than by chance, as far as the number
-      of images can tell.
-  """
-  said = measure.ask(model, found.variables, images.image)
-  counts = measure.confusion(images.label, said, found.num_classes)
-  size = counts.sum(1)
-  right = measure.Share(int(np.trace(counts)), int(size.sum()))
-  strange = [
-    f"Most images of class {c} ({printable(images.names[c])}) are answered "
-    f"with class {d} ({printable(images.names[d])}): make sure that the "
-    "classes are in the model's order."
-    for c, d in enumerate(counts.argmax(1))
-    if c != d and 2 * counts[c, d] > size[c]
-  ]
-  if right.interval[0] <= 1 / found.num_classes:
-    raise ValueError(
-      f"the suspect is right on {right} clean images, which may be guessing: "
-      "check --mean, --std, --image_size and the order of the classes (list it "
-      f"with --classes FILE), or give more images. {' '.join(strange[:1])}"
-    )
-  return strange

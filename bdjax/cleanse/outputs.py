@@ -3,13 +3,10 @@
 import os
 from pathlib import Path
 
-import flax.linen as nn
-
 import bdjax
-from bdjax.cleanse import page
+from bdjax.cleanse.case import Case
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
-from bdjax.cleanse.suspect import Suspect
 from bdjax.interop import layouts, pytorch, tensors
 from bdjax.machine import storage
 from bdjax.types import Params
@@ -58,48 +55,40 @@ def check(model: Path, out: Path, *, force: bool) -> Path:
 
 
 def write(
-  result: Result,
-  found: Suspect,
-  model: nn.Module,
-  cleaned: Params,
-  *,
-  shape: tuple[int, ...],
-  force: bool,
+  result: Result, case: Case, cleaned: Params, page: str, *, force: bool
 ) -> None:
   """Writes the repaired model, then the page.
 
   Args:
     result: what is said of it.
-    found: the suspect.
-    model: the architecture, with its normalization.
+    case: the suspect and the images.
     cleaned: the repaired variables.
-    shape: of the images that the model takes.
+    page: the report, as HTML.
     force: whether files that are there already may be replaced.
 
   Raises:
     ValueError: they cannot be written.
   """
-  before, after = result.accuracy
+  arch, (before, after) = case.suspect.arch, result.accuracy
   metadata = {
     "format": "pt",
-    "model_name": found.arch,
-    "num_classes": found.num_classes,
-    "img_size": shape,
-    "mean": model.mean,
-    "std": model.std,
+    "model_name": arch,
+    "num_classes": case.suspect.num_classes,
+    "img_size": case.images.image.shape[1:],
+    "mean": case.model.mean,
+    "std": case.model.std,
     "made_by": f"bdjax {bdjax.__version__} cleanse",
     "defense": result.defense,
     "seed": result.facts["Seed"],
-    "suspect_sha256": found.digest,
+    "suspect_sha256": case.suspect.digest,
     "accuracy_before": str(before),
     "accuracy_after": str(after),
   }
-  named = layouts.to_torch(cleaned, found.arch, layout=found.layout)
-  text = page.render(result)
+  named = layouts.to_torch(cleaned, arch, layout=case.suspect.layout)
   tensors.check_free(result.report, force=force)
   try:
     tensors.write(result.out, named, metadata, force=force)
-    storage.write(result.report, text)
+    storage.write(result.report, page)
   except OSError as fault:
     raise ValueError(
       f"{printable(result.out)} and its report cannot be written "

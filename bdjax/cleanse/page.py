@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bdjax.cleanse import verdict
 from bdjax.cleanse.result import Result
+from bdjax.cleanse.verdict import Verdict
 from bdjax.report import figures
 from bdjax.report.page import template
 
@@ -19,16 +19,15 @@ _HEADINGS = {
 }
 
 
-def render(result: Result) -> str:
-  """Returns the page of a result."""
+def render(result: Result, verdict: Verdict) -> str:
+  """Returns the page of a result and of the verdict on it."""
   shared, css = template("page.html.j2")
   folder = resources.files("bdjax.cleanse")
   text = (folder / "page.html.j2").read_text(encoding="utf-8")
-  said = verdict.of(result)
   return shared.environment.from_string(text).render(
     css=css,
-    headline=said.headline,
-    sections=[(title, getattr(said, k)) for k, title in _HEADINGS.items()],
+    headline=verdict.headline,
+    sections=[(title, getattr(verdict, k)) for k, title in _HEADINGS.items()],
     rows=_rows(result),
     patches=_patches(result),
     audit=result.audit,

@@ -1,12 +1,22 @@
-"""What a cleansing found and did: the input of the verdict and of the page."""
+"""What a cleansing found and did: the input of the verdict and of the page.
+
+The suspect and the repaired model are asked the same, and what differs is what
+the repair did.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
 
+from bdjax.cleanse import audit as audits
+from bdjax.cleanse import measure, weights
 from bdjax.cleanse.audit import Audit
+from bdjax.cleanse.case import Case
 from bdjax.cleanse.measure import Answers, Share, Taken
 from bdjax.cleanse.pictures import printable
+from bdjax.cleanse.repair import Repair
 from bdjax.cleanse.weights import Change
+from bdjax.interop import layouts
+from bdjax.types import Params
 
 
 class Result(NamedTuple):
@@ -25,7 +35,8 @@ class Result(NamedTuple):
     audit: of the suspect; None if it was not audited.
     changes: of the layers.
     moved: relative change of all weights.
-    seconds: all of it took.
+    seconds: all of it took; 0 until it is over.
+    verdict: what was found, done and not proved, as text; "" until it is told.
   """
 
   out: Path
@@ -40,21 +51,81 @@ class Result(NamedTuple):
   audit: Audit | None
   changes: tuple[Change, ...]
   moved: float
-  seconds: float
+  seconds: float = 0.0
+  verdict: str = ""
 
   @property
   def accuracy(self) -> tuple[Share, Share]:
     """Accuracy on held-out images, before and after."""
     return self.before.accuracy, self.after.accuracy
 
-  @property
-  def verdict(self) -> str:
-    """The verdict as text: what was found, done, and not proved."""
-    from bdjax.cleanse import verdict
-
-    return verdict.text(self)
-
   def called(self, c: int) -> str:
     """Returns a class's number, with its name if it has another."""
     name = printable(self.names[c])
     return str(c) if name == str(c) else f"{c} ({name})"
+
+
+def compared(
+  case: Case,
+  cleaned: Params,
+  repair: Repair,
+  audit: Audit | None,
+  *,
+  out: Path,
+  report: Path,
+) -> Result:
+  """Asks the suspect and the repaired model, and compares them.
+
+  Args:
+    case: the suspect and the images.
+    cleaned: the repaired variables.
+    repair: what repaired.
+    audit: of the suspect, if it was audited.
+    out: where the repaired model goes.
+    report: where the page goes.
+  """
+  pair = case.suspect.variables, cleaned
+  before, after = (
+    measure.answers(
+      case.model,
+      variables,
+      case.held_image,
+      case.held_label,
+      num_classes=case.suspect.num_classes,
+      triggered=case.images.triggered,
+      seed=case.seed,
+    )
+    for variables in pair
+  )
+  if audit is not None:
+    audit = _stamped(case, audit, pair)
+  taken = None
+  if case.images.triggered is not None:
+    taken = measure.taken(before, after, case.images.triggered_label)
+  arch, layout = case.suspect.arch, case.suspect.layout
+  old, new = (layouts.to_torch(v, arch, layout=layout) for v in pair)
+  return Result(
+    out=out,
+    report=report,
+    facts=case.facts,
+    names=case.images.names,
+    defense=repair.label,
+    notes=(*case.notes, *repair.notes),
+    before=before,
+    after=after,
+    taken=taken,
+    audit=audit,
+    changes=weights.changes(old, new),
+    moved=weights.whole(old, new),
+  )
+
+
+def _stamped(case: Case, audit: Audit, pair: tuple[Params, Params]) -> Audit:
+  """Returns an audit whose patches were tried on both models."""
+  before, after = (
+    audits.stamped(
+      audit, case.access, variables, case.held_image, case.held_label
+    )
+    for variables in pair
+  )
+  return audit._replace(before=before, after=after)

@@ -34,9 +34,8 @@ def of(result: Result) -> Verdict:
   )
 
 
-def text(result: Result) -> str:
-  """Returns the verdict as lines of text."""
-  verdict = of(result)
+def text(verdict: Verdict) -> str:
+  """Returns a verdict as lines of text."""
   lines = [verdict.headline]
   for title, sentences in (
     ("Found", verdict.found),

@@ -40,7 +40,7 @@ from bdjax.types import Dataset
 TOP = Path(__file__).parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 HOW_TO = [TOP / "docs" / f"add_{kind}.md" for kind in ("attack", "defense")]
-FILE = re.compile(r"# ((?:bdjax|configs|tests)/\S+\.py)\n")
+FILE = re.compile(r"# ((?:bdjax|tests)/\S+\.py)\n")
 COMMAND = re.compile(r"(?:uv|pip|python) ")
 FEW = 320  # images that examples get, of 8 x 8 pixels
 SIZES = {"train": 50_000, "test": 10_000}
