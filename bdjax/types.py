@@ -242,11 +242,17 @@ class Defense(NamedTuple):
     defend: how a suspect model is repaired.
     predict: how the defended model answers at test time.
     suspect: scores of inputs at test time, high = suspicious; or None.
+    needs_train: whether it reads `Access.train`; without one it refuses, and
+      who needs none is given none.
+    scarce: the learning rate that its preset `scarce` raises, for a defender
+      with few clean images; None if it has no such preset.
   """
 
   defend: Callable[[Key, Access, Fit], Defended]
   predict: Callable[[Key, Images, Access, Defended], Logits] = default_predict
   suspect: Callable[[Key, Images, Access, Defended], Scores] | None = None
+  needs_train: bool = False
+  scarce: str | None = None
 
 
 class Scenario(NamedTuple):

@@ -27,7 +27,6 @@ from configs import base
 ATTACKS = registry.names("attacks")
 DEFENSES = registry.names("defenses")
 BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
-TUNING = ("ft", "ft_sam", "super_ft")  # change weights by epochs and no more
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
 SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8}
 FAINT = {"lira": {"eps": 0.2}, "narcissus": {"rounds": 20}}
@@ -40,6 +39,17 @@ def split(kind, name):
   static = {k: v for k, v in SMALL.items() if k in schema}
   numbers = {k: a.default for k, a in schema.items() if a.sweepable}
   return static, numbers
+
+
+def takers(argument):
+  """Returns the defenses that have an argument."""
+  makes = {name: registry.get("defenses", name) for name in DEFENSES}
+  return [n for n, m in makes.items() if argument in signature.arguments(m)]
+
+
+def needs_train(name):
+  """Returns whether a defense says that it reads the training set."""
+  return registry.get("defenses", name)().needs_train
 
 
 def shapes(tree):
@@ -101,6 +111,7 @@ def test_all_to_all_leads_to_the_next_class(name):
 @pytest.mark.parametrize("name", DEFENSES)
 def test_defense_traces_with_swept_numbers(name, access):
   static, numbers = split("defenses", name)
+  given = access if needs_train(name) else access.replace(train=None)
 
   def defend(numbers, access):
     defense = registry.get("defenses", name)(**static, **numbers)
@@ -112,7 +123,7 @@ def test_defense_traces_with_swept_numbers(name, access):
       return state, logits, jnp.zeros(3)
     return state, logits, defense.suspect(key, images, access, state)
 
-  state, logits, scores = jax.eval_shape(defend, numbers, access)
+  state, logits, scores = jax.eval_shape(defend, numbers, given)
   assert isinstance(state, Defended)
   assert (logits.shape, logits.dtype) == ((3, 4), jnp.float32)
   assert (scores.shape, scores.dtype) == ((3,), jnp.float32)
@@ -124,12 +135,35 @@ def test_defense_traces_with_swept_numbers(name, access):
   assert isinstance(state.memo, dict) or state.memo == ()
 
 
-@pytest.mark.parametrize("name", TUNING)
-def test_no_epochs_is_the_identity(name, access):
+@pytest.mark.parametrize("name", [n for n in DEFENSES if needs_train(n)])
+def test_who_needs_the_training_set_says_so_before_anything_runs(name, access):
+  defense = registry.get("defenses", name)(**split("defenses", name)[0])
+  sentence = f"{name} needs the training set, but [^.]*access.train is None: "
+  with pytest.raises(ValueError, match=rf"^{sentence}[^.]*\.$"):
+    defense.defend(jax.random.key(0), access.replace(train=None), None)
+
+
+@pytest.mark.parametrize(
+  "name", [n for n in takers("epochs") if not needs_train(n)]
+)
+def test_no_epochs_change_no_weight_but_those_pruned(name, access):
   static, _ = split("defenses", name)
-  defense = registry.get("defenses", name)(**(static | {"epochs": 0}))
+  less = {"epochs": 0} | ({"rounds": 1} if name in takers("rounds") else {})
+  defense = registry.get("defenses", name)(**(static | less))
   state = defense.defend(jax.random.key(0), access, loop.host_fit())
-  chex.assert_trees_all_equal(state.variables, access.variables)
+  before, after = access.variables, state.variables
+  if dict(state.memo).get("pruned", 0):
+    before = jax.tree.map(lambda a, b: jnp.where(b == 0, 0, a), before, after)
+  chex.assert_trees_all_equal(after, before)
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_the_preset_for_scarce_data_raises_the_rate_that_is_named(name):
+  schema = signature.arguments(registry.get("defenses", name))
+  preset = registry.presets("defenses", name).get("scarce", {})
+  rate = registry.get("defenses", name)().scarce
+  assert list(preset) == ([rate] if rate else [])
+  assert all(preset[k] > schema[k].default for k in preset)
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)

@@ -31,7 +31,6 @@ SCARCE = 5_000
 BATCHES = 10  # per epoch, at least
 SMALLEST = 16  # images per batch
 LOST = 0.1  # of the images trained on, with which a model counts as broken
-TRAINING_SET = ("abl", "activation_clustering", "spectral")  # who needs it
 
 
 class Broken(ValueError):
@@ -71,7 +70,7 @@ def chosen(text: str) -> specs.Spec:
   if spec.name == "none":
     raise ValueError("--defense is none, which repairs nothing; name another.")
   made = _built(spec)
-  if spec.name in TRAINING_SET:
+  if made.made.needs_train:
     raise ValueError(
       f"{spec.name} needs the suspect's training set, and clean images are all "
       "there is; take super_ft, or another that needs no more."
@@ -104,10 +103,10 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
         f"Batches were reduced from {usual} to {size} images, since there are "
         f"only {images} to train on."
       )
-  plain = spec.name == "super_ft" and spec.preset is None
-  if not plain or "lr_max1" in given or images > SCARCE:
+  rate = _built(spec).made.scarce
+  if rate is None or spec.preset or rate in given or images > SCARCE:
     return _with(spec, added, notes)
-  return _scarce(spec, added, notes, images)
+  return _scarce(spec, rate, added, notes, images)
 
 
 def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:
@@ -116,14 +115,14 @@ def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:
 
 
 def _scarce(
-  spec: specs.Spec, added: dict, notes: list[str], images: int
+  spec: specs.Spec, rate: str, added: dict, notes: list[str], images: int
 ) -> Repair:
-  """Returns super-fine-tuning for scarce data, and what it falls back to."""
-  schema = signature.arguments(registry.get("defenses", "super_ft"))
+  """Returns a defense for scarce data, and what it falls back to."""
+  schema = signature.arguments(registry.get("defenses", spec.name))
   usual = schema["batch_size"].default
   size = (added | spec.args).get("batch_size", usual)
-  high = registry.presets("defenses", "super_ft")["scarce"]["lr_max1"]
-  low = schema["lr_max1"].default
+  high = registry.presets("defenses", spec.name)["scarce"][rate]
+  low = schema[rate].default
   peak, lower = high * size / usual, low * size / usual
   shrunk = f", times {size}/{usual} as batches are" if size != usual else ""
   note = (
@@ -135,8 +134,8 @@ def _scarce(
     f"A first peak of {peak:g} of the learning rate broke the model, so it was "
     f"repaired anew with {lower:g}, with which more of a backdoor may be left."
   )
-  made = _with(spec, added | {"lr_max1": peak}, [*notes, note])
-  again = _with(spec, added | {"lr_max1": lower}, [*notes, note, milder])
+  made = _with(spec, added | {rate: peak}, [*notes, note])
+  again = _with(spec, added | {rate: lower}, [*notes, note, milder])
   return made._replace(milder=again)
 
 

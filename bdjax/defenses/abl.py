@@ -151,7 +151,7 @@ def make(
     )
     return Defended(variables, keep=keep, memo=memo)
 
-  return Defense(defend)
+  return Defense(defend, needs_train=True)
 
 
 def bounded(bound: str, *, gamma: Scalar, per_example: bool) -> learn.Loss:

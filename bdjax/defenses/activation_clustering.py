@@ -95,7 +95,7 @@ def make(
     )
     return Defended(variables, keep=keep, memo=memo)
 
-  return Defense(defend)
+  return Defense(defend, needs_train=True)
 
 
 def halves(

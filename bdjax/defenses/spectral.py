@@ -85,7 +85,7 @@ def make(
     )
     return Defended(variables, keep=keep, memo=memo)
 
-  return Defense(defend)
+  return Defense(defend, needs_train=True)
 
 
 def features(shown: dict[str, Array], *, compat: str) -> Array:

@@ -93,4 +93,4 @@ def make(
     )
     return Defended(variables)
 
-  return Defense(defend)
+  return Defense(defend, scarce="lr_max1")

@@ -161,7 +161,6 @@ def defend(
     width: members that a device trains at once.
   """
   defense = group.cells[0].defense
-  filters = _filters(group.cells[0], access(0))
 
   def member(fit, nothing, own):
     del nothing
@@ -170,7 +169,7 @@ def defend(
 
   def needed(place):
     found = access(place)
-    return found if filters else found.replace(train=None)
+    return found if defense.made.needs_train else found.replace(train=None)
 
   yield from _run(group, member, (), needed, mesh, width)
 
@@ -178,19 +177,6 @@ def defend(
 def diverged(result: Backdoor | Defended) -> bool:
   """Returns whether a member's weights are no longer numbers."""
   return not sweep.finite(result.variables)
-
-
-def _filters(cell: Cell, access: Access) -> bool:
-  """Returns whether a defense looks at the training set."""
-
-  def trace(access):
-    return experiment.defend(cell.key, cell.defense.made, access, loop.scan_fit)
-
-  try:
-    jax.eval_shape(trace, access.replace(train=None))
-  except ValueError:
-    return access.train is not None
-  return False
 
 
 def _run(

@@ -139,7 +139,7 @@ def test_who_is_refused_needs_the_training_set_and_others_do_not(
     return made.defend(key, access, fit).variables
 
   args = (jax.random.key(0), variables)
-  if name in repair.TRAINING_SET:
+  if made.needs_train:
     with pytest.raises(ValueError, match="needs the training set"):
       work.stages(program, *args)
   else:
