@@ -218,7 +218,7 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
     ValueError: they are fewer than `rate` asks for (unless either is traced).
   """
   only = target(train.label) == train.label
-  if isinstance(only, jax.core.Tracer) or isinstance(rate, jax.core.Tracer):
+  if programs.traced(only, rate):
     return only
   wanted, there = round(float(rate) * train.size), int(only.sum())
   if wanted > there:
