@@ -122,7 +122,7 @@ def _text(value: float) -> str:
 def _write(path: pathlib.Path, about: Row, rows: list[Row]) -> None:
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
   text = json.dumps({"time": now, **about, "rows": rows}, indent=2)
-  path.write_text(text + "\n")
+  storage.write(path, text + "\n")
 
 
 if __name__ == "__main__":
