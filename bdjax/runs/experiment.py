@@ -6,7 +6,6 @@ the same model and the same clean subset.
 """
 
 import functools
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from jax.sharding import Mesh
 
 from bdjax.data import splits
 from bdjax.machine import programs
+from bdjax.machine.keys import key_for
 from bdjax.models.parts import heads
 from bdjax.runs import evaluate
 from bdjax.training import learn, metrics
@@ -44,11 +44,6 @@ class Holding(NamedTuple):
 
 
 FIELD_STANDARD = Holding()
-
-
-def key_for(key: Key, purpose: str) -> Key:
-  """Returns the key of one purpose under a cell's key."""
-  return jax.random.fold_in(key, zlib.crc32(purpose.encode()) & 0x7FFFFFFF)
 
 
 def clean_model(key: Key, task: Task, fit: Fit) -> Params:

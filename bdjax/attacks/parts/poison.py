@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.machine import programs
+from bdjax.machine.keys import key_for
 from bdjax.training import learn
 from bdjax.types import (
   CLEAN,
@@ -191,7 +192,7 @@ def data_poisoning(
     only = candidates(task.train, target, rate) if clean_label else None
     start = None
     if pretrained:
-      start = learn.clean_classifier(jax.random.fold_in(key, 0), task, fit)
+      start = learn.clean_classifier(key_for(key, "clean"), task, fit)
       task = task.replace(clean=lambda fit: start)
     params = init(k_init, task, fit)
     role = choose(k_role, task.train.label, rate, only=only)
