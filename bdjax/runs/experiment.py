@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh
@@ -123,8 +124,16 @@ def adapted(key: Key, access: Access, head: nn.Module) -> Access:
 
 
 def defend(key: Key, defense: Defense, access: Access, fit: Fit) -> Defended:
-  """Runs a cell's defense."""
-  return defense.defend(key_for(key, "defend"), access, fit)
+  """Runs a cell's defense.
+
+  Raises:
+    AssertionError: what it trusts is not one bool for each training example.
+  """
+  state = defense.defend(key_for(key, "defend"), access, fit)
+  if state.keep is not None:
+    chex.assert_shape(state.keep, access.train.label.shape)
+    chex.assert_type(state.keep, bool)
+  return state
 
 
 def score(
