@@ -1,6 +1,5 @@
 """The program's flags: what they are, and what a command line says."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -239,6 +238,5 @@ def shard() -> tuple[int, int]:
 def use_compilation_cache() -> None:
   """Keeps compiled programs between runs, unless the user chose a place."""
   if jax.config.jax_compilation_cache_dir is None:
-    home = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
-    path = Path(home) / "bdjax" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(path))
+    folder = str(storage.cache("xla"))
+    jax.config.update("jax_compilation_cache_dir", folder)

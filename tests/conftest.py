@@ -40,15 +40,28 @@ def pytest_configure(config):
     jax.config.update(name, value)
 
 
+def _beside(name):
+  """Returns a module that lies beside this one."""
+  where = Path(__file__).parent / f"{name}.py"
+  spec = importlib.util.spec_from_file_location(name, where)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture(scope="session")
+def reused():
+  """Returns what finds keys that a program derives twice; see keys.py."""
+  return _beside("keys").reused
+
+
 @pytest.fixture(scope="session")
 def _bucket():
   """Leads all clients of buckets to one that is here."""
-  spec = importlib.util.spec_from_file_location(
-    "bucket", Path(__file__).parent / "bucket.py"
-  )
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  with module.serving() as made, pytest.MonkeyPatch.context() as patch:
+  with (
+    _beside("bucket").serving() as made,
+    pytest.MonkeyPatch.context() as patch,
+  ):
     for name, value in made.environ.items():
       patch.setenv(name, value)
     yield made

@@ -1,8 +1,9 @@
 """What every attack and defense must obey, over the registry.
 
 The whole program of a method is traced with its sweepable numbers as tracers:
-that catches a branch on a value, a reused key, accidental broadcasting, and a
-number that claims to be sweepable and is not.
+that catches a branch on a value, a reused key (also one that is split here and
+folded there), accidental broadcasting, and a number that claims to be sweepable
+and is not.
 """
 
 import inspect
@@ -67,7 +68,7 @@ def access(toy, model, task):
 
 @pytest.mark.parametrize("regime", ["conventional", "fmn"])
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attack_traces_with_swept_numbers(name, regime, task, model):
+def test_attack_traces_with_swept_numbers(name, regime, task, model, reused):
   static, numbers = split("attacks", name)
   task = task.replace(regime=regimes.REGIMES[regime]())
   trains = registry.get("attacks", name)(**static).trains
@@ -87,7 +88,9 @@ def test_attack_traces_with_swept_numbers(name, regime, task, model):
     )
     return backdoor, hit, attack.target(jnp.arange(4))
 
-  backdoor, hit, wanted = jax.eval_shape(plant, numbers, task)
+  program, shown = jax.make_jaxpr(plant, return_shape=True)(numbers, task)
+  assert reused(program) == []
+  backdoor, hit, wanted = shown
   assert isinstance(backdoor, Backdoor)
   assert (hit.shape, hit.dtype) == ((3, 8, 8, 3), jnp.float32)
   assert wanted.dtype == jnp.int32
@@ -109,7 +112,7 @@ def test_all_to_all_leads_to_the_next_class(name):
 
 
 @pytest.mark.parametrize("name", DEFENSES)
-def test_defense_traces_with_swept_numbers(name, access):
+def test_defense_traces_with_swept_numbers(name, access, reused):
   static, numbers = split("defenses", name)
   given = access if needs_train(name) else access.replace(train=None)
 
@@ -123,7 +126,9 @@ def test_defense_traces_with_swept_numbers(name, access):
       return state, logits, jnp.zeros(3)
     return state, logits, defense.suspect(key, images, access, state)
 
-  state, logits, scores = jax.eval_shape(defend, numbers, given)
+  program, shown = jax.make_jaxpr(defend, return_shape=True)(numbers, given)
+  assert reused(program) == []
+  state, logits, scores = shown
   assert isinstance(state, Defended)
   assert (logits.shape, logits.dtype) == ((3, 4), jnp.float32)
   assert (scores.shape, scores.dtype) == ((3,), jnp.float32)

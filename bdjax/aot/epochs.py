@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from bdjax.aot import shapes
 from bdjax.attacks.parts import poison
 from bdjax.machine import mesh as meshes
+from bdjax.machine import programs
 from bdjax.runs import work
 from bdjax.training import engine, inference, loop
 from bdjax.types import Params
@@ -81,7 +82,7 @@ class _Span:
     closed, out = jax.make_jaxpr(run, return_shape=True)(*self._args)
     self._tree = jax.tree.structure(out)
     self._jaxpr = closed.jaxpr
-    traced = [isinstance(c, jax.core.Tracer) for c in closed.consts]
+    traced = [programs.traced(c) for c in closed.consts]
     pairs = list(zip(closed.consts, traced, strict=True))
     self._held = [shapes.shape(c) for c, mine in pairs if mine]
     self._known = [None if mine else c for c, mine in pairs]

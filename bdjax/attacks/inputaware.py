@@ -31,6 +31,7 @@ import optax
 
 from bdjax.attacks.parts import joint, poison
 from bdjax.data import augment
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   Compat,
   Count,
@@ -270,7 +271,7 @@ def slices(plan, size):
   The thousandth keeps a rate like .29 of 100 images from rounding to 28.
   """
   rates = plan.rate, plan.cross_rate
-  if any(isinstance(rate, jax.core.Tracer) for rate in rates):
+  if programs.traced(rates):
     first, more = (jnp.floor(rate * size + 1e-3) for rate in rates)
     return first, first + more, size
   first, more = (int(float(rate) * size + 1e-3) for rate in rates)

@@ -150,7 +150,7 @@ def _blur(size: int) -> Array:
 
 
 def _found(v: Array) -> Array:
-  if not isinstance(v, jax.core.Tracer) and not v.any():
+  if not programs.traced(v) and not v.any():
     raise ValueError(
       "lf found no trigger: the clean classifier says the target class for all "
       "searched images. Train it longer, or use source='noise'."

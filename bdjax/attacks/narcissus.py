@@ -122,7 +122,7 @@ def stamp(key, images, params):
 
 
 def _check(rate, size):
-  if isinstance(rate, jax.core.Tracer):
+  if programs.traced(rate):
     return
   if round(float(rate) * size) == 0:
     raise ValueError(

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
 from bdjax.data import augment, warp
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   Compat,
   Count,
@@ -154,7 +155,7 @@ def _share(rate, size):
 
 
 def _check(rate, noise_rate, size):
-  if any(isinstance(x, jax.core.Tracer) for x in (rate, noise_rate)):
+  if programs.traced(rate, noise_rate):
     return
   if rate * size < 1 or rate + noise_rate > 1:
     raise ValueError(

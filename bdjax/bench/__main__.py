@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bdjax.aot import command
 from bdjax.bench.measure import Options, Row
-from bdjax.machine import backend, storage
+from bdjax.machine import backend, environment, storage
 
 BENCHMARKS = (
   "train_step",
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
   values = {k: v for k, v in vars(args).items() if k in Options._fields}
   options = Options(**values | {"batch": tuple(args.batch)})
   names = BENCHMARKS if args.benchmark == "all" else (args.benchmark,)
-  console, machine, rows = Console(), backend.describe(), []
+  console, machine, rows = Console(), environment.describe(), []
+  machine["compiler_options"] = backend.compiler_options()
   console.print(machine)
   for name in names:
     module = importlib.import_module(f"bdjax.bench.{name}")
@@ -122,7 +123,7 @@ def _text(value: float) -> str:
 def _write(path: pathlib.Path, about: Row, rows: list[Row]) -> None:
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
   text = json.dumps({"time": now, **about, "rows": rows}, indent=2)
-  path.write_text(text + "\n")
+  storage.write(path, text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
 """Keeps decoded arrays on disk, so that a second start is fast."""
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from bdjax.data.places import Source
 from bdjax.machine import storage
-
-DEFAULT = Path("~/.cache/bdjax/decoded")
 
 
 def fetch(
@@ -27,15 +23,14 @@ def fetch(
     split: of the dataset.
     source: what to read; its identity is the key of the cache.
     shape: that the images must have.
-    cache_dir: the folder; `~/.cache/bdjax/decoded` by default. A damaged pair
-      of files in it is written anew.
+    cache_dir: the folder; `decoded` in the cache of bdjax by default, see
+      `storage.cache`. A damaged pair of files in it is written anew.
 
   Returns:
     images [N, H, W, C] uint8 and labels [N] int32.
   """
-  folder = storage.local(
-    cache_dir or DEFAULT, "the cache of decoded images"
-  ).expanduser()
+  given = cache_dir or storage.cache("decoded")
+  folder = storage.local(given, "the cache of decoded images").expanduser()
   key = hashlib.sha256(f"{source.identity} {shape}".encode()).hexdigest()[:16]
   stem = (
     f"{''.join(c if c.isalnum() else '_' for c in name)[-40:]}-{split}-{key}"
@@ -46,7 +41,8 @@ def fetch(
     arrays = source.read()
     folder.mkdir(parents=True, exist_ok=True)
     for path, array in zip(paths, arrays, strict=True):
-      _write(path, array)
+      with storage.replacing(path) as new, new.open("wb") as file:
+        np.save(file, array)
   return arrays
 
 
@@ -61,15 +57,3 @@ def _load(paths, shape):
     and image.shape == (*label.shape, *shape)
   )
   return (image, label) if sound else None
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-  # a reader, or another process that writes the same, never sees half a file
-  handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-  try:
-    with os.fdopen(handle, "wb") as file:
-      np.save(file, array)
-    os.replace(name, path)
-  except BaseException:
-    os.unlink(name)
-    raise

@@ -31,7 +31,8 @@ def load(
       "synthetic" any number is generated.
     data_dir: folder of the datasets; $TFDS_DATA_DIR or
       ~/tensorflow_datasets by default.
-    cache_dir: folder of decoded arrays; ~/.cache/bdjax/decoded by default.
+    cache_dir: folder of decoded arrays; $XDG_CACHE_HOME/bdjax/decoded or
+      ~/.cache/bdjax/decoded by default.
 
   Returns:
     images [N, H, W, C] uint8 in stored order, labels [N] int32.

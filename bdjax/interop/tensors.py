@@ -6,7 +6,6 @@ that holds more than weights, the weights are looked for under the names in
 """
 
 import json
-import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.numpy import save_file
 
 from bdjax.interop import archive, pytorch
 from bdjax.interop.refusals import Refused, about, listed, shown
+from bdjax.machine import storage
 
 # In the order in which they are tried; "netC" is a classifier among generators.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "netC", "weights")
@@ -99,16 +99,12 @@ def write(
   texts = {
     k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()
   }
-  part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  try:
+  with storage.replacing(path) as part:
     if path.suffix in pytorch.SUFFIXES:
       pytorch.save(part, arrays)
     else:
       save_file(arrays, part, metadata=texts)
     check_free(path, force=force)
-    os.replace(part, path)
-  finally:
-    part.unlink(missing_ok=True)
 
 
 def check_finite(tensors: Mapping[str, np.ndarray]) -> None:

@@ -96,16 +96,3 @@ def exact(function: Callable) -> Callable:
       return function(*args, **kwargs)
 
   return call
-
-
-def describe() -> dict[str, object]:
-  """Returns what a result should say about the machine it was made on."""
-  devices = jax.devices()
-  return {
-    "platform": jax.default_backend(),
-    "device_kind": devices[0].device_kind,
-    "device_count": len(devices),
-    "process_count": jax.process_count(),
-    "compiler_options": dict(compiler_options()),
-    "jax": jax.__version__,
-  }

@@ -44,6 +44,11 @@ class Program(NamedTuple):
     )
 
 
+def traced(*trees: Any) -> bool:
+  """Returns whether any array of these trees has no value yet, in a trace."""
+  return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
+
+
 def compiled(
   function: Callable,
   *args: Params,
@@ -74,7 +79,7 @@ def compiled(
 def _lowered(function, args, donate, mesh, spread):
   closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
   numbers, out = closed.consts, None
-  if any(isinstance(x, jax.core.Tracer) for x in numbers):
+  if traced(numbers):
     raise _Traced
   if mesh is not None:
     numbers = meshes.place(numbers, meshes.everywhere(mesh))
@@ -108,8 +113,7 @@ def jit(function: Callable) -> Callable:
 
   @functools.wraps(function)
   def call(*args, **named):
-    leaves = jax.tree.leaves((args, named))
-    if any(isinstance(x, jax.core.Tracer) for x in leaves):
+    if traced(args, named):
       return function(*args, **named)
     given = jax.tree.map(jnp.asarray, (args, named))
     try:

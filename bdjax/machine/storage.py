@@ -12,8 +12,9 @@ import functools
 import importlib.util
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -75,6 +76,20 @@ def local(path: str | os.PathLike[str], what: str) -> Path:
   return Path(text)
 
 
+def cache(name: str) -> Path:
+  """Returns where something may be kept between runs; it may not exist.
+
+  It is in $XDG_CACHE_HOME or else ~/.cache. As its specification says, a path
+  that is not absolute is ignored: it would be another one in every folder.
+
+  Args:
+    name: of a file or folder.
+  """
+  home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+  home = home if home.is_absolute() else Path.home() / ".cache"
+  return home / "bdjax" / name
+
+
 def remote(path: Place) -> bool:
   """Returns whether a place is in a bucket."""
   return os.fspath(path).startswith(GS)
@@ -119,13 +134,24 @@ def write(path: Place, content: str | bytes) -> Place:
   if remote(path):
     _client().pipe_file(os.fspath(path), content)
     return path
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
+  with replacing(path) as temporary:
     temporary.write_bytes(content)
+  return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Yields a file to write; it becomes a local one at once, unless this fails.
+
+  It lies beside `path` under a name of its own, so that neither a reader nor
+  another process that writes the same ever sees half a file.
+  """
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  try:
+    yield temporary
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
-  return path
 
 
 def make(folder: Place) -> None:

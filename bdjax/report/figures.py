@@ -8,7 +8,7 @@ marker per defense beside them.
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -173,36 +173,43 @@ def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
   return svg(draw, 7.4, 0.8 + 0.3 * len(names))
 
 
-def box_figure(seconds: dict[str, list[float]]) -> str:
+def draw_boxes(
+  axes: "Axes",
+  seconds: dict[str, list[float]],
+  dots: Sequence[tuple[str, float]] = (),
+) -> None:
   """Draw boxes of seconds on a log axis.
 
   A box spans the quartiles, whiskers reach 1.5 times as far at most, and cells
   beyond are points.
 
   Args:
+    axes: where.
     seconds: defense -> seconds of its cells, all above 0.
+    dots: (defense, seconds) to mark with a circle.
   """
   names = list(seconds)[::-1]
-
-  def draw(axes: "Axes") -> None:
-    line = {"color": _INK, "linewidth": 0.8}
-    axes.boxplot(
-      [seconds[name] for name in names],
-      orientation="horizontal",
-      tick_labels=names,
-      widths=0.55,
-      patch_artist=True,
-      boxprops={"facecolor": _COSTS["train"], "alpha": 0.55, **line},
-      medianprops={"color": _INK, "linewidth": 1.4},
-      whiskerprops=line,
-      capprops=line,
-      flierprops={"marker": "o", "markersize": 3, "markeredgecolor": _INK},
-    )
-    axes.set(xlabel="seconds of training per cell")
-    log_axis(axes, [x for name in names for x in seconds[name]])
-    axes.grid(axis="y", visible=False)
-
-  return svg(draw, 7.4, 0.7 + 0.3 * len(names))
+  ink = axes.xaxis.label.get_color()  # follows the page's scheme
+  line = {"color": ink, "linewidth": 0.8}
+  axes.boxplot(
+    [seconds[name] for name in names],
+    orientation="horizontal",
+    tick_labels=names,
+    widths=0.55,
+    patch_artist=True,
+    boxprops={"facecolor": _COSTS["train"], "alpha": 0.55, **line},
+    medianprops={"color": ink, "linewidth": 1.4},
+    whiskerprops=line,
+    capprops=line,
+    flierprops={"marker": "o", "markersize": 3, "markeredgecolor": ink},
+  )
+  for name, value in dots:
+    style = {"mfc": "none", "mec": _COLORS[1], "ms": 8}
+    axes.plot([value], [names.index(name) + 1], "o", **style)
+  every = [x for name in names for x in seconds[name]]
+  log_axis(axes, every + [value for _, value in dots])
+  axes.set(xlabel="seconds of training per cell")
+  axes.grid(axis="y", visible=False)
 
 
 def log_axis(axes: "Axes", values: list[float]) -> None:

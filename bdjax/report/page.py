@@ -54,7 +54,10 @@ def write(workdir: str | os.PathLike[str] | Run) -> Place:
 def template(
   name: str, *, room: str = "bdjax.report"
 ) -> tuple[jinja2.Template, str]:
-  """Return a page's template, of a room, and the style sheet of all pages."""
+  """Return a page's template, of a room, and the style sheet of all pages.
+
+  It extends `base.html.j2`, which holds what all pages have around them.
+  """
   folder = resources.files("bdjax.report")
   environment = jinja2.Environment(
     loader=jinja2.FunctionLoader(lambda part: _read(folder / part)),

@@ -1,5 +1,6 @@
 """What the page's template shows, computed: figures, pictures and words."""
 
+import functools
 from typing import Any
 
 from bdjax.report import (
@@ -130,8 +131,10 @@ def _boxes(table: tables.Table) -> str | None:
     if defense != NONE
   }
   seconds = {name: values for name, values in seconds.items() if values}
-  several = any(len(values) > 1 for values in seconds.values())
-  return figures.box_figure(seconds) if several else None
+  if not any(len(values) > 1 for values in seconds.values()):
+    return None
+  draw = functools.partial(figures.draw_boxes, seconds=seconds)
+  return figures.svg(draw, 7.4, 0.7 + 0.3 * len(seconds))
 
 
 def schedules(run: Run) -> list[tuple[str, str, str]]:

@@ -6,16 +6,17 @@ the same model and the same clean subset.
 """
 
 import functools
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
 from bdjax.data import splits
 from bdjax.machine import programs
+from bdjax.machine.keys import key_for
 from bdjax.models.parts import heads
 from bdjax.runs import evaluate
 from bdjax.training import learn, metrics
@@ -44,11 +45,6 @@ class Holding(NamedTuple):
 
 
 FIELD_STANDARD = Holding()
-
-
-def key_for(key: Key, purpose: str) -> Key:
-  """Returns the key of one purpose under a cell's key."""
-  return jax.random.fold_in(key, zlib.crc32(purpose.encode()) & 0x7FFFFFFF)
 
 
 def clean_model(key: Key, task: Task, fit: Fit) -> Params:
@@ -128,8 +124,16 @@ def adapted(key: Key, access: Access, head: nn.Module) -> Access:
 
 
 def defend(key: Key, defense: Defense, access: Access, fit: Fit) -> Defended:
-  """Runs a cell's defense."""
-  return defense.defend(key_for(key, "defend"), access, fit)
+  """Runs a cell's defense.
+
+  Raises:
+    AssertionError: what it trusts is not one bool for each training example.
+  """
+  state = defense.defend(key_for(key, "defend"), access, fit)
+  if state.keep is not None:
+    chex.assert_shape(state.keep, access.train.label.shape)
+    chex.assert_type(state.keep, bool)
+  return state
 
 
 def score(

@@ -7,9 +7,7 @@ pay any more. The answer is kept in a file per machine.
 """
 
 import json
-import os
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +32,7 @@ def chosen(plan: plans.Plan) -> int:
   given = plan.config["sweep"]["width"]
   if given:
     return given
-  key, file = _key(plan), _file()
+  key, file = _key(plan), storage.cache("widths.json")
   known = json.loads(file.read_text()) if file.exists() else {}
   if key not in known:
     known[key] = best(plan)
@@ -85,8 +83,3 @@ def _key(plan: plans.Plan) -> str:
   what = [plan.model.label, plan.model.args, plan.recipe.batch_size]
   where = [jax.default_backend(), jax.devices()[0].device_kind]
   return plans.digest([what, where, plan.info.shape, jax.__version__])
-
-
-def _file() -> Path:
-  folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-  return Path(folder) / "bdjax" / "widths.json"

@@ -14,6 +14,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   Count,
   Fraction,
@@ -112,7 +113,7 @@ def drawn(
       "poisons leave no room in: raise the rate or take fewer poisons."
     )
   there = (role == POISON).sum()
-  if not isinstance(there, jax.core.Tracer) and there < poisons:
+  if not programs.traced(there) and there < poisons:
     raise ValueError(
       f"the retuning attack needs {poisons} poisons, but the training set has "
       f"{int(there)}: take fewer, or another attack's training set."

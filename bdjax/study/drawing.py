@@ -4,6 +4,7 @@ Every figure is drawn from the records; a printed point is a hollow marker, or,
 in a heat map, a number in brackets. Panels are those of the report.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -104,7 +105,8 @@ def costs(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   dots = [dot for dot in dots if dot[0] in seconds]
   height = 0.9 + 0.32 * len(seconds)
   caption = "Seconds of training of all cells; hollow: the paper's"
-  return [Drawing("costs", caption, _costs(seconds, dots), 7.4, height)]
+  draw = functools.partial(figures.draw_boxes, seconds=seconds, dots=dots)
+  return [Drawing("costs", caption, draw, 7.4, height)]
 
 
 def of(evidence: Evidence, defense: str, metric: str = "asr") -> Cell:
@@ -224,36 +226,5 @@ def _scatter(points, styles, dots) -> Callable[["Axes"], None]:
           ms=7,
           transform=axes.get_yaxis_transform(),
         )
-
-  return draw
-
-
-def _costs(
-  seconds: dict[str, list[float]], dots: list[tuple[str, float]]
-) -> Callable[["Axes"], None]:
-  names = list(seconds)[::-1]
-
-  def draw(axes):
-    ink = axes.xaxis.label.get_color()  # follows the page's scheme
-    line = {"color": ink, "linewidth": 0.8}
-    axes.boxplot(
-      [seconds[name] for name in names],
-      orientation="horizontal",
-      tick_labels=names,
-      widths=0.5,
-      boxprops=line,
-      whiskerprops=line,
-      capprops=line,
-      flierprops={"marker": ".", "markersize": 4, "markeredgecolor": ink},
-      medianprops={"color": "#0072b2", "linewidth": 1.6},
-    )
-    for name, value in dots:
-      axes.plot(
-        [value], [names.index(name) + 1], "o", mfc="none", mec="#d55e00", ms=8
-      )
-    axes.set(xlabel="seconds of training")
-    every = [x for name in names for x in seconds[name]]
-    figures.log_axis(axes, every + [value for _, value in dots])
-    axes.grid(axis="y", visible=False)
 
   return draw

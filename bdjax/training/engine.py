@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,13 @@ def _kept(data: Data) -> Array | None:
 
 
 def take(data: Data, index: Array) -> Batch:
-  """Gathers a batch and turns its bytes into floats in [0, 1]."""
+  """Gathers a batch and turns its bytes into floats in [0, 1].
+
+  Args:
+    data: what to draw from.
+    index: positions in it, of any shape.
+  """
+  chex.assert_type(index, int)
   if isinstance(data, Deck):
     drawn = [_bytes(one, index) for one in data.datas]
     image, label = (
@@ -109,6 +116,9 @@ def take(data: Data, index: Array) -> Batch:
 
 
 def _bytes(data: Dataset | Rows, index: Array) -> tuple[Array, Array]:
+  chex.assert_type([data.image, data.label], [jnp.uint8, jnp.int32])
+  chex.assert_rank(data.image, 2 if isinstance(data, Rows) else 4)
+  chex.assert_shape(data.label, (data.size,))
   image = data.image[index]
   if isinstance(data, Rows):
     image = image.reshape(*index.shape, *data.shape)

@@ -11,6 +11,7 @@ import optax
 
 from bdjax.data import augment
 from bdjax.machine import programs
+from bdjax.machine.keys import key_for
 from bdjax.training import optimizers, regimes
 from bdjax.types import (
   Array,
@@ -94,7 +95,7 @@ def supervised(
 
   def step(key, state, batch):
     batch = view(key, batch)
-    k_drop = jax.random.fold_in(key, 0)  # the view has the key itself
+    k_drop = key_for(key, "dropout")  # the view has the key itself
     params, stats = parted(state.variables)
 
     def objective(params, stats, batch):

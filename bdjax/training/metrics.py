@@ -8,6 +8,7 @@ so that ASR + RA + other = 1; `asr_incl` counts every triggered image.
 import math
 from typing import Any
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
@@ -31,6 +32,10 @@ def counts(
     wanted: [B] the adversary's labels.
     valid: [B] bool, False on padding.
   """
+  answers = [clean, hit, label, wanted]
+  chex.assert_equal_shape([*answers, valid])
+  chex.assert_rank(valid, 1)
+  chex.assert_type([*answers, valid], [int] * len(answers) + [bool])
   other = valid & (wanted != label)
   return {
     "images": valid.sum(),
@@ -117,15 +122,6 @@ def defense_effectiveness(
   arXiv 2304.11823).
   """
   gain = jnp.maximum(0.0, asr_before - asr)
-  loss = jnp.maximum(0.0, ca_before - ca)
-  return (gain - loss + 1) / 2
-
-
-def robust_improvement(
-  *, ca_before: Scalar, ra_before: Scalar, ca: Scalar, ra: Scalar
-) -> Array:
-  """Returns RIR = [max(0, RA gain) - max(0, CA drop) + 1] / 2."""
-  gain = jnp.maximum(0.0, ra - ra_before)
   loss = jnp.maximum(0.0, ca_before - ca)
   return (gain - loss + 1) / 2
 

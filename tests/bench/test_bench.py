@@ -20,6 +20,7 @@ def test_all_benchmarks_run_and_write_json(tmp_path, capsys):
   written = json.loads(path.read_text())
   assert written["rows"] == rows
   assert written["options"]["batch"] == [4]
+  assert written["machine"]["device"] == jax.devices()[0].device_kind
   assert {row["benchmark"] for row in rows} == set(bench.BENCHMARKS)
   for row in rows:
     assert row["slowest"] <= row["images_per_second"] <= row["fastest"]

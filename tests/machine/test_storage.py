@@ -155,3 +155,33 @@ def test_what_must_be_local_is_refused_elsewhere(tmp_path):
   for path in ("gs://b/x", "s3://b/x", "gs:/b/x"):
     with pytest.raises(ValueError, match=f"--out is {path}, but must be a loc"):
       storage.local(path, "--out")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+  path = tmp_path / "one"
+  storage.write(path, "old")
+  with storage.replacing(path) as one, storage.replacing(path) as other:
+    assert one != other  # two that write the same do not meet
+    one.write_text("new")
+    other.write_text("newer")
+    assert path.read_text() == "old"
+  assert path.read_text() == "new"  # of the block that ended last
+  with pytest.raises(ZeroDivisionError), storage.replacing(path) as half:
+    half.write_text("half")
+    raise ZeroDivisionError
+  assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("home", [None, "", "cache", "./here"])
+def test_a_cache_never_lies_in_the_current_folder(home, monkeypatch):
+  monkeypatch.setattr(storage.Path, "home", lambda: storage.Path("/home/one"))
+  monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+  if home is not None:
+    monkeypatch.setenv("XDG_CACHE_HOME", home)
+  wanted = storage.Path("/home/one/.cache/bdjax/xla")
+  assert storage.cache("xla") == wanted
+
+
+def test_a_cache_lies_where_the_user_keeps_caches(monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+  assert storage.cache("xla") == storage.Path("/elsewhere/bdjax/xla")

@@ -2,12 +2,14 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bdjax.methods import registry
 from bdjax.runs import experiment
 from bdjax.training import loop
-from bdjax.types import Defended
+from bdjax.types import Access, Defended, Defense
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -46,6 +48,16 @@ def test_the_whole_cell_is_one_pure_function(task, toy):
     assert got["images"] == 64 and got["triggered"] == 48
     for kind in got:  # rounding may tip a close decision
       assert abs(int(got[kind]) - int(wanted[kind])) <= 2, kind
+
+
+@pytest.mark.parametrize(
+  "keep", [jnp.ones(63, bool), jnp.ones(64), jnp.ones((64, 1), bool)]
+)
+def test_what_a_defense_trusts_is_checked(keep, toy, model):
+  defense = Defense(lambda key, access, fit: Defended({}, keep=keep))
+  access = Access({}, toy, toy, model=model)
+  with pytest.raises(AssertionError):
+    experiment.defend(jax.random.key(0), defense, access, loop.scan_fit)
 
 
 def test_the_clean_subset_is_clean_and_follows_the_seed(task):

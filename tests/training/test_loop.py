@@ -50,6 +50,33 @@ def test_take_casts_bytes_to_unit_range(toy):
   assert batch.image.dtype == jnp.float32
 
 
+@pytest.mark.parametrize(
+  ("change", "index"),
+  [
+    ({"image": jnp.zeros((64, 8, 8, 3))}, jnp.arange(2)),  # floats, not bytes
+    ({"image": jnp.zeros((64, 192), jnp.uint8)}, jnp.arange(2)),  # no `Rows`
+    ({"label": jnp.zeros(63, jnp.int32)}, jnp.arange(2)),
+    ({"label": jnp.zeros(64)}, jnp.arange(2)),
+    ({}, jnp.arange(2.0)),
+  ],
+)
+def test_take_refuses_what_is_no_dataset_as_it_is_traced(toy, change, index):
+  with pytest.raises(AssertionError):
+    jax.eval_shape(engine.take, toy.replace(**change), index)
+
+
+def test_a_second_epoch_traces_nothing(toy):
+  traces, seen = [], []
+
+  def counted(key, state, batch):
+    traces.append(batch)
+    return counting(key, state, batch)
+
+  fit = loop.host_fit(unseen=0, progress=lambda *_: seen.append(len(traces)))
+  fit(key(), counted, start(64), toy, epochs=3, batch_size=16, name="x")
+  assert seen[0] and seen == [seen[0]] * 3
+
+
 def test_order_is_shuffled_by_the_key(toy):
   first = engine.order(jax.random.key(1), toy, 64)
   second = engine.order(jax.random.key(2), toy, 64)

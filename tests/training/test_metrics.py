@@ -1,10 +1,27 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bdjax.training import metrics
+
+
+@pytest.mark.parametrize(
+  ("at", "wrong"),
+  [
+    (0, jnp.zeros((6, 4), jnp.int32)),  # logits, not answers
+    (1, jnp.zeros(6)),
+    (3, jnp.zeros((), jnp.int32)),  # would be broadcast
+    (4, jnp.ones(6, jnp.int32)),
+  ],
+)
+def test_counts_refuse_what_is_no_answer(at, wrong):
+  args = [jnp.zeros(6, jnp.int32)] * 4 + [jnp.ones(6, bool)]
+  assert metrics.counts(*args)["images"] == 6
+  with pytest.raises(AssertionError):
+    jax.eval_shape(metrics.counts, *args[:at], wrong, *args[at + 1 :])
 
 
 def test_counts_and_rates_by_hand():
@@ -56,11 +73,6 @@ def test_der_by_hand(ca, asr, der):
     ca_before=0.9, asr_before=1.0, ca=ca, asr=asr
   )
   assert float(got) == pytest.approx(der)
-
-
-def test_rir_by_hand():
-  got = metrics.robust_improvement(ca_before=0.9, ra_before=0.1, ca=0.8, ra=0.7)
-  assert float(got) == pytest.approx((0.6 - 0.1 + 1) / 2)
 
 
 def test_filtering_by_hand():

@@ -7,10 +7,12 @@ once and rounded back to bytes, before any augmentation.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from bdjax.machine import programs
+from bdjax.machine.keys import key_for
 from bdjax.training import learn
 from bdjax.types import (
   CLEAN,
@@ -77,8 +79,7 @@ def choose(
   rank = jax.random.uniform(key, label.shape)
   if only is not None:
     rank = jnp.where(only, rank, jnp.inf)
-  place = jnp.argsort(jnp.argsort(rank))
-  hit = place < jnp.round(rate * label.size)
+  hit = jnp.argsort(jnp.argsort(rank)) < jnp.round(rate * label.size)
   hit = hit if only is None else hit & only
   return jnp.where(hit, POISON, CLEAN).astype(jnp.int8)
 
@@ -105,6 +106,8 @@ def freeze(
     trigger: applied to images in [0, 1], rounded back to bytes.
     target: true label -> poison's label.
   """
+  chex.assert_shape(role, (data.size,))
+  chex.assert_type(role, jnp.int8)
   hit = _stamped(key, data.image, trigger)
   poisoned = role == POISON
   return data.replace(
@@ -115,14 +118,15 @@ def freeze(
 
 def _stamped(key: Key, image: Array, trigger: Callable) -> Array:
   """Returns stamped bytes; part by part, as a trigger may be a network."""
-  size = image.shape[0]
-  part = min(PART, size)
+  size, part = len(image), min(PART, len(image))
 
   def all_parts(key, image):
     def one(i):
       index = jnp.minimum(i * part + jnp.arange(part), size - 1)
       clean = image[index].astype(jnp.float32) / 255
-      return to_bytes(trigger(jax.random.fold_in(key, i), clean))
+      hit = trigger(jax.random.fold_in(key, i), clean)
+      chex.assert_equal_shape([hit, clean])
+      return to_bytes(hit)
 
     parts = jax.lax.map(one, jnp.arange(-(-size // part)))
     return parts.reshape(-1, *image.shape[1:])[:size]
@@ -145,11 +149,10 @@ def epochs_of(
   if not regime.interleave:
     return train
   everyone = jnp.ones(train.size, bool)
-  if regime.original:
-    clean = clean.replace(keep=everyone)
-  else:
-    clean = train.replace(keep=role == CLEAN)
-  return regime.turns(train.replace(keep=everyone), clean)
+  others = clean.replace(keep=everyone)
+  if not regime.original:
+    others = train.replace(keep=role == CLEAN)
+  return regime.turns(train.replace(keep=everyone), others)
 
 
 def data_poisoning(
@@ -191,7 +194,7 @@ def data_poisoning(
     only = candidates(task.train, target, rate) if clean_label else None
     start = None
     if pretrained:
-      start = learn.clean_classifier(jax.random.fold_in(key, 0), task, fit)
+      start = learn.clean_classifier(key_for(key, "clean"), task, fit)
       task = task.replace(clean=lambda fit: start)
     params = init(k_init, task, fit)
     role = choose(k_role, task.train.label, rate, only=only)
@@ -218,7 +221,7 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
     ValueError: they are fewer than `rate` asks for (unless either is traced).
   """
   only = target(train.label) == train.label
-  if isinstance(only, jax.core.Tracer) or isinstance(rate, jax.core.Tracer):
+  if programs.traced(only, rate):
     return only
   wanted, there = round(float(rate) * train.size), int(only.sum())
   if wanted > there:
@@ -266,9 +269,8 @@ class Copies(NamedTuple):
     (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)
     role = choose(k_role, label, self.rate)
     if self.cover is not None:
-      clean = role == CLEAN
-      hit = choose(*k_more, label, self.cover_rate, only=clean) == POISON
-      role = jnp.where(hit, jnp.int8(COVER), role)
+      hit = choose(*k_more, label, self.cover_rate, only=role == CLEAN)
+      role = jnp.where(hit == POISON, jnp.int8(COVER), role)
     train = self._stamped(stamps, task, params, role)
     return Backdoor(variables, params, train, role)
 

@@ -65,6 +65,20 @@ def test_freeze_changes_poisons_only(toy):
   np.testing.assert_array_equal(got.label[~hit], toy.label[~hit])
 
 
+@pytest.mark.parametrize(
+  ("role", "stamp"),
+  [
+    (jnp.zeros(63, jnp.int8), lambda key, x: x),
+    (jnp.zeros(64, bool), lambda key, x: x),
+    (jnp.zeros(64, jnp.int8), lambda key, x: x[..., :1]),  # would be broadcast
+    (jnp.zeros(64, jnp.int8), lambda key, x: x.mean(0)),
+  ],
+)
+def test_freeze_refuses_what_is_no_role_or_no_trigger(toy, role, stamp):
+  with pytest.raises(AssertionError):
+    poison.freeze(key(), toy, role, trigger=stamp, target=poison.all_to_one(1))
+
+
 def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
   def stamp(key, x):
     return 1 - x
