@@ -74,10 +74,10 @@ def cleanse(
   _check_local(
     model=model, images=images, out=out, triggered=triggered, classes=classes
   )
+  flags = _flags(image_size, mean, std)
   model, out = Path(model), Path(out)
   report = outputs.check(model, out, force=force)
   spec = repair.chosen(defense)
-  flags = _flags(image_size, mean, std)
   accused = suspect.load(model, arch=arch, flags=flags)
   read = clean_images.read(
     accused, images, triggered=triggered, classes=classes, data_dir=data_dir
