@@ -6,7 +6,7 @@ first layer. It returns `(logits, features)`:
 - `layerN` [B, h, w, c]: what follows each stage, three at least, numbered
   without a gap in the order of depth and never growing in size; in the model's
   `dtype`. Defenses compare and prune them.
-- `pooled` [B, c] float32: what the last layer reads; the features of an encoder.
+- `pooled` [B, c] float32: what the last layer reads, an encoder's features.
 - others by any other name, such as `hidden1`.
 
 The last layer is named `linear`, with a kernel [c, num_classes] and a bias:
