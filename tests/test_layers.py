@@ -9,7 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bdjax"
 FLOORS = (
   ("types",),
-  ("machine", "methods", "models"),
+  ("machine", "methods"),
+  ("models",),
   ("data", "interop", "options", "report"),
   ("study", "training"),
   ("attacks", "defenses", "sequela"),

@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -62,6 +62,8 @@ Index = Annotated[int, Range(0, closed=True)]
 Image = Annotated[Array | None, Picture()]
 Mode = Annotated[str, Choice(("all2one", "all2all"))]
 OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
+Channels = Sequence[float]  # a number per channel of the images
+Dtype = Annotated[str, Choice(("float32", "bfloat16"))]
 Compat = Annotated[str, Choice(("paper", "backdoorbench"))]
 
 
@@ -135,14 +137,14 @@ def validated(make: Callable) -> Callable:
   label = make.__module__.rpartition(".")[2]
 
   @functools.wraps(make)
-  def checked(**kwargs):
-    for name, value in kwargs.items():
+  def checked(*args, **kwargs):
+    for name, value in (*zip(schema, args, strict=False), *kwargs.items()):
       if name not in schema:
         raise ValueError(
           f"{label} has no argument {name!r}: {nearest(name, schema)}"
         )
       _check(f"{label}.{name}", schema[name], value)
-    return make(**kwargs)
+    return make(*args, **kwargs)
 
   return checked
 
@@ -160,12 +162,13 @@ def _fits(argument: Argument, value: Any) -> bool:
   base, check = argument.base, argument.check
   if isinstance(check, Picture):
     return value is None
-  if base == Scalar:
+  if base in (Scalar, float):
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and (check is None or value in check)
   if base is int and isinstance(value, bool):
     return False
-  kind = tuple if typing.get_origin(base) is tuple else base
+  origin = typing.get_origin(base)
+  kind = origin if origin in (tuple, Sequence) else base
   if base is not Any and not isinstance(value, kind):
     return False
   return check is None or value in check
@@ -180,6 +183,7 @@ def _expected(argument: Argument) -> str:
     Scalar: "a number",
     float: "a number",
     int: "a whole number",
+    Channels: "a number per channel",
     int | None: "a whole number, or None",
     str: "a string",
     bool: "True or False",

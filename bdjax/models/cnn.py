@@ -7,10 +7,15 @@ is PyTorch's default.
 Parameter tree: conv1..conv3, bn1..bn3, linear.
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 
+from bdjax.methods.signature import (
+  Channels,
+  Count,
+  Dtype,
+  Index,
+  validated,
+)
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
@@ -42,13 +47,14 @@ class CNN(nn.Module):
     return layers.linear(features["pooled"], self.num_classes), features
 
 
+@validated
 def make(
-  num_classes: int,
+  num_classes: Index,
   *,
-  width: int = 32,
-  mean: Sequence[float] = (0.0, 0.0, 0.0),
-  std: Sequence[float] = (1.0, 1.0, 1.0),
-  dtype: str = "float32",
+  width: Count = 32,
+  mean: Channels = (0.0, 0.0, 0.0),
+  std: Channels = (1.0, 1.0, 1.0),
+  dtype: Dtype = "float32",
 ) -> CNN:
   """Builds the small CNN.
 
@@ -60,5 +66,5 @@ def make(
     dtype: what convolutions compute in; parameters, batch statistics, pooled
       features and logits stay float32.
   """
-  mean, std = layers.check(mean, std, dtype)
+  mean, std = layers.check(mean, std)
   return CNN(num_classes, width, mean, std, dtype)

@@ -13,10 +13,15 @@ Parameter tree, with the PyTorch name where it differs:
   layerL_0/shortcut                   layerL.0.shortcut.0   L = 2..4
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 
+from bdjax.methods.signature import (
+  Channels,
+  Count,
+  Dtype,
+  Index,
+  validated,
+)
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
@@ -73,13 +78,14 @@ class PreActResNet18(nn.Module):
     return layers.linear(features["pooled"], self.num_classes), features
 
 
+@validated
 def make(
-  num_classes: int,
+  num_classes: Index,
   *,
-  width: int = 64,
-  mean: Sequence[float] = (0.0, 0.0, 0.0),
-  std: Sequence[float] = (1.0, 1.0, 1.0),
-  dtype: str = "float32",
+  width: Count = 64,
+  mean: Channels = (0.0, 0.0, 0.0),
+  std: Channels = (1.0, 1.0, 1.0),
+  dtype: Dtype = "float32",
 ) -> PreActResNet18:
   """Builds a PreActResNet18.
 
@@ -91,5 +97,5 @@ def make(
     dtype: what convolutions compute in; parameters, batch statistics, pooled
       features and logits stay float32.
   """
-  mean, std = layers.check(mean, std, dtype)
+  mean, std = layers.check(mean, std)
   return PreActResNet18(num_classes, width, mean, std, dtype)

@@ -14,10 +14,18 @@ Parameter tree, with torchvision's name where it differs:
   layerL_0/shortcut_bn                layerL.0.downsample.1  L = 2..4
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 
+from bdjax.methods.signature import (
+  Channels,
+  Choice,
+  Count,
+  Dtype,
+  Index,
+  validated,
+)
 from bdjax.models.parts import layers, resnet
 from bdjax.types import Array, Images, Logits
 
@@ -74,14 +82,15 @@ class ResNet18(nn.Module):
     return layers.linear(features["pooled"], self.num_classes), features
 
 
+@validated
 def make(
-  num_classes: int,
+  num_classes: Index,
   *,
-  width: int = 64,
-  stem: str = "cifar",
-  mean: Sequence[float] = (0.0, 0.0, 0.0),
-  std: Sequence[float] = (1.0, 1.0, 1.0),
-  dtype: str = "float32",
+  width: Count = 64,
+  stem: Annotated[str, Choice(resnet.STEMS)] = "cifar",
+  mean: Channels = (0.0, 0.0, 0.0),
+  std: Channels = (1.0, 1.0, 1.0),
+  dtype: Dtype = "float32",
 ) -> ResNet18:
   """Builds a ResNet18.
 
@@ -93,10 +102,6 @@ def make(
     std: per-channel standard deviation of the same.
     dtype: what convolutions compute in; parameters, batch statistics, pooled
       features and logits stay float32.
-
-  Raises:
-    ValueError: the stem is unknown.
   """
-  resnet.check(stem)
-  mean, std = layers.check(mean, std, dtype)
+  mean, std = layers.check(mean, std)
   return ResNet18(num_classes, width, stem, mean, std, dtype)

@@ -15,10 +15,18 @@ Parameter tree, with torchvision's name where it differs:
 with B = 0..2, 0..3, 0..5 and 0..2 in the four stages.
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 
+from bdjax.methods.signature import (
+  Channels,
+  Choice,
+  Count,
+  Dtype,
+  Index,
+  validated,
+)
 from bdjax.models.parts import layers, resnet
 from bdjax.types import Array, Images, Logits
 
@@ -81,14 +89,15 @@ class ResNet50(nn.Module):
     return layers.linear(features["pooled"], self.num_classes), features
 
 
+@validated
 def make(
-  num_classes: int,
+  num_classes: Index,
   *,
-  width: int = 64,
-  stem: str = "cifar",
-  mean: Sequence[float] = (0.0, 0.0, 0.0),
-  std: Sequence[float] = (1.0, 1.0, 1.0),
-  dtype: str = "float32",
+  width: Count = 64,
+  stem: Annotated[str, Choice(resnet.STEMS)] = "cifar",
+  mean: Channels = (0.0, 0.0, 0.0),
+  std: Channels = (1.0, 1.0, 1.0),
+  dtype: Dtype = "float32",
 ) -> ResNet50:
   """Builds a ResNet50.
 
@@ -101,10 +110,6 @@ def make(
     std: per-channel standard deviation of the same.
     dtype: what convolutions compute in; parameters, batch statistics, pooled
       features and logits stay float32.
-
-  Raises:
-    ValueError: the stem is unknown.
   """
-  resnet.check(stem)
-  mean, std = layers.check(mean, std, dtype)
+  mean, std = layers.check(mean, std)
   return ResNet50(num_classes, width, stem, mean, std, dtype)

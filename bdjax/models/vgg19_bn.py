@@ -9,21 +9,31 @@ dataset: the one place that is left of 32 x 32 images is repeated 49 times.
 Layers, features and parameter tree are those of `parts.vgg`.
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
+from bdjax.methods.signature import (
+  Channels,
+  Choice,
+  Count,
+  Dtype,
+  Index,
+  Range,
+  validated,
+)
 from bdjax.models.parts import vgg
 
 
+@validated
 def make(
-  num_classes: int,
+  num_classes: Index,
   *,
-  width: int = 64,
-  head: str = "torchvision",
-  hidden: int = 4096,
-  dropout: float = 0.5,
-  mean: Sequence[float] = (0.0, 0.0, 0.0),
-  std: Sequence[float] = (1.0, 1.0, 1.0),
-  dtype: str = "float32",
+  width: Count = 64,
+  head: Annotated[str, Choice(vgg.HEADS)] = "torchvision",
+  hidden: Count = 4096,
+  dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
+  mean: Channels = (0.0, 0.0, 0.0),
+  std: Channels = (1.0, 1.0, 1.0),
+  dtype: Dtype = "float32",
 ) -> vgg.VGG:
   """Builds a VGG19 with batch norm.
 
@@ -40,7 +50,7 @@ def make(
       statistics, pooled features and logits stay float32.
 
   Raises:
-    ValueError: the head is unknown, or the dropout no share below 1.
+    ValueError: the dropout is 1.
   """
   return vgg.build(
     19,

@@ -23,12 +23,17 @@ Parameter tree, with torchvision's name where it differs:
 with the kernel of in_proj holding queries, keys and values side by side.
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bdjax.methods.signature import (
+  Channels,
+  Count,
+  Dtype,
+  Index,
+  validated,
+)
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
@@ -166,18 +171,19 @@ class ViT(nn.Module):
     return self.param("pos_embedding", init, shape).astype(self.dtype)
 
 
+@validated
 def make(
-  num_classes: int,
+  num_classes: Index,
   *,
   size: int | None = None,
   resize: bool = False,
-  patch: int = 16,
-  width: int = 768,
-  depth: int = 12,
-  head_width: int = 64,
-  mean: Sequence[float] = (0.0, 0.0, 0.0),
-  std: Sequence[float] = (1.0, 1.0, 1.0),
-  dtype: str = "float32",
+  patch: Count = 16,
+  width: Count = 768,
+  depth: Count = 12,
+  head_width: Count = 64,
+  mean: Channels = (0.0, 0.0, 0.0),
+  std: Channels = (1.0, 1.0, 1.0),
+  dtype: Dtype = "float32",
 ) -> ViT:
   """Builds a vision transformer.
 
@@ -209,7 +215,7 @@ def make(
     )
   if resize and size is None:
     raise ValueError("resize=True needs size=, the size to resize images to.")
-  mean, std = layers.check(mean, std, dtype)
+  mean, std = layers.check(mean, std)
   return ViT(
     *(num_classes, size, resize, patch, width, depth, head_width),
     *(mean, std, dtype),

@@ -1,6 +1,6 @@
 """All code of the site and of the README works.
 
-Python runs, on few small images; files of the two how-to pages are put into a
+Python runs, on few small images; files of the how-to pages are put into a
 copy of the repository, where their own tests and the contract tests pass;
 commands are read as the program reads them, down to a plan of what would run.
 """
@@ -25,6 +25,7 @@ from markdown_it import MarkdownIt
 
 import bdjax.attacks
 import bdjax.defenses
+import bdjax.models
 from bdjax import data, launch, options
 from bdjax.aot import cases, targets
 from bdjax.aot import command as aot
@@ -39,7 +40,8 @@ from bdjax.types import Dataset
 
 TOP = Path(__file__).parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
-HOW_TO = [TOP / "docs" / f"add_{kind}.md" for kind in ("attack", "defense")]
+KINDS = ("attack", "defense", "model")
+HOW_TO = [TOP / "docs" / f"add_{kind}.md" for kind in KINDS]
 FILE = re.compile(r"# ((?:bdjax|tests)/\S+\.py)\n")
 COMMAND = re.compile(r"(?:uv|pip|python) ")
 FEW = 320  # images that examples get, of 8 x 8 pixels
@@ -101,9 +103,10 @@ def tree(tmp_path_factory) -> Path:
 def testing(tree):
   """Starts the tests that the how-to pages ask for, beside all others."""
   asked = [words for page in HOW_TO for words in commands(page)]
-  first, second = [words for words in asked if "pytest" in words]
-  paths = {word for word in first + second if word.endswith(".py")}
-  chosen = [f"({words[words.index('-k') + 1]})" for words in (first, second)]
+  tests = [words for words in asked if "pytest" in words]
+  assert len(tests) == len(HOW_TO)
+  paths = {word for words in tests for word in words if word.endswith(".py")}
+  chosen = [f"({words[words.index('-k') + 1]})" for words in tests]
   with subprocess.Popen(
     [sys.executable, "-m", "pytest", "-n0", *paths, "-k", " or ".join(chosen)],
     cwd=tree,
@@ -190,7 +193,7 @@ def nothing(name, split="train", *, images=None, **places):
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("page", named([p for p in PAGES if commands(p)]))
 def test_commands_are_understood(page, tree, parse, monkeypatch):
-  for kind in (bdjax.attacks, bdjax.defenses):
+  for kind in (bdjax.attacks, bdjax.defenses, bdjax.models):
     folder = tree / "bdjax" / kind.__name__.rpartition(".")[2]
     monkeypatch.setattr(kind, "__path__", [*kind.__path__, str(folder)])
   monkeypatch.setattr(data, "load", nothing)

@@ -77,24 +77,6 @@ def test_parameter_count(model, size, parameters):
   assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
 
 
-@pytest.mark.parametrize("make", TINY.values(), ids=TINY)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_contract_of_outputs_and_variables(make, dtype):
-  model = make(7, dtype=dtype)
-  logits, features, new = outputs(model)
-  variables = shapes(model)
-  assert (logits.shape, logits.dtype) == ((4, 7), jnp.float32)
-  assert features["pooled"].dtype == jnp.float32
-  maps = [leaf for leaf in features.values() if leaf.ndim == 4]
-  assert len(maps) > 1 and {leaf.dtype for leaf in maps} == {jnp.dtype(dtype)}
-  for leaf in jax.tree.leaves((variables, new)):
-    assert leaf.dtype == jnp.float32
-  before = variables.get("batch_stats", {})
-  assert jax.tree.structure(new.get("batch_stats", {})) == jax.tree.structure(
-    before
-  )
-
-
 def test_feature_sizes():
   cifar = sizes(TINY["resnet50"](7))
   assert [cifar[f"layer{i}"] for i in (1, 2, 3, 4)] == [
@@ -194,9 +176,11 @@ def test_a_resized_image_gives_what_the_large_one_gives():
 
 
 REFUSALS = {
-  "stem 'tiny'": lambda: resnet50.make(10, stem="tiny"),
-  "head 'big' is not one of torchvision": lambda: vgg16_bn.make(10, head="big"),
-  "dropout 1.0 must be": lambda: vgg19_bn.make(10, dropout=1.0),
+  "stem is 'tiny'": lambda: resnet50.make(10, stem="tiny"),
+  "head is 'big', but must be one of torchvision": lambda: vgg16_bn.make(
+    10, head="big"
+  ),
+  "dropout 1 leaves": lambda: vgg19_bn.make(10, dropout=1.0),
   "width 100 is not a multiple": lambda: vit_b_16.make(10, width=100),
   "size 30 is not a multiple of patch": lambda: vit_b_16.make(10, size=30),
   "resize=True needs size=": lambda: vit_b_16.make(10, resize=True),

@@ -24,16 +24,12 @@ torch_default: Init = nn.initializers.variance_scaling(
 # He et al. 2015 (arXiv:1502.01852), by fan-out, as torchvision's ResNet does.
 he_fan_out: Init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
-DTYPES = ("float32", "bfloat16")
 
-
-def check(
-  mean: Sequence[float], std: Sequence[float], dtype: str
-) -> tuple[Floats, Floats]:
+def check(mean: Sequence[float], std: Sequence[float]) -> tuple[Floats, Floats]:
   """Returns mean and std as hashable tuples, or says what is wrong.
 
   Raises:
-    ValueError: lengths differ, a std is not positive, or dtype is unknown.
+    ValueError: lengths differ, or a std is not positive.
   """
   if len(mean) != len(std):
     raise ValueError(
@@ -41,8 +37,6 @@ def check(
     )
   if min(std) <= 0:
     raise ValueError(f"std {std} must be positive; use 1.0 for no scaling.")
-  if dtype not in DTYPES:
-    raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
   return tuple(map(float, mean)), tuple(map(float, std))
 
 
@@ -70,6 +64,7 @@ def conv(
   init: Init,
   dtype: str,
   stride: int = 1,
+  groups: int = 1,
   bias: bool = False,
 ) -> nn.Conv:
   """Returns a size x size convolution, padded by size // 2.
@@ -81,6 +76,8 @@ def conv(
     init: of its kernel; a bias starts from zero.
     dtype: what it computes in.
     stride: in both directions.
+    groups: of channels, each convolved by itself; as many as the input has
+      channels make it depthwise.
     bias: whether it has one, which a batch norm after it makes redundant.
   """
   pad = (size // 2, size // 2)
@@ -89,6 +86,7 @@ def conv(
     (size, size),
     strides=(stride, stride),
     padding=(pad, pad),
+    feature_group_count=groups,
     use_bias=bias,
     kernel_init=init,
     dtype=dtype,

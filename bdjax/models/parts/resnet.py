@@ -25,9 +25,3 @@ def stem(x: Array, train: bool, *, form: str, width: int, dtype: str) -> Array:
   if form == "imagenet":
     x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
   return x
-
-
-def check(form: str) -> None:
-  """Raises ValueError if there is no such stem."""
-  if form not in STEMS:
-    raise ValueError(f"stem {form!r} is not one of {', '.join(STEMS)}.")

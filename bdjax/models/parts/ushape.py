@@ -115,7 +115,7 @@ def make(
     std: per-channel standard deviation of the same.
     twice: squash the output by tanh twice.
   """
-  mean, std = layers.check(mean, std, "float32")
+  mean, std = layers.check(mean, std)
   return UShape(channels, mean, std, twice)
 
 

@@ -1,6 +1,8 @@
 """The convolution with hand-written gradients is the one JAX derives."""
 # ruff: noqa: D103
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -78,9 +80,9 @@ def test_second_order_agrees_with_jax():
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
-def layouts(function, platform):
+def layouts(function, platform, args=None):
   """Returns which convolutions of a function have the canonical layout."""
-  traced = jax.jit(function).trace(*arrays(8, 3))
+  traced = jax.jit(function).trace(*(args or arrays(8, 3)))
   text = traced.lower(lowering_platforms=(platform,)).as_text()
   convs = [c for c in text.splitlines() if "stablehlo.convolution" in c]
   return ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in c for c in convs]
@@ -126,9 +128,50 @@ def test_same_padding_through_flax():
   )
 
 
-def test_groups_are_refused():
+GROUPED = {  # groups, channels of the input, channels of the output
+  "depthwise": (6, 6, 6),
+  "depthwise, two each": (3, 3, 6),
+  "groups": (2, 4, 6),
+}
+
+
+def grouped(groups, channels, out, *, height=9, size=3):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, height, height + 1, channels))
+  kernel = rng.normal(size=(size, size, channels // groups, out))
+  return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+
+
+@pytest.mark.parametrize("groups", GROUPED.values(), ids=GROUPED.keys())
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_groups_agree_with_jax(case, groups):
+  height, size, *window = case
+  args = grouped(*groups, height=height, size=size)
+
+  @jax.jit
+  def both(*args):
+    return [
+      jax.value_and_grad(bind(conv, *window), (0, 1))(*args)
+      for conv in (
+        functools.partial(c, feature_group_count=groups[0])
+        for c in (conv_general_dilated, lax.conv_general_dilated)
+      )
+    ]
+
+  ours, theirs = both(*args)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_groups_are_taps_on_a_cpu_and_a_convolution_elsewhere():
+  args = grouped(*GROUPED["depthwise"])
+  conv = functools.partial(conv_general_dilated, feature_group_count=6)
+  gradient = jax.grad(bind(conv, *CASES["stride, even"][2:]), (0, 1))
+  assert layouts(gradient, "cpu", args) == []
+  assert len(layouts(gradient, "cuda", args)) == 3
+
+
+def test_a_precision_is_refused():
   x, kernel = arrays(6, 3)
-  with pytest.raises(ValueError, match="feature_group_count=3"):
-    conv_general_dilated(
-      x, kernel, (1, 1), "SAME", dimension_numbers=None, feature_group_count=3
-    )
+  with pytest.raises(ValueError, match="precision=highest"):
+    conv_general_dilated(x, kernel, (1, 1), "SAME", precision="highest")

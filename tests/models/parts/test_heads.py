@@ -2,7 +2,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from bdjax.methods import registry
 from bdjax.models.parts import heads
@@ -18,24 +17,6 @@ def made(head, arch="cnn"):
   encoder = registry.get("models", arch)(0, width=4)
   model = heads.Headed(encoder, head)
   return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
-
-
-@pytest.mark.parametrize("arch", registry.names("models"))
-def test_an_encoders_logits_are_its_features(arch):
-  options = {"head_width": 4, "depth": 1} if arch == "vit_b_16" else {}
-  encoder = registry.get("models", arch)(0, width=4, **options)
-  seen = []
-
-  def run(key, images):
-    variables = encoder.init(key, images)
-    logits, features = encoder.apply(variables, images)
-    seen.append(logits is features["pooled"])
-    return variables
-
-  images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-  variables = jax.eval_shape(run, jax.random.key(0), images)
-  assert seen == [True]
-  assert "linear" not in variables["params"]
 
 
 def test_parameters_lie_under_backbone_and_head():

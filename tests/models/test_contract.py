@@ -1,0 +1,162 @@
+"""What every architecture must obey, over the registry."""
+# ruff: noqa: D103
+
+import functools
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax.methods import registry, signature
+from bdjax.models.parts import heads
+
+MODELS = registry.names("models")
+SMALL = {"width": 8, "head_width": 4, "depth": 3, "patch": 8, "hidden": 8}
+CLASSES = 7
+MEAN, STD = (0.5, 0.25, 0.125), (0.5, 2.0, 4.0)
+UNPUBLISHED = ("cnn",)
+
+
+def small(name, classes=CLASSES, **args):
+  """Returns a narrow model, whatever its arguments are."""
+  make = registry.get("models", name)
+  known = signature.arguments(make)
+  return make(classes, **{k: v for k, v in SMALL.items() if k in known}, **args)
+
+
+def images():
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.uniform(size=(4, 32, 32, 3)), jnp.float32)
+
+
+def shapes(model):
+  return jax.eval_shape(model.init, jax.random.key(0), images())
+
+
+def train(model, variables):
+  collections = [name for name in variables if name != "params"]
+  return jax.eval_shape(
+    functools.partial(model.apply, train=True, mutable=collections),
+    variables,
+    images(),
+  )
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_outputs(name, dtype):
+  model = small(name, dtype=dtype)
+  (logits, features), _ = train(model, shapes(model))
+  assert (logits.shape, logits.dtype) == ((4, CLASSES), jnp.float32)
+  pooled = features["pooled"]
+  assert (pooled.shape[0], pooled.ndim, pooled.dtype) == (4, 2, jnp.float32)
+  maps = {k: v for k, v in features.items() if k.startswith("layer")}
+  assert len(maps) >= 3
+  numbers = [int(name.removeprefix("layer")) for name in maps]
+  assert numbers == list(range(numbers[0], numbers[0] + len(maps)))
+  assert {(v.shape[0], v.ndim, str(v.dtype)) for v in maps.values()} == {
+    (4, 4, dtype)
+  }
+  sides = [v.shape[1] for v in maps.values()]
+  assert sides == sorted(sides, reverse=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_variables_are_float32_and_keep_their_shapes(name, dtype):
+  model = small(name, dtype=dtype)
+  before = shapes(model)
+  _, after = train(model, before)
+  rest = {k: v for k, v in before.items() if k != "params"}
+  assert jax.tree.map(jnp.shape, dict(after)) == jax.tree.map(jnp.shape, rest)
+  assert {x.dtype for x in jax.tree.leaves((before, after))} == {
+    jnp.dtype("float32")
+  }
+  jax.eval_shape(model.apply, before, images())  # raises if it writes
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_encoder_lacks_the_last_layer_and_nothing_else(name):
+  model = small(name)
+  whole, encoder = shapes(model), model.clone(num_classes=0)
+  linear = whole["params"].pop("linear")
+  assert linear["kernel"].shape[1] == CLASSES
+  assert shapes(encoder) == whole
+  same = []
+
+  def apply(variables):
+    logits, features = encoder.apply(variables, images())
+    same.append(logits is features["pooled"])
+    return features["pooled"]
+
+  assert jax.eval_shape(apply, whole).shape == (4, linear["kernel"].shape[0])
+  assert same == [True]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_head_goes_onto_the_features(name):
+  backbone = small(name)
+  model = heads.Headed(backbone.clone(num_classes=0), heads.Linear(5))
+  variables = shapes(model)
+  kept = heads.on(shapes(backbone), {"params": variables["params"]["head"]})
+  assert jax.tree.structure(kept) == jax.tree.structure(variables)
+  (logits, _), _ = train(model, variables)
+  assert logits.shape == (4, 5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_values(name):
+  """Logits are linear in `pooled`, images are normalized and apart."""
+  model = small(name, mean=MEAN, std=STD)
+  plain = small(name)
+  mean, std = (jnp.array(v).reshape(1, 1, 1, 3) for v in (MEAN, STD))
+
+  @jax.jit
+  def run(key, x):
+    variables = plain.init(key, x)
+    linear = variables["params"]["linear"]
+    noise = jax.random.normal(key, linear["kernel"].shape)  # ViT's is zero
+    linear = linear | {"kernel": noise}
+    variables["params"]["linear"] = linear
+    logits, features = model.apply(variables, x)
+    by_hand = features["pooled"] @ linear["kernel"] + linear["bias"][None]
+    normalized, _ = plain.apply(variables, (x - mean) / std)
+    turned, _ = model.apply(variables, x[::-1])
+    first, _ = model.apply(variables, x.at[1:].set(0.0))
+    return logits, by_hand, normalized, turned[::-1], first[0]
+
+  with jax.debug_key_reuse(False):
+    logits, *others, first = run(jax.random.key(0), images())
+  assert np.ptp(logits, axis=0).min() > 0
+  for other in others:
+    np.testing.assert_allclose(logits, other, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(logits[0], first, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_arguments_are_explained_typed_and_in_range(name):
+  make = registry.get("models", name)
+  schema = signature.arguments(make)
+  first, *others = inspect.signature(make).parameters.values()
+  assert first.name == "num_classes"
+  assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
+  assert {"width", "mean", "std", "dtype"} <= schema.keys()
+  for argument in schema:
+    assert f"    {argument}: " in make.__doc__, argument
+    assert schema[argument].base is not Any, argument
+  wrong = {"num_classes": -1, "width": 0, "dtype": "float16", "stem": "tiny"}
+  for argument in wrong.keys() & schema.keys():
+    with pytest.raises(ValueError, match=f"{name}.{argument} is"):
+      make(**{"num_classes": CLASSES, argument: wrong[argument]})
+  with pytest.raises(ValueError, match=f"{name}.num_classes is -1"):
+    make(-1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_module_names_its_paper(name):
+  text = registry.module("models", name).__doc__
+  shared = inspect.getdoc(inspect.getmodule(type(small(name))))
+  assert "arXiv" in text + shared or name in UNPUBLISHED
