@@ -85,9 +85,17 @@ class Fit(Protocol):
 
 @flax.struct.dataclass
 class Recipe:
-  """How the adversary trains a classifier; SGD as the field means it.
+  """How a classifier is trained; SGD as the field means it.
 
   Its numbers are leaves of a pytree, the rest decides what is compiled.
+
+  Attributes:
+    epochs: passes over the data; 0 trains nothing.
+    batch_size: images per step.
+    lr: learning rate, the peak if it decays.
+    momentum: of SGD, or of Adam's first moment.
+    weight_decay: coupled, on all trained parameters.
+    schedule: constant, or cosine to zero over all epochs.
   """
 
   epochs: int = flax.struct.field(pytree_node=False, default=100)
@@ -95,7 +103,6 @@ class Recipe:
   lr: Scalar = 0.01
   momentum: Scalar = 0.9
   weight_decay: Scalar = 5e-4
-  # or "constant"
   schedule: str = flax.struct.field(pytree_node=False, default="cosine")
 
 

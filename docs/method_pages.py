@@ -21,7 +21,6 @@ from bdjax.training import regimes
 PLACE = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 PAPER = re.compile(r"\b\d{4}\.\d{4,5}\b")
 ITEM = re.compile(r"- |\d+\. ")
-ARGUMENT = re.compile(r"^  (\w+): (.*(?:\n {4}.*)*)", re.MULTILINE)
 LINK = r"[\g<0>](https://arxiv.org/abs/\g<0>)"
 FENCE = "```"
 
@@ -62,16 +61,9 @@ def prose(text: str) -> str:
   return "\n".join([*lines, FENCE] if inside == "code" else lines)
 
 
-def meanings(make: Callable) -> dict[str, str]:
-  """Returns what a docstring's Args say, by argument."""
-  listed = (inspect.getdoc(make) or "").partition("Args:\n")[2]
-  found = ARGUMENT.findall(listed.partition("\n\n")[0])
-  return {name: " ".join(text.split()) for name, text in found}
-
-
 def arguments(make: Callable) -> str:
   """Returns a table of what a user may give, or "" if that is nothing."""
-  said, rows = meanings(make), []
+  said, rows = signature.meanings(make), []
   for name, argument in signature.arguments(make).items():
     if name not in methods.GIVEN:
       may = f"{argument}{'; may be swept' if argument.sweepable else ''}"

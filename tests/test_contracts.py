@@ -182,11 +182,13 @@ def test_presets_and_defaults_build(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)
 def test_every_argument_is_explained_keyword_only_and_typed(kind, name):
-  make = inspect.unwrap(registry.get(kind, name))
-  for parameter in inspect.signature(make).parameters.values():
+  make = registry.get(kind, name)
+  written = inspect.signature(inspect.unwrap(make)).parameters.values()
+  for parameter in written:
     assert parameter.kind is parameter.KEYWORD_ONLY
     assert parameter.annotation is not parameter.empty
     assert f"    {parameter.name}: " in make.__doc__, parameter.name
+  assert list(signature.meanings(make)) == list(signature.arguments(make))
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)

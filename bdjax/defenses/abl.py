@@ -39,11 +39,10 @@ from bdjax.defenses.parts import filtering, tuning
 from bdjax.machine import programs
 from bdjax.machine.backend import exact
 from bdjax.methods.signature import (
+  TRAINING,
   Annotated,
   Choice,
-  Count,
   Index,
-  NonNegative,
   Positive,
   Range,
   validated,
@@ -56,14 +55,20 @@ from bdjax.types import (
   Dataset,
   Defended,
   Defense,
+  Fit,
+  Key,
   Logits,
   Params,
+  Recipe,
   Scalar,
   Schedule,
 )
 
 PRESETS = {"bb": {"bound": "flooding"}}
 Share = Annotated[float, Range(0.0, 1.0)]  # static: it decides shapes
+RECIPE = Recipe(
+  lr=0.01, epochs=60, batch_size=128, schedule="constant", weight_decay=1e-4
+)
 
 
 @validated
@@ -73,14 +78,10 @@ def make(
   per_example: bool = False,
   gamma: Positive = 0.5,
   isolate: Share = 0.01,
-  lr: Positive = 0.01,
+  recipe: Annotated[Recipe, TRAINING.without("schedule")] = RECIPE,
   unlearning_lr: Positive = 1e-4,
   isolation_epochs: Index = 20,
-  epochs: Index = 60,
   unlearning_epochs: Index = 20,
-  batch_size: Count = 128,
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 1e-4,
 ) -> Defense:
   """Returns the defense.
 
@@ -89,69 +90,72 @@ def make(
     per_example: bound each example's loss, not the batch's mean.
     gamma: where the loss is kept.
     isolate: share of the training set to isolate.
+    recipe: of stage 2 and, but for what is below, of the others.
     lr: learning rate of stages 1 and 2.
+    epochs: of stage 2.
+    batch_size: images per step, at most all isolated ones in stage 3.
     unlearning_lr: of stage 3.
     isolation_epochs: of stage 1.
-    epochs: of stage 2.
     unlearning_epochs: of stage 3.
-    batch_size: images per step, at most all isolated ones in stage 3.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
   """
 
-  def stage(key, access, fit, variables, data, **how):
-    how = {"batch_size": batch_size} | how
-    # Fine-tuning, whichever data it is on.
-    access = access.replace(variables=variables, clean=data)
-    sgd = {"momentum": momentum, "weight_decay": weight_decay}
-    return tuning.fine_tune(key, access, fit, **sgd, **how)
-
-  def isolation(key, access, fit):
-    k_init, k_fit = jax.random.split(key)
-    return stage(
-      k_fit,
-      access,
-      fit,
-      learn.init_variables(k_init, access.train, model=access.model),
-      access.train,
-      rate=lambda steps: optax.constant_schedule(lr),
-      epochs=isolation_epochs,
-      loss=bounded(bound, gamma=gamma, per_example=per_example),
-      name="isolation",
-    )
+  isolating = recipe.replace(epochs=isolation_epochs)
+  unlearning = recipe.replace(lr=unlearning_lr, epochs=unlearning_epochs)
+  slow = bounded(bound, gamma=gamma, per_example=per_example)
 
   def defend(key, access, fit):
     count, data = _count(access, isolate), access.train
-    plain = access.replace(view=augment.identity)
     k_isolate, k_tune, k_unlearn = jax.random.split(key, 3)
-    variables = isolation(k_isolate, plain, fit)
+    variables = isolation(k_isolate, access, fit, isolating, loss=slow)
     find = functools.partial(easiest, model=access.model, count=count)
     index, keep, memo = programs.jit(find)(variables, data)
-    variables = stage(
+    variables = tuning.fine_tune(
       k_tune,
-      access,
+      access.replace(variables=variables, clean=data.replace(keep=keep)),
       fit,
-      variables,
-      data.replace(keep=keep),
-      rate=lambda steps: falling(lr, steps=steps * epochs),
-      epochs=epochs,
+      recipe,
+      rate=lambda steps: falling(recipe.lr, steps=steps * recipe.epochs),
       name="tuning",
     )
-    variables = stage(
+    variables = tuning.fine_tune(
       k_unlearn,
-      plain,
+      access.replace(
+        variables=variables,
+        clean=Dataset(data.image[index], data.label[index]),
+        view=augment.identity,
+      ),
       fit,
-      variables,
-      Dataset(data.image[index], data.label[index]),
-      rate=lambda steps: optax.constant_schedule(unlearning_lr),
-      epochs=unlearning_epochs,
-      batch_size=min(batch_size, count),
+      unlearning.replace(batch_size=min(recipe.batch_size, count)),
       loss=ascent,
       name="unlearning",
     )
     return Defended(variables, keep=keep, memo=memo)
 
   return Defense(defend, needs_train=True)
+
+
+def isolation(
+  key: Key, access: Access, fit: Fit, recipe: Recipe, *, loss: learn.Loss
+) -> Params:
+  """Returns a new model's variables after stage 1.
+
+  Args:
+    key: random key.
+    access: the training set is trained on, without augmentation.
+    fit: runs the epochs.
+    recipe: of the stage.
+    loss: see `bounded`.
+  """
+  k_init, k_fit = jax.random.split(key)
+  data = access.train
+  access = access.replace(
+    variables=learn.init_variables(k_init, data, model=access.model),
+    clean=data,  # fine-tuning, whichever data it is on
+    view=augment.identity,
+  )
+  return tuning.fine_tune(
+    k_fit, access, fit, recipe, loss=loss, name="isolation"
+  )
 
 
 def bounded(bound: str, *, gamma: Scalar, per_example: bool) -> learn.Loss:

@@ -36,20 +36,25 @@ import optax
 
 from bdjax.defenses.parts import pruning
 from bdjax.methods.signature import (
+  TRAINING,
+  Annotated,
   Count,
   Fraction,
   Index,
   NonNegative,
-  Positive,
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Defended, Defense
+from bdjax.types import Defended, Defense, Recipe
 
 PRESETS = {
   "official": {"clean_rate": 0.01, "project": False},
   "bb": {"clean_rate": 0.05, "lr": 0.01, "batch_size": 256, "project": False},
 }
+
+Masked = Annotated[
+  Recipe, TRAINING.without("epochs", "schedule", "weight_decay")
+]
 
 
 @validated
@@ -59,10 +64,8 @@ def make(
   steps: Count = 1,
   project: bool = True,
   alpha: Fraction = 0.2,
-  lr: Positive = 0.2,
-  momentum: NonNegative = 0.9,
+  recipe: Masked = Recipe(lr=0.2, momentum=0.9, batch_size=128),
   iterations: Index = 2000,
-  batch_size: Count = 128,
   select: pruning.Select = "holdout",
   threshold: Fraction = 0.2,
   drop: Fraction = 0.1,
@@ -74,10 +77,9 @@ def make(
     steps: sign steps of size eps / steps towards the worst perturbation.
     project: keep the perturbation within its bound after each step.
     alpha: weight of the loss without perturbation.
+    recipe: of training the masks.
     lr: learning rate of the masks, constant.
-    momentum: of SGD on the masks.
     iterations: training steps, rounded up to whole epochs; 0 prunes nothing.
-    batch_size: images per step.
     select: "holdout" chooses the threshold, "fixed" takes the one given.
     threshold: masks up to it are pruned, if fixed.
     drop: share of the held-out accuracy that a chosen threshold may cost.
@@ -87,12 +89,13 @@ def make(
     k_split, k_fit = jax.random.split(key)
     data, held = pruning.split(k_split, access.clean, select)
     model, variables = access.model, access.variables
-    per_epoch = engine.steps_per_epoch(data.size, batch_size)
+    per_epoch = engine.steps_per_epoch(data.size, recipe.batch_size)
     masks = pruning.fit_masks(
       k_fit,
       access,
       data,
       fit,
+      recipe.replace(epochs=math.ceil(iterations / per_epoch)),
       objective=lambda variables: objective(
         functools.partial(pruning.logits, model, variables),
         eps=eps,
@@ -100,10 +103,6 @@ def make(
         project=project,
         alpha=alpha,
       ),
-      lr=lr,
-      momentum=momentum,
-      epochs=math.ceil(iterations / per_epoch),
-      batch_size=batch_size,
       name="anp",
     )
     pruned, memo = pruning.prune(

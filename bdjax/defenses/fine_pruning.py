@@ -35,18 +35,14 @@ from bdjax.machine import programs
 from bdjax.machine.backend import exact
 from bdjax.methods.signature import (
   Annotated,
-  Choice,
   Compat,
-  Count,
   Fraction,
-  Index,
-  NonNegative,
-  Positive,
   Range,
+  Training,
   validated,
 )
-from bdjax.training import inference, schedules
-from bdjax.types import Array, Defended, Defense, Params, Scalar
+from bdjax.training import inference
+from bdjax.types import Array, Defended, Defense, Params, Recipe, Scalar
 
 PRESETS = {"bb": {"compat": "backdoorbench"}}
 Share = Annotated[float, Range(0.0, 1.0)]  # static: it decides shapes
@@ -107,12 +103,9 @@ def make(
   threshold: Fraction = 0.1,
   step: Share = 0.01,
   holdout: Share = 0.2,
-  lr: Positive = 0.01,
-  epochs: Index = 100,
-  batch_size: Count = 256,
-  schedule: Annotated[str, Choice(("constant", "cosine"))] = "cosine",
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 5e-4,
+  recipe: Training = Recipe(
+    lr=0.01, epochs=100, batch_size=256, schedule="cosine"
+  ),
   compat: Compat = "paper",
 ) -> Defense:
   """Returns the defense.
@@ -125,16 +118,9 @@ def make(
     step: share of the channels to prune at a time, rounded up; at least one
       channel is always left.
     holdout: share of the clean subset that measures the accuracy.
-    lr: learning rate, the peak if it decays.
-    epochs: passes over the clean subset after pruning.
-    batch_size: images per step.
-    schedule: constant, or cosine to zero over all epochs.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
+    recipe: of training on the clean subset after pruning.
     compat: "backdoorbench" goes one step beyond the threshold, less a channel.
   """
-
-  rate = schedules.over(schedule, lr, epochs=epochs)
 
   @exact
   def prune(key, clean, variables, model):
@@ -174,11 +160,7 @@ def make(
       k_tune,
       access.replace(variables=variables),
       fit,
-      rate=rate,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
+      recipe,
       wrap=keep_pruned,
       name="fine_pruning",
     )

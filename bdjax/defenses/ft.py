@@ -23,14 +23,10 @@ from bdjax.defenses.parts import tuning
 from bdjax.methods.signature import (
   Annotated,
   Choice,
-  Count,
-  Index,
-  NonNegative,
-  Positive,
+  Training,
   validated,
 )
-from bdjax.training import schedules
-from bdjax.types import Defended, Defense
+from bdjax.types import Defended, Defense, Recipe
 
 PRESETS = {
   "fmn": {"lr": 0.01, "schedule": "constant"},
@@ -58,40 +54,26 @@ PRESETS = {
 @validated
 def make(
   *,
-  lr: Positive = 0.01,
-  epochs: Index = 100,
-  batch_size: Count = 256,
-  schedule: Annotated[str, Choice(("constant", "cosine"))] = "constant",
+  recipe: Training = Recipe(
+    lr=0.01, epochs=100, batch_size=256, schedule="constant"
+  ),
   optimizer: Annotated[str, Choice(("sgd", "adam"))] = "sgd",
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 5e-4,
   part: Annotated[str, Choice(tuning.PARTS)] = "all",
 ) -> Defense:
   """Returns the defense.
 
   Args:
-    lr: learning rate, the peak if it decays.
-    epochs: passes over the clean subset; 0 leaves the model as it is.
-    batch_size: images per step.
-    schedule: constant, or cosine to zero over all epochs.
+    recipe: of training on the clean subset.
     optimizer: sgd or adam.
-    momentum: of SGD, or of Adam's first moment.
-    weight_decay: coupled, on all trained parameters.
     part: all, or head: the new head on a backbone that does not change.
   """
-
-  rate = schedules.over(schedule, lr, epochs=epochs)
 
   def defend(key, access, fit):
     variables = tuning.fine_tune(
       key,
       access,
       fit,
-      rate=rate,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
+      recipe,
       optimizer=optimizer,
       part=part,
       name="ft",

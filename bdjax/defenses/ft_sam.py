@@ -20,16 +20,14 @@ import optax
 from bdjax.defenses.parts import tuning
 from bdjax.methods.signature import (
   Annotated,
-  Choice,
-  Count,
-  Index,
+  Compat,
   NonNegative,
-  Positive,
   Range,
+  Training,
   validated,
 )
 from bdjax.training import learn, optimizers, schedules
-from bdjax.types import Defended, Defense, Scalar
+from bdjax.types import Defended, Defense, Recipe, Scalar
 
 PRESETS = {
   "bb": {"balanced": True, "compat": "backdoorbench"},
@@ -41,48 +39,37 @@ BB_PERIOD = 100  # BackdoorBench's cosine half-period, in iterations
 @validated
 def make(
   *,
-  lr: Positive = 0.01,
+  recipe: Training = Recipe(
+    lr=0.01, epochs=100, batch_size=256, schedule="cosine"
+  ),
   rho: NonNegative = 2.0,
   adaptive: bool = True,
   smoothing: Annotated[Scalar, Range(0.0, 1.0, closed=True)] = 0.1,
-  epochs: Index = 100,
-  batch_size: Count = 256,
-  schedule: Annotated[str, Choice(("constant", "cosine"))] = "cosine",
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 5e-4,
-  compat: Annotated[str, Choice(("paper", "backdoorbench"))] = "paper",
+  compat: Compat = "paper",
 ) -> Defense:
   """Returns the defense.
 
   Args:
-    lr: learning rate, the peak if it decays.
+    recipe: of training on the clean subset.
     rho: radius of the perturbation.
     adaptive: measure the radius relative to each parameter's size.
     smoothing: of labels.
-    epochs: passes over the clean subset.
-    batch_size: images per step.
-    schedule: constant, or cosine to zero over all epochs.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
     compat: "backdoorbench" advances the cosine as that benchmark does.
   """
 
   def rate(steps):
     if compat == "backdoorbench":
-      cosine = optax.cosine_decay_schedule(lr, BB_PERIOD)
+      cosine = optax.cosine_decay_schedule(recipe.lr, BB_PERIOD)
       return lambda t: cosine(BB_PERIOD - abs(t % (2 * BB_PERIOD) - BB_PERIOD))
-    return schedules.over(schedule, lr, epochs=epochs)(steps)
+    return schedules.over(recipe)(steps)
 
   def defend(key, access, fit):
     variables = tuning.fine_tune(
       key,
       access,
       fit,
+      recipe,
       rate=rate,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
       wrap=lambda tx: optimizers.sam(tx, rho=rho, adaptive=adaptive),
       loss=learn.cross_entropy(smoothing=smoothing),
       name="ft_sam",

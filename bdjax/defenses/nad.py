@@ -33,6 +33,9 @@ statistics four times as fast, and its teacher's rate decays by 2 %: neither is
 reproduced.
 """
 
+from collections.abc import Callable
+
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -40,13 +43,12 @@ import optax
 
 from bdjax.defenses.parts import tuning
 from bdjax.methods.signature import (
+  TRAINING,
   Annotated,
   Choice,
   Compat,
-  Count,
   Index,
   NonNegative,
-  Positive,
   validated,
 )
 from bdjax.training import (
@@ -55,7 +57,18 @@ from bdjax.training import (
   optimizers,
   schedules,
 )
-from bdjax.types import Array, Defended, Defense, Params, Scalar, Schedule
+from bdjax.types import (
+  Access,
+  Array,
+  Defended,
+  Defense,
+  Fit,
+  Key,
+  Params,
+  Recipe,
+  Scalar,
+  Schedule,
+)
 
 PRESETS = {
   "official": {
@@ -68,6 +81,7 @@ PRESETS = {
   "bb": {"teacher_epochs": 10, "epochs": 10, "compat": "backdoorbench"},
   "fmn": {"teacher_epochs": 20, "epochs": 20},
 }
+Planned = Annotated[str, Choice(("constant", "cosine", "steps"))]
 DROPS = {2: 0.1, 20: 0.01}  # epoch -> factor of the rate from there on
 
 
@@ -114,11 +128,12 @@ def distance(student: list[Array], teacher: list[Array]) -> list[Array]:
   return [jnp.mean((attention(s) - attention(t)) ** 2) for s, t in pairs]
 
 
-def _rate(name: str, lr: Scalar, *, steps: int, epochs: int) -> Schedule:
-  if name == "steps":
+def _rate(recipe: Recipe) -> Callable[[int], Schedule]:
+  def dropping(steps):
     drops = {epoch * steps: scale for epoch, scale in DROPS.items()}
-    return optax.piecewise_constant_schedule(lr, drops)
-  return schedules.over(name, lr, epochs=epochs)(steps)
+    return optax.piecewise_constant_schedule(recipe.lr, drops)
+
+  return dropping if recipe.schedule == "steps" else schedules.over(recipe)
 
 
 @validated
@@ -127,15 +142,10 @@ def make(
   beta1: NonNegative = 500.0,
   beta2: NonNegative = 1000.0,
   beta3: NonNegative = 1000.0,
-  lr: Positive = 0.01,
   teacher_epochs: Index = 10,
-  epochs: Index = 20,
-  batch_size: Count = 256,
-  schedule: Annotated[
-    str, Choice(("constant", "cosine", "steps"))
-  ] = "constant",
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 5e-4,
+  recipe: Annotated[Recipe, TRAINING.having(schedule=Planned)] = Recipe(
+    lr=0.01, epochs=20, batch_size=256, schedule="constant"
+  ),
   compat: Compat = "paper",
 ) -> Defense:
   """Returns the defense.
@@ -144,65 +154,78 @@ def make(
     beta1: weight of the first of the three maps.
     beta2: weight of the second.
     beta3: weight of the last; without effect under "backdoorbench".
-    lr: learning rate of teacher and student, the peak if it decays.
     teacher_epochs: passes over the clean subset for the teacher.
+    recipe: of the student and, but for the epochs, of the teacher.
     epochs: passes over the clean subset for the student.
-    batch_size: images per step.
     schedule: constant, cosine to zero over the stage, or steps: a tenth after 2
       epochs, a thousandth after 20.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
     compat: "backdoorbench" compares the pooled features as a map, too.
   """
   betas = (beta1, beta2, beta3)
-
-  def rate(length):
-    return lambda steps: _rate(schedule, lr, steps=steps, epochs=length)
-
-  def distilling(model, teacher):
-    entropy = learn.cross_entropy()
-
-    def loss(logits, features, batch):
-      _, shown = model.apply(teacher, batch.image, train=False)
-      pair = [maps(x, compat=compat) for x in (features, shown)]
-      terms = zip(betas, distance(*pair), strict=True)
-      return entropy(logits, features, batch) + sum(b * d for b, d in terms)
-
-    return loss
+  teaching = recipe.replace(epochs=teacher_epochs)
 
   def defend(key, access, fit):
     k_teacher, k_student = jax.random.split(key)
-    sgd = {"momentum": momentum, "weight_decay": weight_decay}
     teacher = tuning.fine_tune(
-      *(k_teacher, access, fit),
-      rate=rate(teacher_epochs),
-      epochs=teacher_epochs,
-      batch_size=batch_size,
-      name="teacher",
-      **sgd,
+      k_teacher, access, fit, teaching, rate=_rate(teaching), name="teacher"
     )
-    planned = rate(epochs)(
-      engine.steps_per_epoch(access.clean.size, batch_size)
+
+    def distilling(teacher):
+      return _distilling(access.model, teacher, betas, compat=compat)
+
+    return Defended(
+      _student(k_student, access, fit, recipe, teacher, distilling)
     )
-    tx = optimizers.sgd(planned, **sgd)
-
-    def learner(teacher):
-      loss = distilling(access.model, teacher)
-      return learn.supervised(
-        access.model, tx, view=access.view, loss=loss, lr=planned
-      )
-
-    def step(key, state, batch):
-      student, metrics = learner(state.teacher)[1](key, state.student, batch)
-      return state.replace(student=student), metrics
-
-    start = _Lesson(learner(teacher)[0](access.variables), teacher)
-    state, _ = fit(
-      *(k_student, step, start, access.clean),
-      epochs=epochs,
-      batch_size=batch_size,
-      name="student",
-    )
-    return Defended(state.student.variables)
 
   return Defense(defend)
+
+
+def _distilling(
+  model: nn.Module, teacher: Params, betas: tuple[Scalar, ...], *, compat: str
+) -> learn.Loss:
+  entropy = learn.cross_entropy()
+
+  def loss(logits, features, batch):
+    _, shown = model.apply(teacher, batch.image, train=False)
+    pair = [maps(x, compat=compat) for x in (features, shown)]
+    terms = zip(betas, distance(*pair), strict=True)
+    return entropy(logits, features, batch) + sum(b * d for b, d in terms)
+
+  return loss
+
+
+def _student(
+  key: Key,
+  access: Access,
+  fit: Fit,
+  recipe: Recipe,
+  teacher: Params,
+  distilling: Callable[[Params], learn.Loss],
+) -> Params:
+  lr = _rate(recipe)(
+    engine.steps_per_epoch(access.clean.size, recipe.batch_size)
+  )
+  tx = optimizers.sgd(
+    lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+  )
+
+  def learner(teacher):
+    loss = distilling(teacher)
+    return learn.supervised(
+      access.model, tx, view=access.view, loss=loss, lr=lr
+    )
+
+  def step(key, state, batch):
+    student, metrics = learner(state.teacher)[1](key, state.student, batch)
+    return state.replace(student=student), metrics
+
+  state, _ = fit(
+    key,
+    step,
+    _Lesson(learner(teacher)[0](access.variables), teacher),
+    access.clean,
+    epochs=recipe.epochs,
+    batch_size=recipe.batch_size,
+    name="student",
+  )
+  return state.student.variables

@@ -35,7 +35,6 @@ from bdjax.defenses.parts import inversion, tuning
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
-  Choice,
   Compat,
   Count,
   Fraction,
@@ -44,10 +43,20 @@ from bdjax.methods.signature import (
   Positive,
   Range,
   Rate,
+  Training,
   validated,
 )
-from bdjax.training import inference, metrics, schedules
-from bdjax.types import Array, Dataset, Defended, Defense, Fit, Key, Scalar
+from bdjax.training import inference, metrics
+from bdjax.types import (
+  Array,
+  Dataset,
+  Defended,
+  Defense,
+  Fit,
+  Key,
+  Recipe,
+  Scalar,
+)
 
 PRESETS = {
   "bb": {"clean_rate": 0.05},
@@ -69,12 +78,9 @@ def make(
   width: Index = 0,
   threshold: NonNegative = 2.0,
   stamped: Fraction = 0.2,
-  lr: Positive = 0.01,
-  epochs: Index = 100,
-  batch_size: Count = 256,
-  schedule: Annotated[str, Choice(("constant", "cosine"))] = "cosine",
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 5e-4,
+  recipe: Training = Recipe(
+    lr=0.01, epochs=100, batch_size=256, schedule="cosine"
+  ),
   compat: Compat = "paper",
 ) -> Defense:
   """Returns the defense.
@@ -92,12 +98,9 @@ def make(
       where more take longer, and all of them elsewhere.
     threshold: anomaly indices above it flag a class.
     stamped: share of the clean subset that gets a reversed trigger.
-    lr: learning rate of unlearning, the peak if it decays.
+    recipe: of unlearning.
     epochs: passes of unlearning; 0 only detects.
     batch_size: images per step, and per class while searching.
-    schedule: constant, or cosine to zero over all epochs.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
     compat: "backdoorbench" returns the suspect, whatever was found.
   """
   rules = inversion.Rules(
@@ -110,8 +113,6 @@ def make(
     stop_after=stop_after,
   )
 
-  rate = schedules.over(schedule, lr, epochs=epochs)
-
   def unlearn(key, access, fit, found, flagged):
     k_stamp, k_fit = jax.random.split(key)
     data = programs.jit(stamp)(k_stamp, access.clean, found, flagged, stamped)
@@ -119,11 +120,7 @@ def make(
       k_fit,
       access.replace(clean=data),
       gated(fit, flagged.any()),
-      rate=rate,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
+      recipe,
       name="unlearn",
     )
 
@@ -135,7 +132,7 @@ def make(
       fit,
       rules=rules,
       rounds=rounds,
-      batch_size=batch_size,
+      batch_size=recipe.batch_size,
       width=width,
       name="invert",
     )

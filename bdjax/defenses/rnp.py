@@ -34,21 +34,37 @@ import optax
 
 from bdjax.defenses.parts import pruning
 from bdjax.methods.signature import (
+  TRAINING,
+  Annotated,
   Count,
   Fraction,
   Index,
-  NonNegative,
   Positive,
   validated,
 )
 from bdjax.training import engine, learn, optimizers
-from bdjax.types import Array, Defended, Defense, Params, Step
+from bdjax.types import (
+  Access,
+  Array,
+  Dataset,
+  Defended,
+  Defense,
+  Fit,
+  Key,
+  Params,
+  Recipe,
+  Scalar,
+  Step,
+)
 
 PRESETS = {
   "official": {"clean_rate": 0.01},
   "bb": {"clean_rate": 0.01, "batch_size": 256, "select": "fixed"},
 }
 SLOWER = 10  # epochs of unlearning after which its rate is a tenth
+RECIPE = Recipe(
+  lr=0.2, epochs=20, batch_size=128, momentum=0.9, weight_decay=5e-4
+)
 
 
 class Unlearning(NamedTuple):
@@ -63,15 +79,11 @@ class Unlearning(NamedTuple):
 def make(
   *,
   images: Count = 500,
-  batch_size: Count = 128,
   unlearn_lr: Positive = 0.01,
   unlearn_epochs: Index = 20,
   stop: Fraction = 0.2,
-  weight_decay: NonNegative = 5e-4,
-  lr: Positive = 0.2,
-  epochs: Index = 20,
+  recipe: Annotated[Recipe, TRAINING.without("schedule")] = RECIPE,
   weight: Positive = 0.2,
-  momentum: NonNegative = 0.9,
   select: pruning.Select = "holdout",
   threshold: Fraction = 0.7,
   drop: Fraction = 0.1,
@@ -80,51 +92,33 @@ def make(
 
   Args:
     images: clean images that both stages use, at most.
-    batch_size: images per step.
     unlearn_lr: learning rate of the ascent.
     unlearn_epochs: passes over the images to unlearn them, at most.
     stop: accuracy at which they count as unlearned.
+    recipe: of training the masks; batches and momentum also of unlearning.
     weight_decay: in unlearning, coupled, on all parameters.
     lr: learning rate of the masks, constant.
     epochs: passes over the images to train the masks; 0 prunes nothing.
     weight: of the cross-entropy when masks are trained.
-    momentum: of SGD, in both stages.
     select: "holdout" chooses the threshold, "fixed" takes the one given.
     threshold: masks up to it are pruned, if fixed.
     drop: share of the held-out accuracy that a chosen threshold may cost.
   """
+  unlearning = recipe.replace(lr=unlearn_lr, epochs=unlearn_epochs)
 
   def defend(key, access, fit):
     pruning.norms(access.variables)  # refused before hours of unlearning
     k_split, k_down, k_up = jax.random.split(key, 3)
     data, held = pruning.split(k_split, access.clean, select, images=images)
-    steps = engine.steps_per_epoch(data.size, batch_size)
-    tx = optimizers.sgd(
-      lambda t: unlearn_lr * jnp.where(t < SLOWER * steps, 1.0, 0.1),
-      momentum=momentum,
-      weight_decay=weight_decay,
-    )
-    params = access.variables["params"]
-    down, _ = fit(
-      k_down,
-      unlearn(access, tx, stop),
-      Unlearning(params, tx.init(params), jnp.ones(())),
-      data,
-      epochs=unlearn_epochs,
-      batch_size=batch_size,
-      name="unlearn",
-    )
+    down = descend(k_down, access, data, fit, unlearning, stop=stop)
     unlearned = {**access.variables, "params": down.params}
     masks = pruning.fit_masks(
       k_up,
       access.replace(variables=unlearned),
       data,
       fit,
+      recipe,
       objective=lambda variables: recovery(access.model, variables, weight),
-      lr=lr,
-      momentum=momentum,
-      epochs=epochs,
-      batch_size=batch_size,
       name="recover",
     )
     variables, memo = pruning.prune(
@@ -139,6 +133,44 @@ def make(
     return Defended(variables, memo=memo)
 
   return Defense(defend)
+
+
+def descend(
+  key: Key,
+  access: Access,
+  data: Dataset,
+  fit: Fit,
+  recipe: Recipe,
+  *,
+  stop: Scalar,
+) -> Unlearning:
+  """Returns the suspect after unlearning.
+
+  Args:
+    key: random key.
+    access: the suspect and its augmentation.
+    data: clean images.
+    fit: runs the epochs.
+    recipe: of the ascent; its rate falls to a tenth after `SLOWER` epochs.
+    stop: accuracy at which the images count as unlearned.
+  """
+  slower = SLOWER * engine.steps_per_epoch(data.size, recipe.batch_size)
+  tx = optimizers.sgd(
+    lambda t: recipe.lr * jnp.where(t < slower, 1.0, 0.1),
+    momentum=recipe.momentum,
+    weight_decay=recipe.weight_decay,
+  )
+  params = access.variables["params"]
+  state, _ = fit(
+    key,
+    unlearn(access, tx, stop),
+    Unlearning(params, tx.init(params), jnp.ones(())),
+    data,
+    epochs=recipe.epochs,
+    batch_size=recipe.batch_size,
+    name="unlearn",
+  )
+  return state
 
 
 def unlearn(access, tx, stop) -> Step:

@@ -19,16 +19,16 @@ are BackdoorBench's: no paper states them for this defense.
 
 from bdjax.defenses.parts import tuning
 from bdjax.methods.signature import (
+  TRAINING,
   Annotated,
   Choice,
   Count,
-  Index,
   NonNegative,
   Positive,
   validated,
 )
 from bdjax.training import schedules
-from bdjax.types import Defended, Defense
+from bdjax.types import Defended, Defense, Recipe
 
 PRESETS = {
   "paper": {"clean_rate": 1.0},
@@ -48,10 +48,9 @@ def make(
   phase1_epochs: Count = 10,
   cycle_steps: int | None = None,
   shape: Annotated[str, Choice(("triangle", "sawtooth"))] = "triangle",
-  epochs: Index = 100,
-  batch_size: Count = 256,
-  momentum: NonNegative = 0.9,
-  weight_decay: NonNegative = 5e-4,
+  recipe: Annotated[Recipe, TRAINING.without("lr", "schedule")] = Recipe(
+    epochs=100, batch_size=256
+  ),
 ) -> Defense:
   """Returns the defense.
 
@@ -62,10 +61,7 @@ def make(
     phase1_epochs: length of phase 1.
     cycle_steps: steps of one up-and-down; None keeps four cycles in phase 1.
     shape: triangle or sawtooth.
-    epochs: all passes over the clean subset.
-    batch_size: images per step.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
+    recipe: of training on the clean subset, but for its rate.
   """
 
   def rate(steps):
@@ -84,11 +80,8 @@ def make(
       key,
       access,
       fit,
+      recipe,
       rate=rate,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
       name="super_ft",
     )
     return Defended(variables)

@@ -3,12 +3,17 @@
 Names, defaults, ranges and what may be swept are read from annotations: a
 `Scalar` may be traced, hence swept; int, str and bool are static. `Rate` and
 its siblings add a range; `validated` checks it before anything is compiled.
+Arguments that many methods share are fields of one parameter, a `Group`, which
+a caller gives by their own names: `make(lr=0.05)` of `make(*, recipe: Training
+= Recipe())`.
 """
 
+import dataclasses
 import difflib
 import functools
 import inspect
 import math
+import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -17,7 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.types import Array, Scalar
+from bdjax.types import Array, Recipe, Scalar
+
+_MEANING = re.compile(r"^  (\w+): (.*(?:\n {4}.*)*)", re.MULTILINE)
 
 
 class Range(NamedTuple):
@@ -53,6 +60,24 @@ class Picture(NamedTuple):
   """Marks an array that a user may give as the path of an image file."""
 
 
+class Group(NamedTuple):
+  """Marks a dataclass whose fields are given by their own names.
+
+  Attributes:
+    fields: the annotation of each; one that is left out is nobody's to give.
+  """
+
+  fields: dict[str, Any]
+
+  def without(self, *names: str) -> "Group":
+    """Returns the group with some fields left out."""
+    return Group({k: v for k, v in self.fields.items() if k not in names})
+
+  def having(self, **fields: Any) -> "Group":
+    """Returns the group with other annotations."""
+    return Group(self.fields | fields)
+
+
 Rate = Annotated[Scalar, Range(0.0, 1.0)]
 Fraction = Annotated[Scalar, Range(0.0, 1.0, closed=True)]
 Positive = Annotated[Scalar, Range(0.0)]
@@ -65,6 +90,17 @@ OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
 Channels = Sequence[float]  # a number per channel of the images
 Dtype = Annotated[str, Choice(("float32", "bfloat16"))]
 Compat = Annotated[str, Choice(("paper", "backdoorbench"))]
+TRAINING = Group(
+  {
+    "lr": Positive,
+    "epochs": Index,
+    "batch_size": Count,
+    "schedule": Annotated[str, Choice(("constant", "cosine"))],
+    "momentum": NonNegative,
+    "weight_decay": NonNegative,
+  }
+)
+Training = Annotated[Recipe, TRAINING]
 
 
 class Argument(NamedTuple):
@@ -86,15 +122,51 @@ class Argument(NamedTuple):
 
 
 def arguments(make: Callable) -> dict[str, Argument]:
-  """Returns a `make`'s arguments by name, in the order of its signature."""
+  """Returns a `make`'s arguments by name, in the order of its signature.
+
+  A group's fields take its place.
+  """
+  schema = {}
+  for parameter in _parameters(make).values():
+    if isinstance(parameter.check, Group):
+      for name, hint in parameter.check.fields.items():
+        schema[name] = _argument(name, getattr(parameter.default, name), hint)
+    else:
+      schema[parameter.name] = parameter
+  return schema
+
+
+def meanings(make: Callable) -> dict[str, str]:
+  """Returns what docstrings say of a `make`'s arguments, by name.
+
+  Its own Args win over the Attributes of its groups.
+  """
+  groups = _groups(make).values()
+  texts = [(group.base, "Attributes:\n") for group in groups]
+  meanings = {}
+  for source, title in (*texts, (make, "Args:\n")):
+    listed = (inspect.getdoc(source) or "").partition(title)[2]
+    for name, text in _MEANING.findall(listed.partition("\n\n")[0]):
+      meanings[name] = " ".join(text.split())
+  return {name: meanings[name] for name in arguments(make) if name in meanings}
+
+
+def _parameters(make: Callable) -> dict[str, Argument]:
+  """Returns what a `make` takes as it is written, groups whole."""
   hints = typing.get_type_hints(make, include_extras=True)
-  found = {}
-  for name, parameter in inspect.signature(make).parameters.items():
-    base, check = hints.get(name, Any), None
-    if typing.get_origin(base) is Annotated:
-      base, check = base.__origin__, base.__metadata__[0]
-    found[name] = Argument(name, parameter.default, base, check)
-  return found
+  written = inspect.signature(inspect.unwrap(make)).parameters.items()
+  return {k: _argument(k, p.default, hints.get(k, Any)) for k, p in written}
+
+
+def _groups(make: Callable) -> dict[str, Argument]:
+  written = _parameters(make).items()
+  return {k: p for k, p in written if isinstance(p.check, Group)}
+
+
+def _argument(name: str, default: Any, hint: Any) -> Argument:
+  if typing.get_origin(hint) is Annotated:
+    return Argument(name, default, hint.__origin__, hint.__metadata__[0])
+  return Argument(name, default, hint, None)
 
 
 def arrays(
@@ -129,11 +201,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def validated(make: Callable) -> Callable:
   """Makes a `make` check its arguments' names, types and ranges.
 
+  It then takes the fields of its groups in place of the groups.
+
   Raises (when called):
     ValueError: naming the algorithm, the argument, its value and what it may
       be. Traced numbers pass: their values are not known.
   """
-  schema = arguments(make)
+  schema, groups = arguments(make), _groups(make)
   label = make.__module__.rpartition(".")[2]
 
   @functools.wraps(make)
@@ -144,9 +218,25 @@ def validated(make: Callable) -> Callable:
           f"{label} has no argument {name!r}: {nearest(name, schema)}"
         )
       _check(f"{label}.{name}", schema[name], value)
+    for name, group in groups.items():
+      own = {k: kwargs.pop(k) for k in group.check.fields if k in kwargs}
+      kwargs[name] = dataclasses.replace(group.default, **own)
     return make(*args, **kwargs)
 
+  checked.__signature__ = _signature(schema)
   return checked
+
+
+def _signature(schema: dict[str, Argument]) -> inspect.Signature:
+  """Returns what a checked `make` takes, for `help` and the like."""
+  return inspect.Signature(
+    inspect.Parameter(
+      *(a.name, inspect.Parameter.KEYWORD_ONLY),
+      default=a.default,
+      annotation=a.base,
+    )
+    for a in schema.values()
+  )
 
 
 def _check(label: str, argument: Argument, value: Any) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import optax
 
-from bdjax.types import Scalar, Schedule
+from bdjax.types import Recipe, Scalar, Schedule
 
 
 def triangle(
@@ -133,6 +133,7 @@ def by_name(name: str, lr: Scalar, *, steps: int) -> Schedule:
   raise ValueError(f"schedule is {name!r}, but must be constant or cosine.")
 
 
-def over(name: str, lr: Scalar, *, epochs: int) -> Callable[[int], Schedule]:
-  """Returns (steps per epoch) -> the schedule `by_name` over all epochs."""
+def over(recipe: Recipe) -> Callable[[int], Schedule]:
+  """Returns (steps per epoch) -> the recipe's schedule over all its epochs."""
+  name, lr, epochs = recipe.schedule, recipe.lr, recipe.epochs
   return lambda steps: by_name(name, lr, steps=max(1, steps * epochs))

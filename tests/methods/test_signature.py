@@ -1,9 +1,12 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from bdjax.methods import signature
 from bdjax.methods.signature import (
+  TRAINING,
   Annotated,
   Choice,
   Count,
@@ -11,7 +14,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.types import Scalar
+from bdjax.types import Recipe, Scalar
 
 
 @validated
@@ -76,3 +79,77 @@ def test_what_is_sweepable():
   sweepable = [name for name, argument in found.items() if argument.sweepable]
   assert sweepable == ["rate", "lr"]
   assert found["size"].default == 3
+
+
+@validated
+def grouped(
+  *,
+  rate: Rate = 0.1,
+  recipe: Annotated[Recipe, TRAINING.without("momentum")] = Recipe(lr=0.2),
+  size: Count = 3,
+):
+  """Returns what it is given.
+
+  Args:
+    rate: share.
+    recipe: of training.
+    lr: here
+      another.
+    size: in pixels.
+  """
+  return rate, recipe, size
+
+
+def test_a_groups_fields_are_given_by_their_own_names():
+  assert grouped() == (0.1, Recipe(lr=0.2), 3)
+  given = grouped(epochs=3, size=4, lr=0.5)
+  assert given == (0.1, Recipe(lr=0.5, epochs=3), 4)
+  assert jax.jit(lambda lr: grouped(lr=lr)[1].lr * 2)(4.0) == 8
+  schema = signature.arguments(grouped)
+  assert " ".join(schema) == (
+    "rate lr epochs batch_size schedule weight_decay size"
+  )
+  assert [k for k, a in schema.items() if a.sweepable] == [
+    *("rate", "lr", "weight_decay"),
+  ]
+  assert schema["lr"].default == 0.2
+  assert list(inspect.signature(grouped).parameters) == list(schema)
+
+
+@pytest.mark.parametrize(
+  ("given", "text"),
+  [
+    ({"epochs": -1}, r"\.epochs is -1, but must be a whole number at least 0"),
+    ({"schedule": "steps"}, r"must be one of constant, cosine"),
+    ({"momentum": 0.5}, "has no argument 'momentum'"),
+    ({"recipe": Recipe()}, "has no argument 'recipe'"),
+  ],
+)
+def test_a_groups_fields_are_checked_and_others_unknown(given, text):
+  with pytest.raises(ValueError, match=text):
+    grouped(**given)
+
+
+def test_a_group_may_differ_in_a_field():
+  steps = Annotated[str, Choice(("steps",))]
+
+  @validated
+  def make(
+    *,
+    recipe: Annotated[Recipe, TRAINING.having(schedule=steps)] = Recipe(
+      schedule="steps"
+    ),
+  ):
+    return recipe
+
+  assert make(lr=0.3) == Recipe(lr=0.3, schedule="steps")
+  with pytest.raises(ValueError, match="must be one of steps"):
+    make(schedule="cosine")
+
+
+def test_own_meanings_win_over_a_groups():
+  meanings = signature.meanings(grouped)
+  assert list(meanings) == list(signature.arguments(grouped))
+  assert meanings["lr"] == "here another."
+  assert meanings["batch_size"] == "images per step."
+  assert meanings["size"] == "in pixels."

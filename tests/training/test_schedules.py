@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bdjax.training import schedules
+from bdjax.types import Recipe
 
 
 def rates(schedule, steps):
@@ -97,7 +98,7 @@ def test_errors_name_the_value(call, text):
 
 
 def test_over_all_epochs():
-  decayed = schedules.over("cosine", 0.2, epochs=5)(4)
+  decayed = schedules.over(Recipe(lr=0.2, epochs=5))(4)
   assert float(decayed(10)) == pytest.approx(0.1)  # half of 20 steps
   assert float(decayed(20)) == pytest.approx(0)
-  assert float(schedules.over("cosine", 0.2, epochs=0)(4)(0)) > 0
+  assert float(schedules.over(Recipe(lr=0.2, epochs=0))(4)(0)) > 0

@@ -34,6 +34,7 @@ from bdjax.types import (
   Key,
   Logits,
   Params,
+  Recipe,
   Scalar,
 )
 
@@ -162,12 +163,9 @@ def fit_masks(
   access: Access,
   data: Dataset,
   fit: Fit,
+  recipe: Recipe,
   *,
   objective: Callable[[Params], Objective],
-  lr: Scalar,
-  momentum: Scalar,
-  epochs: int,
-  batch_size: int,
   name: str,
 ) -> Masks:
   """Returns masks that minimize an objective, trained from all ones.
@@ -177,14 +175,12 @@ def fit_masks(
     access: its model is masked and its augmentation used.
     data: clean images.
     fit: runs the epochs.
+    recipe: of the masks; its rate is constant, and they do not decay. Without
+      epochs all masks stay one.
     objective: of the model's variables: (key, masks, batch) -> loss, logits.
-    lr: constant learning rate of SGD, without weight decay.
-    momentum: of SGD.
-    epochs: passes over the data; without any, all masks stay one.
-    batch_size: images per step.
     name: of the stage.
   """
-  tx = optimizers.sgd(lr, momentum=momentum, weight_decay=0.0)
+  tx = optimizers.sgd(recipe.lr, momentum=recipe.momentum, weight_decay=0.0)
 
   def step(key, state, batch):
     k_view, k_loss = jax.random.split(key)
@@ -203,8 +199,16 @@ def fit_masks(
 
   masks = ones(access.variables)
   start = Masking(masks, tx.init(masks), access.variables)
-  how = {"epochs": epochs, "batch_size": batch_size, "name": name}
-  return fit(key, step, start, data, **how)[0].masks
+  state, _ = fit(
+    key,
+    step,
+    start,
+    data,
+    epochs=recipe.epochs,
+    batch_size=recipe.batch_size,
+    name=name,
+  )
+  return state.masks
 
 
 def choose(

@@ -7,9 +7,9 @@ import jax
 import optax
 
 from bdjax.models.parts import heads
-from bdjax.training import engine, learn, optimizers
+from bdjax.training import engine, learn, optimizers, schedules
 from bdjax.training.learn import Loss
-from bdjax.types import Access, Fit, Key, Params, Scalar, Schedule
+from bdjax.types import Access, Fit, Key, Params, Recipe, Schedule
 
 PARTS = ("all", "head")
 
@@ -18,12 +18,9 @@ def fine_tune(
   key: Key,
   access: Access,
   fit: Fit,
+  recipe: Recipe,
   *,
-  rate: Callable[[int], Schedule],
-  epochs: int,
-  batch_size: int,
-  momentum: Scalar,
-  weight_decay: Scalar,
+  rate: Callable[[int], Schedule] | None = None,
   optimizer: str = "sgd",
   part: str = "all",
   wrap: Callable[
@@ -38,11 +35,8 @@ def fine_tune(
     key: random key.
     access: what the defender has.
     fit: runs the epochs.
-    rate: steps per epoch -> learning rate by step.
-    epochs: passes over the clean subset.
-    batch_size: images per step.
-    momentum: of SGD; of Adam's first moment.
-    weight_decay: coupled, on all trained parameters.
+    recipe: how it is trained.
+    rate: steps per epoch -> learning rate by step; None for the recipe's.
     optimizer: sgd or adam.
     part: all parameters, or those of the head alone; see `head_only`.
     wrap: around the optimizer, such as SAM.
@@ -52,9 +46,11 @@ def fine_tune(
   Raises:
     ValueError: the head alone is wanted of a model that has none apart.
   """
-  lr = rate(engine.steps_per_epoch(access.clean.size, batch_size))
+  rate = rate or schedules.over(recipe)
+  lr = rate(engine.steps_per_epoch(access.clean.size, recipe.batch_size))
   make = {"sgd": optimizers.sgd, "adam": optimizers.adam}[optimizer]
-  tx = wrap(make(lr, momentum=momentum, weight_decay=weight_decay))
+  decay = recipe.weight_decay
+  tx = wrap(make(lr, momentum=recipe.momentum, weight_decay=decay))
   model = access.model
   if part == "head":
     model, tx = head_only(model, tx)
@@ -64,8 +60,8 @@ def fine_tune(
     step,
     init(access.variables),
     access.clean,
-    epochs=epochs,
-    batch_size=batch_size,
+    epochs=recipe.epochs,
+    batch_size=recipe.batch_size,
     name=name,
   )
   return state.variables

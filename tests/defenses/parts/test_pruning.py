@@ -11,7 +11,7 @@ from bdjax.training import (
   learn,
   loop,
 )
-from bdjax.types import Access, Dataset
+from bdjax.types import Access, Dataset, Recipe
 
 
 class Stub:
@@ -146,11 +146,8 @@ def trained(objective, epochs=1):
     Access(STUB, model=Stub()),
     grey([0, 51, 102, 153], [0, 0, 1, 1]),
     loop.scan_fit,
+    Recipe(lr=0.1, momentum=0.5, epochs=epochs, batch_size=2),
     objective=lambda variables: objective,
-    lr=0.1,
-    momentum=0.5,
-    epochs=epochs,
-    batch_size=2,
     name="masks",
   )["block/bn"]
 
