@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bdjax.data import augment
 from bdjax.machine import backend
 from bdjax.methods import registry
-from bdjax.training import learn, optimizers
+from bdjax.training import learn, trial
 from bdjax.types import Batch, Dataset, Step, View
 
 Row = dict[str, Any]
@@ -64,9 +64,7 @@ def take_turns(
   seconds = {name: [] for name in cases}
   for _ in range(samples):
     for name, case in cases.items():
-      start = time.perf_counter()
-      case()
-      seconds[name].append(time.perf_counter() - start)
+      seconds[name].append(trial.seconds(case))
   return seconds
 
 
@@ -167,15 +165,17 @@ def utilization(flop: float | None, seconds: float) -> float | None:
 
 def start(options: Options) -> learn.TrainState:
   """Returns a fresh classifier in training."""
-  net, data = model(options), dataset(options, count=1)
-  variables = learn.init_variables(jax.random.key(0), data, model=net)
-  return learn.supervised(net, optimizers.sgd(0.01))[0](variables)
+  return _trial(options).state
 
 
 def train_step(options: Options, *, view: View = augment.identity) -> Step:
   """Returns the step of SGD with momentum and weight decay."""
-  tx = optimizers.sgd(0.01)
-  return learn.supervised(model(options), tx, view=view)[1]
+  return _trial(options, view=view).step
+
+
+def _trial(options: Options, **how: View) -> trial.Trial:
+  shape = (options.size, options.size, 3)
+  return trial.trial(model(options), shape, batch_size=1, steps=1, **how)
 
 
 def model(options: Options) -> nn.Module:

@@ -33,7 +33,7 @@ class _Traced(Exception):
 class Program(NamedTuple):
   """A compiled function, and the arrays it closes over."""
 
-  run: Callable[..., list[jax.Array]]  # of flat arrays
+  run: jax.stages.Compiled  # flat arrays -> flat arrays
   numbers: list[jax.Array]
   result: Any  # structure of what the function returns
 
@@ -42,6 +42,10 @@ class Program(NamedTuple):
     return self.result.unflatten(
       self.run(*self.numbers, *jax.tree.leaves(args))
     )
+
+  def memory_analysis(self) -> Any:
+    """Returns what a device needs for it, as JAX's own programs tell."""
+    return self.run.memory_analysis()
 
 
 def traced(*trees: Any) -> bool:

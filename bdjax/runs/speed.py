@@ -1,23 +1,16 @@
 """How fast this machine trains a plan's model: a few steps, measured."""
 
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from bdjax.machine import backend
 from bdjax.machine import mesh as meshes
 from bdjax.runs import plans, widths, work
-from bdjax.training import (
-  engine,
-  learn,
-  optimizers,
-  sweep,
-)
-from bdjax.types import Dataset
+from bdjax.training import engine, sweep
+from bdjax.training.trial import seconds, trial
 
 _STEPS = 3  # of plain training, in a sample
 _SAMPLES = 3  # of which the fastest counts
@@ -47,13 +40,10 @@ def measure(
     batch_size: images per step.
     mesh: devices that share a cell's batches, or members of a sweep.
   """
-  model, members = plan.model.made, 1
-  shape = (batch_size * _STEPS, *plan.info.shape)
-  data = Dataset(jnp.zeros(shape, jnp.uint8), jnp.zeros(shape[0], jnp.int32))
-  start, step = learn.supervised(model, optimizers.sgd(0.01))
-  key = jax.random.key(0)
-  variables = learn.init_variables(key, data, model=model)
-  state = start(variables)
+  key, state, step, data = trial(
+    plan.model.made, plan.info.shape, batch_size=batch_size, steps=_STEPS
+  )
+  members = 1
   begun = time.perf_counter()
   if plan.together:
     mesh = meshes.make()
@@ -72,13 +62,7 @@ def measure(
     lowered = jax.jit(run).lower(*args)
     program = lowered.compile(compiler_options=backend.compiler_options())
   compiling = time.perf_counter() - begun
-  seconds = min(_timed(program, args) for _ in range(_SAMPLES))
-  step = work.step_flop(step, state, data, batch_size)
+  fastest = min(seconds(program, *args) for _ in range(_SAMPLES))
+  flop = members * _STEPS * work.step_flop(step, state, data, batch_size)
   temp = program.memory_analysis().temp_size_in_bytes
-  return Speed(members * _STEPS * step / seconds, compiling, temp)
-
-
-def _timed(program: Callable[..., Any], args: tuple[Any, ...]) -> float:
-  start = time.perf_counter()
-  jax.block_until_ready(program(*args))
-  return time.perf_counter() - start
+  return Speed(flop / fastest, compiling, temp)

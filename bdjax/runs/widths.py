@@ -7,20 +7,14 @@ pay any more. The answer is kept in a file per machine.
 """
 
 import json
-import time
 
 import jax
 import jax.numpy as jnp
 
 from bdjax.machine import backend, storage
 from bdjax.runs import plans
-from bdjax.training import (
-  engine,
-  learn,
-  optimizers,
-  sweep,
-)
-from bdjax.types import Dataset
+from bdjax.training import engine, sweep
+from bdjax.training.trial import seconds, trial
 
 WIDEST = 16
 WORTH = 1.05  # less of a gain does not pay for the memory
@@ -59,24 +53,19 @@ def rate(plan: plans.Plan, width: int) -> float:
     plan: gives model, images and batch size.
     width: members at once.
   """
-  batch, model = plan.recipe.batch_size, plan.model.made
-  shape = (batch * _STEPS, *plan.info.shape)
-  data = Dataset(jnp.zeros(shape, jnp.uint8), jnp.zeros(shape[0], jnp.int32))
-  start, step = learn.supervised(model, optimizers.sgd(0.01))
+  batch = plan.recipe.batch_size
+  key, state, step, data = trial(
+    plan.model.made, plan.info.shape, batch_size=batch, steps=_STEPS
+  )
   epoch = engine.epoch(step, batch_size=batch)
-
-  def one(data, key):
-    variables = learn.init_variables(key, data, model=model)
-    return epoch(key, start(variables), data)[0].variables
-
-  members = sweep.of_one_device(one, jax.default_backend())
-  keys = jax.random.split(jax.random.key(0), width)
-  lowered = jax.jit(members).lower(data, keys)
+  members = sweep.of_one_device(
+    lambda data, own: epoch(*own, data), jax.default_backend()
+  )
+  own = jax.tree.map(lambda x: jnp.stack([x] * width), (key, state))
+  lowered = jax.jit(members).lower(data, own)
   run = lowered.compile(compiler_options=backend.compiler_options())
-  jax.block_until_ready(run(data, keys))
-  begun = time.perf_counter()
-  jax.block_until_ready(run(data, keys))
-  return width * _STEPS / (time.perf_counter() - begun)
+  seconds(run, data, own)  # the first call also loads the program
+  return width * _STEPS / seconds(run, data, own)
 
 
 def _key(plan: plans.Plan) -> str:

@@ -1,0 +1,26 @@
+import time
+
+import jax
+import jax.numpy as jnp
+
+from bdjax.training import engine, trial
+
+
+def test_a_trial_is_an_epoch_of_as_many_steps(model):
+  key, state, step, data = trial.trial(model, (8, 8, 3), batch_size=4, steps=3)
+  assert data.image.shape == (12, 8, 8, 3) and data.image.dtype == jnp.uint8
+  run = jax.jit(engine.epoch(step, batch_size=4))
+  after, metrics = run(key, state, data)
+  assert int(after.step) == 3 and metrics["loss"].shape == (3,)
+
+
+def test_seconds_waits_for_the_result():
+  def slow():
+    def sleep(x):
+      time.sleep(0.2)
+      return x
+
+    shape = jax.ShapeDtypeStruct((), jnp.float32)
+    return jax.pure_callback(sleep, shape, jnp.zeros(()))
+
+  assert trial.seconds(slow) >= 0.2
