@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from bdjax.methods import registry, signature, specs
-from bdjax.runs import methods
+from bdjax.models.parts import heads
+from bdjax.runs import experiment, methods
 from bdjax.training import learn, loop, regimes
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
 from configs import base
@@ -31,6 +32,8 @@ BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
 SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8}
 FAINT = {"lira": {"eps": 0.2}, "narcissus": {"rounds": 20}}
+HEADLESS = ("abl", "activation_clustering", "fine_pruning", "spectral")
+CLASSES = SMALL["num_classes"]
 TOP = Path(__file__).parent.parent
 
 
@@ -111,6 +114,81 @@ def test_all_to_all_leads_to_the_next_class(name):
   assert wanted.tolist() == [1, 2, 3, 0]
 
 
+def acts_alone(trigger, images, others, params):
+  """Checks that a trigger stays in [0, 1], under its key, in each image.
+
+  A trigger may draw from its key, for each place in the batch. So an image
+  stays in its place, and all others are replaced: nothing of it may change.
+  One that draws nothing also stamps an image alone as it does among others.
+
+  Args:
+    trigger: (key, images, params) -> images.
+    images: [B, H, W, C] in [0, 1].
+    others: what they are replaced by.
+    params: the trigger's.
+  """
+  keys = jax.random.key(1), jax.random.key(2)
+  with jax.debug_key_reuse(False):
+    stamp = jax.jit(trigger)
+    hit, other = (np.asarray(stamp(key, images, params)) for key in keys)
+    np.testing.assert_array_equal(stamp(keys[0], images, params), hit)
+    assert hit.min() >= -1e-6 and hit.max() <= 1 + 1e-6
+    for i in range(len(images)):
+      among = stamp(keys[0], others.at[i].set(images[i]), params)[i]
+      np.testing.assert_allclose(among, hit[i], rtol=0, atol=1e-5)
+    if (hit == other).all():
+      alone = [stamp(keys[0], image[None], params)[0] for image in images]
+      np.testing.assert_allclose(jnp.stack(alone), hit, rtol=0, atol=1e-5)
+
+
+def pictures(key, count=3):
+  return jnp.round(jax.random.uniform(key, (count, 8, 8, 3)) * 255) / 255
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_trigger_acts_on_each_image_alone(name, task):
+  schema = signature.arguments(registry.get("attacks", name))
+  known = SMALL | SHORT | {"rate": 0.25}
+  static = {k: v for k, v in known.items() if k in schema}
+  attack = registry.get("attacks", name)(**static)
+
+  def rest(key, step, state, data, **how):
+    return state, {}
+
+  params = jax.jit(
+    lambda task: attack.plant(jax.random.key(0), task, rest).params
+  )(task)
+  images, others = map(pictures, jax.random.split(jax.random.key(3)))
+  acts_alone(attack.trigger, images, others, params)
+
+
+def draws(key, images, params):
+  return jnp.clip(images + jax.random.normal(key, images.shape), 0, 1)
+
+
+BROKEN = {
+  "leaves [0, 1]": lambda key, images, params: images * 1.5,
+  "takes its neighbour's": lambda key, x, p: (x + jnp.roll(x, 1, 0)) / 2,
+  "takes the batch's mean": lambda key, x, p: x * 0 + x.mean(0, keepdims=True),
+  "takes the largest": lambda key, images, params: images / images.max(),
+  "turns the batch": lambda key, images, params: images[::-1],
+  "leaks and draws": lambda key, x, p: draws(key, x[::-1], p),
+  "stamps the first only": lambda key, x, p: x.at[0].set(0.0),
+}
+
+
+@pytest.mark.parametrize("trigger", BROKEN.values(), ids=BROKEN)
+def test_a_broken_trigger_is_noticed(trigger):
+  images, others = map(pictures, jax.random.split(jax.random.key(3)))
+  with pytest.raises(AssertionError):
+    acts_alone(trigger, images, others, {})
+
+
+def test_a_trigger_may_draw_for_each_image():
+  images, others = map(pictures, jax.random.split(jax.random.key(3)))
+  acts_alone(draws, images, others, {})
+
+
 @pytest.mark.parametrize("name", DEFENSES)
 def test_defense_traces_with_swept_numbers(name, access, reused):
   static, numbers = split("defenses", name)
@@ -146,6 +224,34 @@ def test_who_needs_the_training_set_says_so_before_anything_runs(name, access):
   sentence = f"{name} needs the training set, but [^.]*access.train is None: "
   with pytest.raises(ValueError, match=rf"^{sentence}[^.]*\.$"):
     defense.defend(jax.random.key(0), access.replace(train=None), None)
+
+
+@pytest.mark.parametrize("head", heads.HEADS)
+@pytest.mark.parametrize("name", DEFENSES)
+def test_defense_takes_a_head_apart_or_says_why_not(name, head, access):
+  """As in the scenarios transfer and encoder, where nothing is filtered."""
+  static, numbers = split("defenses", name)
+  user = jax.eval_shape(
+    lambda: experiment.adapted(
+      jax.random.key(0), access, heads.make(head, CLASSES)
+    )
+  )
+
+  def defend(numbers, user):
+    defense = registry.get("defenses", name)(**static, **numbers)
+    state = defense.defend(jax.random.key(0), user, loop.scan_fit)
+    images, key = jnp.zeros((3, 8, 8, 3)), jax.random.key(1)
+    return state, defense.predict(key, images, user, state)
+
+  if name in HEADLESS:
+    with pytest.raises(ValueError, match=rf"^{name} ") as refusal:
+      jax.eval_shape(defend, numbers, user)
+    reason, *note = str(refusal.value).splitlines()
+    assert reason.endswith(".") and (not note or note[0].startswith("---"))
+    return
+  state, logits = jax.eval_shape(defend, numbers, user)
+  assert shapes(state.variables) == shapes(user.variables)
+  assert (logits.shape, logits.dtype) == ((3, CLASSES), jnp.float32)
 
 
 @pytest.mark.parametrize(

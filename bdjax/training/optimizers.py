@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from bdjax.types import Params, Scalar, Schedule
+from bdjax.types import Array, Params, Scalar, Schedule
 
 
 def sgd(
@@ -60,6 +60,39 @@ def only(
   return optax.multi_transform(
     {True: tx, False: optax.set_to_zero()}, lambda params: chosen(params)
   )
+
+
+def penalized(
+  tx: optax.GradientTransformation,
+  penalty: Callable[[Params, Params], Array],
+  *,
+  memory: Params | None = None,
+) -> optax.GradientTransformationExtraArgs:
+  """Returns an optimizer of the loss plus a penalty on the parameters.
+
+  The loss that is reported is without it, and SAM inside looks around without
+  it.
+
+  Args:
+    tx: gets the sum of both gradients.
+    penalty: (parameters, memory) -> scalar.
+    memory: arrays that the penalty compares with, part of the state so that no
+      program holds them; None for the parameters at the start.
+  """
+  tx = optax.with_extra_args_support(tx)
+
+  def init(params):
+    memo = params if memory is None else memory
+    return tx.init(params), jax.tree.map(jnp.array, memo)
+
+  def update(grads, state, params, **extra):
+    inner, memo = state
+    more = jax.grad(penalty)(params, memo)
+    grads = jax.tree.map(jnp.add, grads, more)
+    updates, inner = tx.update(grads, inner, params, **extra)
+    return updates, (inner, memo)
+
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def ascent(

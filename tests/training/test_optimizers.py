@@ -84,3 +84,23 @@ def test_sam_by_hand(adaptive):
     v = 0.9 * v + grad(w + climb) + 0.01 * w
     w = w - 0.02 * v
   np.testing.assert_allclose(got, w, rtol=1e-4)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_penalty_pulls_towards_the_start_or_the_memory(given):
+  """By hand: SGD at .1 on g = 1 plus d/dw (w - m)^2 = 2 (w - m)."""
+  start, memory = {"w": jnp.array([2.0])}, {"w": jnp.array([5.0])}
+
+  def distance(params, memo):
+    return ((params["w"] - memo["w"]) ** 2).sum()
+
+  tx = optimizers.penalized(
+    optimizers.sgd(0.1, momentum=0.0, weight_decay=0.0),
+    distance,
+    memory=memory if given else None,
+  )
+  params, state, grads = start, tx.init(start), {"w": jnp.array([1.0])}
+  for wanted in [2.5, 2.9] if given else [1.9, 1.82]:
+    updates, state = tx.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["w"], [wanted], rtol=1e-6)

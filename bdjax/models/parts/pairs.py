@@ -24,7 +24,8 @@ def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
   """Returns the pairs of a model, inputs first.
 
   Args:
-    params: of a cnn, a ResNet or a VGG of this package, whatever their width.
+    params: of a cnn, a ResNet or a VGG of this package, whatever their width;
+      by themselves or as the backbone under a head.
     adjacent: pair every batch norm with the convolution defined just before it,
       right or wrong. That differs in pre-activation networks, where it pairs a
       block's first norm with the last convolution before the block, be it a
@@ -33,6 +34,9 @@ def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
   Raises:
     ValueError: the tree is of no known architecture.
   """
+  if set(params) == {"backbone", "head"}:
+    inside = find(params["backbone"], adjacent=adjacent)
+    return tuple(Pair(*(f"backbone/{name}" for name in p)) for p in inside)
   tops = set(params)
   blocks = sorted(name for name in tops if re.fullmatch(r"layer\d+_\d+", name))
   # Layers of heads; an encoder may have none.

@@ -127,3 +127,10 @@ def test_no_route_is_made_up_where_none_is_known(name):
 def test_an_unknown_tree_is_refused():
   with pytest.raises(ValueError, match=r"\['head', 'stem'\]: use cnn"):
     pairs.find({"stem": {}, "head": {}})
+
+
+def test_a_backbones_pairs_lie_under_it():
+  params = tree("resnet50")
+  under = pairs.find({"backbone": params, "head": {}})
+  for pair, inside in zip(under, pairs.find(params), strict=True):
+    assert pair == tuple(f"backbone/{name}" for name in inside)
