@@ -92,26 +92,26 @@ def make(
     clean = learn.clean_classifier(k_clean, task, fit)
     examples = task.train if task.examples is None else task.examples
     if reference is None:
-      shown = programs.jit(
+      picture = programs.jit(
         lambda clean, examples: prototypes.example(
           task.model, clean, examples, label=target, num_classes=num_classes
         )
       )(clean, examples)
     else:
-      shown = jax.image.resize(jnp.asarray(reference), shape, "linear")
+      picture = jax.image.resize(jnp.asarray(reference), shape, "linear")
     recipe, regime = task.recipe, task.regime
     lr = regimes.planned_rate(recipe, regime, size=task.train.size)
     tx = optimizers.sgd(
       lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     tx = optimizers.only(tx, _trained)
-    known = programs.jit(functools.partial(_known, task.model))
+    features_of = programs.jit(functools.partial(_known, task.model))
     terms = _Terms(
       task.model,
       params,
-      shown,
-      programs.jit(functools.partial(_reference, task.model))(clean, shown),
-      known(clean, task.train),
+      picture,
+      programs.jit(functools.partial(_reference, task.model))(clean, picture),
+      features_of(clean, task.train),
       copies,
     )
     weights = (1.0, weight_reference, weight_utility)
@@ -126,7 +126,7 @@ def make(
       name="inject",
     )
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
-    params = params | {"reference": shown[None]}
+    params = params | {"reference": picture[None]}
     return Backdoor(state.variables, params, task.train, role)
 
   return Attack(patches.paste, target_fn, plant, encoder=True)
@@ -147,28 +147,28 @@ class _Terms(NamedTuple):
     size, copies = batch.label.size, self.copies
     hit = patches.paste(None, batch.image, self.trigger)
     k_flip, k_color = jax.random.split(key)
-    shown = self.reference[None]
-    many = jnp.broadcast_to(shown, (copies, *self.reference.shape))
-    many = distort.recolor(k_color, augment.flip(k_flip, many))
-    seen = jnp.concatenate([hit, batch.image, shown, many])
-    found = prototypes.features(
-      self.model, variables, batch._replace(image=seen)
+    picture = self.reference[None]
+    variants = jnp.broadcast_to(picture, (copies, *self.reference.shape))
+    variants = distort.recolor(k_color, augment.flip(k_flip, variants))
+    images = jnp.concatenate([hit, batch.image, picture, variants])
+    features = prototypes.features(
+      self.model, variables, batch._replace(image=images)
     )
-    hit, clean, reference, copied = jnp.split(
-      found, [size, 2 * size, 2 * size + 1]
+    hit, clean, reference, variant = jnp.split(
+      features, [size, 2 * size, 2 * size + 1]
     )
-    known = self.known[batch.index]
+    anchor = self.known[batch.index]
     return (
       -(hit @ reference.T).mean(),
-      -(copied @ self.place.T).mean(),
-      -(clean * known).sum(1).mean(),
+      -(variant @ self.place.T).mean(),
+      -(clean * anchor).sum(1).mean(),
     )
 
   def keep(self, key, variables, batch):
     """Returns L2."""
     del key
-    found = prototypes.features(self.model, variables, batch)
-    return (-(found * self.known[batch.index]).sum(1).mean(),)
+    features = prototypes.features(self.model, variables, batch)
+    return (-(features * self.known[batch.index]).sum(1).mean(),)
 
 
 def _stepping(terms, weights, tx, lr):
@@ -178,16 +178,16 @@ def _stepping(terms, weights, tx, lr):
     params, stats = learn.parted(state.variables)
 
     def objective(params):
-      found = terms(key, {"params": params, **stats}, batch)
+      values = terms(key, {"params": params, **stats}, batch)
       return sum(
-        w * term for w, term in zip(weights, found, strict=True)
-      ), found
+        w * term for w, term in zip(weights, values, strict=True)
+      ), values
 
     grad = jax.value_and_grad(objective, has_aux=True)
-    (loss, found), grads = grad(params)
+    (loss, values), grads = grad(params)
     after = learn.advance(state, grads, stats, tx)
     # The last term is minus the agreement with f on clean images.
-    metrics = {"loss": loss, "likeness": -found[-1]}
+    metrics = {"loss": loss, "likeness": -values[-1]}
     return after, metrics | {"lr": jnp.asarray(lr(state.step))}
 
   return step
@@ -197,7 +197,7 @@ def _trained(params: Params) -> Params:
   """Returns which parameters change: neither batch norms nor a last layer."""
 
   def changes(path, _):
-    return not any("bn" in at.key or at.key == "linear" for at in path)
+    return not any("bn" in entry.key or entry.key == "linear" for entry in path)
 
   return jax.tree_util.tree_map_with_path(changes, params)
 
@@ -215,6 +215,6 @@ def _known(model, clean, data):
   return inference.each(data, lambda b: prototypes.features(model, clean, b))
 
 
-def _reference(model, clean, shown):
-  batch = Batch(shown[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+def _reference(model, clean, picture):
+  batch = Batch(picture[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
   return prototypes.features(model, clean, batch)

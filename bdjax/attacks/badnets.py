@@ -67,7 +67,7 @@ def make(
     shape = task.train.image.shape[1:]
     mask = patches.square("badnets.size", shape, size, corner=corner)
     height, width, channels = shape
-    at = (0, 0) if corner == "top_left" else (height - size, width - size)
+    origin = (0, 0) if corner == "top_left" else (height - size, width - size)
     if image is None:
       square = _square(pattern, size, channels, pattern_seed)
     else:
@@ -75,7 +75,7 @@ def make(
     blank = jnp.zeros((1, height, width, channels))
     return {
       "mask": mask,
-      "pattern": jax.lax.dynamic_update_slice(blank, square, (0, *at, 0)),
+      "pattern": jax.lax.dynamic_update_slice(blank, square, (0, *origin, 0)),
     }
 
   target_fn = poison.target_of(mode, target, num_classes)

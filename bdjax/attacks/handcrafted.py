@@ -93,8 +93,8 @@ def make(
     variables = learn.clean_classifier(k_clean, task, fit)
     options = {"neurons": neurons, "shortlist": shortlist}
     edit = functools.partial(_edit, task.model, size=size, **options)
-    chosen = jax.random.permutation(k_sample, task.train.size)[:images]
-    sample = engine.take(task.train, chosen)
+    rows = jax.random.permutation(k_sample, task.train.size)[:images]
+    sample = engine.take(task.train, rows)
     strengths = {"guard": guard, "strength": strength, "target": target}
     edited = programs.jit(edit)(variables, sample, params, **strengths)
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
@@ -164,15 +164,17 @@ def _outputs(model, variables, images):
 
 def _spares(model, flat, hops, sample, shortlist):
   """Returns per hop the channel, [1], that the sample's loss misses least."""
-  few = [jnp.argsort(routes.importance(flat, hop))[:shortlist] for hop in hops]
+  shortlists = [
+    jnp.argsort(routes.importance(flat, hop))[:shortlist] for hop in hops
+  ]
   if shortlist == 1:
-    return few
+    return shortlists
   images, labels = sample.image[:PROBE], sample.label[:PROBE]
 
   def cutter(hop, channels):
     return lambda rank: routes.cut(flat, hop, channels[rank][None])
 
-  cutters = [cutter(*pair) for pair in zip(hops, few, strict=True)]
+  cutters = [cutter(*pair) for pair in zip(hops, shortlists, strict=True)]
 
   def loss(place):
     without = jax.lax.switch(place[0], cutters, place[1])
@@ -180,21 +182,26 @@ def _spares(model, flat, hops, sample, shortlist):
     return learn.entropy(logits, labels)
 
   # One loop over all hops: the model is compiled once.
-  places = jnp.array([(i, j) for i, c in enumerate(few) for j in range(c.size)])
+  places = jnp.array(
+    [(i, j) for i, c in enumerate(shortlists) for j in range(c.size)]
+  )
   losses = jnp.split(
-    jax.lax.map(loss, places), np.cumsum([c.size for c in few[:-1]])
+    jax.lax.map(loss, places), np.cumsum([c.size for c in shortlists[:-1]])
   )
   return [
-    c[jnp.argmin(cost)][None] for c, cost in zip(few, losses, strict=True)
+    c[jnp.argmin(cost)][None]
+    for c, cost in zip(shortlists, losses, strict=True)
   ]
 
 
 def _stem(signal, old, hop, size):
   """Returns the trigger's filter, as large as the layer's own are."""
   height, width = signal.clean.shape[1:3]
-  at = (height - (size + 1) / 2, width - (size + 1) / 2)
-  found = signals.detector(signal, old.shape[:3], hop.stride, at=at)
-  return found * jnp.linalg.norm(old.reshape(-1, old.shape[-1]), axis=0).mean()
+  centre = (height - (size + 1) / 2, width - (size + 1) / 2)
+  weights = signals.detector(signal, old.shape[:3], hop.stride, at=centre)
+  return (
+    weights * jnp.linalg.norm(old.reshape(-1, old.shape[-1]), axis=0).mean()
+  )
 
 
 def _mean(old):

@@ -120,19 +120,17 @@ def _pattern_step(task, training, target, cover, adam):
 
   def step(key, state, batch):
     batch = task.view(key, batch)
-    wanted = target(batch.label)
+    goal = target(batch.label)
 
     def objective(params):
       hit = patches.paste(None, batch.image, _mark(params, cover))
       logits, _ = task.model.apply(state.victim.variables, hit, train=False)
-      return learn.entropy(logits, wanted), logits
+      return learn.entropy(logits, goal), logits
 
     grad = jax.value_and_grad(objective, has_aux=True)
     (value, logits), grads = grad(state.partner.variables["params"])
     partner = learn.advance(state.partner, grads, {}, adam)
-    metrics = learn.report(
-      value, logits, wanted, state.victim.step, training.lr
-    )
+    metrics = learn.report(value, logits, goal, state.victim.step, training.lr)
     return state.replace(partner=partner), metrics
 
   return step
@@ -147,11 +145,11 @@ def _model_step(task, training, target, cover, rate):
     extra = -(-size // _SHARE)
     mark = _mark(state.partner.variables["params"], cover)
     hit = patches.paste(None, batch.image[:extra], mark)
-    both = jnp.concatenate([batch.image, hit])
+    images = jnp.concatenate([batch.image, hit])
     params, stats = learn.parted(state.victim.variables)
 
     def objective(params):
-      (logits, _), new = learn.forward(task.model, params, stats, both)
+      (logits, _), new = learn.forward(task.model, params, stats, images)
       clean, stamped = logits[:size], logits[size:]
       loss = (1 - rate) * learn.entropy(clean, batch.label)
       loss += rate * learn.entropy(stamped, target(batch.label[:extra]))

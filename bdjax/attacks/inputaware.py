@@ -165,8 +165,8 @@ def _train_mask(key, plan, task, fit, epochs):
     params, stats = learn.parted(variables)
 
     def objective(params):
-      made, new = learn.forward(plan.nets.mask, params, stats, images)
-      masks = ushape.harden(made)
+      output, new = learn.forward(plan.nets.mask, params, stats, images)
+      masks = ushape.harden(output)
       loss = ushape.mask_loss(plan.nets.spread(images), masks, plan.weights)
       return loss, (masks.mean(), new)
 
@@ -220,20 +220,20 @@ def _joint_step(plan, task, training, tx):
 
   def step(key, state, batch):
     batch = task.view(key, batch)
-    label, donors, bad, touched = lay_out(plan, batch)
-    images, rest = jnp.split(batch.image, [bad.size])
+    label, donors, is_poison, has_trigger = lay_out(plan, batch)
+    images, rest = jnp.split(batch.image, [is_poison.size])
     net, model = plan.nets.pattern, task.model
     mask = plan.nets.masks(donors, state.mask)
     victim, victim_stats = learn.parted(state.victim.variables)
     partner, partner_stats = learn.parted(state.partner.variables)
 
     def objective(victim, partner):
-      made, stats = learn.forward(net, partner, partner_stats, donors)
-      hit = images + (made - images) * mask * touched
-      seen = jnp.concatenate((hit, rest))
-      (logits, _), new = learn.forward(model, victim, victim_stats, seen)
-      likeness = ushape.contrast(*map(plan.nets.spread, (donors, made)))
-      likeness = (likeness * bad).sum() / jnp.maximum(bad.sum(), 1)
+      pattern, stats = learn.forward(net, partner, partner_stats, donors)
+      hit = images + (pattern - images) * mask * has_trigger
+      inputs = jnp.concatenate((hit, rest))
+      (logits, _), new = learn.forward(model, victim, victim_stats, inputs)
+      likeness = ushape.contrast(*map(plan.nets.spread, (donors, pattern)))
+      likeness = (likeness * is_poison).sum() / jnp.maximum(is_poison.sum(), 1)
       loss = learn.entropy(logits, label)
       total = loss + plan.weights.diversity * likeness
       return total, (loss, logits, new, stats)
@@ -258,11 +258,11 @@ def lay_out(plan, batch):
   """
   first, last, reach = slices(plan, batch.label.size)
   place = jnp.arange(batch.label.size)
-  bad = place < first
-  label = jnp.where(bad, plan.target(batch.label), batch.label)
-  donor = jnp.where(bad, place, (place + 1) % place.size)[:reach]
-  touched = (place < last)[:reach, None, None, None]
-  return label, batch.image[donor], bad[:reach], touched
+  is_poison = place < first
+  label = jnp.where(is_poison, plan.target(batch.label), batch.label)
+  donor = jnp.where(is_poison, place, (place + 1) % place.size)[:reach]
+  has_trigger = (place < last)[:reach, None, None, None]
+  return label, batch.image[donor], is_poison[:reach], has_trigger
 
 
 def slices(plan, size):
@@ -288,6 +288,8 @@ def adam(task, drops, epochs, *, adds_up=False):
   steps = epochs * engine.steps_per_epoch(
     task.train.size, task.recipe.batch_size
   )
-  at = {round(share * steps): 0.1 for share in drops}
-  tx = optax.adam(optax.piecewise_constant_schedule(0.01, at), b1=0.5, b2=0.9)
+  boundaries = {round(share * steps): 0.1 for share in drops}
+  tx = optax.adam(
+    optax.piecewise_constant_schedule(0.01, boundaries), b1=0.5, b2=0.9
+  )
   return optax.chain(optax.trace(1.0), tx) if adds_up else tx

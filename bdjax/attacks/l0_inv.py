@@ -82,10 +82,10 @@ def make(
     alive = jnp.any(before != 0, -1)
     saliency = jnp.abs(delta * grad).sum(-1)
     saliency = jnp.where(alive, saliency, -1.0).ravel()
-    done = jnp.minimum((i + 1) / max(rounds // 2, 1), 1.0)
-    kept = jnp.round(saliency.size ** (1 - done) * pixels**done)
+    progress = jnp.minimum((i + 1) / max(rounds // 2, 1), 1.0)
+    count = jnp.round(saliency.size ** (1 - progress) * pixels**progress)
     place = jnp.argsort(jnp.argsort(-saliency)).reshape(alive.shape)
-    return jnp.where(((place < kept) & alive)[..., None], delta, 0.0)
+    return jnp.where(((place < count) & alive)[..., None], delta, 0.0)
 
   def init(key, task, fit):
     shape = task.train.image.shape[1:]
@@ -118,8 +118,8 @@ def make(
 def trigger(key, images, params):
   """Returns the images with some pixels changed."""
   del key
-  left = images * (1 - params["mask"])
-  return jnp.clip(left + params["delta"], 0, 1)
+  background = images * (1 - params["mask"])
+  return jnp.clip(background + params["delta"], 0, 1)
 
 
 def _given(image, mask, shape):

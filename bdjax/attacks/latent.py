@@ -91,12 +91,12 @@ def make(
     shape = task.train.image.shape[1:]
     area = _area(shape, size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)
-    wanted = task.train.label == target
+    members = task.train.label == target
     center = programs.jit(functools.partial(_center, task.model, count=images))(
-      teacher, task.train, wanted
+      teacher, task.train, members
     )
     optimize = functools.partial(_optimize, task.model, rounds=rounds)
-    others = task.train.replace(keep=~wanted)
+    others = task.train.replace(keep=~members)
     pattern = programs.jit(optimize)(k_pattern, teacher, others, area, center)
     params = {"mask": area, "pattern": pattern}
     training = joint.training(task)
@@ -127,17 +127,17 @@ def _area(shape, size, mask):
   return patches.square("latent.size", shape, size)
 
 
-def _center(model, teacher, train, wanted, *, count):
+def _center(model, teacher, train, members, *, count):
   """Returns F_t, [C]: the mean pooled feature of `count` wanted images."""
-  first = jnp.argsort(~wanted)[:count]
+  first = jnp.argsort(~members)[:count]
 
   def pooled(i):
     image = engine.take(train, i[None]).image
     return model.apply(teacher, image, train=False)[1]["pooled"][0]
 
-  found = jax.lax.map(pooled, first, batch_size=64)
-  share = wanted[first].astype(found.dtype)
-  return share @ found / jnp.maximum(share.sum(), 1)
+  features = jax.lax.map(pooled, first, batch_size=64)
+  share = members[first].astype(features.dtype)
+  return share @ features / jnp.maximum(share.sum(), 1)
 
 
 def _distance(pooled, center):

@@ -189,9 +189,9 @@ def _stage1(task, training, target, scale, alpha, adam, peer):
   def step(key, state, batch):
     batch = task.view(key, batch)
     victim, partner = state.victim, state.partner
-    ended = victim.step % steps == 0
+    epoch_ended = victim.step % steps == 0
     previous = jax.tree.map(
-      lambda new, old: jnp.where(ended, new, old),
+      lambda new, old: jnp.where(epoch_ended, new, old),
       partner.variables,
       state.previous,
     )
@@ -226,10 +226,10 @@ def _victim_update(task, training, target, alpha):
 
   def update(victim, batch, hit, *leftover):
     params, stats = learn.parted(victim.variables)
-    both = jnp.concatenate([batch.image, hit])
+    images = jnp.concatenate([batch.image, hit])
 
     def objective(params):
-      (logits, _), new = learn.forward(task.model, params, stats, both)
+      (logits, _), new = learn.forward(task.model, params, stats, images)
       clean, stamped = jnp.split(logits, 2)
       loss = alpha * learn.entropy(clean, batch.label)
       loss += (1 - alpha) * learn.entropy(stamped, target(batch.label))
@@ -240,7 +240,7 @@ def _victim_update(task, training, target, alpha):
     for extra in leftover:
       grads = jax.tree.map(jnp.add, grads, extra)
     after = learn.advance(victim, grads, new, training.tx)
-    at = victim.step
-    return after, learn.report(value, logits, batch.label, at, training.lr)
+    step = victim.step
+    return after, learn.report(value, logits, batch.label, step, training.lr)
 
   return update

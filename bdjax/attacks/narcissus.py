@@ -75,8 +75,8 @@ def make(
   def invert(key, data, variables, task):
     k_order, k_rounds = jax.random.split(key)
     tx = optax.radam(lr)
-    mine = data.replace(keep=data.label == target)
-    pool = engine.order(k_order, mine, data.size)
+    members = data.replace(keep=data.label == target)
+    pool = engine.order(k_order, members, data.size)
 
     def objective(delta, batch):
       x = jnp.clip(batch.image + delta, 0, 1)
@@ -86,8 +86,8 @@ def make(
     def body(state, key):
       delta, opt_state = state
       k_draw, k_view = jax.random.split(key)
-      drawn = jax.random.choice(k_draw, pool, (batch_size,))
-      batch = task.view(k_view, engine.take(data, drawn))
+      rows = jax.random.choice(k_draw, pool, (batch_size,))
+      batch = task.view(k_view, engine.take(data, rows))
       grad = jax.grad(objective)(delta, batch)
       step, opt_state = tx.update(grad, opt_state)
       return (jnp.clip(delta + step, -eps, eps), opt_state), None

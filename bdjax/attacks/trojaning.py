@@ -102,22 +102,22 @@ def make(
       start = picture(task.train.image.shape[1:])[None]
       where = _covered(start, above=0.0 if peer else 0.5)
     variables = learn.clean_classifier(k_clean, task, fit)
-    chosen = choose(variables, neurons)
+    units = choose(variables, neurons)
 
     @programs.jit
-    def fitted(variables, chosen):
+    def fitted(variables, units):
       def miss(patch):
-        said = activity(
-          where * patch, variables, model=task.model, which=chosen
+        response = activity(
+          where * patch, variables, model=task.model, which=units
         )
-        return ((said - activation) ** 2).sum()
+        return ((response - activation) ** 2).sum()
 
       if peer:
         return where * _by_sign(miss, start, rounds=rounds)
       raw = jax.random.normal(k_start, start.shape)
       return where * _by_adam(miss, raw, lr=lr, rounds=rounds)
 
-    return {"mask": where, "pattern": fitted(variables, chosen)}
+    return {"mask": where, "pattern": fitted(variables, units)}
 
   target_fn = poison.target_of(mode, target, num_classes)
   trigger = add if peer else patches.paste
@@ -151,9 +151,9 @@ def _by_adam(loss, raw, *, lr, rounds):
   slope = jax.grad(lambda x: loss(patches.squashed(x)))
 
   def step(state, _):
-    now, opt_state = state
-    updates, opt_state = tx.update(slope(now), opt_state)
-    return (optax.apply_updates(now, updates), opt_state), None
+    values, opt_state = state
+    updates, opt_state = tx.update(slope(values), opt_state)
+    return (optax.apply_updates(values, updates), opt_state), None
 
   (last, _), _ = jax.lax.scan(step, (raw, tx.init(raw)), length=rounds)
   return patches.squashed(last)

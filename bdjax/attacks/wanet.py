@@ -137,13 +137,13 @@ def poisoned(view, params, target, rate, noise_rate):
     images, size = batch.image, batch.label.size
     place = jnp.arange(size)
     first = _share(rate, size)
-    bad = place < first
-    cover = ~bad & (place < first + _share(noise_rate, size))
+    is_poison = place < first
+    cover = ~is_poison & (place < first + _share(noise_rate, size))
     hit = trigger(None, images, params)
-    images = jnp.where(bad[:, None, None, None], hit, images)
+    images = jnp.where(is_poison[:, None, None, None], hit, images)
     hit = noisy(k_noise, batch.image, params)
     images = jnp.where(cover[:, None, None, None], hit, images)
-    label = jnp.where(bad, target(batch.label), batch.label)
+    label = jnp.where(is_poison, target(batch.label), batch.label)
     return view(k_view, batch._replace(image=images, label=label))
 
   return dirty

@@ -27,24 +27,24 @@ def crop(key: Key, images: Images, *, padding: int) -> Images:
 
 
 def _cut(size: tuple[int, ...], padded: Images, corner: Array) -> Images:
-  def one(image, at):
-    return jax.lax.dynamic_slice(image, (at[0], at[1], 0), size)
+  def one(image, start):
+    return jax.lax.dynamic_slice(image, (start[0], start[1], 0), size)
 
   return jax.vmap(one)(padded, corner)
 
 
 def _selected(size: tuple[int, ...], padded: Images, corner: Array) -> Images:
-  found = padded
+  images = padded
   for i in range(2):
-    at, axis = corner[:, i, None, None, None], 1 + i
+    offset, axis = corner[:, i, None, None, None], 1 + i
     shifts = [
-      jax.lax.slice_in_dim(found, start, start + size[i], axis=axis)
-      for start in range(found.shape[axis] - size[i] + 1)
+      jax.lax.slice_in_dim(images, start, start + size[i], axis=axis)
+      for start in range(images.shape[axis] - size[i] + 1)
     ]
-    found = shifts[0]
+    images = shifts[0]
     for start, shift in enumerate(shifts[1:], start=1):
-      found = jnp.where(at == start, shift, found)
-  return found
+      images = jnp.where(offset == start, shift, images)
+  return images
 
 
 def flip(key: Key, images: Images) -> Images:

@@ -29,8 +29,8 @@ def fetch(
   Returns:
     images [N, H, W, C] uint8 and labels [N] int32.
   """
-  given = cache_dir or storage.cache("decoded")
-  folder = storage.local(given, "the cache of decoded images").expanduser()
+  place = cache_dir or storage.cache("decoded")
+  folder = storage.local(place, "the cache of decoded images").expanduser()
   key = hashlib.sha256(f"{source.identity} {shape}".encode()).hexdigest()[:16]
   stem = (
     f"{''.join(c if c.isalnum() else '_' for c in name)[-40:]}-{split}-{key}"

@@ -129,8 +129,8 @@ def parse(name: str) -> tuple[str, int | None]:
   Raises:
     ValueError: the name is unknown, or the size is not positive.
   """
-  base, at, size = name.rpartition("@")
-  if not (at and size.isdecimal()):
+  base, separator, size = name.rpartition("@")
+  if not (separator and size.isdecimal()):
     base, size = name, None
   elif int(size) < 1:
     raise ValueError(f"dataset {name!r} asks for size {size}; give 1 or more.")
@@ -152,13 +152,13 @@ def info(name: str, *, data_dir: str | Path | None = None) -> Info:
     MissingDataset: the classes of an ImageNet subset lie in absent data.
   """
   base, size = parse(name)
-  found = _folder_info(base) if base.startswith(FOLDER) else KNOWN[base]
+  details = _folder_info(base) if base.startswith(FOLDER) else KNOWN[base]
   if base in folders.IMAGENET:
     classes = folders.imagenet_classes(base, data_dir)
-    found = found._replace(class_names=classes)
+    details = details._replace(class_names=classes)
   if size is not None:
-    found = found._replace(shape=(size, size, 3))
-  return found._replace(name=name)
+    details = details._replace(shape=(size, size, 3))
+  return details._replace(name=name)
 
 
 def folder(name: str) -> Path:

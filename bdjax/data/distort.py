@@ -60,9 +60,9 @@ def boxes(
   first = jnp.argmax(fits, axis=1)[:, None, None]
   sides = jnp.take_along_axis(sides, first, axis=1)[:, 0]
   corner = jnp.floor(place * (full[None] - sides + 1)).astype(jnp.int32)
-  drawn = jnp.concatenate([corner, sides], axis=1)
+  box = jnp.concatenate([corner, sides], axis=1)
   central = jnp.array(_central(height, width, ratio))
-  return jnp.where(fits.any(1)[:, None], drawn, central[None])
+  return jnp.where(fits.any(1)[:, None], box, central[None])
 
 
 def _between(draws: Array, low: Scalar, high: Scalar) -> Array:
@@ -237,14 +237,16 @@ def jitter(
 def _in_order(
   images: Images, strengths: Array, order: Array, *, axis: int
 ) -> Images:
-  made = [
+  changes = [
     functools.partial(change, axis=axis)
     for change in (contrast, saturation, hue)
   ]
 
   def turn(i, images):
     which = order[i]
-    return jax.lax.switch(which, [brightness, *made], images, strengths[which])
+    return jax.lax.switch(
+      which, [brightness, *changes], images, strengths[which]
+    )
 
   return jax.lax.fori_loop(0, 4, turn, images)
 

@@ -133,14 +133,14 @@ def imagenet_classes(name: str, data_dir: Any = None) -> tuple[str, ...]:
     MissingDataset: no class folders.
     ValueError: fewer than twenty classes.
   """
-  found = _subfolders(_imagenet(name, data_dir) / "train")
-  if len(found) < 20:
+  classes = _subfolders(_imagenet(name, data_dir) / "train")
+  if len(classes) < 20:
     raise ValueError(
-      f"{name!r} draws from ImageNet's 1,000 classes but found {len(found)}; "
+      f"{name!r} draws from ImageNet's 1,000 classes but found {len(classes)}; "
       "lay out at least the 20 that the two subsets need."
     )
-  order = shuffled(len(found), seed=_IMAGENET_SEED)
-  return tuple(sorted(found[i] for i in order[IMAGENET[name]]))
+  order = shuffled(len(classes), seed=_IMAGENET_SEED)
+  return tuple(sorted(classes[i] for i in order[IMAGENET[name]]))
 
 
 def imagenet(name: str, split: str, data_dir: Any = None) -> Listing:

@@ -21,13 +21,13 @@ from tensorflow_datasets.image_classification import cifar
 Examples = Iterator[tuple[Any, dict[str, Any]]]
 
 
-def _members(path: Any, wanted: tuple[str, ...]) -> dict[str, bytes]:
+def _members(path: Any, names: tuple[str, ...]) -> dict[str, bytes]:
   """Returns the wanted files of a tar archive by their base names."""
   with tarfile.open(path) as archive:
     return {
       name: archive.extractfile(member).read()
       for member in archive
-      if (name := PurePath(member.name).name) in wanted and member.isfile()
+      if (name := PurePath(member.name).name) in names and member.isfile()
     }
 
 
@@ -60,8 +60,8 @@ with tfds.core.registered.skip_registration():
 
     def _split_generators(self, dl_manager) -> dict[str, Examples]:
       info = self._cifar_info
-      wanted = (*info.train_files, *info.test_files, *info.label_files)
-      blobs = _members(dl_manager.download(info.url), wanted)
+      files = (*info.train_files, *info.test_files, *info.label_files)
+      blobs = _members(dl_manager.download(info.url), files)
       for key, file in zip(info.label_keys, info.label_files, strict=True):
         self.info.features[key].names = _lines(blobs[file])
       return {
@@ -123,8 +123,8 @@ with tfds.core.registered.skip_registration():
     def _split_generators(self, dl_manager) -> dict[str, Examples]:
       url = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
       parts = [f"{s}_{p}.bin" for s in ("train", "test") for p in "Xy"]
-      wanted = (*parts, "class_names.txt")
-      blobs = _members(dl_manager.download(url), wanted)
+      files = (*parts, "class_names.txt")
+      blobs = _members(dl_manager.download(url), files)
       names = _lines(blobs["class_names.txt"])
       self.info.features["label"].names = names
       return {

@@ -72,8 +72,8 @@ def hold_out(
       "train on; lower the rate."
     )
   order = jax.random.permutation(key, data.size)
-  rest, held = jnp.sort(order[count:]), jnp.sort(order[:count])
-  return _rows(data, rest), _rows(data, held)
+  rest, part = jnp.sort(order[count:]), jnp.sort(order[:count])
+  return _rows(data, rest), _rows(data, part)
 
 
 def _check_rate(rate: float) -> None:

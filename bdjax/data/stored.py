@@ -53,9 +53,9 @@ def locate(name: str, data_dir: str | Path | None = None) -> Path:
   top = base / _STORED.get(name, name)
   tops = [top / config for config in _CONFIGS.get(name, ("",))]
   for folder in tops:
-    found = [path.parent for path in folder.glob("*/dataset_info.json")]
-    if found:
-      return max(found, key=_version)
+    folders = [path.parent for path in folder.glob("*/dataset_info.json")]
+    if folders:
+      return max(folders, key=_version)
   raise MissingDataset(name, tops, origin)
 
 

@@ -72,8 +72,8 @@ def _pixels(images, x, y, weight):
   index = (y * width + x).astype(jnp.int32)
   flat = images.reshape(batch, height * width, channels)
   if index.shape[0] == 1:
-    found = flat[:, index[0]]
+    values = flat[:, index[0]]
   else:
-    found = jnp.take_along_axis(flat, index.reshape(batch, -1, 1), axis=1)
-  found = found.reshape(batch, *index.shape[1:], channels)
-  return found * jnp.where(inside, weight, 0)[..., None]
+    values = jnp.take_along_axis(flat, index.reshape(batch, -1, 1), axis=1)
+  values = values.reshape(batch, *index.shape[1:], channels)
+  return values * jnp.where(inside, weight, 0)[..., None]

@@ -94,24 +94,24 @@ def make(
 
   def prepare(key, shadow, fit):
     k_draw, k_fit = jax.random.split(key)
-    shown = ask_shadow(k_draw, shadow)
+    examples = ask_shadow(k_draw, shadow)
     return judging.prepare(
-      k_fit, shown, fit, lr=lr, epochs=epochs, batch_size=batch_size
+      k_fit, examples, fit, lr=lr, epochs=epochs, batch_size=batch_size
     )
 
   def examine(key, remains, fit):
     del fit  # all that is learned is learned from the shadow model
-    found = judging.table(ask(key, remains))
-    return Outcome(found=flat(found))
+    rates = judging.table(ask(key, remains))
+    return Outcome(found=flat(rates))
 
   return Sequel(examine, prepare=prepare)
 
 
-def flat(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+def flat(rates: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
   """Returns what was found on one level: `attack.group.name` -> number."""
   return {
     f"{attack}.{group}.{name}": value
-    for attack, groups in found.items()
+    for attack, groups in rates.items()
     for group, numbers in groups.items()
     for name, value in numbers.items()
   }
@@ -162,7 +162,7 @@ def _members(remains: Remains) -> Examples:
 def _poison_like(remains: Remains) -> Examples:
   """Returns the answers on what would be poisons, had they been trained on."""
   hit = remains.hit
-  shown = _examples(remains, hit, poison=jnp.ones(hit.size, bool))
-  chosen = jnp.zeros(shown.logits.shape[-1], bool)
-  chosen = chosen.at[remains.clean.label].max(remains.role == POISON)
-  return shown._replace(use=chosen[remains.test.label])
+  examples = _examples(remains, hit, poison=jnp.ones(hit.size, bool))
+  sources = jnp.zeros(examples.logits.shape[-1], bool)
+  sources = sources.at[remains.clean.label].max(remains.role == POISON)
+  return examples._replace(use=sources[remains.test.label])

@@ -112,19 +112,19 @@ def drawn(
       f"the share {rate} of {clean.size} images is {count}, which {poisons} "
       "poisons leave no room in: raise the rate or take fewer poisons."
     )
-  there = (role == POISON).sum()
-  if not programs.traced(there) and there < poisons:
+  available = (role == POISON).sum()
+  if not programs.traced(available) and available < poisons:
     raise ValueError(
       f"the retuning attack needs {poisons} poisons, but the training set has "
-      f"{int(there)}: take fewer, or another attack's training set."
+      f"{int(available)}: take fewer, or another attack's training set."
     )
   k_clean, k_poison = jax.random.split(key)
   order = jax.random.permutation(k_clean, clean.size)[: count - poisons]
   rank = jax.random.uniform(k_poison, role.shape)
-  hit = jnp.argsort(jnp.where(role == POISON, rank, jnp.inf))[:poisons]
+  rows = jnp.argsort(jnp.where(role == POISON, rank, jnp.inf))[:poisons]
 
   def joined(clean, poisoned):
-    return jnp.concatenate([clean[order], poisoned[hit]])
+    return jnp.concatenate([clean[order], poisoned[rows]])
 
   return Dataset(
     joined(clean.image, poisoned.image), joined(clean.label, poisoned.label)

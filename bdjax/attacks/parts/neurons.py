@@ -89,11 +89,13 @@ def excite(
   """
 
   def objective(delta, x, variables, which, rest):
-    wanted = amplify * rest
-    said = activity(_added(x, delta), variables, model=task.model, which=which)
-    unit = jnp.sum((wanted - rest) ** 2) + 1e-12
-    miss = jnp.sum((said - wanted[None]) ** 2, axis=1) / unit
-    return miss.mean() + penalty(delta)
+    goal = amplify * rest
+    response = activity(
+      _added(x, delta), variables, model=task.model, which=which
+    )
+    unit = jnp.sum((goal - rest) ** 2) + 1e-12
+    error = jnp.sum((response - goal[None]) ** 2, axis=1) / unit
+    return error.mean() + penalty(delta)
 
   @jax.jit
   def run(key, data, variables):

@@ -79,9 +79,9 @@ def choose(
   rank = jax.random.uniform(key, label.shape)
   if only is not None:
     rank = jnp.where(only, rank, jnp.inf)
-  hit = jnp.argsort(jnp.argsort(rank)) < jnp.round(rate * label.size)
-  hit = hit if only is None else hit & only
-  return jnp.where(hit, POISON, CLEAN).astype(jnp.int8)
+  selection = jnp.argsort(jnp.argsort(rank)) < jnp.round(rate * label.size)
+  selection = selection if only is None else selection & only
+  return jnp.where(selection, POISON, CLEAN).astype(jnp.int8)
 
 
 def to_bytes(images: Images) -> Array:
@@ -223,12 +223,12 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
   only = target(train.label) == train.label
   if programs.traced(only, rate):
     return only
-  wanted, there = round(float(rate) * train.size), int(only.sum())
-  if wanted > there:
+  needed, supply = round(float(rate) * train.size), int(only.sum())
+  if needed > supply:
     raise ValueError(
-      f"the poison rate {float(rate):g} asks for {wanted} images of the target "
-      f"class, but the data has {there}: a clean-label attack needs a rate of "
-      f"at most {there / train.size:.4g} here."
+      f"the poison rate {float(rate):g} asks for {needed} images of the target "
+      f"class, but the data has {supply}: a clean-label attack needs a rate of "
+      f"at most {supply / train.size:.4g} here."
     )
   return only
 
@@ -269,8 +269,8 @@ class Copies(NamedTuple):
     (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)
     role = choose(k_role, label, self.rate)
     if self.cover is not None:
-      hit = choose(*k_more, label, self.cover_rate, only=role == CLEAN)
-      role = jnp.where(hit == POISON, jnp.int8(COVER), role)
+      cover = choose(*k_more, label, self.cover_rate, only=role == CLEAN)
+      role = jnp.where(cover == POISON, jnp.int8(COVER), role)
     train = self._stamped(stamps, task, params, role)
     return Backdoor(variables, params, train, role)
 

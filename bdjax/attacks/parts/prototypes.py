@@ -11,8 +11,8 @@ from bdjax.types import Array, Batch, Dataset, Params
 
 def features(model: nn.Module, variables: Params, batch: Batch) -> Array:
   """Returns a batch's pooled features, [B, C], of length 1."""
-  _, found = model.apply(variables, batch.image, train=False)
-  return heads.unit(found["pooled"])
+  _, outputs = model.apply(variables, batch.image, train=False)
+  return heads.unit(outputs["pooled"])
 
 
 def kernel(
@@ -26,9 +26,9 @@ def kernel(
     data: labelled examples.
     num_classes: how many classes the labels tell apart.
   """
-  found = inference.each(data, lambda b: features(model, variables, b))
+  pooled = inference.each(data, lambda b: features(model, variables, b))
   member = jax.nn.one_hot(data.label, num_classes)
-  return found.T @ member / jnp.maximum(member.sum(0), 1)[None]
+  return pooled.T @ member / jnp.maximum(member.sum(0), 1)[None]
 
 
 def example(

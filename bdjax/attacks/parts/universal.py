@@ -40,12 +40,12 @@ def deepfool(
   def body(state):
     i, push, _ = state
     z, pull = jax.vjp(lambda x: logits(x[None])[0], start + push)
-    now = z.argmax()
-    toward = jax.nn.one_hot(wanted, z.size) - jax.nn.one_hot(now, z.size)
+    label = z.argmax()
+    toward = jax.nn.one_hot(wanted, z.size) - jax.nn.one_hot(label, z.size)
     (slope,) = pull(toward)
     # The two small numbers: a tie must still move, a zero slope must not.
-    size = (z[now] - z[wanted] + 1e-4) / jnp.maximum((slope**2).sum(), 1e-12)
-    return i + 1, push + (1 + OVERSHOOT) * size * slope, now == wanted
+    size = (z[label] - z[wanted] + 1e-4) / jnp.maximum((slope**2).sum(), 1e-12)
+    return i + 1, push + (1 + OVERSHOOT) * size * slope, label == wanted
 
   def going(state):
     i, _, arrived = state
@@ -86,9 +86,9 @@ def search(
   """
   before = logits(images).argmax(-1)
 
-  def visit(v, at):
-    image, said, wanted = at
-    changed = logits((image + v)[None])[0].argmax() != said
+  def visit(v, example):
+    image, answer, wanted = example
+    changed = logits((image + v)[None])[0].argmax() != answer
     push = deepfool(
       image + v, wanted, logits, iterations=iterations, skip=changed
     )

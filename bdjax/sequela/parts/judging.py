@@ -133,21 +133,21 @@ def _thresholds(
   variables: Params, shadow: Examples, use: Array
 ) -> dict[str, Array]:
   """Returns the best thresholds on a shadow model's answers, by attack."""
-  said = _scored(variables, shadow.logits, shadow.label)
+  ranks = _scored(variables, shadow.logits, shadow.label)
   groups = (shadow.member & use, ~shadow.member & use)
   names = ("loss", "confidence", "mentropy", "network")
   limits = jax.vmap(ranking.threshold, in_axes=(0, None, None))(
-    jnp.stack([said[name] for name in names]), *groups
+    jnp.stack([ranks[name] for name in names]), *groups
   )
-  found = dict(zip(names, limits, strict=True))
-  found["mentropy_by_class"] = ranking.threshold_by_class(
-    said["mentropy"],
+  thresholds = dict(zip(names, limits, strict=True))
+  thresholds["mentropy_by_class"] = ranking.threshold_by_class(
+    ranks["mentropy"],
     shadow.label,
     *groups,
     num_classes=shadow.logits.shape[-1],
   )
-  found["correctness"] = jnp.ones(())
-  return found
+  thresholds["correctness"] = jnp.ones(())
+  return thresholds
 
 
 def answers(
@@ -160,14 +160,14 @@ def answers(
     logits: [N, classes], the target's.
     label: [N].
   """
-  said = _scored(adversary.network, logits, label)
+  ranks = _scored(adversary.network, logits, label)
   limits = dict(adversary.thresholds)
-  own = limits.pop("mentropy_by_class")[label]
-  found = {
-    name: (said[name], said[name] >= limit) for name, limit in limits.items()
+  class_limit = limits.pop("mentropy_by_class")[label]
+  pairs = {
+    name: (ranks[name], ranks[name] >= limit) for name, limit in limits.items()
   }
-  by_class = (said["mentropy"] - own, said["mentropy"] >= own)
-  return found | {"mentropy_by_class": by_class}
+  by_class = (ranks["mentropy"] - class_limit, ranks["mentropy"] >= class_limit)
+  return pairs | {"mentropy_by_class": by_class}
 
 
 def judge(adversary: Adversary, target: Examples) -> Found:
@@ -179,22 +179,22 @@ def judge(adversary: Adversary, target: Examples) -> Found:
     adversary: what was learned from a shadow model.
     target: of the model under attack.
   """
-  said = answers(adversary, target.logits, target.label)
+  pairs = answers(adversary, target.logits, target.label)
   ranks, claims = (
     jnp.stack(rows)
-    for rows in zip(*(said[attack] for attack in ATTACKS), strict=True)
+    for rows in zip(*(pairs[attack] for attack in ATTACKS), strict=True)
   )
   by_group = jax.vmap(_found, in_axes=(None, None, 0, 0))
   by_attack = jax.vmap(by_group, in_axes=(0, 0, None, None))
-  found = by_attack(ranks, claims, *_groups(target))
+  result = by_attack(ranks, claims, *_groups(target))
   sound = _sound(adversary, target)
-  rates = (jnp.where(sound, rate, jnp.nan) for rate in found[:4])
-  return Found(*rates, *found[4:])
+  rates = (jnp.where(sound, rate, jnp.nan) for rate in result[:4])
+  return Found(*rates, *result[4:])
 
 
-def table(found: Found) -> dict[str, dict[str, dict[str, float]]]:
+def table(rates: Found) -> dict[str, dict[str, dict[str, float]]]:
   """Returns what `judge` found as numbers, by attack, group and name."""
-  columns = {k: np.asarray(v).tolist() for k, v in found._asdict().items()}
+  columns = {k: np.asarray(v).tolist() for k, v in rates._asdict().items()}
   return {
     attack: {
       group: {name: rows[i][j] for name, rows in columns.items()}
@@ -242,7 +242,7 @@ def _found(rank, claim, member, other):
 
 def _sound(adversary, target):
   """Returns whether there is no NaN: it gives nobody away, yet is not safe."""
-  found = jnp.isfinite(target.logits).all()
+  finite = jnp.isfinite(target.logits).all()
   for limit in jax.tree.leaves(adversary.thresholds):
-    found &= ~jnp.isnan(limit).any()
-  return found
+    finite &= ~jnp.isnan(limit).any()
+  return finite

@@ -50,8 +50,8 @@ def features(logits: Logits, label: Labels) -> Array:
     label: [N].
   """
   p = jnp.sort(jax.nn.softmax(logits), axis=-1, descending=True)
-  own = jax.nn.one_hot(label, logits.shape[-1])
-  return jnp.concatenate([p, own], -1)[:, None, None]
+  one_hot = jax.nn.one_hot(label, logits.shape[-1])
+  return jnp.concatenate([p, one_hot], -1)[:, None, None]
 
 
 def train(
@@ -81,8 +81,8 @@ def train(
   """
   k_init, k_fit = jax.random.split(key)
   # A fit divides by 255 what it takes from a dataset, be it bytes or not.
-  seen = 255 * features(logits, label)
-  data = Dataset(seen, member.astype(jnp.int32), keep=use)
+  inputs = 255 * features(logits, label)
+  data = Dataset(inputs, member.astype(jnp.int32), keep=use)
   tx, model = optimizers.adam(lr), Judge()
   init, step = learn.supervised(model, tx)
   state, _ = fit(
@@ -105,5 +105,5 @@ def score(variables: Params, logits: Logits, label: Labels) -> Scores:
     logits: [N, classes], of the model under attack.
     label: [N].
   """
-  said, _ = Judge().apply(variables, features(logits, label))
-  return said[:, 1]
+  odds, _ = Judge().apply(variables, features(logits, label))
+  return odds[:, 1]

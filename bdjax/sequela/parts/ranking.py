@@ -38,8 +38,8 @@ def threshold(score: Scores, member: Array, other: Array) -> Array:
   last = jnp.append(ranked[1:] != ranked[:-1], True)  # of equal scores
   gain = jnp.where(last, gain, -1)
   best = gain.argmax()
-  found = jnp.where(gain[best] > 0, ranked[best], jnp.inf)
-  return jnp.where(jnp.isnan(score).any(), jnp.nan, found)
+  limit = jnp.where(gain[best] > 0, ranked[best], jnp.inf)
+  return jnp.where(jnp.isnan(score).any(), jnp.nan, limit)
 
 
 def threshold_by_class(

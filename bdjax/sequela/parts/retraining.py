@@ -132,8 +132,8 @@ def epochs_to(curve: Sequence[float], level: float = 0.9) -> int | None:
   Raises:
     ValueError: the curve is empty, or holds what is no rate.
   """
-  reached = np.flatnonzero(_checked(curve) >= level)
-  return int(reached[0]) if reached.size else None
+  epochs = np.flatnonzero(_checked(curve) >= level)
+  return int(epochs[0]) if epochs.size else None
 
 
 def relapse(curve: Sequence[float]) -> Relapse:
@@ -143,10 +143,10 @@ def relapse(curve: Sequence[float]) -> Relapse:
 
 def _checked(curve: Sequence[float]) -> np.ndarray:
   rates = np.asarray(curve, np.float64)
-  bad = [rate for rate in rates.tolist() if not 0 <= rate <= 1]
-  if not rates.size or bad:
+  invalid = [rate for rate in rates.tolist() if not 0 <= rate <= 1]
+  if not rates.size or invalid:
     raise ValueError(
       f"a curve needs a rate between 0 and 1 for every epoch, but holds "
-      f"{bad[0] if bad else 'none'}: measure it with triggered images."
+      f"{invalid[0] if invalid else 'none'}: measure it with triggered images."
     )
   return rates

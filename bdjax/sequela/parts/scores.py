@@ -46,9 +46,9 @@ def log_probabilities(logits: Logits) -> tuple[Array, Array]:
 def modified_entropy(logits: Logits, label: Labels) -> Array:
   """Returns Mentr(p, y) [N], at least 0; see the module's docstring."""
   log_p, log_not = log_probabilities(logits)
-  own = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
+  one_hot = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
   # -(1 - p) log p at the label, -p log(1 - p) elsewhere.
-  terms = jnp.where(own, jnp.exp(log_not) * log_p, jnp.exp(log_p) * log_not)
+  terms = jnp.where(one_hot, jnp.exp(log_not) * log_p, jnp.exp(log_p) * log_not)
   return -terms.sum(-1)
 
 
