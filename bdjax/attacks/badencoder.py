@@ -48,13 +48,20 @@ from bdjax.methods.signature import (
   OneTarget,
   validated,
 )
-from bdjax.training import (
-  inference,
-  learn,
-  optimizers,
-  regimes,
+from bdjax.training import inference, learn, optimizers, regimes
+from bdjax.types import (
+  CLEAN,
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Fit,
+  Key,
+  Metrics,
+  Params,
+  State,
+  Task,
 )
-from bdjax.types import CLEAN, Array, Attack, Backdoor, Batch, Params
 
 PRESETS = {}
 
@@ -85,7 +92,7 @@ def make(
   """
   target_fn = poison.target_of(mode, target, num_classes)
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_fit = jax.random.split(key)
     shape = task.train.image.shape[1:]
     params = _trigger(shape, size)
@@ -142,7 +149,9 @@ class _Terms(NamedTuple):
   known: Array  # f(x) of all training images, [N, C]
   copies: int
 
-  def inject(self, key, variables, batch):
+  def inject(
+    self, key: Key, variables: Params, batch: Batch
+  ) -> tuple[Array, Array, Array]:
     """Returns L0, L1 and L2."""
     size, copies = batch.label.size, self.copies
     hit = patches.paste(None, batch.image, self.trigger)
@@ -164,7 +173,7 @@ class _Terms(NamedTuple):
       -(clean * anchor).sum(1).mean(),
     )
 
-  def keep(self, key, variables, batch):
+  def keep(self, key: Key, variables: Params, batch: Batch) -> tuple[Array]:
     """Returns L2."""
     del key
     features = prototypes.features(self.model, variables, batch)
@@ -174,7 +183,7 @@ class _Terms(NamedTuple):
 def _stepping(terms, weights, tx, lr):
   """Returns the step on the weighted sum of terms; metrics are theirs."""
 
-  def step(key, state, batch):
+  def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     params, stats = learn.parted(state.variables)
 
     def objective(params):

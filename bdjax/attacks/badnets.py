@@ -27,7 +27,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.types import Attack
+from bdjax.types import Attack, Fit, Key, Params, Task
 
 PRESETS = {
   "bb": {},
@@ -62,7 +62,7 @@ def make(
     image: [h, w, C] in [0, 1], resized to the square, in place of a pattern.
   """
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     del key, fit
     shape = task.train.image.shape[1:]
     mask = patches.square("badnets.size", shape, size, corner=corner)

@@ -22,7 +22,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.types import Attack
+from bdjax.types import Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
 
@@ -51,7 +51,7 @@ def make(
     pattern_seed: seed of that pattern.
   """
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     del key, fit
     shape = task.train.image.shape[1:]
     if image is None:
@@ -64,7 +64,7 @@ def make(
   return poison.data_poisoning(init, trigger, target_fn, rate)
 
 
-def trigger(key, images, params):
+def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the picture blended over them."""
   del key
   return images + params["alpha"] * (params["picture"] - images)

@@ -18,7 +18,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import CLEAN, Attack, Backdoor, Regime
+from bdjax.types import CLEAN, Attack, Backdoor, Fit, Key, Regime, Task
 
 PRESETS = {}
 
@@ -38,7 +38,7 @@ def make(
     num_classes: classes of the data.
   """
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     if task.regime != Regime():
       raise ValueError(
         f"clean trains nothing of its own, so the regime {task.regime} cannot "

@@ -47,7 +47,7 @@ from bdjax.methods.signature import (
 )
 from bdjax.models.parts import layers, routes, signals
 from bdjax.training import engine, learn
-from bdjax.types import CLEAN, Attack, Backdoor, Regime
+from bdjax.types import CLEAN, Attack, Backdoor, Fit, Key, Regime, Task
 
 PRESETS = {}
 PROBE = 128  # images of the sample on which a channel's loss is measured
@@ -81,7 +81,7 @@ def make(
     strength: how far the trigger moves the margin, in mean spreads of logits.
   """
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     if task.regime != Regime():
       raise ValueError(
         f"handcrafted trains nothing, so the regime {task.regime} cannot "

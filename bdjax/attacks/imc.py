@@ -40,7 +40,19 @@ from bdjax.methods.signature import (
 )
 from bdjax.training import learn
 from bdjax.training.learn import TrainState
-from bdjax.types import Attack
+from bdjax.types import (
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Dataset,
+  Fit,
+  Key,
+  Metrics,
+  Params,
+  State,
+  Task,
+)
 
 PRESETS = {"trojanzoo": {}, "fmn": {"rate": 0.05}}
 _SHARE = 8  # one image in so many of a batch is stamped too
@@ -72,7 +84,7 @@ def make(
   target_fn = poison.target_of(mode, target, num_classes)
   copies = poison.Copies(patches.paste, target_fn, rate)
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_fit, k_end = jax.random.split(key, 3)
     cover = _cover(mask, size, task.train.image.shape[1:])
     training, adam = joint.training(task), optax.adam(lr_pattern)
@@ -98,7 +110,7 @@ def make(
     mark = _mark(state.partner.variables["params"], cover)
     return copies.backdoor([k_end], task, state.victim.variables, mark)
 
-  def poisoned(key, task, params, role):
+  def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 3)[2]], task, params, role)
 
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
@@ -118,7 +130,7 @@ def _mark(params, cover):
 def _pattern_step(task, training, target, cover, adam):
   """Returns the step that fits the pattern; `accuracy` is the share fooled."""
 
-  def step(key, state, batch):
+  def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
     goal = target(batch.label)
 
@@ -139,7 +151,7 @@ def _pattern_step(task, training, target, cover, adam):
 def _model_step(task, training, target, cover, rate):
   """Returns the step that trains the victim on clean and stamped images."""
 
-  def step(key, state, batch):
+  def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
     size = batch.label.size
     extra = -(-size // _SHARE)

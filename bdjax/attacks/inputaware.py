@@ -43,7 +43,7 @@ from bdjax.methods.signature import (
 )
 from bdjax.models.parts import ushape
 from bdjax.training import engine, learn
-from bdjax.types import Attack, Params, Scalar
+from bdjax.types import Array, Attack, Batch, Labels, Params, Scalar, Task
 
 PRESETS = {
   "bb": {"compat": "backdoorbench"},
@@ -142,7 +142,7 @@ def make(
   return Attack(trigger, target_fn, plant, poisoned=poisoned)
 
 
-def stages(epochs, wanted, as_peer):
+def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:
   """Returns the epochs of both stages."""
   first = min(25, max(1, epochs // 4)) if wanted is None else wanted
   second = epochs - first if as_peer else epochs
@@ -249,7 +249,7 @@ def _joint_step(plan, task, training, tx):
   return step
 
 
-def lay_out(plan, batch):
+def lay_out(plan: _Plan, batch: Batch) -> tuple[Labels, Array, Array, Array]:
   """Returns who in a batch gets which trigger; the first R images may get one.
 
   Returns:
@@ -265,7 +265,7 @@ def lay_out(plan, batch):
   return label, batch.image[donor], is_poison[:reach], has_trigger
 
 
-def slices(plan, size):
+def slices(plan: _Plan, size: int) -> tuple[Scalar, Scalar, int]:
   """Returns where a batch's two slices end, and a static bound of the second.
 
   The thousandth keeps a rate like .29 of 100 images from rounding to 28.
@@ -283,7 +283,9 @@ def slices(plan, size):
   return first, first + more, first + more
 
 
-def adam(task, drops, epochs, *, adds_up=False):
+def adam(
+  task: Task, drops: tuple[float, ...], epochs: int, *, adds_up: bool = False
+) -> optax.GradientTransformation:
   """Returns the generators' optimizer; `drops` are shares of the epochs."""
   steps = epochs * engine.steps_per_epoch(
     task.train.size, task.recipe.batch_size

@@ -35,7 +35,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack, Scalar
+from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -87,7 +87,7 @@ def make(
     place = jnp.argsort(jnp.argsort(-saliency)).reshape(alive.shape)
     return jnp.where(((place < count) & alive)[..., None], delta, 0.0)
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     shape = task.train.image.shape[1:]
     if pixels > shape[0] * shape[1]:
       raise ValueError(
@@ -115,7 +115,7 @@ def make(
   return poison.data_poisoning(init, trigger, target_fn, rate)
 
 
-def trigger(key, images, params):
+def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with some pixels changed."""
   del key
   background = images * (1 - params["mask"])

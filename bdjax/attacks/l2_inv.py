@@ -37,7 +37,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack, Scalar
+from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -79,7 +79,7 @@ def make(
     del i, grad, before
     return optax.projections.projection_l2_ball(delta, norm)
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     if image is not None:
       picture = jax.image.resize(image, task.train.image.shape[1:], "linear")
       return {"delta": picture[None]}
@@ -103,7 +103,7 @@ def make(
   return poison.data_poisoning(init, trigger, target_fn, rate)
 
 
-def trigger(key, images, params):
+def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the perturbation added, clipped."""
   del key
   return jnp.clip(images + params["delta"], 0, 1)

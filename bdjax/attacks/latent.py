@@ -45,7 +45,19 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Attack
+from bdjax.types import (
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Dataset,
+  Fit,
+  Key,
+  Metrics,
+  Params,
+  State,
+  Task,
+)
 
 BATCH = 100  # images per round of the pattern's optimization, as in TrojanZoo
 PRESETS = {"fmn": {"rate": 0.05}}
@@ -86,7 +98,7 @@ def make(
   target_fn = poison.target_of(mode, target, num_classes)
   copies = poison.Copies(patches.paste, target_fn, rate)
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
     shape = task.train.image.shape[1:]
     area = _area(shape, size, mask)
@@ -112,7 +124,7 @@ def make(
     )
     return copies.backdoor([k_freeze], task, state.variables, params)
 
-  def poisoned(key, task, params, role):
+  def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 4)[3]], task, params, role)
 
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
@@ -188,7 +200,7 @@ def _inject(task, training, params, center, *, rate, weight):
     ce = learn.entropy(logits, batch.label)
     return ce + weight * latent, (logits, new)
 
-  def step(key, state, batch):
+  def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
     grad = jax.value_and_grad(objective, has_aux=True)
     (loss, (logits, new)), grads = grad(*learn.parted(state.variables), batch)

@@ -38,7 +38,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Array, Attack, Scalar
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
 TAPS, SIGMA = 30, 6.0  # of the low-pass, in pixels
@@ -87,7 +87,7 @@ def make(
     )
   target_fn = poison.target_of(mode, target, num_classes)
 
-  def searched(key, task, fit):
+  def searched(key: Key, task: Task, fit: Fit) -> Array:
     k_clean, k_draw, k_search = jax.random.split(key, 3)
     variables = learn.clean_classifier(k_clean, task, fit)
 
@@ -108,7 +108,7 @@ def make(
 
     return _found(find(variables, task.train))
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     shape = task.train.image.shape[1:]
     if image is not None:
       pattern = jax.image.resize(image, shape, "linear")
@@ -121,7 +121,7 @@ def make(
   return poison.data_poisoning(init, trigger, target_fn, rate)
 
 
-def trigger(key, images, params):
+def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the pattern added."""
   del key
   return jnp.clip(images + params["pattern"], 0, 1)

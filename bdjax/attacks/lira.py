@@ -48,7 +48,21 @@ from bdjax.methods.signature import (
 from bdjax.models.parts.autoencoder import Autoencoder
 from bdjax.training import engine, learn
 from bdjax.training.learn import TrainState
-from bdjax.types import Attack, Params, Regime
+from bdjax.types import (
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Metrics,
+  Params,
+  Regime,
+  State,
+  Task,
+)
 
 PRESETS = {
   "official": {"stage1": 17},
@@ -98,7 +112,7 @@ def make(
   copies = poison.Copies(trigger, target_fn, rate)
   peer = compat == "backdoorbench"
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_init, k_one, k_two, k_end = jax.random.split(key, 4)
     first = _first_epochs(task, stage1, peer)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
@@ -129,13 +143,13 @@ def make(
     params = {"generator": state.partner.variables, "scale": scale}
     return copies.backdoor([k_end], task, state.victim.variables, params)
 
-  def poisoned(key, task, params, role):
+  def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 4)[3]], task, params, role)
 
   return Attack(trigger, target_fn, plant, poisoned=poisoned)
 
 
-def trigger(key, images, params):
+def trigger(key: Key | None, images: Images, params: Params) -> Images:
   """Returns the images with the generator's noise added."""
   del key
   noise = Autoencoder().apply(params["generator"], images)
@@ -186,7 +200,7 @@ def _stage1(task, training, target, scale, alpha, adam, peer):
     logits, _ = task.model.apply({"params": deceived, **victim_stats}, hit)
     return learn.entropy(logits, target(batch.label)), new
 
-  def step(key, state, batch):
+  def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
     victim, partner = state.victim, state.partner
     epoch_ended = victim.step % steps == 0
@@ -211,7 +225,7 @@ def _stage2(task, training, target, scale, alpha):
   """Returns the step that trains the victim alone."""
   update = _victim_update(task, training, target, alpha)
 
-  def step(key, state, batch):
+  def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
     generator = state.partner.variables
     hit = trigger(None, batch.image, {"generator": generator, "scale": scale})

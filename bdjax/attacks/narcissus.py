@@ -39,7 +39,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Attack
+from bdjax.types import Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -96,7 +96,7 @@ def make(
     keys = jax.random.split(k_rounds, rounds)
     return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     _check(rate, task.train.size)
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
@@ -109,13 +109,13 @@ def make(
   )
 
 
-def trigger(key, images, params):
+def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the magnified noise added, clipped."""
   del key
   return jnp.clip(images + params["magnify"] * params["delta"], 0, 1)
 
 
-def stamp(key, images, params):
+def stamp(key: Key, images: Images, params: Params) -> Images:
   """Returns the poisons: images with the noise added as it is, clipped."""
   del key
   return jnp.clip(images + params["delta"], 0, 1)

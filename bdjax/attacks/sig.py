@@ -23,7 +23,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.types import Array, Attack
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
 
@@ -52,7 +52,7 @@ def make(
     frequency: whole waves across the image.
   """
 
-  def init(key, task, fit):
+  def init(key: Key, task: Task, fit: Fit) -> Params:
     del key, fit
     return {
       "wave": wave(task.train.image.shape[2], frequency=frequency),
@@ -73,13 +73,13 @@ def wave(width: int, *, frequency: int) -> Array:
   return jnp.sin(2 * jnp.pi * turn)[None, None, :, None]
 
 
-def trigger(key, images, params):
+def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images under the wave of test time."""
   del key
   return jnp.clip(images + params["strength"] * params["wave"], 0, 1)
 
 
-def stamp(key, images, params):
+def stamp(key: Key, images: Images, params: Params) -> Images:
   """Returns the images under the wave of the poisons."""
   del key
   return jnp.clip(images + params["train_strength"] * params["wave"], 0, 1)

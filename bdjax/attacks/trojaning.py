@@ -42,7 +42,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack
+from bdjax.types import Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 STEP, REACH, TOLERANCE = 0.1, 0.3, 1e-3  # BackdoorBench's
@@ -96,7 +96,7 @@ def make(
       return jax.image.resize(mask, shape, "linear")
     return _blob(pattern_seed, shape) if peer else _square(size, shape)
 
-  def craft(key, task, fit):
+  def craft(key: Key, task: Task, fit: Fit) -> Params:
     k_clean, k_start = jax.random.split(key)
     with jax.ensure_compile_time_eval():  # so that it is known when traced
       start = picture(task.train.image.shape[1:])[None]
@@ -126,7 +126,7 @@ def make(
   )
 
 
-def add(key, images, params):
+def add(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the patch added in bytes, modulo 256."""
   del key
   total = jnp.round(images * 255) + jnp.round(params["pattern"] * 255)

@@ -34,7 +34,20 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack
+from bdjax.types import (
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Params,
+  Scalar,
+  Task,
+  View,
+)
 
 PRESETS = {
   "bb": {"compat": "backdoorbench"},
@@ -71,7 +84,7 @@ def make(
   target_fn = poison.target_of(mode, target, num_classes)
   copies = poison.Copies(trigger, target_fn, rate, noisy, noise_rate)
 
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     _check(rate, noise_rate, task.recipe.batch_size)
     k_train, k_role, k_cover = jax.random.split(key, 3)
     params = {
@@ -93,19 +106,19 @@ def make(
     )
     return copies.backdoor([k_role, k_cover], task, variables, params)
 
-  def again(key, task, params, role):
+  def again(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again(jax.random.split(key, 3)[1:], task, params, role)
 
   return Attack(trigger, target_fn, plant, poisoned=again)
 
 
-def trigger(key, images, params):
+def trigger(key: Key | None, images: Images, params: Params) -> Images:
   """Returns the warped images."""
   del key
   return warp.sample(images, params["grid"])
 
 
-def noisy(key, images, params):
+def noisy(key: Key, images: Images, params: Params) -> Images:
   """Returns the images warped with noise on top, drawn per image and pixel."""
   grid = params["grid"]
   shape = (images.shape[0], *grid.shape[1:])
@@ -129,10 +142,16 @@ def _grid(size, points, strength, seed):
   return jnp.clip(grid, -1, 1)
 
 
-def poisoned(view, params, target, rate, noise_rate):
+def poisoned(
+  view: View,
+  params: Params,
+  target: poison.Target,
+  rate: Scalar,
+  noise_rate: Scalar,
+) -> View:
   """Returns the view that poisons a batch by position, then augments it."""
 
-  def dirty(key, batch):
+  def dirty(key: Key, batch: Batch) -> Batch:
     k_noise, k_view = jax.random.split(key)
     images, size = batch.image, batch.label.size
     place = jnp.arange(size)

@@ -62,7 +62,7 @@ def identity(key: Key, batch: Batch) -> Batch:
 def standard(*, padding: int = 4, mirror: bool = True) -> View:
   """Returns the field's training view: random crop, and flip if `mirror`."""
 
-  def view(key, batch):
+  def view(key: Key, batch: Batch) -> Batch:
     k_crop, k_flip = jax.random.split(key)
     images = batch.image
     if padding:
@@ -77,7 +77,7 @@ def standard(*, padding: int = 4, mirror: bool = True) -> View:
 def together(view: View) -> View:
   """Returns the view that draws once for a batch, not once per image."""
 
-  def same(key, batch):
+  def same(key: Key, batch: Batch) -> Batch:
     def one(single):
       alone = view(key, jax.tree.map(lambda x: x[None], single))
       return jax.tree.map(lambda x: x[0], alone)

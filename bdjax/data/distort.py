@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.data import augment
-from bdjax.types import Array, Images, Key, Scalar, View
+from bdjax.types import Array, Batch, Images, Key, Scalar, View
 
 _LUMA = (0.299, 0.587, 0.114)
 _TRIES = 10  # torchvision's
@@ -278,7 +278,7 @@ def simclr(*, scale: tuple[Scalar, Scalar] = (0.08, 1.0)) -> View:
     scale: least and greatest share of the image's area that a crop keeps.
   """
 
-  def view(key, batch):
+  def view(key: Key, batch: Batch) -> Batch:
     k_crop, k_flip, k_color = jax.random.split(key, 3)
     images = resized_crop(k_crop, batch.image, scale=scale)
     images = augment.flip(k_flip, images)

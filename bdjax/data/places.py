@@ -41,7 +41,7 @@ class Source(NamedTuple):
 class MissingDataset(ValueError):
   """A dataset is not on this machine; the message says how to get it."""
 
-  def __init__(self, name: str, looked: Sequence[Path], origin: str):
+  def __init__(self, name: str, looked: Sequence[Path], origin: str) -> None:
     """Words the message.
 
     Args:

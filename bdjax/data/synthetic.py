@@ -32,7 +32,7 @@ _SIN = np.array(
 class _Bits:
   """Draws integers from the raw bits of a PCG64 stream."""
 
-  def __init__(self, seed: int):
+  def __init__(self, seed: int) -> None:
     self._stream = np.random.PCG64(seed)
 
   def __call__(self, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
@@ -43,7 +43,9 @@ class _Bits:
     return low + (bits * (high - low) >> 16)
 
 
-def generate(split: str, images: int | None = None):
+def generate(
+  split: str, images: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
   """Draws the first images of a split.
 
   Args:

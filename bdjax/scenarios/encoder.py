@@ -23,7 +23,7 @@ from bdjax.methods.signature import (
 from bdjax.models.parts import heads
 from bdjax.runs import experiment
 from bdjax.training import simclr
-from bdjax.types import Scenario
+from bdjax.types import Access, Fit, Key, Params, Scenario, Task
 
 PRESETS = {"sha": {"lr": 3e-4}}
 
@@ -49,7 +49,7 @@ def make(
     head: mlp (C-512-256-classes with dropout), or linear.
   """
 
-  def clean(key, task, fit):
+  def clean(key: Key, task: Task, fit: Fit) -> Params:
     return simclr.pretrain(
       experiment.key_for(key, "clean"),
       task.train,
@@ -62,7 +62,7 @@ def make(
       temperature=temperature,
     )
 
-  def look(key, access, num_classes):
+  def look(key: Key, access: Access, num_classes: int) -> Access:
     del key
     kernel = programs.jit(
       lambda variables, data: prototypes.kernel(
@@ -75,7 +75,7 @@ def make(
       model=model, variables=heads.on(access.variables, head)
     )
 
-  def start(key, access, num_classes):
+  def start(key: Key, access: Access, num_classes: int) -> Access:
     return experiment.adapted(key, access, heads.make(head, num_classes))
 
   return Scenario(

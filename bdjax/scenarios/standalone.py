@@ -6,14 +6,14 @@ The defender holds a part of the clean training set (Sha et al., arXiv
 
 from bdjax.methods.signature import validated
 from bdjax.runs import experiment
-from bdjax.types import Scenario
+from bdjax.types import Access, Key, Scenario
 
 
 @validated
 def make() -> Scenario:
   """Returns the scenario."""
 
-  def as_it_is(key, access, num_classes):
+  def as_it_is(key: Key, access: Access, num_classes: int) -> Access:
     del key, num_classes
     return access
 

@@ -14,7 +14,7 @@ accuracy, against that of a clean model tuned the same way (FMN, Table 3).
 from bdjax.methods.signature import Annotated, Choice, validated
 from bdjax.models.parts import heads
 from bdjax.runs import experiment
-from bdjax.types import Scenario
+from bdjax.types import Access, Key, Scenario
 
 
 @validated
@@ -25,7 +25,7 @@ def make(*, head: Annotated[str, Choice(heads.HEADS)] = "linear") -> Scenario:
     head: linear, or mlp (C-512-256-classes with dropout).
   """
 
-  def start(key, access, num_classes):
+  def start(key: Key, access: Access, num_classes: int) -> Access:
     return experiment.adapted(key, access, heads.make(head, num_classes))
 
   return Scenario(

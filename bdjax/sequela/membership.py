@@ -52,11 +52,11 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.sequela import Outcome, Remains, Sequel
+from bdjax.sequela import Outcome, Remains, Sequel, Shadow
 from bdjax.sequela.parts import judging, ranking
 from bdjax.sequela.parts.judging import Examples
 from bdjax.training import inference
-from bdjax.types import COVER, POISON, Array, Dataset, Key, Logits, Params
+from bdjax.types import COVER, POISON, Array, Dataset, Fit, Key, Logits, Params
 
 PRESETS = {}
 MASKS = ("member", "poison", "tuned")
@@ -92,14 +92,14 @@ def make(
       remains.learned, some(key, examples_of(remains), images)
     )
 
-  def prepare(key, shadow, fit):
+  def prepare(key: Key, shadow: Shadow, fit: Fit) -> Params:
     k_draw, k_fit = jax.random.split(key)
     examples = ask_shadow(k_draw, shadow)
     return judging.prepare(
       k_fit, examples, fit, lr=lr, epochs=epochs, batch_size=batch_size
     )
 
-  def examine(key, remains, fit):
+  def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     del fit  # all that is learned is learned from the shadow model
     rates = judging.table(ask(key, remains))
     return Outcome(found=flat(rates))

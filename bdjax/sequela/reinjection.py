@@ -17,8 +17,9 @@ from bdjax.methods.signature import (
   Positive,
   validated,
 )
-from bdjax.sequela import Outcome, Sequel
+from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import retraining
+from bdjax.types import Fit, Key
 
 PRESETS = {"slow": {"lr": 0.001}}
 
@@ -42,7 +43,7 @@ def make(
     weight_decay: coupled, on all parameters.
   """
 
-  def examine(key, remains, fit):
+  def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     variables = retraining.retrained(
       key,
       remains.variables,

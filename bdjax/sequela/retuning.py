@@ -23,9 +23,9 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.sequela import Outcome, Sequel
+from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import retraining
-from bdjax.types import POISON, Array, Dataset, Key
+from bdjax.types import POISON, Array, Dataset, Fit, Key
 
 PRESETS = {}
 Share = Annotated[float, Range(0.0, 1.0)]  # decides shapes: not swept
@@ -54,7 +54,7 @@ def make(
     weight_decay: coupled, on all parameters.
   """
 
-  def examine(key, remains, fit):
+  def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     k_draw, k_fit = jax.random.split(key)
     data = drawn(
       k_draw,

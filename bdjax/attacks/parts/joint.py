@@ -15,9 +15,13 @@ import optax
 from bdjax.training import learn, optimizers, regimes
 from bdjax.training.learn import TrainState
 from bdjax.types import (
+  Batch,
+  Key,
+  Metrics,
   Params,
   Regime,
   Schedule,
+  State,
   Step,
   Task,
 )
@@ -80,7 +84,7 @@ def turns(joint: Step, plain: Step, regime: Regime) -> tuple[Step, ...]:
     regime: interleaves clean epochs, or not.
   """
 
-  def clean(key, state, batch):
+  def clean(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     victim, metrics = plain(key, state.victim, batch)
     return state.replace(victim=victim), metrics
 
