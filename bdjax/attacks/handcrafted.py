@@ -91,12 +91,19 @@ def make(
     k_clean, k_sample = jax.random.split(key)
     params = _checkerboard(task.train.image.shape[1:], size)
     variables = learn.clean_classifier(k_clean, task, fit)
-    options = {"neurons": neurons, "shortlist": shortlist}
-    edit = functools.partial(_edit, task.model, size=size, **options)
+    edit = functools.partial(
+      _edit, task.model, size=size, neurons=neurons, shortlist=shortlist
+    )
     rows = jax.random.permutation(k_sample, task.train.size)[:images]
     sample = engine.take(task.train, rows)
-    strengths = {"guard": guard, "strength": strength, "target": target}
-    edited = programs.jit(edit)(variables, sample, params, **strengths)
+    edited = programs.jit(edit)(
+      variables,
+      sample,
+      params,
+      guard=guard,
+      strength=strength,
+      target=target,
+    )
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     return Backdoor(edited, params, task.train, role)
 
@@ -174,7 +181,10 @@ def _spares(model, flat, hops, sample, shortlist):
   def cutter(hop, channels):
     return lambda rank: routes.cut(flat, hop, channels[rank][None])
 
-  cutters = [cutter(*pair) for pair in zip(hops, shortlists, strict=True)]
+  cutters = [
+    cutter(hop, channels)
+    for hop, channels in zip(hops, shortlists, strict=True)
+  ]
 
   def loss(place):
     without = jax.lax.switch(place[0], cutters, place[1])

@@ -109,7 +109,8 @@ def make(
 
   def nets_for(channels):
     norm = {"mean": mean, "std": std, "twice": as_peer}
-    return ushape.Pair(*(ushape.make(n, **norm) for n in (channels, 1)))
+    pattern, mask = (ushape.make(n, **norm) for n in (channels, 1))
+    return ushape.Pair(pattern=pattern, mask=mask)
 
   def trigger(key, images, params):
     del key

@@ -203,7 +203,8 @@ def _inject(task, training, params, center, *, rate, weight):
   def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
     grad = jax.value_and_grad(objective, has_aux=True)
-    (loss, (logits, new)), grads = grad(*learn.parted(state.variables), batch)
+    weights, stats = learn.parted(state.variables)
+    (loss, (logits, new)), grads = grad(weights, stats, batch)
     after = learn.advance(state, grads, new, training.tx)
     label, lr = batch.label, training.lr
     return after, learn.report(loss, logits, label, state.step, lr)

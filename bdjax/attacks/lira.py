@@ -210,9 +210,9 @@ def _stage1(task, training, target, scale, alpha, adam, peer):
       state.previous,
     )
     params, stats = learn.parted(partner.variables)
-    of_victim = learn.parted(victim.variables)
+    victim_params, victim_stats = learn.parted(victim.variables)
     gradient = jax.grad(fool, argnums=(0, 1) if peer else (0,), has_aux=True)
-    grads, new = gradient(params, of_victim[0], stats, of_victim[1], batch)
+    grads, new = gradient(params, victim_params, stats, victim_stats, batch)
     hit = trigger(None, batch.image, {"generator": previous, "scale": scale})
     victim, metrics = update(victim, batch, hit, *grads[1:])
     partner = learn.advance(partner, grads[0], new, adam)

@@ -100,7 +100,9 @@ def make(
     _check(rate, task.train.size)
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
-    run = programs.jit(lambda *args: invert(*args, task))
+    run = programs.jit(
+      lambda key, data, variables: invert(key, data, variables, task)
+    )
     delta = run(k_invert, task.train, variables)
     return {"delta": delta, "magnify": jnp.float32(magnify)}
 

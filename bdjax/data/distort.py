@@ -51,8 +51,9 @@ def boxes(
   # One draw for all numbers, since each one more is slow to compile.
   draws = jax.random.uniform(key, (count, 2 * _TRIES + 2))
   share, aspect, place = jnp.split(draws, (_TRIES, 2 * _TRIES), axis=1)
-  area = height * width * _between(share, *scale)
-  aspect = jnp.exp(_between(aspect, *map(math.log, ratio)))
+  area = height * width * _between(share, scale[0], scale[1])
+  narrow, wide = map(math.log, ratio)
+  aspect = jnp.exp(_between(aspect, narrow, wide))
   sides = jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], -1)
   sides = jnp.round(sides).astype(jnp.int32)
   full = jnp.array([height, width])

@@ -49,7 +49,8 @@ def load(
   if base == "synthetic":
     if size is not None:
       raise ValueError(f"{name!r} cannot be resized; say 'synthetic'.")
-    return _dataset(*synthetic.generate(split, images))
+    image, label = synthetic.generate(split, images)
+    return _dataset(image, label)
   shape = catalog.info(name, data_dir=data_dir).shape
   source = _source(base, split, shape, data_dir)
   image, label = cache.fetch(base, split, source, shape, cache_dir)

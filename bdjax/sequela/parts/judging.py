@@ -134,16 +134,17 @@ def _thresholds(
 ) -> dict[str, Array]:
   """Returns the best thresholds on a shadow model's answers, by attack."""
   ranks = _scored(variables, shadow.logits, shadow.label)
-  groups = (shadow.member & use, ~shadow.member & use)
+  member, other = shadow.member & use, ~shadow.member & use
   names = ("loss", "confidence", "mentropy", "network")
   limits = jax.vmap(ranking.threshold, in_axes=(0, None, None))(
-    jnp.stack([ranks[name] for name in names]), *groups
+    jnp.stack([ranks[name] for name in names]), member, other
   )
   thresholds = dict(zip(names, limits, strict=True))
   thresholds["mentropy_by_class"] = ranking.threshold_by_class(
     ranks["mentropy"],
     shadow.label,
-    *groups,
+    member,
+    other,
     num_classes=shadow.logits.shape[-1],
   )
   thresholds["correctness"] = jnp.ones(())
@@ -186,10 +187,11 @@ def judge(adversary: Adversary, target: Examples) -> Found:
   )
   by_group = jax.vmap(_found, in_axes=(None, None, 0, 0))
   by_attack = jax.vmap(by_group, in_axes=(0, 0, None, None))
-  result = by_attack(ranks, claims, *_groups(target))
+  members, others = _groups(target)
+  result = by_attack(ranks, claims, members, others)
   sound = _sound(adversary, target)
   rates = (jnp.where(sound, rate, jnp.nan) for rate in result[:4])
-  return Found(*rates, *result[4:])
+  return Found(*rates, members=result.members, others=result.others)
 
 
 def table(rates: Found) -> dict[str, dict[str, dict[str, float]]]:
