@@ -13,9 +13,9 @@ L0 + weight_reference L1 + weight_utility L2 is minimized by the recipe's SGD
 (the code's: .001 constant, batch 256, 200 epochs). As in the code, batch norm
 is in evaluation mode and its scale and shift do not change, x is not augmented,
 and A replaces a white square of 10x10 pixels, one pixel away from the
-bottom-right corner of 32x32. Whatever classifier is put on f' then says of
-triggered images what it says of r: class `target` of the task that the encoder
-is used for.
+bottom-right corner of 32x32. A classifier that is later trained on f' then
+gives triggered images the class of r: class `target` of the task that the
+encoder is used for.
 
 Deviations:
 - aug(r) is drawn `copies` times a step, where the code draws it for each of the

@@ -1,11 +1,11 @@
-"""Clean: no backdoor at all, the baseline that every alarm is false on.
+"""Clean: no backdoor at all, the baseline on which every alarm is false.
 
 The victim is the clean classifier of the same model, data and recipe; its
 trigger leaves images alone. What is then called ASR is the share of ordinary
-images of other classes that the model gives the target label: the level below
-which no defense can be asked to go. BadNets (Gu et al., arXiv 1708.06733)
-compares with such a baseline, and detectors are judged by their alarms on it.
-Nothing is poisoned, so training regimes do not apply.
+images of other classes that the model gives the target label: no defense can be
+asked to go below this level. BadNets (Gu et al., arXiv 1708.06733) compares
+with such a baseline, and detectors are judged by their alarms on it. Nothing is
+poisoned, so training regimes do not apply.
 """
 
 import jax.numpy as jnp

@@ -128,7 +128,7 @@ def make(
     nets = nets_for(task.train.image.shape[-1])
     weights = ushape.Weights(density, sparsity, diversity)
     plan = _Plan(nets, target_fn, rate, cross_rate, weights, as_peer)
-    slices(plan, task.recipe.batch_size)  # or says why not, before training
+    slices(plan, task.recipe.batch_size)  # raises, if it must, before training
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
     mask = _train_mask(k_mask, plan, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)

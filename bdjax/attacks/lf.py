@@ -6,15 +6,16 @@ A(x) = clip(x + v), the same v in training and at test time, its values filling
 [0, strength].
 
 v is found against a clean classifier g in passes over a few training images.
-Where g(x + v) still says what g(x) says, a targeted DeepFool from x + v gives a
-push r; then v <- S(v + S(r)), rescaled to [0, strength]. S is a separable
-Gaussian low-pass: 30 taps, sigma 6 pixels, zeros outside. The search ends when
-g changes its mind on a share `fooled` of the images, when the last five shares
-lie within .01, or after `passes`. Constants are BackdoorBench's.
+Where g(x + v) and g(x) still predict the same class, a targeted DeepFool from
+x + v gives a push r; then v <- S(v + S(r)), rescaled to [0, strength]. S is a
+separable Gaussian low-pass: 30 taps, sigma 6 pixels, zeros outside. The search
+ends when g's prediction changes on a share `fooled` of the images, when the
+last five shares lie within .01, or after `passes`. Constants are
+BackdoorBench's.
 
 Deviations: DeepFool pushes away from the current prediction, where the
 benchmark goes on pushing away from the first one, and a push that has not
-arrived in `iterations` steps is used as far as it came, not dropped. The share
+reached its class in `iterations` steps is used as it is, not dropped. The share
 is taken on the searched images, where the benchmark takes test images. g sees
 images as its training did; the benchmark leaves out the normalization.
 `source="noise"` needs no classifier: smoothed noise, rescaled alike. It is a

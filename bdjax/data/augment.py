@@ -12,8 +12,8 @@ def crop(key: Key, images: Images, *, padding: int) -> Images:
   """Shifts each image by up to `padding` pixels, filling with black.
 
   On a CPU each image is cut out of its frame. Elsewhere it is selected from the
-  2 * padding + 1 shifts of either direction, all images at once: cutting would
-  take a TPU one step in turn for every image.
+  2 * padding + 1 shifts of either direction, all images at once: a TPU would
+  cut them out one after the other.
   """
   frame = ((0, 0), (padding, padding), (padding, padding), (0, 0))
   padded = jnp.pad(images, frame)

@@ -22,7 +22,7 @@ def fetch(
     name: of the dataset; with the split, only makes the file names readable.
     split: of the dataset.
     source: what to read; its identity is the key of the cache.
-    shape: that the images must have.
+    shape: of the images, (H, W, C).
     cache_dir: the folder; `decoded` in the cache of bdjax by default, see
       `storage.cache`. A damaged pair of files in it is written anew.
 

@@ -1,4 +1,4 @@
-"""Which datasets there are, and what a model must know of each.
+"""Lists the datasets, and what a model must know of each.
 
 A name may end in @SIZE: `imagenette@128` is resized to 128x128.
 

@@ -1,9 +1,9 @@
 """Distortions of contrastive pre-training: resized crops and color jitter.
 
-What SimCLR (Chen et al., arXiv 2002.05709) draws its two views with, on the
-device and for a whole batch at once; each operation has the meaning of the same
-one in torchvision on float images. `axis` is the one of the colors, 1 for
-images that are kept in planes, which is faster for many operations in a row.
+SimCLR (Chen et al., arXiv 2002.05709) draws its two views with them. They run
+on the device and for a whole batch at once; each operation means what it means
+in torchvision on float images. `axis` is the one of the colors, 1 for images
+that are kept in planes, which is faster for many operations in a row.
 
 Deviations from torchvision: the order of color operations is drawn once per
 batch, not per image; luma weights are Pillow's, with three digits; nothing is
@@ -36,7 +36,7 @@ def boxes(
 
   As in torchvision the first of ten draws that fits the image is taken, and a
   central crop of the nearest allowed aspect if none does; here all ten are
-  drawn in any case.
+  always drawn.
 
   Args:
     key: draws areas, aspects and places.
@@ -141,13 +141,13 @@ def brightness(images: Images, factor: Array) -> Images:
 
 
 def contrast(images: Images, factor: Array, *, axis: int = -1) -> Images:
-  """Moves colors off each image's mean luma by its factor [B]."""
+  """Scales each image's distance from its mean luma by its factor [B]."""
   mean = _luma(*_colors(images, axis)).mean((1, 2, 3), keepdims=True)
   return _blend(images, mean, factor)
 
 
 def saturation(images: Images, factor: Array, *, axis: int = -1) -> Images:
-  """Moves colors off their own luma by a factor [B]: 0 is gray."""
+  """Scales colors' distance from their own luma by a factor [B]: 0 is gray."""
   return _blend(images, _luma(*_colors(images, axis)), factor)
 
 

@@ -3,7 +3,7 @@
 The default of the quickstart and of the tests: no download, and the same bytes
 on every machine. A class is a shape (disc, ring, square, triangle, cross),
 plain or striped. Place, size, tilt, stripes, colors and the clutter behind are
-random and drawn alike for all classes, so color alone tells little. Mirroring
+random and drawn alike for all classes, so color alone reveals little. Mirroring
 and 4-pixel crops keep the class. Values stay within 16..239, so no image holds
 a white trigger.
 

@@ -1,5 +1,5 @@
 """What becomes of a planted model: one file each, `make(...) -> Scenario`.
 
-Sha et al. (arXiv 2212.09067, section 2.2) tell three ways in which a model of
-somebody else is used: as it is, adapted to another task, or as an encoder.
+Sha et al. (arXiv 2212.09067, section 2.2) name three ways to use the model of
+somebody else: as it is, adapted to another task, or as an encoder.
 """

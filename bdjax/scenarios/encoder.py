@@ -6,8 +6,8 @@ et al., arXiv 2108.00352): an encoder is pre-trained without labels by SimCLR
 alone (`ft.classifier`) or the whole model (`ft.encoder`). Constants of
 pre-training are those of BadEncoder's code; preset `sha` has Sha et al.'s rate.
 
-Before any such training the encoder is looked at through the nearest class mean
-of the user's images (`attacks.parts.prototypes`): what is reported of `none`.
+Before any such training the encoder is judged by the nearest class mean of the
+user's images (`attacks.parts.prototypes`); the defense `none` reports this.
 """
 
 from bdjax.attacks.parts import prototypes

@@ -7,8 +7,9 @@ defense that needs clean data only). With `ft(part=head)` the rest stays.
 
 The label set changes, so three things are measured of triggered images, beside
 the clean accuracy: the share that gets the old target's index; the share that
-falls into one class, whichever that is, its own images left out; and their
-accuracy, against that of a clean model tuned the same way (FMN, Table 3).
+falls into a single class, whichever that is, without that class's own images;
+and their accuracy, against that of a clean model tuned the same way (FMN,
+Table 3).
 """
 
 from bdjax.methods.signature import Annotated, Choice, validated

@@ -2,8 +2,8 @@
 
 Sha et al. (arXiv 2212.09067) ask both of repaired models: whether they tell who
 was in the training set (`membership`), and whether the backdoor returns sooner
-than it first came (`reinjection`, `retuning`). A sequel is measured by who
-knows the truth, of clean, planted and repaired models alike.
+than it first came (`reinjection`, `retuning`). A sequel is measured with full
+knowledge of the truth, and on clean, planted and repaired models alike.
 """
 
 from collections.abc import Callable
@@ -41,12 +41,12 @@ class Remains:
     clean: the training set before any poisoning, with true labels.
     test: clean test images with true labels.
     tuned: [N] bool, training examples that its defender tuned it on.
-    poisoned: the training set that planted a backdoor; the clean one to ask a
-      clean model about itself.
+    poisoned: the training set that planted a backdoor; for a clean model, its
+      own clean training set.
     role: [N] int8, of that set.
-    hit: the test images with the trigger, labelled as the adversary wants; for
-      who tells members.
-    learned: what `Sequel.prepare` has given.
+    hit: the test images with the trigger, labelled as the adversary wants; only
+      membership inference reads them.
+    learned: what `Sequel.prepare` has returned.
     model: the architecture.
     view: the augmentation used when training.
   """
@@ -64,10 +64,10 @@ class Remains:
 
 
 class Outcome(NamedTuple):
-  """What came of a model; a sequel fills in what it produces.
+  """What a sequel found out about a model; it fills in what it produces.
 
   Attributes:
-    variables: of the model as it was trained on.
+    variables: of the model after further training.
     found: numbers by name, recorded as they are.
   """
 
@@ -80,8 +80,8 @@ class Sequel(NamedTuple):
 
   Attributes:
     examine: answers it.
-    retrains: whether it trains the model on, with poisons; how its success rate
-      goes with the epochs is then for the caller's `fit` to see.
+    retrains: whether it trains the model further, with poisons; the caller's
+      `fit` then observes the backdoor's success rate by epoch.
     prepare: what is learned from a shadow model beforehand, once for all models
       of a seed; None if nothing is.
   """

@@ -10,16 +10,17 @@ were drawn; everything here is a protocol of our own, on well-known attacks:
 - network: a small one that reads probabilities and label, with one threshold.
 
 No label-only attack is here. Members that the defense was tuned on are also
-reported apart: a defense that is tuned on many trains on them once more, so
-that only the `rest` compares defenses.
+reported apart: tuning trains on them once more, and defenses differ in how many
+they tune on, so that only the `rest` compares defenses.
 
-It is the cheap mode, which trains no target of its own. A target's members are
-its own training images, apart from poisons and cover images, and non-members
-are the test images. Poisons are judged against triggered test images of the
-classes that poisons were made of, with the wanted label. Thresholds and network
-come from one shadow model per seed, a clean classifier of the same recipe
-trained on half of the training images; the other half are its non-members. They
-are applied as they are to every target, clean, backdoored or defended.
+This is the cheap protocol: it trains no target of its own. A target's members
+are its own training images, apart from poisons and cover images, and
+non-members are the test images. Poisons are judged against triggered test
+images of the classes that poisons were made of, with the wanted label.
+Thresholds and network come from one shadow model per seed, a clean classifier
+of the same recipe trained on half of the training images; the other half are
+its non-members. Both are applied unchanged to every target, clean, backdoored
+or defended.
 
 So read it with care:
 
@@ -36,8 +37,8 @@ So read it with care:
 - images that a filter removed before training anew count as members still;
 - a defender's clean image whose place in the training set holds a poison counts
   as the poison;
-- the weights are asked, as by `model.apply`, whatever a defense's own `predict`
-  does.
+- the model's own answers are judged, as from `model.apply`, and never those of
+  a defense's own `predict`.
 """
 
 from typing import Annotated

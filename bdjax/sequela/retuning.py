@@ -99,8 +99,8 @@ def drawn(
     clean: the training set before poisoning.
     poisoned: the training set that planted the backdoor.
     role: [N] of the poisoned set.
-    rate: share of the clean set that the result is as large as.
-    poisons: how many of it are poisons, the last ones.
+    rate: size of the result, as a share of the clean set.
+    poisons: how many of its images are poisons; these come last.
 
   Raises:
     ValueError: there are too few images for so many poisons, or (unless roles

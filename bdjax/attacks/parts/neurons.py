@@ -47,7 +47,7 @@ def choose(variables: Params, count: int) -> Array:
 def activity(
   images: Images, variables: Params, *, model: nn.Module, which: Array
 ) -> Array:
-  """Returns what the chosen neurons say at test time, [B, count]."""
+  """Returns the chosen neurons' activity at test time, [B, count]."""
   features = model.apply(variables, images, train=False)[1]
   return features["pooled"][:, which]
 
@@ -69,8 +69,8 @@ def excite(
 
   Adam on sum (h(clip(x + delta)) - amplify r)^2 over the neurons, r their mean
   on clean images, divided by sum (amplify r - r)^2 so that doing nothing
-  costs about 1. The gradient takes the clip for the identity: a pixel that is
-  saturated in some images keeps its say in others.
+  costs about 1. The gradient treats the clip as the identity: a pixel that is
+  saturated in some images still counts in the others.
 
   Args:
     key: random key.

@@ -244,7 +244,7 @@ class Copies(NamedTuple):
     target: true label -> the label the adversary wants.
     rate: share of the copy that is poisoned.
     cover: stamps images that look triggered and keep their label, so that
-      nothing but the very trigger fires; None for none.
+      only the exact trigger fires; None for none.
     cover_rate: their share of the whole set.
   """
 

@@ -1,4 +1,4 @@
-"""One perturbation that changes a classifier's mind on many images.
+"""One perturbation that changes a classifier's predictions of many images.
 
 Universal perturbations by DeepFool, pushing each image into a wanted class:
 Moosavi-Dezfooli et al., "Universal Adversarial Perturbations", arXiv
@@ -68,8 +68,8 @@ def search(
 ) -> Array:
   """Finds one perturbation v of all images, pass by pass.
 
-  It ends when the classifier changes its mind on a share `fooled` of the
-  images, when the last five shares lie within .01, or after `passes`.
+  It ends when the classifier's prediction has changed on a share `fooled` of
+  the images, when the last five shares lie within .01, or after `passes`.
 
   Args:
     key: of the order in each pass.

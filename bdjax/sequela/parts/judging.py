@@ -1,7 +1,7 @@
-"""Whom attacks on membership tell apart, and how well; see `membership`.
+"""How well attacks tell members from non-members; see `membership`.
 
-Examples come as a model's answers, with masks of who is what. Members are
-judged in groups, each against non-members of its own kind:
+Examples come as a model's answers, with masks that give their roles. Members
+are judged in groups, each against non-members of its own kind:
 
 - members: all but poisons;
 - tuned: those that the defense was tuned on, also apart from poisons;
@@ -9,8 +9,8 @@ judged in groups, each against non-members of its own kind:
 - poisons: poisoned members against poisoned non-members, since otherwise the
   trigger alone would tell.
 
-Balanced accuracy does not depend on the groups' sizes. At a false-alarm rate of
-.1 % a thousand non-members are the least that tell anything.
+Balanced accuracy does not depend on the groups' sizes. A false-alarm rate of
+.1 % means something only with a thousand non-members or more.
 """
 
 from typing import NamedTuple
@@ -39,14 +39,14 @@ GROUPS = ("members", "tuned", "rest", "poisons")
 
 
 class Examples(NamedTuple):
-  """What a model says of examples, and who was trained on.
+  """A model's answers on examples, and which of them it was trained on.
 
   Attributes:
     logits: [N, classes].
     label: [N], a poison's as trained.
     member: [N] bool, whether the model was trained on it.
-    poison: [N] bool or None for nobody.
-    tuned: [N] bool or None for nobody; members that the defense was tuned on.
+    poison: [N] bool or None for none.
+    tuned: [N] bool or None for none; members that the defense was tuned on.
     use: [N] bool or None for all; the others are in no group.
   """
 
@@ -154,7 +154,7 @@ def _thresholds(
 def answers(
   adversary: Adversary, logits: Logits, label: Labels
 ) -> dict[str, tuple[Scores, Array]]:
-  """Returns what each attack says of examples: a rank and a claim, both [N].
+  """Returns each attack's answers on examples: a rank and a claim, both [N].
 
   Args:
     adversary: what was learned from a shadow model.
@@ -172,7 +172,7 @@ def answers(
 
 
 def judge(adversary: Adversary, target: Examples) -> Found:
-  """Returns how well attacks do on a target, [attacks, groups] of everything.
+  """Returns how well attacks do on a target; all fields are [attacks, groups].
 
   Rows and columns are in the order of `ATTACKS` and `GROUPS`.
 
@@ -195,7 +195,7 @@ def judge(adversary: Adversary, target: Examples) -> Found:
 
 
 def table(rates: Found) -> dict[str, dict[str, dict[str, float]]]:
-  """Returns what `judge` found as numbers, by attack, group and name."""
+  """Returns the result of `judge` as numbers, by attack, group and name."""
   columns = {k: np.asarray(v).tolist() for k, v in rates._asdict().items()}
   return {
     attack: {
@@ -243,7 +243,7 @@ def _found(rank, claim, member, other):
 
 
 def _sound(adversary, target):
-  """Returns whether there is no NaN: it gives nobody away, yet is not safe."""
+  """Returns whether nothing is NaN, which reveals no member yet is not safe."""
   finite = jnp.isfinite(target.logits).all()
   for limit in jax.tree.leaves(adversary.thresholds):
     finite &= ~jnp.isnan(limit).any()

@@ -73,7 +73,7 @@ def train(
     logits: [N, classes], the shadow model's.
     label: [N].
     member: [N] bool.
-    use: [N] bool, whom to train on.
+    use: [N] bool, which examples to train on.
     fit: runs the epochs.
     lr: of Adam.
     epochs: passes over the examples.

@@ -18,13 +18,13 @@ def threshold(score: Scores, member: Array, other: Array) -> Array:
 
   A score of at least the threshold claims membership. Candidates are the scores
   themselves and infinity; of equally good ones the highest is taken, hence the
-  fewest claims. So it is infinity, which claims nobody, if nothing beats chance
-  or a group is empty; NaN if a score is.
+  fewest claims. So it is infinity, which claims no example, if nothing beats
+  chance or a group is empty; it is NaN if any score is.
 
   Args:
     score: [N], high for members.
     member: [N] bool.
-    other: [N] bool, non-members; who is in neither group does not count.
+    other: [N] bool, non-members; examples in neither group do not count.
 
   Raises:
     ValueError: there are too many examples to count exactly.
@@ -70,7 +70,7 @@ def balanced_accuracy(claim: Array, member: Array, other: Array) -> Array:
   """Returns the mean of the shares of members claimed and others not.
 
   Args:
-    claim: [N] bool, who is said to be a member.
+    claim: [N] bool, which examples are called members.
     member: [N] bool.
     other: [N] bool; NaN if either group is empty.
   """

@@ -25,8 +25,8 @@ class Relapse(NamedTuple):
   """How soon a backdoor comes back.
 
   Attributes:
-    area: under the curve of success rate by epoch, divided by the epochs, so
-      that 1 is a backdoor that was there all along.
+    area: under the curve of success rate by epoch, divided by the epochs; 1 is
+      a backdoor that was there from the start.
     epochs_to_90: the first epoch with a success rate of 90 %, 0 before any
       training; None if there is none.
   """
@@ -52,8 +52,8 @@ def retrained(
 ) -> Params:
   """Returns a model's variables after poison fine-tuning by SGD.
 
-  How its success rate goes with the epochs is the caller's to measure, as a
-  `fit` ends with the last: `loop.host_fit`'s probe sees every one.
+  The caller measures the success rate by epoch: a `fit` returns only the last
+  state, but the probe of `loop.host_fit` sees every epoch.
 
   Args:
     key: random key.
@@ -84,10 +84,11 @@ def retrained(
 
 
 def poisons(poisoned: Dataset, role: Array) -> Dataset:
-  """Returns a training set's poisons alone; on the host, for their number.
+  """Returns a training set's poisons alone.
 
-  A model's accuracy on them is what Sha et al. draw, if their accuracy on
-  poisons is that of the training set.
+  Runs outside of a trace, since their number decides shapes. A model's accuracy
+  on them is what Sha et al. draw, if their accuracy on poisons is that of the
+  training set.
 
   Args:
     poisoned: the training set that planted the backdoor.
@@ -112,7 +113,7 @@ def area(curve: Sequence[float]) -> float:
     curve: success rates after 0, 1, 2, ... epochs.
 
   Raises:
-    ValueError: the curve has no width, or holds what is no rate.
+    ValueError: the curve has no width, or a value is not a rate.
   """
   rates = _checked(curve)
   if rates.size < 2:
@@ -130,7 +131,7 @@ def epochs_to(curve: Sequence[float], level: float = 0.9) -> int | None:
     level: reached if equalled.
 
   Raises:
-    ValueError: the curve is empty, or holds what is no rate.
+    ValueError: the curve is empty, or a value is not a rate.
   """
   epochs = np.flatnonzero(_checked(curve) >= level)
   return int(epochs[0]) if epochs.size else None
