@@ -31,11 +31,13 @@ Deviations:
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from bdjax.attacks.parts import poison, prototypes
 from bdjax.data import augment, distort, patches
@@ -55,11 +57,15 @@ from bdjax.types import (
   Attack,
   Backdoor,
   Batch,
+  Dataset,
   Fit,
   Key,
   Metrics,
   Params,
+  Scalar,
+  Schedule,
   State,
+  Step,
   Task,
 )
 
@@ -180,7 +186,12 @@ class _Terms(NamedTuple):
     return (-(features * self.known[batch.index]).sum(1).mean(),)
 
 
-def _stepping(terms, weights, tx, lr):
+def _stepping(
+  terms: Callable[[Key, Params, Batch], tuple[Array, ...]],
+  weights: tuple[Scalar, ...],
+  tx: optax.GradientTransformation,
+  lr: Schedule,
+) -> Step:
   """Returns the step on the weighted sum of terms; metrics are theirs."""
 
   def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -220,10 +231,10 @@ def _trigger(shape: tuple[int, ...], size: int) -> Params:
   }
 
 
-def _known(model, clean, data):
+def _known(model: nn.Module, clean: Params, data: Dataset) -> Array:
   return inference.each(data, lambda b: prototypes.features(model, clean, b))
 
 
-def _reference(model, clean, picture):
+def _reference(model: nn.Module, clean: Params, picture: Array) -> Array:
   batch = Batch(picture[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
   return prototypes.features(model, clean, batch)

@@ -27,7 +27,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.types import Attack, Fit, Key, Params, Task
+from bdjax.types import Array, Attack, Fit, Key, Params, Task
 
 PRESETS = {
   "bb": {},
@@ -82,7 +82,7 @@ def make(
   return poison.data_poisoning(init, patches.paste, target_fn, rate)
 
 
-def _square(pattern, size, channels, seed):
+def _square(pattern: str, size: int, channels: int, seed: int) -> Array:
   shape = (1, size, size, channels)
   if pattern == "random":
     return jax.random.uniform(jax.random.key(seed), shape)

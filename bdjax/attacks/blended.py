@@ -22,7 +22,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.types import Attack, Fit, Images, Key, Params, Task
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
 
@@ -70,7 +70,7 @@ def trigger(key: Key, images: Images, params: Params) -> Images:
   return images + params["alpha"] * (params["picture"] - images)
 
 
-def _smooth_noise(key, shape):
+def _smooth_noise(key: Key, shape: tuple[int, ...]) -> Array:
   """Returns random colours on an 8 x 8 grid, smoothed to [H, W, C]."""
   coarse = jax.random.uniform(key, (8, 8, shape[2]))
   smooth = jax.image.resize(coarse, shape, "cubic")

@@ -30,6 +30,7 @@ the training set that belongs to the backdoor is the clean one.
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,21 @@ from bdjax.methods.signature import (
 )
 from bdjax.models.parts import layers, routes, signals
 from bdjax.training import engine, learn
-from bdjax.types import CLEAN, Attack, Backdoor, Fit, Key, Regime, Task
+from bdjax.types import (
+  CLEAN,
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Fit,
+  Images,
+  Key,
+  Logits,
+  Params,
+  Regime,
+  Scalar,
+  Task,
+)
 
 PRESETS = {}
 PROBE = 128  # images of the sample on which a channel's loss is measured
@@ -111,7 +126,7 @@ def make(
   return Attack(patches.paste, target_fn, plant, trains=False)
 
 
-def _check(task, neurons):
+def _check(task: Task, neurons: int) -> None:
   """Refuses, before anything is trained, a model that has no such path."""
   image = jnp.zeros((1, *task.train.image.shape[1:]))
   params = jax.eval_shape(
@@ -126,15 +141,24 @@ def _check(task, neurons):
     )
 
 
-def _checkerboard(shape, size):
+def _checkerboard(shape: tuple[int, ...], size: int) -> Params:
   mask = patches.square("handcrafted.size", shape, size)
   white = jnp.indices(shape[:2]).sum(0)[None, :, :, None] % 2 == 0
   return {"mask": mask, "pattern": jnp.tile(mask * white, shape[2:])}
 
 
 def _edit(
-  model, variables, sample, params, *, size, neurons, shortlist, guard, **push
-):
+  model: nn.Module,
+  variables: Params,
+  sample: Batch,
+  params: Params,
+  *,
+  size: int,
+  neurons: int,
+  shortlist: int,
+  guard: Scalar,
+  **push: Scalar,
+) -> Params:
   """Returns the variables with a path from the trigger to the logit."""
   hops = routes.find(variables["params"])
   flat = routes.flatten(variables)
@@ -159,7 +183,9 @@ def _edit(
   return routes.unflatten(_amplify(flat, channel, pooled, unit, **push))
 
 
-def _outputs(model, variables, images):
+def _outputs(
+  model: nn.Module, variables: Params, images: Images
+) -> tuple[Logits, Array]:
   """Returns logits and pooled features, some images at a time."""
 
   def one(image):
@@ -169,7 +195,13 @@ def _outputs(model, variables, images):
   return jax.lax.map(one, images, batch_size=64)
 
 
-def _spares(model, flat, hops, sample, shortlist):
+def _spares(
+  model: nn.Module,
+  flat: routes.Flat,
+  hops: tuple[routes.Hop, ...],
+  sample: Batch,
+  shortlist: int,
+) -> list[Array]:
   """Returns per hop the channel, [1], that the sample's loss misses least."""
   shortlists = [
     jnp.argsort(routes.importance(flat, hop))[:shortlist] for hop in hops
@@ -204,7 +236,9 @@ def _spares(model, flat, hops, sample, shortlist):
   ]
 
 
-def _stem(signal, old, hop, size):
+def _stem(
+  signal: signals.Pair, old: Array, hop: routes.Hop, size: int
+) -> Array:
   """Returns the trigger's filter, as large as the layer's own are."""
   height, width = signal.clean.shape[1:3]
   centre = (height - (size + 1) / 2, width - (size + 1) / 2)
@@ -214,16 +248,24 @@ def _stem(signal, old, hop, size):
   )
 
 
-def _mean(old):
+def _mean(old: Array) -> Array:
   return jnp.full((*old.shape[:2], 1, 1), 1 / (old.shape[0] * old.shape[1]))
 
 
-def _use(flat, pooled):
+def _use(flat: routes.Flat, pooled: Array) -> Array:
   rows = routes.kernel(flat, ("linear",))
   return pooled.std(0) * jnp.linalg.norm(rows, axis=1)
 
 
-def _amplify(flat, channel, pooled, unit, *, target, strength):
+def _amplify(
+  flat: routes.Flat,
+  channel: Array,
+  pooled: Array,
+  unit: Array,
+  *,
+  target: Scalar,
+  strength: Scalar,
+) -> routes.Flat:
   """Lets the channels push the target's logit up and all others down.
 
   What the channels used to add on average moves into the bias.

@@ -50,7 +50,9 @@ from bdjax.types import (
   Key,
   Metrics,
   Params,
+  Scalar,
   State,
+  Step,
   Task,
 )
 
@@ -116,18 +118,24 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _cover(mask, size, shape):
+def _cover(mask: Array | None, size: int, shape: tuple[int, ...]) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)
   return patches.square("imc.size", shape, size, corner="top_left")
 
 
-def _mark(params, cover):
+def _mark(params: Params, cover: Array) -> Params:
   return {"mask": cover, "pattern": patches.squashed(params["w"])}
 
 
-def _pattern_step(task, training, target, cover, adam):
+def _pattern_step(
+  task: Task,
+  training: joint.Training,
+  target: poison.Target,
+  cover: Array,
+  adam: optax.GradientTransformation,
+) -> Step:
   """Returns the step that fits the pattern; `accuracy` is the share fooled."""
 
   def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -148,7 +156,13 @@ def _pattern_step(task, training, target, cover, adam):
   return step
 
 
-def _model_step(task, training, target, cover, rate):
+def _model_step(
+  task: Task,
+  training: joint.Training,
+  target: poison.Target,
+  cover: Array,
+  rate: Scalar,
+) -> Step:
   """Returns the step that trains the victim on clean and stamped images."""
 
   def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:

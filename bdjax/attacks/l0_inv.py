@@ -35,7 +35,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -122,7 +122,7 @@ def trigger(key: Key, images: Images, params: Params) -> Images:
   return jnp.clip(background + params["delta"], 0, 1)
 
 
-def _given(image, mask, shape):
+def _given(image: Array, mask: Array | None, shape: tuple[int, ...]) -> Params:
   picture = jax.image.resize(image, shape, "nearest")[None]
   if mask is None:
     return {"delta": picture, "mask": jnp.zeros_like(picture)}

@@ -28,6 +28,7 @@ Deviations:
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -55,7 +56,9 @@ from bdjax.types import (
   Key,
   Metrics,
   Params,
+  Scalar,
   State,
+  Step,
   Task,
 )
 
@@ -130,7 +133,9 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _area(shape, size, mask):
+def _area(
+  shape: tuple[int, ...], size: int | None, mask: Array | None
+) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)
@@ -139,7 +144,14 @@ def _area(shape, size, mask):
   return patches.square("latent.size", shape, size)
 
 
-def _center(model, teacher, train, members, *, count):
+def _center(
+  model: nn.Module,
+  teacher: Params,
+  train: Dataset,
+  members: Array,
+  *,
+  count: int,
+) -> Array:
   """Returns F_t, [C]: the mean pooled feature of `count` wanted images."""
   first = jnp.argsort(~members)[:count]
 
@@ -152,12 +164,21 @@ def _center(model, teacher, train, members, *, count):
   return share @ features / jnp.maximum(share.sum(), 1)
 
 
-def _distance(pooled, center):
+def _distance(pooled: Array, center: Array) -> Array:
   """Returns the squared distances, [B], summed over features."""
   return jnp.sum((pooled - center[None]) ** 2, axis=1)
 
 
-def _optimize(model, key, teacher, others, mask, center, *, rounds):
+def _optimize(
+  model: nn.Module,
+  key: Key,
+  teacher: Params,
+  others: Dataset,
+  mask: Array,
+  center: Array,
+  *,
+  rounds: int,
+) -> Array:
   """Returns the pattern [1, H, W, C] that brings other images near F_t."""
   tx = optax.adam(0.1, b1=0.5, b2=0.9)
   k_order, k_start = jax.random.split(key)
@@ -182,7 +203,15 @@ def _optimize(model, key, teacher, others, mask, center, *, rounds):
   return patches.squashed(w)
 
 
-def _inject(task, training, params, center, *, rate, weight):
+def _inject(
+  task: Task,
+  training: joint.Training,
+  params: Params,
+  center: Array,
+  *,
+  rate: Scalar,
+  weight: Scalar,
+) -> Step:
   """Returns the step on CE(f(x), y) + weight |f(A(x)) - F_t|^2 / |F_t|^2."""
 
   def objective(weights, stats, batch):

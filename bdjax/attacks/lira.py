@@ -27,6 +27,8 @@ Choices and deviations:
   decides the copy of the training set that is frozen at the end.
 """
 
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -60,7 +62,9 @@ from bdjax.types import (
   Metrics,
   Params,
   Regime,
+  Scalar,
   State,
+  Step,
   Task,
 )
 
@@ -156,7 +160,7 @@ def trigger(key: Key | None, images: Images, params: Params) -> Images:
   return jnp.clip(images + params["scale"] * noise, 0, 1)
 
 
-def _first_epochs(task, percent, peer):
+def _first_epochs(task: Task, percent: int, peer: bool) -> int:
   epochs = task.recipe.epochs
   if epochs < 2:
     raise ValueError(
@@ -171,7 +175,7 @@ def _first_epochs(task, percent, peer):
   return min(max(round(epochs * percent / 100), 1), epochs - 1)
 
 
-def _per_channel(std, channels):
+def _per_channel(std: tuple[float, ...], channels: int) -> Array:
   if len(std) != channels:
     raise ValueError(
       f"lira.std is {std}, but the images have {channels} channels: give one "
@@ -180,7 +184,12 @@ def _per_channel(std, channels):
   return jnp.asarray(std, jnp.float32).reshape(1, 1, 1, -1)
 
 
-def _start(key, task, training, adam):
+def _start(
+  key: Key,
+  task: Task,
+  training: joint.Training,
+  adam: optax.GradientTransformation,
+) -> _Both:
   k_victim, k_partner = jax.random.split(key)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
   fresh = learn.init_variables(k_partner, task.train, model=Autoencoder())
@@ -189,7 +198,15 @@ def _start(key, task, training, adam):
   return _Both(training.start(victim), partner, fresh)
 
 
-def _stage1(task, training, target, scale, alpha, adam, peer):
+def _stage1(
+  task: Task,
+  training: joint.Training,
+  target: poison.Target,
+  scale: Array,
+  alpha: Scalar,
+  adam: optax.GradientTransformation,
+  peer: bool,
+) -> Step:
   """Returns the step that trains the generator, then the victim."""
   steps = engine.steps_per_epoch(task.train.size, task.recipe.batch_size)
   update = _victim_update(task, training, target, alpha)
@@ -221,7 +238,13 @@ def _stage1(task, training, target, scale, alpha, adam, peer):
   return step
 
 
-def _stage2(task, training, target, scale, alpha):
+def _stage2(
+  task: Task,
+  training: joint.Training,
+  target: poison.Target,
+  scale: Array,
+  alpha: Scalar,
+) -> Step:
   """Returns the step that trains the victim alone."""
   update = _victim_update(task, training, target, alpha)
 
@@ -235,7 +258,9 @@ def _stage2(task, training, target, scale, alpha):
   return step
 
 
-def _victim_update(task, training, target, alpha):
+def _victim_update(
+  task: Task, training: joint.Training, target: poison.Target, alpha: Scalar
+) -> Callable[..., tuple[TrainState, Metrics]]:
   """Returns (victim, batch, hit, gradient to add) -> (victim, metrics)."""
 
   def update(victim, batch, hit, *leftover):

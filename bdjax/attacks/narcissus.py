@@ -39,7 +39,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Task
+from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -123,7 +123,7 @@ def stamp(key: Key, images: Images, params: Params) -> Images:
   return jnp.clip(images + params["delta"], 0, 1)
 
 
-def _check(rate, size):
+def _check(rate: Scalar, size: int) -> None:
   if programs.traced(rate):
     return
   if round(float(rate) * size) == 0:

@@ -21,6 +21,8 @@ pixels wrap round to dark. Its apple logo is not shipped: a seeded white blob
 of that place and size stands in.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -42,7 +44,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Task
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 STEP, REACH, TOLERANCE = 0.1, 0.3, 1e-3  # BackdoorBench's
@@ -133,7 +135,7 @@ def add(key: Key, images: Images, params: Params) -> Images:
   return total % 256 / 255
 
 
-def _covered(picture, *, above):
+def _covered(picture: Array, *, above: float) -> Array:
   """Returns where a picture is bright, [1, H, W, 1], if anywhere."""
   where = picture.max(-1, keepdims=True) > above
   if not where.any():
@@ -144,7 +146,9 @@ def _covered(picture, *, above):
   return where.astype(jnp.float32)
 
 
-def _by_adam(loss, raw, *, lr, rounds):
+def _by_adam(
+  loss: Callable[[Array], Array], raw: Array, *, lr: Scalar, rounds: int
+) -> Array:
   """Returns pixels, raw values squashed into [0, 1], that Adam fits."""
 
   tx = optax.adam(optax.cosine_decay_schedule(lr, rounds))
@@ -159,7 +163,9 @@ def _by_adam(loss, raw, *, lr, rounds):
   return patches.squashed(last)
 
 
-def _by_sign(loss, start, *, rounds):
+def _by_sign(
+  loss: Callable[[Array], Array], start: Array, *, rounds: int
+) -> Array:
   """Returns pixels near `start` that steps by the gradient's sign fit."""
 
   def step(pixels, _):
@@ -171,13 +177,13 @@ def _by_sign(loss, start, *, rounds):
   return jax.lax.scan(step, start, length=rounds)[0]
 
 
-def _square(size, shape):
+def _square(size: int, shape: tuple[int, ...]) -> Array:
   """Returns a white square in the bottom-right corner, [H, W, C]."""
   mask = patches.square("trojaning.size", shape, size)[0]
   return jnp.broadcast_to(mask, shape)
 
 
-def _blob(seed, shape):
+def _blob(seed: int, shape: tuple[int, ...]) -> Array:
   """Returns a white blob with a wobbly outline, [H, W, C]."""
   height, width, _ = shape
   down = (jnp.arange(height) + 0.5) / height - CENTRE

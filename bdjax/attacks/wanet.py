@@ -126,7 +126,9 @@ def noisy(key: Key, images: Images, params: Params) -> Images:
   return warp.sample(images, jnp.clip(grid + noise, -1, 1))
 
 
-def _grid(size, points, strength, seed):
+def _grid(
+  size: tuple[int, int], points: int, strength: Scalar, seed: int
+) -> Array:
   """Returns the sampling grid [1, H, W, 2] of the warp."""
   height, width = size
   coarse = jax.random.uniform(
@@ -168,12 +170,12 @@ def poisoned(
   return dirty
 
 
-def _share(rate, size):
+def _share(rate: Scalar, size: int) -> Array:
   # The thousandth keeps a rate like .29 of 100 images from rounding to 28.
   return jnp.floor(rate * size + 1e-3)
 
 
-def _check(rate, noise_rate, size):
+def _check(rate: Scalar, noise_rate: Scalar, size: int) -> None:
   if programs.traced(rate, noise_rate):
     return
   if rate * size < 1 or rate + noise_rate > 1:

@@ -46,7 +46,9 @@ def fetch(
   return arrays
 
 
-def _load(paths, shape):
+def _load(
+  paths: tuple[Path, Path], shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
   try:
     image, label = (np.load(path, allow_pickle=False) for path in paths)
   except (OSError, ValueError, EOFError):

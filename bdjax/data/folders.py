@@ -50,7 +50,9 @@ def source(listing: Listing, shape: tuple[int, int, int]) -> Source:
   return Source(digest.hexdigest(), read)
 
 
-def _read(listing: Listing, shape):
+def _read(
+  listing: Listing, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
   image = np.empty((len(listing.paths), *shape), np.uint8)
 
   def fill(row):

@@ -84,7 +84,10 @@ def _dataset(image: np.ndarray, label: np.ndarray) -> Dataset:
 
 
 def _source(
-  base: str, split: str, shape: tuple[int, int, int], data_dir
+  base: str,
+  split: str,
+  shape: tuple[int, int, int],
+  data_dir: str | Path | None,
 ) -> Source:
   if base.startswith(catalog.FOLDER):
     path = catalog.folder(base)

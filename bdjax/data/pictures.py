@@ -1,6 +1,7 @@
 """Opens and resizes image files: whole image, bilinear, RGB."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def size(path: Path) -> tuple[int, int, int]:
     return (image.height, image.width, 3)
 
 
-def _resized(image, shape: tuple[int, int, int]) -> np.ndarray:
+def _resized(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
   from PIL import Image
 
   height, width = shape[:2]

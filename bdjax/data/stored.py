@@ -64,7 +64,9 @@ def _version(folder: Path) -> tuple[int, ...]:
   return tuple(int(part) if part.isdecimal() else -1 for part in parts)
 
 
-def _read(name, folder, kind, split, shape):
+def _read(
+  name: str, folder: Path, kind: str, split: str, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(str(folder))
@@ -108,7 +110,9 @@ def decode(
   return image, label
 
 
-def _collect(name, examples, shape):
+def _collect(
+  name: str, examples: Iterator[dict], shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
   pairs = [
     (pictures.fit(example["image"], shape), _label(name, example))
     for example in examples

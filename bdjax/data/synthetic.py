@@ -113,12 +113,14 @@ def _mask(draw: _Bits, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return inside, stripes | plain
 
 
-def _rotate(x, y, angle):
+def _rotate(
+  x: np.ndarray, y: np.ndarray, angle: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   cos, sin = _SIN[(angle + 64) & 255], _SIN[angle & 255]
   return (x * cos + y * sin) >> 8, (y * cos - x * sin) >> 8
 
 
-def _outlines(u, v, r):
+def _outlines(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> list[np.ndarray]:
   """Returns the shapes of size r around the origin, in the order of SHAPES."""
   square = u * u + v * v
   across, along = abs(u), abs(v)

@@ -64,7 +64,7 @@ def sample(images: Images, grid: Array) -> Images:
   )
 
 
-def _pixels(images, x, y, weight):
+def _pixels(images: Images, x: Array, y: Array, weight: Array) -> Array:
   """Returns weighted pixels at whole x, y [B or 1, h, w], black outside."""
   batch, height, width, channels = images.shape
   inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -206,21 +206,23 @@ def table(rates: Found) -> dict[str, dict[str, dict[str, float]]]:
   }
 
 
-def _scored(variables, logits, label):
+def _scored(
+  variables: Params, logits: Logits, label: Labels
+) -> dict[str, Scores]:
   odds = network.score(variables, logits, label)
   return scores.scores(logits, label) | {"network": odds}
 
 
-def _mask(mask, examples):
+def _mask(mask: Array | None, examples: Examples) -> Array:
   return jnp.zeros_like(examples.member) if mask is None else mask
 
 
-def _used(examples):
+def _used(examples: Examples) -> Array:
   everyone = jnp.ones_like(examples.member)
   return everyone if examples.use is None else examples.use
 
 
-def _groups(target):
+def _groups(target: Examples) -> tuple[Array, Array]:
   """Returns members and non-members of all groups, [groups, N] bool each."""
   poison, tuned = (_mask(m, target) for m in (target.poison, target.tuned))
   member, other = target.member & _used(target), ~target.member & _used(target)
@@ -234,7 +236,7 @@ def _groups(target):
   return jnp.stack(members), jnp.stack(others)
 
 
-def _found(rank, claim, member, other):
+def _found(rank: Scores, claim: Array, member: Array, other: Array) -> Found:
   auroc, (strict, loose) = ranking.separation(
     rank, member, other, per_mille=(1, 10)
   )
@@ -242,7 +244,7 @@ def _found(rank, claim, member, other):
   return Found(accuracy, auroc, strict, loose, member.sum(), other.sum())
 
 
-def _sound(adversary, target):
+def _sound(adversary: Adversary, target: Examples) -> Array:
   """Returns whether nothing is NaN, which reveals no member yet is not safe."""
   finite = jnp.isfinite(target.logits).all()
   for limit in jax.tree.leaves(adversary.thresholds):
