@@ -107,7 +107,7 @@ def make(
         fooled=fooled,
       )
 
-    return _found(find(variables, task.train))
+    return _checked(find(variables, task.train))
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
     shape = task.train.image.shape[1:]
@@ -150,7 +150,7 @@ def _blur(size: int) -> Array:
   return jnp.asarray(weight / total, jnp.float32)
 
 
-def _found(v: Array) -> Array:
+def _checked(v: Array) -> Array:
   if not programs.traced(v) and not v.any():
     raise ValueError(
       "lf found no trigger: the clean classifier says the target class for all "

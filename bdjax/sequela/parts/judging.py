@@ -185,7 +185,7 @@ def judge(adversary: Adversary, target: Examples) -> Found:
     jnp.stack(rows)
     for rows in zip(*(pairs[attack] for attack in ATTACKS), strict=True)
   )
-  by_group = jax.vmap(_found, in_axes=(None, None, 0, 0))
+  by_group = jax.vmap(_separation, in_axes=(None, None, 0, 0))
   by_attack = jax.vmap(by_group, in_axes=(0, 0, None, None))
   members, others = _groups(target)
   result = by_attack(ranks, claims, members, others)
@@ -236,7 +236,9 @@ def _groups(target: Examples) -> tuple[Array, Array]:
   return jnp.stack(members), jnp.stack(others)
 
 
-def _found(rank: Scores, claim: Array, member: Array, other: Array) -> Found:
+def _separation(
+  rank: Scores, claim: Array, member: Array, other: Array
+) -> Found:
   auroc, (strict, loose) = ranking.separation(
     rank, member, other, per_mille=(1, 10)
   )
