@@ -169,11 +169,11 @@ def bounded(bound: str, *, gamma: Scalar, per_example: bool) -> learn.Loss:
 
   def loss(logits, features, batch):
     del features
-    found = _entropy(logits, batch)
-    found = found if per_example else found.mean()
+    entropy = _entropy(logits, batch)
+    entropy = entropy if per_example else entropy.mean()
     if bound == "flooding":
-      return jnp.mean(jnp.abs(found - gamma) + gamma)
-    return jnp.mean(jnp.sign(found - gamma) * found)
+      return jnp.mean(jnp.abs(entropy - gamma) + gamma)
+    return jnp.mean(jnp.sign(entropy - gamma) * entropy)
 
   return loss
 
@@ -212,9 +212,9 @@ def easiest(
     return _entropy(model.apply(variables, batch.image, train=False)[0], batch)
 
   keep = jnp.ones(data.size, bool) if data.keep is None else data.keep
-  found = jnp.where(keep, inference.each(data, losses), jnp.inf)
-  index = jnp.argsort(found)[:count]
-  memo = {"isolated": jnp.asarray(count), "threshold": found[index[-1]]}
+  entropy = jnp.where(keep, inference.each(data, losses), jnp.inf)
+  index = jnp.argsort(entropy)[:count]
+  memo = {"isolated": jnp.asarray(count), "threshold": entropy[index[-1]]}
   return index, keep.at[index].set(False), memo
 
 

@@ -73,25 +73,25 @@ def make(
 
   @exact
   def find(key, variables, data, *, model):
-    def seen(batch):
+    def pooled(batch):
       return model.apply(variables, batch.image, train=False)[1]["pooled"]
 
-    features = inference.each(data, seen)
+    features = inference.each(data, pooled)
     keys = jax.random.split(key, num_classes)
     smaller, share, cohesion = jax.lax.map(
-      lambda at: halves(at[0], features, at[1], components=components),
+      lambda group: halves(group[0], features, group[1], components=components),
       (keys, clusters.by_class(data, num_classes=num_classes)),
     )
-    gone = (smaller & suspicious(share, cohesion)[:, None]).any(0)
-    return gone, {"share": share, "silhouette": cohesion}
+    dropped = (smaller & suspicious(share, cohesion)[:, None]).any(0)
+    return dropped, {"share": share, "silhouette": cohesion}
 
   def defend(key, access, fit):
     data = filtering.training_set(access, "activation_clustering")
     k_find, k_fit = jax.random.split(key)
     find_now = programs.jit(functools.partial(find, model=access.model))
-    gone, memo = find_now(k_find, access.variables, data)
+    dropped, memo = find_now(k_find, access.variables, data)
     variables, keep = filtering.retrain(
-      k_fit, access, fit, gone=gone, epochs=epochs
+      k_fit, access, fit, gone=dropped, epochs=epochs
     )
     return Defended(variables, keep=keep, memo=memo)
 

@@ -113,11 +113,11 @@ def make(
   return Defense(defend)
 
 
-def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
+def objective(predict, *, eps, steps, project, alpha) -> pruning.Objective:
   """Returns the loss of masks with and without the worst perturbation.
 
   Args:
-    said: (images, scale factors, bias factors or None) -> logits.
+    predict: (images, scale factors, bias factors or None) -> logits.
     eps: bound of the perturbation.
     steps: sign steps.
     project: keep the perturbation within its bound.
@@ -127,7 +127,7 @@ def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
   def shaken(noise, masks, batch):
     scale = jax.tree.map(jnp.add, masks, noise["scale"])
     bias = jax.tree.map(lambda xi: 1 + xi, noise["bias"])
-    return learn.entropy(said(batch.image, scale, bias), batch.label)
+    return learn.entropy(predict(batch.image, scale, bias), batch.label)
 
   def worst(key, masks, batch):
     noise = optax.tree.random_like(
@@ -148,7 +148,7 @@ def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
 
   def loss(key, masks, batch):
     noise = worst(key, jax.lax.stop_gradient(masks), batch)
-    logits = said(batch.image, masks, None)
+    logits = predict(batch.image, masks, None)
     natural = learn.entropy(logits, batch.label)
     robust = shaken(noise, masks, batch)
     return alpha * natural + (1 - alpha) * robust, logits

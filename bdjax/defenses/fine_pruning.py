@@ -142,10 +142,10 @@ def make(
       return jnp.mean(logits.argmax(-1) == held.label)
 
     curve = jax.lax.map(accuracy, counts)
-    at = tolerated(curve, threshold=threshold)
-    count = counts[at]
+    last = tolerated(curve, threshold=threshold)
+    count = counts[last]
     if compat == "backdoorbench":
-      beyond = counts[jnp.minimum(at + 1, len(counts) - 1)]
+      beyond = counts[jnp.minimum(last + 1, len(counts) - 1)]
       count = jnp.maximum(beyond - 1, 0)
     memo = {"pruned": count, "holdout_accuracy": curve}
     return pruned(variables, rank >= count), memo

@@ -186,8 +186,8 @@ def _distilling(
   entropy = learn.cross_entropy()
 
   def loss(logits, features, batch):
-    _, shown = model.apply(teacher, batch.image, train=False)
-    pair = [maps(x, compat=compat) for x in (features, shown)]
+    _, reference = model.apply(teacher, batch.image, train=False)
+    pair = [maps(x, compat=compat) for x in (features, reference)]
     terms = zip(betas, distance(*pair), strict=True)
     return entropy(logits, features, batch) + sum(b * d for b, d in terms)
 

@@ -113,9 +113,11 @@ def make(
     stop_after=stop_after,
   )
 
-  def unlearn(key, access, fit, found, flagged):
+  def unlearn(key, access, fit, triggers, flagged):
     k_stamp, k_fit = jax.random.split(key)
-    data = programs.jit(stamp)(k_stamp, access.clean, found, flagged, stamped)
+    data = programs.jit(stamp)(
+      k_stamp, access.clean, triggers, flagged, stamped
+    )
     return tuning.fine_tune(
       k_fit,
       access.replace(clean=data),
@@ -126,7 +128,7 @@ def make(
 
   def defend(key, access, fit):
     k_invert, k_unlearn = jax.random.split(key)
-    found = inversion.invert(
+    triggers = inversion.invert(
       k_invert,
       access,
       fit,
@@ -136,34 +138,34 @@ def make(
       width=width,
       name="invert",
     )
-    verdict, memo = programs.jit(judge)(found, threshold)
+    verdict, memo = programs.jit(judge)(triggers, threshold)
     variables = access.variables
     if compat == "paper":
       flagged = memo["flagged"]
-      variables = unlearn(k_unlearn, access, fit, found, flagged)
+      variables = unlearn(k_unlearn, access, fit, triggers, flagged)
     return Defended(variables, verdict=verdict, memo=memo)
 
   return Defense(defend)
 
 
 def judge(
-  found: inversion.Inverted, threshold: Scalar
+  triggers: inversion.Inverted, threshold: Scalar
 ) -> tuple[Array, dict[str, Array]]:
   """Returns the verdict on a model, and what it rests on, per class.
 
   Args:
-    found: the triggers.
+    triggers: the triggers.
     threshold: anomaly indices above it flag a class.
   """
-  index = metrics.anomaly_index(found.norm)
-  small = found.found & (found.norm < jnp.median(found.norm))
+  index = metrics.anomaly_index(triggers.norm)
+  small = triggers.found & (triggers.norm < jnp.median(triggers.norm))
   memo = {
     "anomaly_index": index,
-    "mask_norm": found.norm,
-    "success": found.success,
+    "mask_norm": triggers.norm,
+    "success": triggers.success,
     "flagged": small & (index > threshold),
-    "trigger": found.mask * found.pattern,
-    "mask": found.mask,
+    "trigger": triggers.mask * triggers.pattern,
+    "mask": triggers.mask,
   }
   return jnp.max(jnp.where(small, index, 0)), memo
 
@@ -171,7 +173,7 @@ def judge(
 def stamp(
   key: Key,
   data: Dataset,
-  found: inversion.Inverted,
+  triggers: inversion.Inverted,
   flagged: Array,
   share: Scalar,
 ) -> Dataset:
@@ -180,7 +182,7 @@ def stamp(
   Args:
     key: decides which images.
     data: clean images.
-    found: the triggers.
+    triggers: the triggers.
     flagged: [classes] bool; these share the images evenly.
     share: of the images to stamp; none if no class is flagged.
   """
@@ -188,16 +190,16 @@ def stamp(
   classes = jnp.argsort(~flagged)  # flagged ones first, in order
   count = flagged.sum()
 
-  def shown(batch):
+  def pasted(batch):
     place = rank[batch.index]
     which = classes[place % jnp.maximum(count, 1)]
     hit = (place < jnp.round(share * data.size)) & (count > 0)
-    trigger = {"mask": found.mask[which], "pattern": found.pattern[which]}
+    trigger = {"mask": triggers.mask[which], "pattern": triggers.pattern[which]}
     images = patches.paste(None, batch.image, trigger)
     images = jnp.where(hit[:, None, None, None], images, batch.image)
     return jnp.round(images * 255).astype(jnp.uint8)
 
-  return data.replace(image=inference.each(data, shown))
+  return data.replace(image=inference.each(data, pasted))
 
 
 def gated(fit: Fit, go: Array) -> Fit:
@@ -209,8 +211,8 @@ def gated(fit: Fit, go: Array) -> Fit:
   def run(key, step, state, data, **how):
     def held(key, state, batch):
       after, metrics = step(key, state, batch)
-      kept = jax.tree.map(lambda n, o: jnp.where(go, n, o), after, state)
-      return kept, metrics
+      chosen = jax.tree.map(lambda n, o: jnp.where(go, n, o), after, state)
+      return chosen, metrics
 
     return fit(key, held, state, data, **how)
 

@@ -187,25 +187,25 @@ def unlearn(access, tx, stop) -> Step:
     (value, logits), grads = grad(state.params, batch)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     accuracy = jnp.mean(logits.argmax(-1) == batch.label)
-    seen = jnp.where(state.accuracy <= stop, state.accuracy, accuracy)
+    level = jnp.where(state.accuracy <= stop, state.accuracy, accuracy)
     params = optax.apply_updates(state.params, updates)
-    kept = jax.tree.map(
-      lambda old, new: jnp.where(seen <= stop, old, new),
-      state._replace(accuracy=seen),
-      Unlearning(params, opt_state, seen),
+    chosen = jax.tree.map(
+      lambda old, new: jnp.where(level <= stop, old, new),
+      state._replace(accuracy=level),
+      Unlearning(params, opt_state, level),
     )
-    return kept, {"loss": -value, "accuracy": accuracy}
+    return chosen, {"loss": -value, "accuracy": accuracy}
 
   return step
 
 
 def recovery(model, variables, weight) -> pruning.Objective:
   """Returns the loss of masks on an unlearned model."""
-  said = functools.partial(pruning.logits, model, variables)
+  predict = functools.partial(pruning.logits, model, variables)
 
   def loss(key, masks, batch):
     del key
-    logits = said(batch.image, masks)
+    logits = predict(batch.image, masks)
     return weight * learn.entropy(logits, batch.label), logits
 
   return loss

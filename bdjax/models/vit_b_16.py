@@ -160,11 +160,11 @@ class ViT(nn.Module):
     """Returns the positional embedding of tokens [B, N, C], [1, N, C]."""
     shape = (1, *shape[1:])
     if self.has_variable("params", "pos_embedding"):
-      had = self.get_variable("params", "pos_embedding").shape
-      if had != shape:
+      saved = self.get_variable("params", "pos_embedding").shape
+      if saved != shape:
         raise ValueError(
           f"the images make {shape[1] - 1} patches, but this ViT's positions "
-          f"were learned for {had[1] - 1}: give images of that size, or make "
+          f"were learned for {saved[1] - 1}: give images of that size, or make "
           "it with size= and resize=True."
         )
     init = nn.initializers.normal(0.02)

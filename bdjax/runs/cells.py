@@ -107,10 +107,14 @@ class Names:
 
   def _tuning(self, cell: Cell) -> list[Any]:
     """Returns what a cell is scored on, and what decides how it was tuned."""
-    own, plan = cell.defense, self._plan
-    defense = [own.label, own.args, own.holding] if own else ["none"]
+    method, plan = cell.defense, self._plan
+    defense = (
+      [method.label, method.args, method.holding] if method else ["none"]
+    )
     test = self.fingerprints["source"][1]
-    if not plan.scenario.made.elsewhere or (own is None and not plan.encoder):
+    if not plan.scenario.made.elsewhere or (
+      method is None and not plan.encoder
+    ):
       return [test, defense]
     user = {"user": self.fingerprints["user"], "scenario": plan.scenario.args}
     augmented = {"crop": plan.user.info.crop, "flip": plan.user.info.flip}

@@ -64,8 +64,8 @@ def count(
   """
   batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
-  def body(at):
-    (k_one, k_two), clean, hit, label, valid = pairs(at)
+  def body(item):
+    (k_one, k_two), clean, hit, label, valid = pairs(item)
     return tally(
       predict(k_one, clean).argmax(-1),
       predict(k_two, hit).argmax(-1),
@@ -74,8 +74,8 @@ def count(
       valid,
     )
 
-  found = jax.lax.map(body, batches)
-  return jax.tree.map(lambda x: x.sum(0), found)
+  tallies = jax.lax.map(body, batches)
+  return jax.tree.map(lambda x: x.sum(0), tallies)
 
 
 def suspicions(
@@ -105,8 +105,8 @@ def suspicions(
   """
   batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
-  def body(at):
-    (k_one, k_two), clean, hit, label, _ = pairs(at)
+  def body(item):
+    (k_one, k_two), clean, hit, label, _ = pairs(item)
     other = _wanted(attack, label) != label
     return {
       "clean": suspect(k_one, clean),
@@ -114,8 +114,8 @@ def suspicions(
       "other": other,
     }
 
-  found = jax.lax.map(body, batches)
-  return jax.tree.map(lambda x: x.reshape(-1)[: test.size], found)
+  scores = jax.lax.map(body, batches)
+  return jax.tree.map(lambda x: x.reshape(-1)[: test.size], scores)
 
 
 def _pairs(key, test, params, attack, batch_size, mesh):
@@ -132,8 +132,8 @@ def _pairs(key, test, params, attack, batch_size, mesh):
     places = jax.lax.with_sharding_constraint(places, shared)
   data = engine.rows(test)
 
-  def batch(at):
-    i, place = at
+  def batch(item):
+    i, place = item
     clean, label, _ = engine.take(data, jnp.minimum(place, test.size - 1))
     k_hit, k_one, k_two = jax.random.split(jax.random.fold_in(key, i), 3)
     hit = triggered(k_hit, clean, params, attack)

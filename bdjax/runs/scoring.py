@@ -74,15 +74,15 @@ class Scorer:
     Filters by whom they removed, detectors by their scores on the test set,
     and the scalars and vectors of the memo.
     """
-    found, spent = dict(_numbers(state.memo)), {"compile": 0.0, "eval": 0.0}
+    findings, spent = dict(_numbers(state.memo)), {"compile": 0.0, "eval": 0.0}
     if state.verdict is not None:
-      found["verdict"] = float(state.verdict)
+      findings["verdict"] = float(state.verdict)
     if state.keep is not None:
-      found |= metrics.filtering(state.keep, backdoor.role)
+      findings |= metrics.filtering(state.keep, backdoor.role)
     if cell.defense.made.suspect is not None:
       more, spent = self._suspicions(cell, state, access, backdoor)
-      found |= more
-    return found, spent
+      findings |= more
+    return findings, spent
 
   def _suspicions(self, cell, state, access, backdoor):
     program = functools.partial(
@@ -110,10 +110,10 @@ class Scorer:
 
     def look(name, done, epochs, state):
       del name, done, epochs
-      found = learn.classifiers(state)
-      if not found:
+      classifiers = learn.classifiers(state)
+      if not classifiers:
         return {}
-      now = Defended(found[0].variables)
+      now = Defended(classifiers[0].variables)
       counts, _ = self._score(cell, now, access, backdoor, self._few)
       return rates(counts)
 

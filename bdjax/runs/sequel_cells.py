@@ -43,11 +43,11 @@ class SequelCell(NamedTuple):
     return not self.clean or self.sequel.made.retrains
 
 
-def name(names: Names, asked: SequelCell) -> str:
+def name(names: Names, question: SequelCell) -> str:
   """Returns the name of a sequel's cell."""
-  model = [names.id(asked.cell)] if asked.planted else []
-  clean = [names.unplanted(asked.cell)] if asked.clean else []
-  sequel = asked.sequel
+  model = [names.id(question.cell)] if question.planted else []
+  clean = [names.unplanted(question.cell)] if question.clean else []
+  sequel = question.sequel
   return plans.digest(["sequel", model, clean, sequel.name, sequel.args])
 
 
@@ -64,6 +64,6 @@ def of(plan: plans.Plan, names: Names) -> dict[str, SequelCell]:
         continue
       kinds = (True, False) if cell.defense is None else (False,)
       for clean in kinds:
-        asked = SequelCell(cell, sequel, clean)
-        cells.setdefault(name(names, asked), asked)
+        question = SequelCell(cell, sequel, clean)
+        cells.setdefault(name(names, question), question)
   return cells

@@ -123,10 +123,12 @@ def _compared(
   """
   variables = models.baseline(session, cell, backdoor)
   clean, _ = session.scorer.score(cell, Defended(variables), access, backdoor)
-  own, other = scoring.rates(counts), scoring.rates(clean)
+  attacked, baseline = scoring.rates(counts), scoring.rates(clean)
   compared = metrics.rates_elsewhere(counts)
-  compared |= {f"clean_{k}": other[k] for k in ("ca", "asr", "ta", "collapse")}
-  return compared | {"drop": own["ta"] - other["ta"]}
+  compared |= {
+    f"clean_{k}": baseline[k] for k in ("ca", "asr", "ta", "collapse")
+  }
+  return compared | {"drop": attacked["ta"] - baseline["ta"]}
 
 
 def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:

@@ -51,16 +51,16 @@ def stages(
     seen: gets (key, step, state, data, batch_size, name) of each stage, while
       it is traced.
   """
-  found = []
+  entries = []
 
   def fit(key, step, state, data, *, epochs, batch_size, name):
     if seen is not None:
       seen(key, step, state, data, batch_size, name)
-    found.append(_stage(key, step, state, data, epochs, batch_size, name))
+    entries.append(_stage(key, step, state, data, epochs, batch_size, name))
     return _passed_by(key, step, state, data, epochs, batch_size)
 
   shapes = jax.eval_shape(lambda *args: program(fit, *args), *args)
-  return shapes, found
+  return shapes, entries
 
 
 def _stage(key, step, state, data, epochs, batch_size, name) -> Stage:
@@ -121,7 +121,7 @@ def _of_equation(equation) -> float:
     return _of_dot(equation)
   if name == "conv_general_dilated":
     return _of_convolution(equation)
-  inner = [flop(needed(found)) for found in _inner(params)]
+  inner = [flop(needed(jaxpr)) for jaxpr in _inner(params)]
   if name == "scan":
     return params["length"] * sum(inner)
   return max(inner, default=0.0) if name == "cond" else sum(inner)

@@ -62,9 +62,9 @@ class Workdir:
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
     except OSError as error:
-      said = error.strerror or " ".join(str(error).split())
+      reason = error.strerror or " ".join(str(error).split())
       raise ValueError(
-        f"cannot write to the workdir {path} ({said}); give another one with "
+        f"cannot write to the workdir {path} ({reason}); give another one with "
         "--workdir."
       ) from error
 
@@ -75,8 +75,8 @@ class Workdir:
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""
-    found = results.read(self.path / "results.jsonl")
-    return {record["cell"]: record for record in found}
+    rows = results.read(self.path / "results.jsonl")
+    return {record["cell"]: record for record in rows}
 
   def record(self, record: results.Record) -> None:
     """Appends a finished cell's record."""
@@ -85,8 +85,8 @@ class Workdir:
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
-    found = results.read(self.path / "sequela.jsonl")
-    return {record["cell"]: record for record in found}
+    rows = results.read(self.path / "sequela.jsonl")
+    return {record["cell"]: record for record in rows}
 
   def sequel(self, record: results.Record) -> None:
     """Appends a finished sequel's record."""

@@ -48,16 +48,16 @@ def load(path: Place, like: Any) -> Any:
   Raises:
     Mismatch: another structure, shape or dtype was saved; names the first.
   """
-  wanted = {
+  shapes = {
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_home())
     for name, x in _flat(like).items()
   }
   where = storage.absolute(path)
-  _compare(path, ocp.metadata(where).metadata, wanted)
-  found = ocp.load(where, wanted)
+  _compare(path, ocp.metadata(where).metadata, shapes)
+  arrays = ocp.load(where, shapes)
   if jax.process_count() > 1:
-    found = meshes.here(found)
-  leaves = [found[name] for name in wanted]
+    arrays = meshes.here(arrays)
+  leaves = [arrays[name] for name in shapes]
   return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -142,9 +142,9 @@ def _flat(tree: Any) -> dict[str, Any]:
   }
 
 
-def _compare(path: Place, saved: dict[str, Any], wanted: dict[str, Any]):
-  for name in sorted(saved.keys() | wanted.keys()):
-    here, there = wanted.get(name), saved.get(name)
+def _compare(path: Place, saved: dict[str, Any], shapes: dict[str, Any]):
+  for name in sorted(saved.keys() | shapes.keys()):
+    here, there = shapes.get(name), saved.get(name)
     if here is None or there is None:
       where = "only in the checkpoint" if here is None else "not in it"
       raise Mismatch(

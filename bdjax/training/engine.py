@@ -145,8 +145,8 @@ def epoch(step: Step, *, batch_size: int, mesh: Mesh | None = None) -> EpochFn:
     k_order, k_steps = jax.random.split(key)
     index = order(k_order, data, steps * batch_size)
 
-    def body(state, at):
-      i, index = at
+    def body(state, item):
+      i, index = item
       return step(jax.random.fold_in(k_steps, i), state, take(data, index))
 
     batches = index.reshape(steps, batch_size)
@@ -195,13 +195,15 @@ def turns(
 
 
 def _different(things: tuple) -> tuple[tuple, list[int]]:
-  found: list[Any] = []
+  distinct: list[Any] = []
   place = []
   for thing in things:
-    at = next((i for i, x in enumerate(found) if x is thing), len(found))
-    found += [thing] if at == len(found) else []
-    place.append(at)
-  return tuple(found), place
+    index = next(
+      (i for i, x in enumerate(distinct) if x is thing), len(distinct)
+    )
+    distinct += [thing] if index == len(distinct) else []
+    place.append(index)
+  return tuple(distinct), place
 
 
 def turn(
@@ -224,13 +226,13 @@ def turn(
   runs = [epoch(s, batch_size=batch_size, mesh=mesh) for s in plan.steps]
 
   def run(key, state, datas, e):
-    now, at = jax.random.fold_in(key, e), e % len(plan.step)
+    now, place = jax.random.fold_in(key, e), e % len(plan.step)
     data = datas[0]
     if len(datas) > 1:
-      data = Deck(datas, jnp.array(plan.data, jnp.int32)[at])
+      data = Deck(datas, jnp.array(plan.data, jnp.int32)[place])
     if len(runs) == 1:
       return runs[0](now, state, data)
-    chosen = jnp.array(plan.step, jnp.int32)[at]
+    chosen = jnp.array(plan.step, jnp.int32)[place]
     return jax.lax.switch(chosen, runs, now, state, data)
 
   return run
@@ -239,14 +241,14 @@ def turn(
 def alike(datas: tuple[Dataset, ...]) -> tuple[Rows, ...]:
   """Returns datasets as rows that are all filtered, if any is."""
   images = {id(data.image): rows(data).image for data in datas}  # each once
-  found = [
+  flat = [
     Rows(images[id(d.image)], d.label, d.keep, d.image.shape[1:]) for d in datas
   ]
-  if all(data.keep is None for data in found):
-    return tuple(found)
+  if all(data.keep is None for data in flat):
+    return tuple(flat)
   return tuple(
     data.replace(keep=jnp.ones(data.size, bool)) if data.keep is None else data
-    for data in found
+    for data in flat
   )
 
 
@@ -272,9 +274,9 @@ def span(
     empty = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
 
     def body(i, carry):
-      state, found = carry
+      state, history = carry
       state, metrics = one(key, state, datas, first + i)
-      return state, jax.tree.map(lambda a, m: a.at[i].set(m), found, metrics)
+      return state, jax.tree.map(lambda a, m: a.at[i].set(m), history, metrics)
 
     return jax.lax.fori_loop(0, count, body, (state, empty))
 

@@ -32,11 +32,11 @@ def each(
   steps = -(-data.size // size)
   index = jnp.minimum(jnp.arange(steps * size), data.size - 1)
   flat = engine.rows(data)
-  said = jax.lax.map(
+  outputs = jax.lax.map(
     lambda place: function(engine.take(flat, place)), index.reshape(steps, size)
   )
   return jax.tree.map(
-    lambda x: x.reshape(steps * size, *x.shape[2:])[: data.size], said
+    lambda x: x.reshape(steps * size, *x.shape[2:])[: data.size], outputs
   )
 
 

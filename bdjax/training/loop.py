@@ -217,8 +217,10 @@ def _summary(metrics: dict[str, np.ndarray]) -> Row:
   row = {k: float(np.mean(v, dtype=np.float64)) for k, v in metrics.items()}
   row["metrics"] = sorted(metrics)
   if "lr" in metrics:
-    at = np.linspace(0, len(metrics["lr"]) - 1, LR_POINTS).round().astype(int)
-    row["lr"] = metrics["lr"][np.unique(at)].astype(float).tolist()
+    places = (
+      np.linspace(0, len(metrics["lr"]) - 1, LR_POINTS).round().astype(int)
+    )
+    row["lr"] = metrics["lr"][np.unique(places)].astype(float).tolist()
   return row
 
 
@@ -233,8 +235,8 @@ def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:
 
 def _timed(look, name, done, epochs, state) -> Row:
   start = time.perf_counter()
-  found = look(name, done, epochs, state)
-  return found | {"seconds_eval": time.perf_counter() - start} if found else {}
+  row = look(name, done, epochs, state)
+  return row | {"seconds_eval": time.perf_counter() - start} if row else {}
 
 
 def _means(rows: list[Row]) -> Metrics:

@@ -83,5 +83,5 @@ class Display:
 
 def _note(row: Row) -> str:
   names = {"loss": "loss", "accuracy": "train acc", "ca": "CA", "asr": "ASR"}
-  found = [f"{v} {row[k]:.3f}" for k, v in names.items() if k in row]
-  return "  ".join(found)
+  parts = [f"{v} {row[k]:.3f}" for k, v in names.items() if k in row]
+  return "  ".join(parts)

@@ -107,8 +107,8 @@ def _residual(
 
 
 def _readers(stage: list[str], after: str | None) -> tuple[Path, ...]:
-  own = [(name, "conv1") for name in stage]
-  return (*own, *([(after, "conv1"), (after, "shortcut")] if after else []))
+  readers = [(name, "conv1") for name in stage]
+  return (*readers, *([(after, "conv1"), (after, "shortcut")] if after else []))
 
 
 def _writers(stage: list[str], pre: bool) -> tuple[Path, ...]:
@@ -168,8 +168,8 @@ def connect(
   """
   flat = cut(flat, hop, channel)
   name = ("params", *hop.source, "kernel")
-  at = (slice(None), slice(None), origin[:, None], channel[None])
-  flat[name] = flat[name].at[at].set(weights)
+  index = (slice(None), slice(None), origin[:, None], channel[None])
+  flat[name] = flat[name].at[index].set(weights)
   return flat
 
 

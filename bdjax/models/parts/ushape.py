@@ -159,17 +159,17 @@ def harden(mask: Array) -> Array:
   return jnp.tanh(20 * mask - 10) / 2 + 0.5
 
 
-def contrast(images: Array, made: Array) -> Array:
+def contrast(images: Array, outputs: Array) -> Array:
   """Returns how far neighbours lie apart, relative to what was made of them.
 
   Args:
     images: [B, H, W, C]; image i is compared to i + 1, the last to the first.
-    made: [B, H, W, D], of the images.
+    outputs: [B, H, W, D], of the images.
 
   Returns:
     [B] ratios of distances (root mean squares).
   """
-  return _apart(images) / (_apart(made) + 1e-7)
+  return _apart(images) / (_apart(outputs) + 1e-7)
 
 
 def _apart(x: Array) -> Array:

@@ -88,13 +88,13 @@ class VGG(nn.Module):
     still = not (train and self.has_rng("dropout"))
     drop = nn.Dropout(self.dropout, deterministic=still)
     x = adapt(x, GRID).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-    said = {}
+    features = {}
     for i, name in ((1, "hidden1"), (2, "pooled")):
       dense = nn.Dense(
         self.hidden, kernel_init=_INIT, dtype=self.dtype, name=f"linear{i}"
       )
-      x = said[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
-    return said
+      x = features[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
+    return features
 
 
 def adapt(x: Array, places: int) -> Array:
