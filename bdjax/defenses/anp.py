@@ -29,6 +29,7 @@ batch, no projection; its choice of threshold is not offered).
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Defended, Defense, Recipe
+from bdjax.types import Defended, Defense, Images, Logits, Recipe, Scalar
 
 PRESETS = {
   "official": {"clean_rate": 0.01, "project": False},
@@ -113,7 +114,14 @@ def make(
   return Defense(defend)
 
 
-def objective(predict, *, eps, steps, project, alpha) -> pruning.Objective:
+def objective(
+  predict: Callable[[Images, pruning.Masks, pruning.Masks | None], Logits],
+  *,
+  eps: Scalar,
+  steps: int,
+  project: bool,
+  alpha: Scalar,
+) -> pruning.Objective:
   """Returns the loss of masks with and without the worst perturbation.
 
   Args:

@@ -28,6 +28,7 @@ has batches of 256 and the fixed threshold.
 import functools
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -173,7 +174,9 @@ def descend(
   return state
 
 
-def unlearn(access, tx, stop) -> Step:
+def unlearn(
+  access: Access, tx: optax.GradientTransformation, stop: Scalar
+) -> Step:
   """Returns the step up the cross-entropy, which ends at the stop accuracy."""
   _, stats = learn.parted(access.variables)
 
@@ -199,7 +202,9 @@ def unlearn(access, tx, stop) -> Step:
   return step
 
 
-def recovery(model, variables, weight) -> pruning.Objective:
+def recovery(
+  model: nn.Module, variables: Params, weight: Scalar
+) -> pruning.Objective:
   """Returns the loss of masks on an unlearned model."""
   predict = functools.partial(pruning.logits, model, variables)
 

@@ -217,6 +217,14 @@ def make(
     raise ValueError("resize=True needs size=, the size to resize images to.")
   mean, std = layers.check(mean, std)
   return ViT(
-    *(num_classes, size, resize, patch, width, depth, head_width),
-    *(mean, std, dtype),
+    num_classes=num_classes,
+    size=size,
+    resize=resize,
+    patch=patch,
+    width=width,
+    depth=depth,
+    head_width=head_width,
+    mean=mean,
+    std=std,
+    dtype=dtype,
   )

@@ -43,7 +43,7 @@ class Cell(NamedTuple):
 class Names:
   """The cells of a plan, and what they and their models are called."""
 
-  def __init__(self, plan: plans.Plan):
+  def __init__(self, plan: plans.Plan) -> None:
     """Looks at what the plan runs on, once.
 
     Args:

@@ -5,6 +5,7 @@ to 8 bits first: an adversary submits images, not floats.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +119,14 @@ def suspicions(
   return jax.tree.map(lambda x: x.reshape(-1)[: test.size], scores)
 
 
-def _pairs(key, test, params, attack, batch_size, mesh):
+def _pairs(
+  key: Key,
+  test: Dataset | Rows,
+  params: Params,
+  attack: Attack,
+  batch_size: int,
+  mesh: Mesh | None,
+) -> tuple[tuple[Array, Array], Callable[..., tuple[Any, ...]]]:
   """Returns what counts the batches, and what gives the one of a count.
 
   A batch: two keys, clean images, the same triggered, labels, and whether each

@@ -6,7 +6,7 @@ own text, later ones winning. They are checked against the signature of `make`.
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -134,7 +134,12 @@ def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:
   return presets[spec.preset]
 
 
-def _build(make: Callable, spec, options, reserved) -> Method:
+def _build(
+  make: Callable[..., Any],
+  spec: specs.Spec,
+  options: dict[str, Any],
+  reserved: Collection[str],
+) -> Method:
   args = {k: v for k, v in options.items() if k not in reserved}
   schema = signature.arguments(make)
   pictures = {
@@ -265,7 +270,9 @@ def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
     )
 
 
-def _check_arguments(name: str, make: Callable, options: dict[str, Any]):
+def _check_arguments(
+  name: str, make: Callable[..., Any], options: dict[str, Any]
+) -> None:
   schema = signature.arguments(make)
   for key in options:
     if key not in schema:

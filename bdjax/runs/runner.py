@@ -49,7 +49,7 @@ class Runner:
     *,
     mesh: Mesh | None = None,
     shard: tuple[int, int] = (0, 1),
-  ):
+  ) -> None:
     """Prepares to run what the workdir lacks.
 
     Args:

@@ -27,7 +27,7 @@ from bdjax.types import Access, Backdoor, Defended, Params, default_predict
 class Scorer:
   """Counts models' answers on a plan's test set."""
 
-  def __init__(self, plan: plans.Plan, *, mesh: Mesh | None = None):
+  def __init__(self, plan: plans.Plan, *, mesh: Mesh | None = None) -> None:
     """Prepares to score on the plan's test set, and on the curves' part.
 
     Args:
@@ -84,7 +84,9 @@ class Scorer:
       findings |= more
     return findings, spent
 
-  def _suspicions(self, cell, state, access, backdoor):
+  def _suspicions(
+    self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
+  ) -> tuple[dict[str, float], dict[str, float]]:
     program = functools.partial(
       experiment.suspect,
       attack=cell.attack.made,
@@ -119,7 +121,14 @@ class Scorer:
 
     return loop.Probe(look, due)
 
-  def _score(self, cell, state, access, backdoor, test: Rows):
+  def _score(
+    self,
+    cell: Cell,
+    state: Defended,
+    access: Access,
+    backdoor: Backdoor,
+    test: Rows,
+  ) -> tuple[dict[str, Any], dict[str, float]]:
     predict = cell.defense.made.predict if cell.defense else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)

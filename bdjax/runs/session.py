@@ -34,7 +34,7 @@ class Session:
     display: Display,
     *,
     mesh: Mesh | None = None,
-  ):
+  ) -> None:
     """Takes what there is; nothing is computed before it is asked for."""
     self.plan, self.workdir, self.mesh = plan, workdir, mesh
     self.names, self.scorer = Names(plan), Scorer(plan, mesh=mesh)

@@ -231,7 +231,7 @@ def _numbers(group: Group, place: int) -> dict[str, Array]:
 class _Recorder:
   """A member that also returns the metrics of its epochs, stage by stage."""
 
-  def __init__(self, member: Callable[[Fit, Params, Params], Any]):
+  def __init__(self, member: Callable[[Fit, Params, Params], Any]) -> None:
     self._member = member
     self._stages: list[str] = []
 

@@ -7,7 +7,7 @@ convolutions, a multiplication and an addition each, loops times their length.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -63,7 +63,15 @@ def stages(
   return shapes, entries
 
 
-def _stage(key, step, state, data, epochs, batch_size, name) -> Stage:
+def _stage(
+  key: Key,
+  step: Step | tuple[Step, ...],
+  state: State,
+  data: Dataset | tuple[Dataset, ...],
+  epochs: int,
+  batch_size: int,
+  name: str,
+) -> Stage:
   plan, steps, flop = engine.turns(step, data), 0, 0.0
   for place in range(len(plan.step)):
     step, data = plan.at(place)
@@ -90,7 +98,9 @@ def _passed_by(
   return state, jax.tree.map(lambda x: jnp.zeros(epochs, x.dtype), metrics)
 
 
-def _step_args(key, state, data, batch_size) -> tuple[Any, ...]:
+def _step_args(
+  key: Key, state: State, data: Dataset, batch_size: int
+) -> tuple[Any, ...]:
   index = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
   batch = jax.eval_shape(engine.take, data, index)
   return (*jax.tree.map(_shape, (key, state)), batch)
@@ -115,7 +125,7 @@ def flop(jaxpr: Any) -> float:
   return sum(_of_equation(equation) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation) -> float:
+def _of_equation(equation: Any) -> float:
   name, params = equation.primitive.name, equation.params
   if name == "dot_general":
     return _of_dot(equation)
@@ -127,14 +137,14 @@ def _of_equation(equation) -> float:
   return max(inner, default=0.0) if name == "cond" else sum(inner)
 
 
-def _of_dot(equation) -> float:
+def _of_dot(equation: Any) -> float:
   (contracted, _), _ = equation.params["dimension_numbers"]
   shape = equation.invars[0].aval.shape
   depth = math.prod(shape[i] for i in contracted)
   return 2.0 * depth * equation.outvars[0].aval.size
 
 
-def _of_convolution(equation) -> float:
+def _of_convolution(equation: Any) -> float:
   # A dilated input is mostly zeros, which nobody need multiply.
   kernel, numbers = equation.invars[1].aval, equation.params
   axis = numbers["dimension_numbers"].rhs_spec[0]  # of the output's channels
@@ -144,7 +154,7 @@ def _of_convolution(equation) -> float:
   return 2.0 * depth * equation.outvars[0].aval.size / zeros / batches
 
 
-def _inner(params: dict[str, Any]):
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
   """Yields the jaxprs among an equation's parameters."""
   for value in params.values():
     for part in value if isinstance(value, tuple | list) else (value,):
@@ -153,13 +163,13 @@ def _inner(params: dict[str, Any]):
         yield part
 
 
-def _shape(x) -> jax.ShapeDtypeStruct:
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
-def _bytes(x) -> int:
+def _bytes(x: Any) -> int:
   return x.size * jnp.dtype(x.dtype).itemsize if _is_number(x) else 0
 
 
-def _is_number(x) -> bool:
+def _is_number(x: Any) -> bool:
   return not jnp.issubdtype(x.dtype, jax.dtypes.extended)

@@ -38,7 +38,7 @@ class Workdir:
     *,
     store: Place | None = None,
     save_seconds: float = 20.0,
-  ):
+  ) -> None:
     """Opens or creates the folder for a config.
 
     Args:
@@ -117,7 +117,9 @@ class Workdir:
     storage.make(self.path / "failures")
     self._write(f"failures/{cell}.txt", text)
 
-  def _arrays(self, folder, name, arrays):
+  def _arrays(
+    self, folder: str, name: str, arrays: dict[str, np.ndarray]
+  ) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     self._write(f"{folder}/{name}.npz", buffer.getvalue())

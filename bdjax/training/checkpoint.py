@@ -83,7 +83,7 @@ class Stages:
     *,
     every_seconds: float = 20.0,
     clock: Callable[[], float] = time.monotonic,
-  ):
+  ) -> None:
     """Keeps stages in `folder`, saving every so many seconds and at the end."""
     self._folder = folder
     self._every = every_seconds
@@ -97,7 +97,9 @@ class Stages:
       return None
     return load(saved[-1], like), note(saved[-1])["rows"]
 
-  def save(self, name: str, state: State, rows: list[Row], *, last: bool):
+  def save(
+    self, name: str, state: State, rows: list[Row], *, last: bool
+  ) -> None:
     """Saves the state unless the previous save is too recent.
 
     Raises:
@@ -142,7 +144,9 @@ def _flat(tree: Any) -> dict[str, Any]:
   }
 
 
-def _compare(path: Place, saved: dict[str, Any], shapes: dict[str, Any]):
+def _compare(
+  path: Place, saved: dict[str, Any], shapes: dict[str, Any]
+) -> None:
   for name in sorted(saved.keys() | shapes.keys()):
     here, there = shapes.get(name), saved.get(name)
     if here is None or there is None:

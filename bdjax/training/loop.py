@@ -58,7 +58,9 @@ class Store(Protocol):
     """Returns the newest saved state and its journal rows, if any."""
     ...
 
-  def save(self, name: str, state: State, rows: list[Row], *, last: bool):
+  def save(
+    self, name: str, state: State, rows: list[Row], *, last: bool
+  ) -> None:
     """Saves the state after `len(rows)` epochs, or skips if too soon."""
     ...
 
@@ -174,7 +176,9 @@ def _reach(
 class _Spans:
   """Runs epochs of one fit, timed, and checks what comes out."""
 
-  def __init__(self, plan: engine.Turns, batch_size: int, mesh: Mesh | None):
+  def __init__(
+    self, plan: engine.Turns, batch_size: int, mesh: Mesh | None
+  ) -> None:
     self._mesh = mesh and meshes.dividing(mesh, batch_size)
     self._datas = self.spread(engine.alike(plan.datas))
     self._function = engine.span(
@@ -182,15 +186,17 @@ class _Spans:
     )
     self._program: programs.Program | None = None
 
-  def spread(self, tree):
+  def spread(self, tree: Any) -> Any:
     if self._mesh is None:
       return tree
     return meshes.place(tree, meshes.everywhere(self._mesh))
 
-  def gather(self, tree):
+  def gather(self, tree: Any) -> Any:
     return tree if self._mesh is None else meshes.here(tree)
 
-  def run(self, key, first, count, state, name) -> tuple[State, list[Row]]:
+  def run(
+    self, key: Key, first: int, count: int, state: State, name: str
+  ) -> tuple[State, list[Row]]:
     bounds = self.spread((jnp.int32(first), jnp.int32(count)))
     args = (key, state, self._datas, *bounds)
     start = time.perf_counter()
@@ -233,7 +239,9 @@ def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:
     )
 
 
-def _timed(look, name, done, epochs, state) -> Row:
+def _timed(
+  look: Callable[..., Row], name: str, done: int, epochs: int, state: State
+) -> Row:
   start = time.perf_counter()
   row = look(name, done, epochs, state)
   return row | {"seconds_eval": time.perf_counter() - start} if row else {}

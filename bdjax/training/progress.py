@@ -22,7 +22,7 @@ QUIET_SECONDS = 30.0  # between lines where there is no terminal
 class Display:
   """What the user sees while cells are planted, defended and scored."""
 
-  def __init__(self, console: Console, *, cells: int):
+  def __init__(self, console: Console, *, cells: int) -> None:
     """Prepares to show `cells` cells on a console."""
     self._console = console
     self._live = console.is_terminal

@@ -61,7 +61,9 @@ class UShape(nn.Module):
     return jnp.tanh(x) / 2 + 0.5
 
 
-def _block(x, channels, train, *, name, relu=True):
+def _block(
+  x: Array, channels: int, train: bool, *, name: str, relu: bool = True
+) -> Array:
   x = nn.Conv(
     channels,
     (3, 3),

@@ -63,7 +63,7 @@ class VGG(nn.Module):
     features = {}
     for stage, depth in enumerate(self.stages, 1):
       for i in range(1, depth + 1):
-        x = self._convolved(x, train, stage=stage, at=f"{stage}_{i}")
+        x = self._convolved(x, train, stage=stage, suffix=f"{stage}_{i}")
       features[f"layer{stage}"] = x
       x = nn.max_pool(x, (2, 2), strides=(2, 2))
     if self.head == "compact":
@@ -75,12 +75,14 @@ class VGG(nn.Module):
       features["pooled"], self.num_classes, init=init
     ), features
 
-  def _convolved(self, x: Array, train: bool, *, stage: int, at: str) -> Array:
+  def _convolved(
+    self, x: Array, train: bool, *, stage: int, suffix: str
+  ) -> Array:
     channels = self.width * min(2 ** (stage - 1), 8)
     kind = {"init": layers.he_fan_out, "dtype": self.dtype, "bias": True}
-    x = layers.conv(channels, 3, name=f"conv{at}", **kind)(x)
+    x = layers.conv(channels, 3, name=f"conv{suffix}", **kind)(x)
     return nn.relu(
-      layers.batch_norm(train, name=f"bn{at}", dtype=self.dtype)(x)
+      layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
     )
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
@@ -146,6 +148,13 @@ def build(
     raise ValueError("dropout 1 leaves no hidden channel: give less.")
   mean, std = layers.check(mean, std)
   return VGG(
-    *(num_classes, STAGES[depth], width, head, hidden, dropout),
-    *(mean, std, dtype),
+    num_classes=num_classes,
+    stages=STAGES[depth],
+    width=width,
+    head=head,
+    hidden=hidden,
+    dropout=dropout,
+    mean=mean,
+    std=std,
+    dtype=dtype,
   )
