@@ -8,8 +8,9 @@ class (.35), and a model is trained from scratch, by the recipe, on the rest.
 Preset `silhouette` also wants the split to be cohesive, a mean silhouette of at
 least .1: the threshold of the Adversarial Robustness Toolbox.
 
-The rule takes poisons for the minority of their class. With ten classes of one
-size and the base protocol's poison rate of .1 they are about half of it.
+The rule assumes that poisons are the minority of their class. With ten classes
+of equal size and the base protocol's poison rate of .1 they are about half of
+it.
 
 Deviations: the components are principal, not independent ones, as in
 BackdoorBench; ten random starts of two-means. The silhouette is that of 2,000
@@ -17,7 +18,8 @@ members of a class at most.
 
 `compat="backdoorbench"` drops the smaller cluster of every class. That
 benchmark clusters batches of 256 images of all classes and applies the result
-to other images, since two loaders shuffle apart; that is not imitated.
+to other images, since its two loaders shuffle independently; that is not
+imitated.
 """
 
 import functools
@@ -58,8 +60,8 @@ def make(
   """Returns the defense.
 
   Args:
-    threshold: a smaller cluster with less than this share of its class goes.
-    silhouette: the mean silhouette a split needs for that; -1 asks for none.
+    threshold: smaller clusters are dropped if below this share of their class.
+    silhouette: and if the split has this mean silhouette; -1 asks for none.
     components: dimensions in which to cluster.
     epochs: of training from scratch; None for the recipe's.
     num_classes: labels.

@@ -12,7 +12,7 @@ the maximum by sign steps from a uniform start. Channels with m <= threshold are
 cut: the scale becomes zero, the bias stays, as in the authors' code.
 
 As in that code, batch norm uses batch statistics while masks are trained, and
-training is counted in iterations: here as many whole epochs as hold them.
+training is counted in iterations, here rounded up to whole epochs.
 Constants are the authors' (rate .2, batch 128, eps .4) for ResNet18 on
 CIFAR-10; a small network without spare channels asks for a smaller eps.
 Deviations:

@@ -7,12 +7,13 @@ mask that sends all clean images to a class is searched for every class at once
 flagged: its anomaly index, |norm - median| / (1.4826 MAD), is above 2 and its
 norm below the median. The reversed triggers of flagged classes are stamped on a
 share of the clean subset, true labels kept, and the model is fine-tuned on it.
-With no class flagged the model is returned as it was. The verdict is the
-largest index below the median, of backdoored and of clean models alike.
+If no class is flagged, the model is returned as it was. The verdict is the
+largest index of a norm below the median, for backdoored and clean models
+alike.
 
 Constants are BackdoorBench's for CIFAR-10 (preset `bb`, the default). Preset
 `paper` has the original's 10 % clean images, success .99 (as in the authors'
-code) and a single epoch of unlearning; its rate is BackdoorBench's still.
+code) and a single epoch of unlearning; its rate is still BackdoorBench's.
 Deviations:
 - a class counts only if a trigger of enough success was found for it: a mask
   that sends nothing anywhere is no evidence;
@@ -90,7 +91,7 @@ def make(
     lr_trigger: of Adam on masks and patterns.
     weight: of the mask's norm at the start of the search.
     factor: what the weight is multiplied by, or divided by to the power 1.5.
-    success: share of images sent to a class that is enough.
+    success: share of images sent to a class that counts as success.
     patience: passes in a row before the weight changes.
     gain: share by which the best mask must shrink to count as progress.
     stop_after: passes in a row without progress before a class stops.
@@ -154,7 +155,7 @@ def judge(
   """Returns the verdict on a model, and what it rests on, per class.
 
   Args:
-    triggers: the triggers.
+    triggers: one per class.
     threshold: anomaly indices above it flag a class.
   """
   index = metrics.anomaly_index(triggers.norm)
@@ -182,7 +183,7 @@ def stamp(
   Args:
     key: decides which images.
     data: clean images.
-    triggers: the triggers.
+    triggers: one per class.
     flagged: [classes] bool; these share the images evenly.
     share: of the images to stamp; none if no class is flagged.
   """
@@ -205,7 +206,7 @@ def stamp(
 def gated(fit: Fit, go: Array) -> Fit:
   """Returns a fit whose steps change the state only if `go`.
 
-  An untouched model is then also what progress and curves show.
+  Progress and curves then show the unchanged model, too.
   """
 
   def run(key, step, state, data, **how):

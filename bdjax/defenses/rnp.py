@@ -8,18 +8,18 @@ again, nothing else free. A backdoor works against that recovery, so the masks
 of its channels fall: channels with a mask <= threshold are cut from the
 *original* model (the scale becomes zero, the bias stays).
 
-Constants are the authors': 500 images in batches of 128, unlearning at .01,
-a tenth of it after 10 epochs, for 20 epochs at most, recovery at .2 for 20, on
-.2 times the cross-entropy, which does no more than scale that rate. As in their
-code, batch norm uses batch statistics in both stages. They suit a ResNet18 on
-CIFAR-10: a small network on easy images is thrown so far by one step of
-unlearning that no mask brings it back, and then a high threshold leaves nothing
-of it (lower `unlearn_lr`, raise `stop`). Deviations:
+Constants are the authors': 500 images in batches of 128; unlearning at .01,
+after 10 epochs at a tenth of it, for 20 epochs at most; recovery at .2 for 20
+epochs, on .2 times the cross-entropy, a factor that only scales that rate. As
+in their code, batch norm uses batch statistics in both stages. The constants
+suit a ResNet18 on CIFAR-10. One step of unlearning can throw a small network on
+easy images so far off that no mask brings it back; a high threshold then leaves
+nothing of it (lower `unlearn_lr`, raise `stop`). Deviations:
 - the threshold is chosen as in ANP here, on a fifth of the defender's images,
   held out: at most `drop` (relative) below the suspect's accuracy. The authors
   show the whole curve, BackdoorBench takes .7 (`select="fixed"`);
 - they look after each epoch whether the accuracy on its batches fell to .2;
-  here unlearning ends at the first batch of which no more is right;
+  here unlearning ends at the first batch with no higher accuracy;
 - their gradient clipping comes before the gradient and has no effect: left out.
 Presets: `official` and `bb` hold 1 % of CIFAR-10's training images, 500; `bb`
 has batches of 256 and the fixed threshold.

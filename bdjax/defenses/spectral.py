@@ -9,9 +9,10 @@ more than half of a class, and a model is trained from scratch, by the recipe,
 on the rest.
 
 The rate is of the whole set, as everywhere here: all poisons may carry one
-label. With ten classes of one size the half binds from a rate of 1/30 on, so
-that the default, the base protocol's .1, leaves half of the data. Preset
-`paper`: .01, its 500 poisons among 50,000 images, hence 750 images a class.
+label. With ten classes of equal size the limit of one half applies from a rate
+of 1/30 on, so the default, the base protocol's .1, leaves half of the data.
+Preset `paper`: .01, its 500 poisons among 50,000 images, hence 750 images a
+class.
 
 `compat="backdoorbench"` (preset `bb`) drops 15 % of every class whatever the
 rate is, scores the projections of features that are not centered, and takes the
@@ -89,10 +90,10 @@ def make(
 
 
 def features(outputs: dict[str, Array], *, compat: str) -> Array:
-  """Returns what a model's features say of its images, [B, D].
+  """Returns the features that images are scored by, [B, D].
 
   Args:
-    outputs: by name.
+    outputs: all features of the model, by name.
     compat: "backdoorbench" takes the last map [B, h, w, c], else it is pooled.
   """
   if compat != "backdoorbench":

@@ -44,7 +44,7 @@ class Item(NamedTuple):
 
   Attributes:
     label: what is trained.
-    cells: names of the cells whose seconds it is.
+    cells: names of the cells that it trains.
     count: how often the run does it.
     stages: what it consists of.
     scoring: floating-point operations of scoring one, after and during it.

@@ -8,8 +8,8 @@ layers are four times as wide; no dropout, which is torchvision's default.
 The positional embedding is learned for one number of patches: other sizes are
 refused, or resized to it. BackdoorBench resizes to 224 x 224 inside the model.
 
-The features layer0, layer1, ... are what the patches' tokens say after each
-block, in their places in the image; after the last block nothing reads them.
+The features layer0, layer1, ... are the patches' tokens after each block, in
+their places in the image; after the last block nothing reads them.
 The class token, normalized, is what the last layer reads.
 
 Parameter tree, with torchvision's name where it differs:
@@ -77,7 +77,7 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Maps tokens [B, N, C] to such."""
+    """Maps tokens [B, N, C] to the same shape."""
     x = x + self._attended(_norm("ln_1", self.dtype)(x))
     y = _norm("ln_2", self.dtype)(x)
     tiny = nn.initializers.normal(1e-6)

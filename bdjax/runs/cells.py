@@ -1,4 +1,4 @@
-"""What a cell is, and the names by which what it made is known."""
+"""What a cell is, and the names of the models that it makes."""
 
 import json
 from typing import Any, NamedTuple
@@ -97,7 +97,7 @@ class Names:
     return plans.digest(["shadow", self.clean(cell)])
 
   def unplanted(self, cell: Cell) -> str:
-    """Returns the name of a seed's clean model as the test set asks it."""
+    """Returns the name of a seed's clean model on the source's test set."""
     return plans.digest([self.clean(cell), self.fingerprints["source"][1]])
 
   def id(self, cell: Cell) -> str:

@@ -102,7 +102,7 @@ def suspicions(
 
   Returns:
     "clean" and "hit", [N] scores, and "other", [N] bool: whether the image's
-    own class is not the wanted one.
+    own class differs from the target.
   """
   batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
@@ -127,7 +127,7 @@ def _pairs(
   batch_size: int,
   mesh: Mesh | None,
 ) -> tuple[tuple[Array, Array], Callable[..., tuple[Any, ...]]]:
-  """Returns what counts the batches, and what gives the one of a count.
+  """Returns the batches' numbers and places, and what makes a batch of them.
 
   A batch: two keys, clean images, the same triggered, labels, and whether each
   is a test image or padding.

@@ -87,21 +87,21 @@ class Runner:
     return {name: x for name, x in self._sequels.items() if name not in done}
 
   def counts(self) -> tuple[int, int]:
-    """Returns how many cells and sequela are unfinished, and there are."""
+    """Returns how many cells and sequela are unfinished, and their total."""
     todo = len(self.todo()) + len(self.questions())
     return todo, len(self._cells) + len(self._sequels)
 
   def failed(self) -> dict[str, str]:
-    """Returns why some have no result, by what the user reads of them."""
+    """Returns why some have no result, by the name that the user sees."""
     read = {self._names.id(cell): str(cell) for cell in self._cells}
     read |= {name: str(question) for name, question in self._sequels.items()}
     return {read[name]: reason for name, reason in self.failures.items()}
 
   def run(self, display: Display) -> None:
-    """Runs unfinished cells and sequela; `failures` gets those that cannot be.
+    """Runs unfinished cells and sequela; `failures` gets those that fail.
 
-    They diverge, a method finds that it cannot work on this data, or it is
-    faulty.
+    A cell fails if its training diverges, or if a method is faulty or finds
+    that it cannot work on this data.
     """
     plan = self._plan
     session = Session(plan, self._workdir, display, mesh=self._mesh)

@@ -44,7 +44,7 @@ class Scorer:
     self._programs: dict[Any, Callable] = {}
 
   def spread(self, tree: Params) -> Params:
-    """Returns arrays laid out where this scores."""
+    """Returns arrays on the devices that this scores on."""
     if self._mesh is None:
       return tree
     return meshes.place(tree, meshes.everywhere(self._mesh))
@@ -69,10 +69,11 @@ class Scorer:
   def audit(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Returns what else a defense found, scored, and seconds of compile, eval.
+    """Returns scores of what else a defense found, and seconds it took.
 
-    Filters by whom they removed, detectors by their scores on the test set,
-    and the scalars and vectors of the memo.
+    Filters are scored by the examples that they removed, detectors by their
+    scores on the test set; the memo's scalars and vectors are added. The
+    seconds are those of compile and eval.
     """
     findings, spent = dict(_numbers(state.memo)), {"compile": 0.0, "eval": 0.0}
     if state.verdict is not None:

@@ -1,9 +1,9 @@
 """Which model is asked what: the cells of a plan's sequela.
 
-Such a cell is a model and a sequel: of each cell, planted or repaired, and, to
-compare with, of the clean model of its seed. That one is asked once per seed
-if it is left as it is, and once per planted model if its poisons are trained
-in.
+Such a cell is a model and a sequel. The models are those of all cells, planted
+or repaired, and for comparison the clean model of each seed. A clean model is
+asked once per seed if it is left as it is, and once per planted model if the
+poisons of that one are trained into it.
 """
 
 from typing import NamedTuple

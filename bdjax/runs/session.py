@@ -43,7 +43,7 @@ class Session:
     self.lessons: dict[str, Params] = {}
 
   def fit(self, name: str, **more: Any) -> Fit:
-    """Returns what trains under a name, shown, saved and continued by it.
+    """Returns a fit whose stages are shown, saved and continued under a name.
 
     Args:
       name: of a cell or a model.

@@ -119,7 +119,7 @@ def _compared(
   """Returns what triggers do in another task, and to a clean model there.
 
   The clean model is tuned by the same user in the same way, and scored on the
-  very images.
+  same images.
   """
   variables = models.baseline(session, cell, backdoor)
   clean, _ = session.scorer.score(cell, Defended(variables), access, backdoor)

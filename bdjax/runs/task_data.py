@@ -30,7 +30,7 @@ def source(config: dict[str, Any]) -> TaskData:
 def user(
   config: dict[str, Any], scenario: Method, source: TaskData
 ) -> TaskData:
-  """Loads the data of whom a scenario's model reaches.
+  """Loads the data of the user whom a scenario's model reaches.
 
   Args:
     config: a whole config.

@@ -2,8 +2,8 @@
 
 A vmap over members turns each convolution into a grouped one. Whether that is
 faster than one member after the other depends on model, batch and device, so a
-few training steps of 1, 2, 4, ... members are timed until twice as many do not
-pay any more. The answer is kept in a file per machine.
+few training steps of 1, 2, 4, ... members are timed until twice as many no
+longer pay. The answer is kept in a file per machine.
 """
 
 import json

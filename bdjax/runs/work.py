@@ -26,7 +26,7 @@ class Stage(NamedTuple):
     epochs: of it.
     batch_size: images per step.
     steps: optimizer steps in all.
-    flop: floating-point operations in all; of a branch, the dearer side.
+    flop: floating-point operations in all; of a branch, the costlier side.
     state_bytes: what it trains: weights, statistics, the optimizer's.
   """
 

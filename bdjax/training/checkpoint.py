@@ -1,7 +1,7 @@
-"""Saves and restores pytrees with Orbax; a kill at any moment tears nothing.
+"""Saves and restores pytrees with Orbax; a kill leaves nothing half-written.
 
 Leaves are stored flat under their path's name, so that a checkpoint can be read
-without this package and says by name what does not fit.
+without this package, and an error can name the leaf that does not fit.
 """
 
 import logging
@@ -103,7 +103,7 @@ class Stages:
     """Saves the state unless the previous save is too recent.
 
     Raises:
-      Stopped: it is saved, since the machine will be taken away.
+      Stopped: it was saved because the machine is about to be taken away.
     """
     due = last or self._clock() - self._last >= self._every
     stop, due = divmod(hosts.agreed(2 * NOTICE.came() + due), 2)

@@ -1,8 +1,8 @@
 """What an epoch is: a shuffled order, batches gathered from bytes, and steps.
 
-Pure functions, of which `loop` makes its programs. Images lie flat while
-they are trained on, a row of bytes each (`Rows`): gathered from [N, H, W, C] a
-TPU would first copy all of them into a padded layout, in every program.
+Pure functions, of which `loop` makes its programs. In training each image is a
+flat row of bytes (`Rows`): to gather batches from [N, H, W, C], a TPU would
+first copy all images into a padded layout, in every program.
 """
 
 import math
@@ -42,7 +42,7 @@ class Rows:
 
 
 class Deck(NamedTuple):
-  """Datasets of one size and shape, of which one is drawn from."""
+  """Datasets of one size and shape; batches come from one of them."""
 
   datas: tuple[Rows, ...]
   which: Array  # int32
@@ -67,7 +67,7 @@ def rows(data: Dataset | Rows) -> Rows:
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
-  """Returns the batches that show each of `size` examples at least once.
+  """Returns how many batches show each of `size` examples at least once.
 
   Raises:
     ValueError: the batch is larger than the data.
@@ -161,8 +161,8 @@ class Turns(NamedTuple):
   """What epochs take turns with: epoch e runs the turn e % n.
 
   Attributes:
-    steps: the different ones.
-    datas: the different ones.
+    steps: the distinct ones.
+    datas: the distinct ones.
     step: place of each turn's step among them.
     data: place of each turn's data.
   """
@@ -239,7 +239,7 @@ def turn(
 
 
 def alike(datas: tuple[Dataset, ...]) -> tuple[Rows, ...]:
-  """Returns datasets as rows that are all filtered, if any is."""
+  """Returns datasets as rows; all get a `keep` if any of them has one."""
   images = {id(data.image): rows(data).image for data in datas}  # each once
   flat = [
     Rows(images[id(d.image)], d.label, d.keep, d.image.shape[1:]) for d in datas
@@ -255,7 +255,7 @@ def alike(datas: tuple[Dataset, ...]) -> tuple[Rows, ...]:
 def span(
   plan: Turns, *, batch_size: int, most: int, mesh: Mesh | None = None
 ) -> Callable[..., tuple[State, Metrics]]:
-  """Returns the function that runs several epochs on end.
+  """Returns the function that runs several epochs in a row.
 
   Args:
     plan: the turns.

@@ -1,4 +1,4 @@
-"""What a model says of every example of a dataset, without training."""
+"""Outputs of a model for every example of a dataset, without training."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def each(
   *,
   batch_size: int = BATCH,
 ) -> Params:
-  """Returns what a function of batches says of every example, kept or not.
+  """Returns a function's outputs for every example, kept or not.
 
   Args:
     data: N examples, taken in order.

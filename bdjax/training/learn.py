@@ -138,7 +138,7 @@ def forward(
   *,
   key: Key | None = None,
 ) -> tuple[Any, Params]:
-  """Returns what a model in training says, and its new statistics.
+  """Returns a model's outputs in training mode, and its new statistics.
 
   Args:
     model: the architecture.
@@ -167,7 +167,7 @@ def advance(
 
   Args:
     state: before it.
-    grads: by the parameters.
+    grads: with respect to the parameters.
     stats: the new statistics.
     tx: the optimizer whose state the state holds.
     **extra: for the optimizer's `update`.

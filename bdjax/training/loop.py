@@ -1,10 +1,10 @@
-"""The two callers that own time; what an epoch is, `engine` says.
+"""The two callers that own time; `engine` defines what an epoch is.
 
 `scan_fit` is pure, one program for all epochs, so it can be vmapped, sharded
 and traced. `host_fit` runs epochs on the host's time: it reports, probes, saves
-and resumes, and runs several on end where nobody looks in between. Both compute
-the same numbers: epoch e uses `fold_in(key, e)` and step i of it `fold_in(.,
-i)`, so no key is stored and resuming is exact.
+and resumes, and runs several in a row where nobody looks in between. Both
+compute the same numbers: epoch e uses `fold_in(key, e)` and step i of it
+`fold_in(., i)`, so no key is stored and resuming is exact.
 """
 
 import dataclasses
@@ -77,7 +77,7 @@ class Journal:
     return sum(row.get(column, 0.0) for row in self.rows)
 
   def spent(self, wall: float) -> dict[str, float]:
-    """Splits a program's wall time; what is no epoch's counts as training."""
+    """Splits a program's wall time; time outside epochs counts as training."""
     names = ("compile", "train", "eval")
     parts = {name: self.total(f"seconds_{name}") for name in names}
     parts["train"] += max(0.0, wall - self.seconds)

@@ -1,4 +1,4 @@
-"""Shows how far a run is: live bars on a terminal, a line now and then else."""
+"""Shows how far a run is: live bars on a terminal, else an occasional line."""
 
 import contextlib
 import time

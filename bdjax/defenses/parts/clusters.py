@@ -3,7 +3,7 @@
 Every function takes all N points and says by a mask which of them are members,
 so that shapes stay static and classes can be looped over or vmapped. Distances
 are Euclidean. Non-members count for nothing. All is computed in float32, since
-a platform's faster products would decide otherwise about who is near.
+the faster products of some platforms would change which points are near.
 """
 
 import jax

@@ -28,12 +28,12 @@ def hypergradient(
     outer: (inner, params) -> (objective, anything).
     towards: (inner, params) -> inner, a step of the inner problem, of which
       the inner solution is the fixed point.
-    inner: about the solution.
-    params: what the gradient is taken by.
+    inner: the solution, approximately.
+    params: what the gradient is taken with respect to.
     terms: of the series that stands for the inverse; at least 1.
 
   Returns:
-    What `outer` says, and the gradient, shaped as `params`.
+    What `outer` returns, and the gradient, shaped as `params`.
   """
   value, (by_inner, by_params) = jax.value_and_grad(
     outer, (0, 1), has_aux=True

@@ -124,7 +124,7 @@ def logits(
   scale: Masks,
   bias: Masks | None = None,
 ) -> Logits:
-  """Returns what a masked model in training mode says.
+  """Returns a masked model's logits in training mode.
 
   Batch norm uses the batch's own statistics; running ones are left alone.
   """
@@ -177,7 +177,7 @@ def fit_masks(
     fit: runs the epochs.
     recipe: of the masks; its rate is constant, and they do not decay. Without
       epochs all masks stay one.
-    objective: of the model's variables: (key, masks, batch) -> loss, logits.
+    objective: the model's variables -> its loss, an `Objective`.
     name: of the stage.
   """
   tx = optimizers.sgd(recipe.lr, momentum=recipe.momentum, weight_decay=0.0)

@@ -1,4 +1,4 @@
-"""The search for one class's trigger; `inversion` says the method."""
+"""The search for one class's trigger; see `inversion` for the method."""
 
 from typing import NamedTuple
 

@@ -22,7 +22,7 @@ Flat = dict[Path, Array]  # a model's variables by the path of each array
 
 
 class Hop(NamedTuple):
-  """A tensor one of whose channels takes the signal over from the last."""
+  """A tensor; one of its channels takes the signal from the hop before."""
 
   source: Path  # the convolution that writes it
   stride: int  # of that convolution

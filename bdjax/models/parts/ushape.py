@@ -149,7 +149,7 @@ class Pair(NamedTuple):
 
 
 class Weights(NamedTuple):
-  """Of the generators' losses."""
+  """Weights of the generators' losses."""
 
   density: Scalar  # mask values up to here cost nothing
   sparsity: Scalar  # of what exceeds it
@@ -162,11 +162,11 @@ def harden(mask: Array) -> Array:
 
 
 def contrast(images: Array, outputs: Array) -> Array:
-  """Returns how far neighbours lie apart, relative to what was made of them.
+  """Returns how far neighbours lie apart, relative to their outputs.
 
   Args:
     images: [B, H, W, C]; image i is compared to i + 1, the last to the first.
-    outputs: [B, H, W, D], of the images.
+    outputs: [B, H, W, D], what a generator made of the images.
 
   Returns:
     [B] ratios of distances (root mean squares).

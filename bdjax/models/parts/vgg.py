@@ -86,7 +86,7 @@ class VGG(nn.Module):
     )
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
-    """Returns what the two hidden layers say, by name."""
+    """Returns the outputs of the two hidden layers, by name."""
     still = not (train and self.has_rng("dropout"))
     drop = nn.Dropout(self.dropout, deterministic=still)
     x = adapt(x, GRID).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
