@@ -4,17 +4,17 @@ Li et al., "Anti-Backdoor Learning: Training Clean Models on Poisoned Data",
 arXiv 2110.11571. The suspect is not used; a new model goes through three
 stages:
 
-1. isolation: 20 epochs without augmentation on the whole training set, whose
-   loss is kept from falling below `gamma`: by local gradient ascent (`lga`),
-   sign(CE - gamma) CE, or `flooding`, |CE - gamma| + gamma. The 1 % of images
-   with the lowest cross-entropy after it are isolated;
+1. isolation: 20 epochs on the whole training set, without augmentation. The
+   loss is kept from falling below `gamma` by local gradient ascent (`lga`),
+   sign(CE - gamma) CE, or by `flooding`, |CE - gamma| + gamma. Then the 1 % of
+   images with the lowest cross-entropy are isolated;
 2. tuning: 60 epochs on the rest, with augmentation; the rate falls to a tenth
    after two thirds of them (40);
 3. unlearning: 20 epochs of gradient ascent on the isolated images.
 
-Constants are those of the authors' code and BackdoorBench's, which lowers the
-rate at epoch 40 whatever their number. Preset `bb`: flooding. `epochs` shortens
-stage 2 alone.
+Constants are those of the authors' code and of BackdoorBench, which lowers the
+rate at epoch 40 however many epochs there are. Preset `bb`: flooding. `epochs`
+shortens stage 2 alone.
 
 As in both codes, CE in the bound of stage 1 is a batch's mean; the paper's
 formula reads as each example's (`per_example=True`). As in both codes, too,
@@ -163,17 +163,17 @@ def bounded(bound: str, *, gamma: Scalar, per_example: bool) -> learn.Loss:
 
   Args:
     bound: lga or flooding.
-    gamma: where it is kept.
+    gamma: the bound.
     per_example: bound each example's, not the batch's mean.
   """
 
   def loss(logits, features, batch):
     del features
-    found = _entropy(logits, batch)
-    found = found if per_example else found.mean()
+    entropy = _entropy(logits, batch)
+    entropy = entropy if per_example else entropy.mean()
     if bound == "flooding":
-      return jnp.mean(jnp.abs(found - gamma) + gamma)
-    return jnp.mean(jnp.sign(found - gamma) * found)
+      return jnp.mean(jnp.abs(entropy - gamma) + gamma)
+    return jnp.mean(jnp.sign(entropy - gamma) * entropy)
 
   return loss
 
@@ -212,9 +212,9 @@ def easiest(
     return _entropy(model.apply(variables, batch.image, train=False)[0], batch)
 
   keep = jnp.ones(data.size, bool) if data.keep is None else data.keep
-  found = jnp.where(keep, inference.each(data, losses), jnp.inf)
-  index = jnp.argsort(found)[:count]
-  memo = {"isolated": jnp.asarray(count), "threshold": found[index[-1]]}
+  entropy = jnp.where(keep, inference.each(data, losses), jnp.inf)
+  index = jnp.argsort(entropy)[:count]
+  memo = {"isolated": jnp.asarray(count), "threshold": entropy[index[-1]]}
   return index, keep.at[index].set(False), memo
 
 

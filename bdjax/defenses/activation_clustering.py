@@ -8,8 +8,9 @@ class (.35), and a model is trained from scratch, by the recipe, on the rest.
 Preset `silhouette` also wants the split to be cohesive, a mean silhouette of at
 least .1: the threshold of the Adversarial Robustness Toolbox.
 
-The rule takes poisons for the minority of their class. With ten classes of one
-size and the base protocol's poison rate of .1 they are about half of it.
+The rule assumes that poisons are the minority of their class. With ten classes
+of equal size and the base protocol's poison rate of .1 they are about half of
+it.
 
 Deviations: the components are principal, not independent ones, as in
 BackdoorBench; ten random starts of two-means. The silhouette is that of 2,000
@@ -17,7 +18,8 @@ members of a class at most.
 
 `compat="backdoorbench"` drops the smaller cluster of every class. That
 benchmark clusters batches of 256 images of all classes and applies the result
-to other images, since two loaders shuffle apart; that is not imitated.
+to other images, since its two loaders shuffle independently; that is not
+imitated.
 """
 
 import functools
@@ -58,8 +60,8 @@ def make(
   """Returns the defense.
 
   Args:
-    threshold: a smaller cluster with less than this share of its class goes.
-    silhouette: the mean silhouette a split needs for that; -1 asks for none.
+    threshold: smaller clusters are dropped if below this share of their class.
+    silhouette: and if the split has this mean silhouette; -1 asks for none.
     components: dimensions in which to cluster.
     epochs: of training from scratch; None for the recipe's.
     num_classes: labels.
@@ -73,25 +75,25 @@ def make(
 
   @exact
   def find(key, variables, data, *, model):
-    def seen(batch):
+    def pooled(batch):
       return model.apply(variables, batch.image, train=False)[1]["pooled"]
 
-    features = inference.each(data, seen)
+    features = inference.each(data, pooled)
     keys = jax.random.split(key, num_classes)
     smaller, share, cohesion = jax.lax.map(
-      lambda at: halves(at[0], features, at[1], components=components),
+      lambda group: halves(group[0], features, group[1], components=components),
       (keys, clusters.by_class(data, num_classes=num_classes)),
     )
-    gone = (smaller & suspicious(share, cohesion)[:, None]).any(0)
-    return gone, {"share": share, "silhouette": cohesion}
+    dropped = (smaller & suspicious(share, cohesion)[:, None]).any(0)
+    return dropped, {"share": share, "silhouette": cohesion}
 
   def defend(key, access, fit):
     data = filtering.training_set(access, "activation_clustering")
     k_find, k_fit = jax.random.split(key)
     find_now = programs.jit(functools.partial(find, model=access.model))
-    gone, memo = find_now(k_find, access.variables, data)
+    dropped, memo = find_now(k_find, access.variables, data)
     variables, keep = filtering.retrain(
-      k_fit, access, fit, gone=gone, epochs=epochs
+      k_fit, access, fit, gone=dropped, epochs=epochs
     )
     return Defended(variables, keep=keep, memo=memo)
 

@@ -12,7 +12,7 @@ the maximum by sign steps from a uniform start. Channels with m <= threshold are
 cut: the scale becomes zero, the bias stays, as in the authors' code.
 
 As in that code, batch norm uses batch statistics while masks are trained, and
-training is counted in iterations: here as many whole epochs as hold them.
+training is counted in iterations, here rounded up to whole epochs.
 Constants are the authors' (rate .2, batch 128, eps .4) for ResNet18 on
 CIFAR-10; a small network without spare channels asks for a smaller eps.
 Deviations:
@@ -29,6 +29,7 @@ batch, no projection; its choice of threshold is not offered).
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Defended, Defense, Recipe
+from bdjax.types import Defended, Defense, Images, Logits, Recipe, Scalar
 
 PRESETS = {
   "official": {"clean_rate": 0.01, "project": False},
@@ -113,11 +114,18 @@ def make(
   return Defense(defend)
 
 
-def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
+def objective(
+  predict: Callable[[Images, pruning.Masks, pruning.Masks | None], Logits],
+  *,
+  eps: Scalar,
+  steps: int,
+  project: bool,
+  alpha: Scalar,
+) -> pruning.Objective:
   """Returns the loss of masks with and without the worst perturbation.
 
   Args:
-    said: (images, scale factors, bias factors or None) -> logits.
+    predict: (images, scale factors, bias factors or None) -> logits.
     eps: bound of the perturbation.
     steps: sign steps.
     project: keep the perturbation within its bound.
@@ -127,7 +135,7 @@ def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
   def shaken(noise, masks, batch):
     scale = jax.tree.map(jnp.add, masks, noise["scale"])
     bias = jax.tree.map(lambda xi: 1 + xi, noise["bias"])
-    return learn.entropy(said(batch.image, scale, bias), batch.label)
+    return learn.entropy(predict(batch.image, scale, bias), batch.label)
 
   def worst(key, masks, batch):
     noise = optax.tree.random_like(
@@ -148,7 +156,7 @@ def objective(said, *, eps, steps, project, alpha) -> pruning.Objective:
 
   def loss(key, masks, batch):
     noise = worst(key, jax.lax.stop_gradient(masks), batch)
-    logits = said(batch.image, masks, None)
+    logits = predict(batch.image, masks, None)
     natural = learn.entropy(logits, batch.label)
     robust = shaken(noise, masks, batch)
     return alpha * natural + (1 - alpha) * robust, logits

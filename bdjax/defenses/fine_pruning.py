@@ -12,9 +12,9 @@ stopping.
 The defender has no test data: a part of its clean subset is held out to measure
 the accuracy, the rest ranks the channels, and fine-tuning uses all of it.
 BackdoorBench ranks on the whole subset, augmented, and stops by the accuracy on
-the test set, which is reproduced in no mode. `compat="backdoorbench"` does what
-it does else: it keeps the first network beyond the threshold, in which it has
-pruned one channel less than it counts.
+the test set, which is reproduced in no mode. `compat="backdoorbench"` does the
+rest as that benchmark does: it keeps the first network beyond the threshold,
+with one channel less pruned than it counts.
 
 A pruned channel's weights are set to zero and their updates are masked, so that
 they stay zero; the reference multiplies the weights by a mask, which comes to
@@ -60,7 +60,7 @@ def tolerated(curve: Array, *, threshold: Scalar) -> Array:
 
 
 def pruned(variables: Params, keep: Array) -> Params:
-  """Returns the variables with the last layer's weights of a few channels.
+  """Returns the variables with some channels cut from the last layer.
 
   Args:
     variables: of a model whose last layer is named linear.
@@ -72,7 +72,7 @@ def pruned(variables: Params, keep: Array) -> Params:
 def keep_pruned(
   tx: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Makes an optimizer leave channels alone whose last weights are all zero."""
+  """Makes an optimizer leave alone channels whose last weights are all 0."""
 
   def mask(updates, params):
     return _masked(updates, params["linear"]["kernel"].any(axis=1))
@@ -119,7 +119,8 @@ def make(
       channel is always left.
     holdout: share of the clean subset that measures the accuracy.
     recipe: of training on the clean subset after pruning.
-    compat: "backdoorbench" goes one step beyond the threshold, less a channel.
+    compat: "backdoorbench" goes one step beyond the threshold, and prunes one
+      channel less than that.
   """
 
   @exact
@@ -142,10 +143,10 @@ def make(
       return jnp.mean(logits.argmax(-1) == held.label)
 
     curve = jax.lax.map(accuracy, counts)
-    at = tolerated(curve, threshold=threshold)
-    count = counts[at]
+    last = tolerated(curve, threshold=threshold)
+    count = counts[last]
     if compat == "backdoorbench":
-      beyond = counts[jnp.minimum(at + 1, len(counts) - 1)]
+      beyond = counts[jnp.minimum(last + 1, len(counts) - 1)]
       count = jnp.maximum(beyond - 1, 0)
     memo = {"pruned": count, "holdout_accuracy": curve}
     return pruned(variables, rank >= count), memo

@@ -29,7 +29,7 @@ outer step's own batch; the official code's are fixed, and P always takes the
 first. At least one image of a batch gets d; the official code, rounding down,
 perturbs none in batches below 100. No augmentation, as in the official code;
 BackdoorBench augments the clean subset once. AMSGrad is optax's, which takes
-the maximum after the bias correction, PyTorch's before.
+the maximum after the bias correction; PyTorch's takes it before.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,7 @@ BackdoorBench. Presets:
 - `bb`: BackdoorBench, 10 + 10 epochs. Of its three maps (layer3, layer4,
   average pool) the last has one place, so that its attention is 1 whatever the
   model does: `compat="backdoorbench"`;
-- `fmn`: FMN's re-run, 20 + 20 epochs; it says no more.
+- `fmn`: FMN's re-run, 20 + 20 epochs; the paper states nothing else.
 
 Deviations: no Nesterov momentum, which the official code uses. The norm's 1e-6
 is inside the root, so that a map of zeros has a gradient. The official rates
@@ -186,8 +186,8 @@ def _distilling(
   entropy = learn.cross_entropy()
 
   def loss(logits, features, batch):
-    _, shown = model.apply(teacher, batch.image, train=False)
-    pair = [maps(x, compat=compat) for x in (features, shown)]
+    _, reference = model.apply(teacher, batch.image, train=False)
+    pair = [maps(x, compat=compat) for x in (features, reference)]
     terms = zip(betas, distance(*pair), strict=True)
     return entropy(logits, features, batch) + sum(b * d for b, d in terms)
 

@@ -7,12 +7,13 @@ mask that sends all clean images to a class is searched for every class at once
 flagged: its anomaly index, |norm - median| / (1.4826 MAD), is above 2 and its
 norm below the median. The reversed triggers of flagged classes are stamped on a
 share of the clean subset, true labels kept, and the model is fine-tuned on it.
-With no class flagged the model is returned as it was. The verdict is the
-largest index below the median, of backdoored and of clean models alike.
+If no class is flagged, the model is returned as it was. The verdict is the
+largest index of a norm below the median, for backdoored and clean models
+alike.
 
 Constants are BackdoorBench's for CIFAR-10 (preset `bb`, the default). Preset
 `paper` has the original's 10 % clean images, success .99 (as in the authors'
-code) and a single epoch of unlearning; its rate is BackdoorBench's still.
+code) and a single epoch of unlearning; its rate is still BackdoorBench's.
 Deviations:
 - a class counts only if a trigger of enough success was found for it: a mask
   that sends nothing anywhere is no evidence;
@@ -90,7 +91,7 @@ def make(
     lr_trigger: of Adam on masks and patterns.
     weight: of the mask's norm at the start of the search.
     factor: what the weight is multiplied by, or divided by to the power 1.5.
-    success: share of images sent to a class that is enough.
+    success: share of images sent to a class that counts as success.
     patience: passes in a row before the weight changes.
     gain: share by which the best mask must shrink to count as progress.
     stop_after: passes in a row without progress before a class stops.
@@ -113,9 +114,11 @@ def make(
     stop_after=stop_after,
   )
 
-  def unlearn(key, access, fit, found, flagged):
+  def unlearn(key, access, fit, triggers, flagged):
     k_stamp, k_fit = jax.random.split(key)
-    data = programs.jit(stamp)(k_stamp, access.clean, found, flagged, stamped)
+    data = programs.jit(stamp)(
+      k_stamp, access.clean, triggers, flagged, stamped
+    )
     return tuning.fine_tune(
       k_fit,
       access.replace(clean=data),
@@ -126,7 +129,7 @@ def make(
 
   def defend(key, access, fit):
     k_invert, k_unlearn = jax.random.split(key)
-    found = inversion.invert(
+    triggers = inversion.invert(
       k_invert,
       access,
       fit,
@@ -136,34 +139,34 @@ def make(
       width=width,
       name="invert",
     )
-    verdict, memo = programs.jit(judge)(found, threshold)
+    verdict, memo = programs.jit(judge)(triggers, threshold)
     variables = access.variables
     if compat == "paper":
       flagged = memo["flagged"]
-      variables = unlearn(k_unlearn, access, fit, found, flagged)
+      variables = unlearn(k_unlearn, access, fit, triggers, flagged)
     return Defended(variables, verdict=verdict, memo=memo)
 
   return Defense(defend)
 
 
 def judge(
-  found: inversion.Inverted, threshold: Scalar
+  triggers: inversion.Inverted, threshold: Scalar
 ) -> tuple[Array, dict[str, Array]]:
   """Returns the verdict on a model, and what it rests on, per class.
 
   Args:
-    found: the triggers.
+    triggers: one per class.
     threshold: anomaly indices above it flag a class.
   """
-  index = metrics.anomaly_index(found.norm)
-  small = found.found & (found.norm < jnp.median(found.norm))
+  index = metrics.anomaly_index(triggers.norm)
+  small = triggers.found & (triggers.norm < jnp.median(triggers.norm))
   memo = {
     "anomaly_index": index,
-    "mask_norm": found.norm,
-    "success": found.success,
+    "mask_norm": triggers.norm,
+    "success": triggers.success,
     "flagged": small & (index > threshold),
-    "trigger": found.mask * found.pattern,
-    "mask": found.mask,
+    "trigger": triggers.mask * triggers.pattern,
+    "mask": triggers.mask,
   }
   return jnp.max(jnp.where(small, index, 0)), memo
 
@@ -171,7 +174,7 @@ def judge(
 def stamp(
   key: Key,
   data: Dataset,
-  found: inversion.Inverted,
+  triggers: inversion.Inverted,
   flagged: Array,
   share: Scalar,
 ) -> Dataset:
@@ -180,7 +183,7 @@ def stamp(
   Args:
     key: decides which images.
     data: clean images.
-    found: the triggers.
+    triggers: one per class.
     flagged: [classes] bool; these share the images evenly.
     share: of the images to stamp; none if no class is flagged.
   """
@@ -188,29 +191,29 @@ def stamp(
   classes = jnp.argsort(~flagged)  # flagged ones first, in order
   count = flagged.sum()
 
-  def shown(batch):
+  def pasted(batch):
     place = rank[batch.index]
     which = classes[place % jnp.maximum(count, 1)]
     hit = (place < jnp.round(share * data.size)) & (count > 0)
-    trigger = {"mask": found.mask[which], "pattern": found.pattern[which]}
+    trigger = {"mask": triggers.mask[which], "pattern": triggers.pattern[which]}
     images = patches.paste(None, batch.image, trigger)
     images = jnp.where(hit[:, None, None, None], images, batch.image)
     return jnp.round(images * 255).astype(jnp.uint8)
 
-  return data.replace(image=inference.each(data, shown))
+  return data.replace(image=inference.each(data, pasted))
 
 
 def gated(fit: Fit, go: Array) -> Fit:
   """Returns a fit whose steps change the state only if `go`.
 
-  An untouched model is then also what progress and curves show.
+  Progress and curves then show the unchanged model, too.
   """
 
   def run(key, step, state, data, **how):
     def held(key, state, batch):
       after, metrics = step(key, state, batch)
-      kept = jax.tree.map(lambda n, o: jnp.where(go, n, o), after, state)
-      return kept, metrics
+      chosen = jax.tree.map(lambda n, o: jnp.where(go, n, o), after, state)
+      return chosen, metrics
 
     return fit(key, held, state, data, **how)
 

@@ -8,18 +8,18 @@ again, nothing else free. A backdoor works against that recovery, so the masks
 of its channels fall: channels with a mask <= threshold are cut from the
 *original* model (the scale becomes zero, the bias stays).
 
-Constants are the authors': 500 images in batches of 128, unlearning at .01,
-a tenth of it after 10 epochs, for 20 epochs at most, recovery at .2 for 20, on
-.2 times the cross-entropy, which does no more than scale that rate. As in their
-code, batch norm uses batch statistics in both stages. They suit a ResNet18 on
-CIFAR-10: a small network on easy images is thrown so far by one step of
-unlearning that no mask brings it back, and then a high threshold leaves nothing
-of it (lower `unlearn_lr`, raise `stop`). Deviations:
+Constants are the authors': 500 images in batches of 128; unlearning at .01,
+after 10 epochs at a tenth of it, for 20 epochs at most; recovery at .2 for 20
+epochs, on .2 times the cross-entropy, a factor that only scales that rate. As
+in their code, batch norm uses batch statistics in both stages. The constants
+suit a ResNet18 on CIFAR-10. One step of unlearning can throw a small network on
+easy images so far off that no mask brings it back; a high threshold then leaves
+nothing of it (lower `unlearn_lr`, raise `stop`). Deviations:
 - the threshold is chosen as in ANP here, on a fifth of the defender's images,
   held out: at most `drop` (relative) below the suspect's accuracy. The authors
   show the whole curve, BackdoorBench takes .7 (`select="fixed"`);
 - they look after each epoch whether the accuracy on its batches fell to .2;
-  here unlearning ends at the first batch of which no more is right;
+  here unlearning ends at the first batch with no higher accuracy;
 - their gradient clipping comes before the gradient and has no effect: left out.
 Presets: `official` and `bb` hold 1 % of CIFAR-10's training images, 500; `bb`
 has batches of 256 and the fixed threshold.
@@ -28,6 +28,7 @@ has batches of 256 and the fixed threshold.
 import functools
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -173,7 +174,9 @@ def descend(
   return state
 
 
-def unlearn(access, tx, stop) -> Step:
+def unlearn(
+  access: Access, tx: optax.GradientTransformation, stop: Scalar
+) -> Step:
   """Returns the step up the cross-entropy, which ends at the stop accuracy."""
   _, stats = learn.parted(access.variables)
 
@@ -187,25 +190,27 @@ def unlearn(access, tx, stop) -> Step:
     (value, logits), grads = grad(state.params, batch)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     accuracy = jnp.mean(logits.argmax(-1) == batch.label)
-    seen = jnp.where(state.accuracy <= stop, state.accuracy, accuracy)
+    level = jnp.where(state.accuracy <= stop, state.accuracy, accuracy)
     params = optax.apply_updates(state.params, updates)
-    kept = jax.tree.map(
-      lambda old, new: jnp.where(seen <= stop, old, new),
-      state._replace(accuracy=seen),
-      Unlearning(params, opt_state, seen),
+    chosen = jax.tree.map(
+      lambda old, new: jnp.where(level <= stop, old, new),
+      state._replace(accuracy=level),
+      Unlearning(params, opt_state, level),
     )
-    return kept, {"loss": -value, "accuracy": accuracy}
+    return chosen, {"loss": -value, "accuracy": accuracy}
 
   return step
 
 
-def recovery(model, variables, weight) -> pruning.Objective:
+def recovery(
+  model: nn.Module, variables: Params, weight: Scalar
+) -> pruning.Objective:
   """Returns the loss of masks on an unlearned model."""
-  said = functools.partial(pruning.logits, model, variables)
+  predict = functools.partial(pruning.logits, model, variables)
 
   def loss(key, masks, batch):
     del key
-    logits = said(batch.image, masks)
+    logits = predict(batch.image, masks)
     return weight * learn.entropy(logits, batch.label), logits
 
   return loss

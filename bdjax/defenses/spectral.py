@@ -9,9 +9,10 @@ more than half of a class, and a model is trained from scratch, by the recipe,
 on the rest.
 
 The rate is of the whole set, as everywhere here: all poisons may carry one
-label. With ten classes of one size the half binds from a rate of 1/30 on, so
-that the default, the base protocol's .1, leaves half of the data. Preset
-`paper`: .01, its 500 poisons among 50,000 images, hence 750 images a class.
+label. With ten classes of equal size the limit of one half applies from a rate
+of 1/30 on, so the default, the base protocol's .1, leaves half of the data.
+Preset `paper`: .01, its 500 poisons among 50,000 images, hence 750 images a
+class.
 
 `compat="backdoorbench"` (preset `bb`) drops 15 % of every class whatever the
 rate is, scores the projections of features that are not centered, and takes the
@@ -60,44 +61,44 @@ def make(
 
   @exact
   def find(variables, data, *, model):
-    def seen(batch):
-      shown = model.apply(variables, batch.image, train=False)[1]
-      return features(shown, compat=compat)
+    def represent(batch):
+      outputs = model.apply(variables, batch.image, train=False)[1]
+      return features(outputs, compat=compat)
 
-    points = inference.each(data, seen)
+    points = inference.each(data, represent)
     members = clusters.by_class(data, num_classes=num_classes)
     count = allowance(members.sum(1), rate=rate, compat=compat)
 
-    def outliers(at):
-      members, count = at
+    def outliers(group):
+      members, count = group
       score = scores(points, members, compat=compat)
       return highest(score, members, count)
 
-    gone = jax.lax.map(outliers, (members, count)).any(0)
-    return gone, {"dropped": count}
+    dropped = jax.lax.map(outliers, (members, count)).any(0)
+    return dropped, {"dropped": count}
 
   def defend(key, access, fit):
     data = filtering.training_set(access, "spectral")
     find_now = programs.jit(functools.partial(find, model=access.model))
-    gone, memo = find_now(access.variables, data)
+    dropped, memo = find_now(access.variables, data)
     variables, keep = filtering.retrain(
-      key, access, fit, gone=gone, epochs=epochs
+      key, access, fit, gone=dropped, epochs=epochs
     )
     return Defended(variables, keep=keep, memo=memo)
 
   return Defense(defend, needs_train=True)
 
 
-def features(shown: dict[str, Array], *, compat: str) -> Array:
-  """Returns what a model's features say of its images, [B, D].
+def features(outputs: dict[str, Array], *, compat: str) -> Array:
+  """Returns the features that images are scored by, [B, D].
 
   Args:
-    shown: by name.
+    outputs: all features of the model, by name.
     compat: "backdoorbench" takes the last map [B, h, w, c], else it is pooled.
   """
   if compat != "backdoorbench":
-    return shown["pooled"]
-  last = [x for x in shown.values() if x.ndim == 4][-1]
+    return outputs["pooled"]
+  last = [x for x in outputs.values() if x.ndim == 4][-1]
   return last.reshape(last.shape[0], -1).astype(jnp.float32)
 
 
@@ -125,8 +126,8 @@ def allowance(sizes: Array, *, rate: Scalar, compat: str = "paper") -> Array:
   """
   if compat == "backdoorbench":
     return sizes * BB_PERCENT // 100
-  wanted = jnp.round(SAFETY * rate * sizes.sum()).astype(jnp.int32)
-  return jnp.minimum(wanted, sizes // 2)
+  quota = jnp.round(SAFETY * rate * sizes.sum()).astype(jnp.int32)
+  return jnp.minimum(quota, sizes // 2)
 
 
 def highest(score: Array, members: Array, count: Array) -> Array:

@@ -36,11 +36,11 @@ def speed(plan: plans.Plan, batch_size: int, target: Target) -> Speed:
       f"compile for {target.name}: {row['why']}"
     )
   seconds = row.get("estimate_seconds") or row["roofline_seconds"]
-  made = row["temp_mib"] + row["output_mib"] - row["alias_mib"]
+  mebibytes = row["temp_mib"] + row["output_mib"] - row["alias_mib"]
   return Speed(
     row["flop"] * row["devices"] / seconds,
     row["compile_seconds"],
-    round(made * _MIB),
+    round(mebibytes * _MIB),
   )
 
 

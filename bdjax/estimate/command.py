@@ -44,7 +44,7 @@ class Item(NamedTuple):
 
   Attributes:
     label: what is trained.
-    cells: names of the cells whose seconds it is.
+    cells: names of the cells that it trains.
     count: how often the run does it.
     stages: what it consists of.
     scoring: floating-point operations of scoring one, after and during it.
@@ -74,8 +74,8 @@ def show(
     target: devices to compile for, instead of measuring here.
   """
   with console.status("counting the work of every method"):
-    found = items(plan)
-  sizes = sorted({s.batch_size for item in found for s in item.stages})
+    entries = items(plan)
+  sizes = sorted({s.batch_size for item in entries for s in item.stages})
   speeds = {}
   for size in sizes:
     if target is not None:
@@ -84,9 +84,9 @@ def show(
       continue
     with console.status(f"measuring training steps of {size} images"):
       speeds[size] = speed.measure(plan, size, mesh)
-  console.print(_table(found, speeds, list(records)))
-  training = sum(seconds(item, speeds) for item in found)
-  scoring = sum(item.count * scored(item, speeds) for item in found)
+  console.print(_table(entries, speeds, list(records)))
+  training = sum(seconds(item, speeds) for item in entries)
+  scoring = sum(item.count * scored(item, speeds) for item in entries)
   where = "on this machine now" if target is None else ahead.basis(target)
   console.print(
     f"in all {_duration(training)} of training and {_duration(scoring)} of "
@@ -98,7 +98,7 @@ def show(
     "time."
   )
   together = None if target is None else ahead.width(plan)
-  stages = [stage for item in found for stage in item.stages]
+  stages = [stage for item in entries for stage in item.stages]
   needs = memory.needed(plan, stages, speeds, together)
   parts = ", ".join(f"{k} {v / 2**20:,.0f}" for k, v in needs.items())
   total = sum(needs.values()) / 2**20
@@ -109,32 +109,32 @@ def show(
 
 def items(plan: plans.Plan) -> list[Item]:
   """Returns all that a plan trains."""
-  names, found = Names(plan), []
+  names, entries = Names(plan), []
   groups: dict[tuple[str, str], list[Cell]] = {}
   for cell in names.cells():
     if cell.defense is None:
       groups.setdefault((cell.attack.label, cell.regime.label), []).append(cell)
-  asked, shapes, scoring = False, {}, 0.0
+  starts_clean, shapes, scoring = False, {}, 0.0
   for (attack, regime), cells in groups.items():
     shapes[attack], stages, needs = _planted(plan, cells[0])
-    asked = asked or needs
+    starts_clean = starts_clean or needs
     ids = tuple(names.id(cell) for cell in cells)
     scoring = _scoring(plan, cells[0], shapes[attack])
     label = f"plant {attack}, {regime}"
-    found.append(Item(label, ids, len(cells), stages, scoring))
+    entries.append(Item(label, ids, len(cells), stages, scoring))
   elsewhere = plan.scenario.made.elsewhere
-  if asked or elsewhere and plan.defenses or plan.sequela:
+  if starts_clean or elsewhere and plan.defenses or plan.sequela:
     stages = _clean(plan, names.cells()[0])
-    found.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
+    entries.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
   for defense in plan.defenses:
     cells = [c for c in names.cells() if c.defense is defense]
     ids = tuple(names.id(cell) for cell in cells)
-    again = len(plan.seeds) if elsewhere else 0  # on clean models, to compare
+    repeats = len(plan.seeds) if elsewhere else 0  # on clean models, to compare
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
     often = 1 + _points(plan, stages)
-    count = len(cells) + again
-    found.append(Item(defense.label, ids, count, stages, often * scoring))
-  return found + _sequela(plan, names, shapes, scoring)
+    count = len(cells) + repeats
+    entries.append(Item(defense.label, ids, count, stages, often * scoring))
+  return entries + _sequela(plan, names, shapes, scoring)
 
 
 def seconds(item: Item, speeds: dict[int, Speed]) -> float:
@@ -151,26 +151,28 @@ def scored(item: Item, speeds: dict[int, Speed]) -> float:
 
 
 def _table(
-  found: Sequence[Item], speeds: dict[int, Speed], records: list[Record]
+  entries: Sequence[Item], speeds: dict[int, Speed], records: list[Record]
 ) -> Table:
-  took: dict[str, float] = {r["cell"]: r["seconds_train"] for r in records}
-  known = any(name in took for item in found for name in item.cells)
+  durations: dict[str, float] = {r["cell"]: r["seconds_train"] for r in records}
+  measured = any(name in durations for item in entries for name in item.cells)
   table = Table("training", "times", "stages: epochs", "TFLOP", "seconds each")
-  if known:
+  if measured:
     table.add_column("measured")
   table.add_column("scoring")
   for column in table.columns[1:2] + table.columns[3:]:
     column.justify = "right"
-  for item in found:
+  for item in entries:
     one = seconds(item, speeds) / item.count
-    done = [took[name] for name in item.cells if name in took]
+    done = [durations[name] for name in item.cells if name in durations]
     table.add_row(
       item.label,
       str(item.count),
       ", ".join(f"{s.name}: {s.epochs}" for s in item.stages) or "none",
       f"{sum(s.flop for s in item.stages) / 1e12:,.3g}",
       f"{one:,.3g}",
-      *([f"{statistics.median(done):,.3g}" if done else "-"] if known else []),
+      *(
+        [f"{statistics.median(done):,.3g}" if done else "-"] if measured else []
+      ),
       f"{scored(item, speeds):,.3g}",
     )
   return table
@@ -187,20 +189,20 @@ def _planted(
   plan: plans.Plan, cell: Cell
 ) -> tuple[Backdoor, list[Stage], bool]:
   """Returns a planted model's shapes, its stages, whether it begins clean."""
-  asked = []
+  calls = []
 
   def clean(fit):
-    asked.append(fit)
+    calls.append(fit)
     return plan.scenario.made.clean(cell.key, task, loop.scan_fit)
 
   task = knowledge.adversary(plan, cell)
-  given = task.replace(clean=clean)
+  traced = task.replace(clean=clean)
 
   def plant(fit: Fit, task) -> Backdoor:
     return experiment.plant(cell.key, cell.attack.made, task, fit)
 
-  shapes, stages = work.stages(plant, given)
-  return shapes, stages, bool(asked)
+  shapes, stages = work.stages(plant, traced)
+  return shapes, stages, bool(calls)
 
 
 def _clean(
@@ -227,35 +229,37 @@ def _sequela(
   """Returns what is trained after all defenses: shadow models, and poisons."""
   cells = sequel_cells.of(plan, names)
   items = []
-  if any(asked.sequel.made.prepare for asked in cells.values()):
+  if any(question.sequel.made.prepare for question in cells.values()):
     stages = _clean(plan, names.cells()[0], knowledge.shadow)
     items.append(Item("train shadow models", (), len(plan.seeds), stages))
   for sequel in plan.sequela:
-    mine = {k: x for k, x in cells.items() if x.sequel is sequel}
+    questions = {k: x for k, x in cells.items() if x.sequel is sequel}
     if sequel.made.retrains:
-      asked = next(iter(mine.values()))
-      stages = _retrained(plan, asked, shapes[asked.cell.attack.label])
+      question = next(iter(questions.values()))
+      stages = _retrained(plan, question, shapes[question.cell.attack.label])
       often = 1 + sum(s.epochs for s in stages)
-      ids, often = tuple(mine), often * scoring
-      items.append(Item(sequel.label, ids, len(mine), stages, often))
+      ids, often = tuple(questions), often * scoring
+      items.append(Item(sequel.label, ids, len(questions), stages, often))
   return items
 
 
 def _retrained(
-  plan: plans.Plan, asked: SequelCell, backdoor: Backdoor
+  plan: plans.Plan, question: SequelCell, backdoor: Backdoor
 ) -> list[Stage]:
   def retrain(fit, backdoor, clean):
     remains = Remains(
       backdoor.variables,
       clean,
       plan.test,
-      knowledge.tuned(plan, asked.cell),
+      knowledge.tuned(plan, question.cell),
       poisoned=backdoor.train,
       role=backdoor.role,
       model=plan.model.made,
       view=knowledge.view(plan.info),
     )
-    return asked.sequel.made.examine(asked.cell.key, remains, fit).variables
+    return question.sequel.made.examine(
+      question.cell.key, remains, fit
+    ).variables
 
   return work.stages(retrain, backdoor, plan.train)[1]
 
@@ -284,9 +288,9 @@ def _points(plan: plans.Plan, stages: Sequence[Stage]) -> float:
   """Returns how many test sets the points of all curves are worth."""
   setting, size = plan.config["evaluate"], plan.user.test.size
   every = setting["curve_every"]
-  due = sum(
+  points = sum(
     len({1, s.epochs} | set(range(every, s.epochs + 1, every)))
     for s in stages
     if s.epochs
   )
-  return due * min(setting["curve_images"], size) / size
+  return points * min(setting["curve_images"], size) / size

@@ -8,8 +8,8 @@ layers are four times as wide; no dropout, which is torchvision's default.
 The positional embedding is learned for one number of patches: other sizes are
 refused, or resized to it. BackdoorBench resizes to 224 x 224 inside the model.
 
-The features layer0, layer1, ... are what the patches' tokens say after each
-block, in their places in the image; after the last block nothing reads them.
+The features layer0, layer1, ... are the patches' tokens after each block, in
+their places in the image; after the last block nothing reads them.
 The class token, normalized, is what the last layer reads.
 
 Parameter tree, with torchvision's name where it differs:
@@ -77,7 +77,7 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Maps tokens [B, N, C] to such."""
+    """Maps tokens [B, N, C] to the same shape."""
     x = x + self._attended(_norm("ln_1", self.dtype)(x))
     y = _norm("ln_2", self.dtype)(x)
     tiny = nn.initializers.normal(1e-6)
@@ -160,11 +160,11 @@ class ViT(nn.Module):
     """Returns the positional embedding of tokens [B, N, C], [1, N, C]."""
     shape = (1, *shape[1:])
     if self.has_variable("params", "pos_embedding"):
-      had = self.get_variable("params", "pos_embedding").shape
-      if had != shape:
+      saved = self.get_variable("params", "pos_embedding").shape
+      if saved != shape:
         raise ValueError(
           f"the images make {shape[1] - 1} patches, but this ViT's positions "
-          f"were learned for {had[1] - 1}: give images of that size, or make "
+          f"were learned for {saved[1] - 1}: give images of that size, or make "
           "it with size= and resize=True."
         )
     init = nn.initializers.normal(0.02)
@@ -217,6 +217,14 @@ def make(
     raise ValueError("resize=True needs size=, the size to resize images to.")
   mean, std = layers.check(mean, std)
   return ViT(
-    *(num_classes, size, resize, patch, width, depth, head_width),
-    *(mean, std, dtype),
+    num_classes=num_classes,
+    size=size,
+    resize=resize,
+    patch=patch,
+    width=width,
+    depth=depth,
+    head_width=head_width,
+    mean=mean,
+    std=std,
+    dtype=dtype,
   )

@@ -1,4 +1,4 @@
-"""What a cell is, and the names by which what it made is known."""
+"""What a cell is, and the names of the models that it makes."""
 
 import json
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class Cell(NamedTuple):
 class Names:
   """The cells of a plan, and what they and their models are called."""
 
-  def __init__(self, plan: plans.Plan):
+  def __init__(self, plan: plans.Plan) -> None:
     """Looks at what the plan runs on, once.
 
     Args:
@@ -97,7 +97,7 @@ class Names:
     return plans.digest(["shadow", self.clean(cell)])
 
   def unplanted(self, cell: Cell) -> str:
-    """Returns the name of a seed's clean model as the test set asks it."""
+    """Returns the name of a seed's clean model on the source's test set."""
     return plans.digest([self.clean(cell), self.fingerprints["source"][1]])
 
   def id(self, cell: Cell) -> str:
@@ -107,10 +107,14 @@ class Names:
 
   def _tuning(self, cell: Cell) -> list[Any]:
     """Returns what a cell is scored on, and what decides how it was tuned."""
-    own, plan = cell.defense, self._plan
-    defense = [own.label, own.args, own.holding] if own else ["none"]
+    method, plan = cell.defense, self._plan
+    defense = (
+      [method.label, method.args, method.holding] if method else ["none"]
+    )
     test = self.fingerprints["source"][1]
-    if not plan.scenario.made.elsewhere or (own is None and not plan.encoder):
+    if not plan.scenario.made.elsewhere or (
+      method is None and not plan.encoder
+    ):
       return [test, defense]
     user = {"user": self.fingerprints["user"], "scenario": plan.scenario.args}
     augmented = {"crop": plan.user.info.crop, "flip": plan.user.info.flip}

@@ -5,6 +5,7 @@ to 8 bits first: an adversary submits images, not floats.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +65,8 @@ def count(
   """
   batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
-  def body(at):
-    (k_one, k_two), clean, hit, label, valid = pairs(at)
+  def body(item):
+    (k_one, k_two), clean, hit, label, valid = pairs(item)
     return tally(
       predict(k_one, clean).argmax(-1),
       predict(k_two, hit).argmax(-1),
@@ -74,8 +75,8 @@ def count(
       valid,
     )
 
-  found = jax.lax.map(body, batches)
-  return jax.tree.map(lambda x: x.sum(0), found)
+  tallies = jax.lax.map(body, batches)
+  return jax.tree.map(lambda x: x.sum(0), tallies)
 
 
 def suspicions(
@@ -101,12 +102,12 @@ def suspicions(
 
   Returns:
     "clean" and "hit", [N] scores, and "other", [N] bool: whether the image's
-    own class is not the wanted one.
+    own class differs from the target.
   """
   batches, pairs = _pairs(key, test, params, attack, batch_size, mesh)
 
-  def body(at):
-    (k_one, k_two), clean, hit, label, _ = pairs(at)
+  def body(item):
+    (k_one, k_two), clean, hit, label, _ = pairs(item)
     other = _wanted(attack, label) != label
     return {
       "clean": suspect(k_one, clean),
@@ -114,12 +115,19 @@ def suspicions(
       "other": other,
     }
 
-  found = jax.lax.map(body, batches)
-  return jax.tree.map(lambda x: x.reshape(-1)[: test.size], found)
+  scores = jax.lax.map(body, batches)
+  return jax.tree.map(lambda x: x.reshape(-1)[: test.size], scores)
 
 
-def _pairs(key, test, params, attack, batch_size, mesh):
-  """Returns what counts the batches, and what gives the one of a count.
+def _pairs(
+  key: Key,
+  test: Dataset | Rows,
+  params: Params,
+  attack: Attack,
+  batch_size: int,
+  mesh: Mesh | None,
+) -> tuple[tuple[Array, Array], Callable[..., tuple[Any, ...]]]:
+  """Returns the batches' numbers and places, and what makes a batch of them.
 
   A batch: two keys, clean images, the same triggered, labels, and whether each
   is a test image or padding.
@@ -132,8 +140,8 @@ def _pairs(key, test, params, attack, batch_size, mesh):
     places = jax.lax.with_sharding_constraint(places, shared)
   data = engine.rows(test)
 
-  def batch(at):
-    i, place = at
+  def batch(item):
+    i, place = item
     clean, label, _ = engine.take(data, jnp.minimum(place, test.size - 1))
     k_hit, k_one, k_two = jax.random.split(jax.random.fold_in(key, i), 3)
     hit = triggered(k_hit, clean, params, attack)

@@ -107,7 +107,7 @@ def access_to(backdoor: Backdoor, task: Task, clean: Dataset) -> Access:
 
 
 def adapted(key: Key, access: Access, head: nn.Module) -> Access:
-  """Returns what a user has who puts a fresh head on a victim's features.
+  """Returns the access of a user who puts a new head on a victim's features.
 
   Filters have nothing to filter: the user's data is not the adversary's.
 
@@ -118,8 +118,8 @@ def adapted(key: Key, access: Access, head: nn.Module) -> Access:
   """
   model = heads.Headed(access.model.clone(num_classes=0), head)
   fresh = learn.init_variables(key, access.clean, model=model)
-  own = {"params": fresh["params"]["head"]}
-  variables = heads.on(access.variables, own)
+  fresh_head = {"params": fresh["params"]["head"]}
+  variables = heads.on(access.variables, fresh_head)
   return access.replace(model=model, variables=variables, train=None)
 
 

@@ -68,7 +68,7 @@ def shadow(plan: plans.Plan, cell: Cell) -> Task:
 
 
 def shadowed(plan: plans.Plan, cell: Cell) -> Array:
-  """Returns which half of the training images that is, [N] bool."""
+  """Returns which half of the training images `shadow` takes, [N] bool."""
   key = experiment.key_for(cell.key, "shadow half")
   return _held(plan, key, Holding(0.5))
 

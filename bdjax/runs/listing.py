@@ -19,8 +19,10 @@ def show(rest: Sequence[str]) -> int:
     return 0
   for kind in registry.KINDS:
     _table(console, kind, registry.describe(kind))
-  known = {k: v.__doc__.partition("\n")[0] for k, v in regimes.REGIMES.items()}
-  _table(console, "regimes", known)
+  summaries = {
+    k: v.__doc__.partition("\n")[0] for k, v in regimes.REGIMES.items()
+  }
+  _table(console, "regimes", summaries)
   _table(console, "datasets", data.names())
   console.print(
     "[dim]python -m bdjax.launch list NAME shows its arguments[/dim]"

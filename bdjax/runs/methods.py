@@ -6,7 +6,7 @@ own text, later ones winning. They are checked against the signature of `make`.
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -56,19 +56,19 @@ def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
       "as resnet18 or resnet50(stem=imagenet)."
     )
   (spec,) = specified
-  given = {k: v for k, v in section.items() if v is not None and k != "name"}
-  given |= spec.args
+  options = {k: v for k, v in section.items() if v is not None and k != "name"}
+  options |= spec.args
   make = registry.get("models", spec.name)
-  _check_arguments(spec.name, make, given)
-  made = make(classes, mean=info.mean, std=info.std, **given)
-  args = given | {"mean": info.mean, "std": info.std}
-  return Method(str(spec), made, args)
+  _check_arguments(spec.name, make, options)
+  network = make(classes, mean=info.mean, std=info.std, **options)
+  args = options | {"mean": info.mean, "std": info.std}
+  return Method(str(spec), network, args)
 
 
 def methods(
   kind: str,
   section: dict[str, Any],
-  known: dict[str, Any],
+  facts: dict[str, Any],
   *,
   reserved: tuple[str, ...] = (),
   overridden: frozenset[str] = frozenset(),
@@ -79,7 +79,7 @@ def methods(
   Args:
     kind: attacks, defenses or sequela.
     section: `name` and arguments; None means the method's own default.
-    known: arguments that follow from the data.
+    facts: arguments that follow from the data.
     reserved: keys that are not the method's own.
     overridden: keys that the user gave on the command line. They win over a
       preset, which wins over the section; a spec's own arguments win over all.
@@ -92,24 +92,24 @@ def methods(
     if str(spec) != "none"
     for expanded in specs.expand(spec, _axes(kind, spec, axes or {}, reserved))
   ]
-  taken, made = set(reserved), []
+  used, built = set(reserved), []
   for spec in chosen:
     schema = signature.arguments(registry.get(kind, spec.name))
-    here = (known | shared).items()
-    given = {k: v for k, v in here if k in schema or k in reserved}
-    taken |= given.keys()
-    wanted = {k: v for k, v in given.items() if k in overridden}
-    given |= _preset(kind, spec) | wanted | spec.args
-    made.append(_build(registry.get(kind, spec.name), spec, given, reserved))
-  lost = shared.keys() - taken
+    here = (facts | shared).items()
+    options = {k: v for k, v in here if k in schema or k in reserved}
+    used |= options.keys()
+    overrides = {k: v for k, v in options.items() if k in overridden}
+    options |= _preset(kind, spec) | overrides | spec.args
+    built.append(_build(registry.get(kind, spec.name), spec, options, reserved))
+  lost = shared.keys() - used
   lost = sorted(k for k in lost if k in overridden or k not in SHARED)
-  if lost and made:
+  if lost and built:
     names = signature.arguments(registry.get(kind, chosen[0].name))
     raise ValueError(
       f"{kind.removesuffix('s')}.{lost[0]}: {chosen[0].name} has no such "
       f"argument: {signature.nearest(lost[0], names)}"
     )
-  return made
+  return built
 
 
 def _axes(
@@ -118,8 +118,8 @@ def _axes(
   axes: dict[str, tuple],
   reserved: tuple[str, ...],
 ) -> dict[str, tuple]:
-  known = signature.arguments(registry.get(kind, spec.name))
-  return {k: v for k, v in axes.items() if k in known or k in reserved}
+  schema = signature.arguments(registry.get(kind, spec.name))
+  return {k: v for k, v in axes.items() if k in schema or k in reserved}
 
 
 def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:
@@ -134,8 +134,13 @@ def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:
   return presets[spec.preset]
 
 
-def _build(make: Callable, spec, given, reserved) -> Method:
-  args = {k: v for k, v in given.items() if k not in reserved}
+def _build(
+  make: Callable[..., Any],
+  spec: specs.Spec,
+  options: dict[str, Any],
+  reserved: Collection[str],
+) -> Method:
+  args = {k: v for k, v in options.items() if k not in reserved}
   schema = signature.arguments(make)
   pictures = {
     k: _picture(f"{spec.name}.{k}", v)
@@ -146,11 +151,11 @@ def _build(make: Callable, spec, given, reserved) -> Method:
   }
   remake = functools.partial(make, **(args | pictures))
   remake()  # refuses what is out of range, which arrays are not asked
-  made = remake(**signature.arrays(schema, args))
+  method = remake(**signature.arrays(schema, args))
   defaults = {k: a.default for k, a in schema.items()}
   stamps = {k: _stamp(v) for k, v in pictures.items()}
   numbers = tuple(k for k, a in schema.items() if a.sweepable)
-  return Method(str(spec), made, defaults | given | stamps, remake, numbers)
+  return Method(str(spec), method, defaults | options | stamps, remake, numbers)
 
 
 def _picture(label: str, path: str) -> jax.Array:
@@ -178,13 +183,13 @@ def scenario(text: str) -> Method:
     )
   (spec,) = specified
   make = registry.get("scenarios", spec.name)
-  given = _preset("scenarios", spec) | spec.args
-  return _build(make, spec, given, ())
+  options = _preset("scenarios", spec) | spec.args
+  return _build(make, spec, options, ())
 
 
 def training_regimes(section: dict[str, Any]) -> list[Method]:
   """Builds the regimes of a section."""
-  made = []
+  built = []
   for spec in specs.parse(section["name"]):
     if spec.name not in regimes.REGIMES:
       raise ValueError(
@@ -193,10 +198,10 @@ def training_regimes(section: dict[str, Any]) -> list[Method]:
       )
     make = regimes.REGIMES[spec.name]
     schema = signature.arguments(make)
-    given = {k: v for k, v in section.items() if k in schema} | spec.args
-    given = {k: v for k, v in given.items() if v is not None}
-    made.append(_build(make, spec, given, ()))
-  return made
+    options = {k: v for k, v in section.items() if k in schema} | spec.args
+    options = {k: v for k, v in options.items() if v is not None}
+    built.append(_build(make, spec, options, ()))
+  return built
 
 
 def holding(method: Method, section: dict[str, Any]) -> Method:
@@ -208,12 +213,12 @@ def holding(method: Method, section: dict[str, Any]) -> Method:
       f"defense.clean_rate is {rate!r}, but must be above 0 and at most 1: the "
       "defender's share of the clean training set."
     )
-  own = experiment.Holding(float(rate), bool(balanced))
-  return method._replace(holding=own)
+  defender = experiment.Holding(float(rate), bool(balanced))
+  return method._replace(holding=defender)
 
 
 def check_sequela(
-  asked: Sequence[Method],
+  sequela: Sequence[Method],
   attacks: Sequence[Method],
   batch_size: int,
   size: int,
@@ -224,7 +229,7 @@ def check_sequela(
   """Refuses sequela that a plan cannot have, before anything is trained.
 
   Args:
-    asked: the plan's sequela.
+    sequela: the plan's sequela.
     attacks: the plan's; those without a rate have no poisons to train back in.
     batch_size: of the adversary's training, hence of a shadow model's.
     size: training images.
@@ -235,17 +240,17 @@ def check_sequela(
     ValueError: the scenario has none, it is a sweep, no attack has poisons, or
       a batch is too large.
   """
-  if asked and scenario != "standalone":
+  if sequela and scenario != "standalone":
     raise ValueError(
-      f"sequela.name is {asked[0].label!r}, but sequela are measured in the "
+      f"sequela.name is {sequela[0].label!r}, but sequela are measured in the "
       f"scenario standalone alone, not in {scenario}: leave them out."
     )
-  if asked and together:
+  if sequela and together:
     raise ValueError(
-      f"sequela.name is {asked[0].label!r}, but sequela do not go with a "
+      f"sequela.name is {sequela[0].label!r}, but sequela do not go with a "
       "sweep: leave them out, or sweep.axes and sweep.width."
     )
-  for sequel in asked:
+  for sequel in sequela:
     label, batch, images = f"{sequel.label}'s shadow", batch_size, size // 2
     if sequel.made.retrains:
       _check_poisons(sequel, attacks)
@@ -265,9 +270,11 @@ def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
     )
 
 
-def _check_arguments(name: str, make: Callable, given: dict[str, Any]):
+def _check_arguments(
+  name: str, make: Callable[..., Any], options: dict[str, Any]
+) -> None:
   schema = signature.arguments(make)
-  for key in given:
+  for key in options:
     if key not in schema:
       raise ValueError(
         f"model.{key}: {name} has no such argument: "

@@ -133,7 +133,7 @@ def shadow(session: Session, cell: Cell) -> Shadow:
 def defended(session: Session, cell: Cell) -> Params:
   """Returns a cell's defended model, repairing it again if it was not kept.
 
-  That is so where its cell was finished before anybody asked for sequela.
+  It was not kept if its cell was finished before sequela were asked for.
   """
   planted_model = backdoor(session, cell)
   return kept(
@@ -163,7 +163,7 @@ def kept(
   *,
   like: Callable[[], Params],
 ) -> Params:
-  """Returns what a training gives, from the store if it is there.
+  """Returns the result of a training, from the store if it is there.
 
   Args:
     session: the run.

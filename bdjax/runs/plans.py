@@ -64,13 +64,13 @@ class Plan(NamedTuple):
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
   """Returns a nested dict as one level with dotted keys."""
-  found = {}
+  leaves = {}
   for key, value in tree.items():
     if isinstance(value, dict):
-      found |= flat(value, f"{prefix}{key}.")
+      leaves |= flat(value, f"{prefix}{key}.")
     else:
-      found[prefix + key] = value
-  return found
+      leaves[prefix + key] = value
+  return leaves
 
 
 def digest(value: Any) -> str:
@@ -79,35 +79,35 @@ def digest(value: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def regimes_of(made: Plan, attack: methods.Method) -> list[methods.Method]:
+def regimes_of(plan: Plan, attack: methods.Method) -> list[methods.Method]:
   """Returns the regimes that apply: one that trains nothing has only one."""
   if attack.made.trains:
-    return made.regimes
-  return [regime for regime in made.regimes if regime.made == Regime()]
+    return plan.regimes
+  return [regime for regime in plan.regimes if regime.made == Regime()]
 
 
 def attack_key(
-  made: Plan, attack: methods.Method, regime: methods.Method, seed: int
+  plan: Plan, attack: methods.Method, regime: methods.Method, seed: int
 ) -> dict[str, Any]:
   """Returns what decides a planted model, as JSON-able values.
 
   A classifier is planted in the same way whatever becomes of it.
   """
   scenario = "standalone"
-  if made.encoder:
-    scenario = [made.scenario.name, made.scenario.args]
+  if plan.encoder:
+    scenario = [plan.scenario.name, plan.scenario.args]
   key = {
-    "data": made.info.name,
-    "model": [made.model.label, made.model.args],
+    "data": plan.info.name,
+    "model": [plan.model.label, plan.model.args],
     "attack": [attack.name, attack.args],
     "regime": regime.args | {"kind": regime.label.partition("(")[0]},
-    "train": dataclasses.asdict(made.recipe),
-    "augment": {"crop": made.info.crop, "flip": made.info.flip},
+    "train": dataclasses.asdict(plan.recipe),
+    "augment": {"crop": plan.info.crop, "flip": plan.info.flip},
     "scenario": scenario,
     "seed": seed,
   }
-  if made.precision != "default":
-    key["precision"] = made.precision
+  if plan.precision != "default":
+    key["precision"] = plan.precision
   return key
 
 

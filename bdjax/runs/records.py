@@ -178,8 +178,8 @@ def pictures(
   """Returns the first test images that the trigger should change."""
   info, _, test = plan.scored(tuned=False)
   label = np.asarray(test.label)
-  wanted = np.asarray(cell.attack.made.target(test.label))
-  pick = np.flatnonzero(wanted != label)[:PICTURES]
+  target = np.asarray(cell.attack.made.target(test.label))
+  pick = np.flatnonzero(target != label)[:PICTURES]
   clean = test.image[pick]
   stamp = functools.partial(evaluate.triggered, attack=cell.attack.made)
   hit = programs.jit(stamp)(
@@ -191,6 +191,6 @@ def pictures(
     "clean": np.asarray(clean),
     "triggered": np.asarray(jnp.round(hit * 255).astype(jnp.uint8)),
     "label": label[pick],
-    "target": wanted[pick],
+    "target": target[pick],
     "class_names": np.array(info.class_names),
   }

@@ -49,7 +49,7 @@ class Runner:
     *,
     mesh: Mesh | None = None,
     shard: tuple[int, int] = (0, 1),
-  ):
+  ) -> None:
     """Prepares to run what the workdir lacks.
 
     Args:
@@ -62,12 +62,12 @@ class Runner:
     self._plan, self._workdir, self._mesh = plan, workdir, mesh
     self._names = Names(plan)
     self._cells = _share(self._names.cells(), self._names, shard)
-    mine = {self._names.planted(cell) for cell in self._cells}
+    planted = {self._names.planted(cell) for cell in self._cells}
     # A clean model is with the first planted model that is asked the same.
     self._sequels = {
-      name: asked
-      for name, asked in sequel_cells.of(plan, self._names).items()
-      if self._names.planted(asked.cell) in mine
+      name: question
+      for name, question in sequel_cells.of(plan, self._names).items()
+      if self._names.planted(question.cell) in planted
     }
     self._records, self._answers = workdir.records(), workdir.sequela()
     hosts.meet("records are read")
@@ -87,21 +87,21 @@ class Runner:
     return {name: x for name, x in self._sequels.items() if name not in done}
 
   def counts(self) -> tuple[int, int]:
-    """Returns how many cells and sequela are unfinished, and there are."""
+    """Returns how many cells and sequela are unfinished, and their total."""
     todo = len(self.todo()) + len(self.questions())
     return todo, len(self._cells) + len(self._sequels)
 
   def failed(self) -> dict[str, str]:
-    """Returns why some have no result, by what the user reads of them."""
+    """Returns why some have no result, by the name that the user sees."""
     read = {self._names.id(cell): str(cell) for cell in self._cells}
-    read |= {name: str(asked) for name, asked in self._sequels.items()}
+    read |= {name: str(question) for name, question in self._sequels.items()}
     return {read[name]: reason for name, reason in self.failures.items()}
 
   def run(self, display: Display) -> None:
-    """Runs unfinished cells and sequela; `failures` gets those that cannot be.
+    """Runs unfinished cells and sequela; `failures` gets those that fail.
 
-    They diverge, a method finds that it cannot work on this data, or it is
-    faulty.
+    A cell fails if its training diverges, or if a method is faulty or finds
+    that it cannot work on this data.
     """
     plan = self._plan
     session = Session(plan, self._workdir, display, mesh=self._mesh)
@@ -111,8 +111,8 @@ class Runner:
       for cell in self.todo():
         if self._names.id(cell) not in self.failures:
           self._run(session, cell)
-      for name, asked in self.questions().items():
-        self._ask(session, name, asked)
+      for name, question in self.questions().items():
+        self._ask(session, name, question)
 
   def _run(self, session: Session, cell: Cell) -> None:
     root = self._names.id(cell.root)
@@ -139,12 +139,12 @@ class Runner:
       rates = f"CA {record['ca']:.4f}  ASR {record['asr']:.4f}"
       session.display.finish(rates)
 
-  def _ask(self, session: Session, name: str, asked: SequelCell) -> None:
-    with self._attempt(session, str(asked), [name]):
-      model = self._names.id(asked.cell)
-      if asked.planted and model in self.failures:
+  def _ask(self, session: Session, name: str, question: SequelCell) -> None:
+    with self._attempt(session, str(question), [name]):
+      model = self._names.id(question.cell)
+      if question.planted and model in self.failures:
         raise ValueError(self.failures[model])
-      record = sequels.answer(session, name, asked)
+      record = sequels.answer(session, name, question)
       self._workdir.sequel(record)
       self._answers[name] = record
       self._workdir.stages(name).clear()

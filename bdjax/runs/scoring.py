@@ -27,7 +27,7 @@ from bdjax.types import Access, Backdoor, Defended, Params, default_predict
 class Scorer:
   """Counts models' answers on a plan's test set."""
 
-  def __init__(self, plan: plans.Plan, *, mesh: Mesh | None = None):
+  def __init__(self, plan: plans.Plan, *, mesh: Mesh | None = None) -> None:
     """Prepares to score on the plan's test set, and on the curves' part.
 
     Args:
@@ -44,7 +44,7 @@ class Scorer:
     self._programs: dict[Any, Callable] = {}
 
   def spread(self, tree: Params) -> Params:
-    """Returns arrays laid out where this scores."""
+    """Returns arrays on the devices that this scores on."""
     if self._mesh is None:
       return tree
     return meshes.place(tree, meshes.everywhere(self._mesh))
@@ -69,22 +69,25 @@ class Scorer:
   def audit(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Returns what else a defense found, scored, and seconds of compile, eval.
+    """Returns scores of what else a defense found, and seconds it took.
 
-    Filters by whom they removed, detectors by their scores on the test set,
-    and the scalars and vectors of the memo.
+    Filters are scored by the examples that they removed, detectors by their
+    scores on the test set; the memo's scalars and vectors are added. The
+    seconds are those of compile and eval.
     """
-    found, spent = dict(_numbers(state.memo)), {"compile": 0.0, "eval": 0.0}
+    findings, spent = dict(_numbers(state.memo)), {"compile": 0.0, "eval": 0.0}
     if state.verdict is not None:
-      found["verdict"] = float(state.verdict)
+      findings["verdict"] = float(state.verdict)
     if state.keep is not None:
-      found |= metrics.filtering(state.keep, backdoor.role)
+      findings |= metrics.filtering(state.keep, backdoor.role)
     if cell.defense.made.suspect is not None:
       more, spent = self._suspicions(cell, state, access, backdoor)
-      found |= more
-    return found, spent
+      findings |= more
+    return findings, spent
 
-  def _suspicions(self, cell, state, access, backdoor):
+  def _suspicions(
+    self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
+  ) -> tuple[dict[str, float], dict[str, float]]:
     program = functools.partial(
       experiment.suspect,
       attack=cell.attack.made,
@@ -110,16 +113,23 @@ class Scorer:
 
     def look(name, done, epochs, state):
       del name, done, epochs
-      found = learn.classifiers(state)
-      if not found:
+      classifiers = learn.classifiers(state)
+      if not classifiers:
         return {}
-      now = Defended(found[0].variables)
+      now = Defended(classifiers[0].variables)
       counts, _ = self._score(cell, now, access, backdoor, self._few)
       return rates(counts)
 
     return loop.Probe(look, due)
 
-  def _score(self, cell, state, access, backdoor, test: Rows):
+  def _score(
+    self,
+    cell: Cell,
+    state: Defended,
+    access: Access,
+    backdoor: Backdoor,
+    test: Rows,
+  ) -> tuple[dict[str, Any], dict[str, float]]:
     predict = cell.defense.made.predict if cell.defense else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)

@@ -1,9 +1,9 @@
 """Which model is asked what: the cells of a plan's sequela.
 
-Such a cell is a model and a sequel: of each cell, planted or repaired, and, to
-compare with, of the clean model of its seed. That one is asked once per seed
-if it is left as it is, and once per planted model if its poisons are trained
-in.
+Such a cell is a model and a sequel. The models are those of all cells, planted
+or repaired, and for comparison the clean model of each seed. A clean model is
+asked once per seed if it is left as it is, and once per planted model if the
+poisons of that one are trained into it.
 """
 
 from typing import NamedTuple
@@ -43,11 +43,11 @@ class SequelCell(NamedTuple):
     return not self.clean or self.sequel.made.retrains
 
 
-def name(names: Names, asked: SequelCell) -> str:
+def name(names: Names, question: SequelCell) -> str:
   """Returns the name of a sequel's cell."""
-  model = [names.id(asked.cell)] if asked.planted else []
-  clean = [names.unplanted(asked.cell)] if asked.clean else []
-  sequel = asked.sequel
+  model = [names.id(question.cell)] if question.planted else []
+  clean = [names.unplanted(question.cell)] if question.clean else []
+  sequel = question.sequel
   return plans.digest(["sequel", model, clean, sequel.name, sequel.args])
 
 
@@ -64,6 +64,6 @@ def of(plan: plans.Plan, names: Names) -> dict[str, SequelCell]:
         continue
       kinds = (True, False) if cell.defense is None else (False,)
       for clean in kinds:
-        asked = SequelCell(cell, sequel, clean)
-        cells.setdefault(name(names, asked), asked)
+        question = SequelCell(cell, sequel, clean)
+        cells.setdefault(name(names, question), question)
   return cells

@@ -33,70 +33,70 @@ FOLLOWED = ("ca", "asr", "poison_accuracy")  # before and after retraining
 accuracy = jax.jit(inference.accuracy, static_argnums=0)
 
 
-def answer(session: Session, name: str, asked: SequelCell) -> Record:
+def answer(session: Session, name: str, question: SequelCell) -> Record:
   """Returns the record of a sequel's cell.
 
   Raises:
     FloatingPointError: training has diverged.
     ValueError: the sequel cannot be asked of this model, and says why.
   """
-  remains = _remains(session, asked)
-  if asked.sequel.made.retrains:
-    told, spent = _retrain(session, name, asked, remains)
+  remains = _remains(session, question)
+  if question.sequel.made.retrains:
+    outcome, spent = _retrain(session, name, question, remains)
   else:
     start = time.perf_counter()
-    told = dict(_examine(asked, remains, loop.host_fit()).found)
+    outcome = dict(_examine(question, remains, loop.host_fit()).found)
     wall = time.perf_counter() - start
     spent = {"compile": 0.0, "train": 0.0, "eval": wall}
   return records.of_sequel(
     session.plan,
     session.names,
-    asked.cell,
+    question.cell,
     name,
-    asked.sequel,
-    told,
+    question.sequel,
+    outcome,
     spent,
-    clean=asked.clean,
+    clean=question.clean,
   )
 
 
-def _examine(asked: SequelCell, remains: Remains, fit: Fit) -> Outcome:
-  key = experiment.key_for(asked.cell.key, asked.sequel.name)
-  return asked.sequel.made.examine(key, remains, fit)
+def _examine(question: SequelCell, remains: Remains, fit: Fit) -> Outcome:
+  key = experiment.key_for(question.cell.key, question.sequel.name)
+  return question.sequel.made.examine(key, remains, fit)
 
 
 # What is asked.
 
 
-def _remains(session: Session, asked: SequelCell) -> Remains:
-  plan, cell = session.plan, asked.cell
+def _remains(session: Session, question: SequelCell) -> Remains:
+  plan, cell = session.plan, question.cell
   poisoned, hit = plan.train, plan.test
   role = jnp.full(plan.train.size, CLEAN, jnp.int8)
-  if asked.planted:
+  if question.planted:
     backdoor = models.backdoor(session, cell)
     poisoned, role = backdoor.train, backdoor.role
-    if not asked.sequel.made.retrains:
+    if not question.sequel.made.retrains:
       hit = triggered(plan.test, backdoor, cell.attack.made)
   return Remains(
-    _variables(session, asked),
+    _variables(session, question),
     plan.train,
     plan.test,
     knowledge.tuned(plan, cell),
     poisoned,
     role,
     hit,
-    learned=_learned(session, cell, asked.sequel),
+    learned=_learned(session, cell, question.sequel),
     model=plan.model.made,
     view=knowledge.view(plan.info),
   )
 
 
-def _variables(session: Session, asked: SequelCell) -> Params:
-  if asked.clean:
-    return models.clean(session, asked.cell)
-  if asked.cell.defense is None:
-    return models.backdoor(session, asked.cell).variables
-  return models.defended(session, asked.cell)
+def _variables(session: Session, question: SequelCell) -> Params:
+  if question.clean:
+    return models.clean(session, question.cell)
+  if question.cell.defense is None:
+    return models.backdoor(session, question.cell).variables
+  return models.defended(session, question.cell)
 
 
 def _learned(session: Session, cell: Cell, sequel: Method) -> Params:
@@ -129,15 +129,15 @@ def _learn(session: Session, name: str, cell: Cell, sequel: Method) -> Params:
 
 
 def _retrain(
-  session: Session, name: str, asked: SequelCell, remains: Remains
+  session: Session, name: str, question: SequelCell, remains: Remains
 ) -> tuple[dict[str, Any], dict[str, float]]:
   """Returns how soon the backdoor is back, and the seconds it took."""
   journal = loop.Journal()
   poisons = retraining.poisons(remains.poisoned, remains.role)
-  backdoor = models.backdoor(session, asked.cell)
+  backdoor = models.backdoor(session, question.cell)
 
   def rate(variables: Params) -> Row:
-    return _rates(session, asked.cell, variables, backdoor, poisons)
+    return _rates(session, question.cell, variables, backdoor, poisons)
 
   def probe(stage, done, epochs, state):
     del stage, done, epochs
@@ -147,7 +147,7 @@ def _retrain(
   start = time.perf_counter()
   before = rate(remains.variables)
   scored = time.perf_counter()
-  jax.block_until_ready(_examine(asked, remains, fit).variables)
+  jax.block_until_ready(_examine(question, remains, fit).variables)
   spent = journal.spent(time.perf_counter() - scored)
   spent["eval"] += scored - start
   stage = journal.rows[0]["stage"]
@@ -183,8 +183,8 @@ def triggered(test: Dataset, backdoor: Backdoor, attack: Attack) -> Dataset:
 
     return inference.each(test, stamped)
 
-  wanted = attack.target(test.label).astype(test.label.dtype)
-  return Dataset(stamp(test, backdoor.params), wanted)
+  labels = attack.target(test.label).astype(test.label.dtype)
+  return Dataset(stamp(test, backdoor.params), labels)
 
 
 def _relapse(rows: list[Row], poisons: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Session:
     display: Display,
     *,
     mesh: Mesh | None = None,
-  ):
+  ) -> None:
     """Takes what there is; nothing is computed before it is asked for."""
     self.plan, self.workdir, self.mesh = plan, workdir, mesh
     self.names, self.scorer = Names(plan), Scorer(plan, mesh=mesh)
@@ -43,7 +43,7 @@ class Session:
     self.lessons: dict[str, Params] = {}
 
   def fit(self, name: str, **more: Any) -> Fit:
-    """Returns what trains under a name, shown, saved and continued by it.
+    """Returns a fit whose stages are shown, saved and continued under a name.
 
     Args:
       name: of a cell or a model.

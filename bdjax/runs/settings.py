@@ -48,27 +48,27 @@ def plan(
   info = source.info
   classes = scenario.made.classes(info.num_classes)
   model = methods.model(config["model"], info, classes)
-  known = {"mean": info.mean, "std": info.std}
-  known["num_classes"] = classes or user.info.num_classes
+  facts = {"mean": info.mean, "std": info.std}
+  facts["num_classes"] = classes or user.info.num_classes
 
   axes = specs.axes(config["sweep"]["axes"] or "")
 
   def build(kind, section, reserved=()):
-    own = {k.partition(".")[2] for k in overridden if k.startswith(section)}
+    keys = {k.partition(".")[2] for k in overridden if k.startswith(section)}
     return methods.methods(
       kind,
       config[section],
-      known,
+      facts,
       reserved=reserved,
-      overridden=frozenset(own),
+      overridden=frozenset(keys),
       axes=axes,
     )
 
   attacks = build("attacks", "attack")
-  known["num_classes"] = user.info.num_classes
+  facts["num_classes"] = user.info.num_classes
   defenses = build("defenses", "defense", methods.DEFENDER)
-  asked = config["sequela"]["name"]
-  made = plans.Plan(
+  sequela = config["sequela"]["name"]
+  result = plans.Plan(
     config=config,
     info=info,
     train=source.train,
@@ -79,24 +79,24 @@ def plan(
     defenses=[
       methods.holding(method, config["defense"]) for method in defenses
     ],
-    sequela=build("sequela", "sequela") if asked else [],
+    sequela=build("sequela", "sequela") if sequela else [],
     recipe=_recipe(config["train"]),
     seeds=_seeds(config["seeds"]),
     scenario=scenario,
     user=user,
   )
-  _check_axes(axes, made)
-  _check_sizes(made)
-  _check_regimes(made)
+  _check_axes(axes, result)
+  _check_sizes(result)
+  _check_regimes(result)
   methods.check_sequela(
-    made.sequela,
+    result.sequela,
     attacks,
-    made.recipe.batch_size,
-    made.train.size,
+    result.recipe.batch_size,
+    result.train.size,
     scenario=scenario.name,
-    together=made.together,
+    together=result.together,
   )
-  return made
+  return result
 
 
 def _check_keys(config: dict[str, Any]) -> None:
@@ -110,10 +110,10 @@ def _check_keys(config: dict[str, Any]) -> None:
     unknown += [f"{section}.{k}" for k in config[section] if k not in names]
   if unknown:
     inner = (f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)
-    known = [*TOP, *plans.OPTIONAL, *plans.LABELS, *inner]
+    valid = [*TOP, *plans.OPTIONAL, *plans.LABELS, *inner]
     raise ValueError(
       f"unknown config key {unknown[0]!r}: "
-      f"{signature.nearest(unknown[0], known)}"
+      f"{signature.nearest(unknown[0], valid)}"
     )
 
 
@@ -153,21 +153,21 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
   return seeds
 
 
-def _check_axes(axes: dict[str, tuple], made: plans.Plan) -> None:
-  known = {k for m in (*made.attacks, *made.defenses) for k in m.args}
+def _check_axes(axes: dict[str, tuple], plan: plans.Plan) -> None:
+  arguments = {k for m in (*plan.attacks, *plan.defenses) for k in m.args}
   for name in axes:
-    if name not in known:
+    if name not in arguments:
       raise ValueError(
         f"sweep.axes: no attack or defense here takes {name}: "
-        f"{signature.nearest(name, known)}"
+        f"{signature.nearest(name, arguments)}"
       )
 
 
-def _check_sizes(made: plans.Plan) -> None:
-  size = made.train.size
-  _check_batch("train.batch_size", made.recipe.batch_size, size)
-  for defense in made.defenses:
-    clean = round(defense.holding.rate * made.user.train.size)
+def _check_sizes(plan: plans.Plan) -> None:
+  size = plan.train.size
+  _check_batch("train.batch_size", plan.recipe.batch_size, size)
+  for defense in plan.defenses:
+    clean = round(defense.holding.rate * plan.user.train.size)
     batch = defense.args.get("batch_size", 1)
     _check_batch(f"{defense.label}'s batch_size", batch, clean)
 
@@ -179,17 +179,17 @@ def _check_batch(label: str, batch: int, size: int) -> None:
     raise ValueError(f"{label}: {error}") from None
 
 
-def _check_regimes(made: plans.Plan) -> None:
-  for regime in made.regimes:
-    regimes.planned_epochs(made.recipe, regime.made)
-  for attack in made.attacks:
-    if made.encoder and not attack.made.encoder:
+def _check_regimes(plan: plans.Plan) -> None:
+  for regime in plan.regimes:
+    regimes.planned_epochs(plan.recipe, regime.made)
+  for attack in plan.attacks:
+    if plan.encoder and not attack.made.encoder:
       raise ValueError(
         f"{attack.label} needs the victim's logits, but the scenario "
-        f"{made.scenario.label} plants an encoder: use badencoder."
+        f"{plan.scenario.label} plants an encoder: use badencoder."
       )
-    if not plans.regimes_of(made, attack):
+    if not plans.regimes_of(plan, attack):
       raise ValueError(
-        f"{attack.label} trains nothing, so regime {made.regimes[0].label} "
+        f"{attack.label} trains nothing, so regime {plan.regimes[0].label} "
         "cannot apply to it: add the regime conventional, or leave it out."
       )

@@ -49,10 +49,10 @@ def measure(
     mesh = meshes.make()
     members = meshes.members(mesh) * widths.chosen(plan)
     run = engine.epoch(step, batch_size=batch_size)
-    own = sweep.stack([(key, state)] * members, mesh, size=members)
+    stacked = sweep.stack([(key, state)] * members, mesh, size=members)
     shared = meshes.place(data, meshes.everywhere(mesh))
-    program = sweep.program(lambda d, a: run(*a, d), mesh, shared, own)
-    args = shared, own
+    program = sweep.program(lambda d, a: run(*a, d), mesh, shared, stacked)
+    args = shared, stacked
   else:
     args = (key, state, data)
     if mesh is not None:

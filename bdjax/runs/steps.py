@@ -119,14 +119,16 @@ def _compared(
   """Returns what triggers do in another task, and to a clean model there.
 
   The clean model is tuned by the same user in the same way, and scored on the
-  very images.
+  same images.
   """
   variables = models.baseline(session, cell, backdoor)
   clean, _ = session.scorer.score(cell, Defended(variables), access, backdoor)
-  own, other = scoring.rates(counts), scoring.rates(clean)
+  attacked, baseline = scoring.rates(counts), scoring.rates(clean)
   compared = metrics.rates_elsewhere(counts)
-  compared |= {f"clean_{k}": other[k] for k in ("ca", "asr", "ta", "collapse")}
-  return compared | {"drop": own["ta"] - other["ta"]}
+  compared |= {
+    f"clean_{k}": baseline[k] for k in ("ca", "asr", "ta", "collapse")
+  }
+  return compared | {"drop": attacked["ta"] - baseline["ta"]}
 
 
 def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:

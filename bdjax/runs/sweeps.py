@@ -65,13 +65,13 @@ def _grouped(
   method_of: Callable[[Cell], Method],
   beside: Callable[[Cell], Any],
 ) -> list[Group]:
-  found: dict[str, list[Cell]] = {}
+  groups: dict[str, list[Cell]] = {}
   for cell in cells:
     method = method_of(cell)
     fixed = {k: v for k, v in method.args.items() if k not in method.numbers}
     key = json.dumps([method.name, fixed, beside(cell)], default=str)
-    found.setdefault(key, []).append(cell)
-  return [Group(same, _differing(same, method_of)) for same in found.values()]
+    groups.setdefault(key, []).append(cell)
+  return [Group(same, _differing(same, method_of)) for same in groups.values()]
 
 
 def _differing(
@@ -107,12 +107,14 @@ def plant(
   attack = group.cells[0].attack
   task = knowledge.adversary(session.plan, group.cells[0])
 
-  def made(numbers):
+  def build(numbers):
     return attack.remake(**numbers) if numbers else attack.made
 
-  def member(fit, task, own):
-    task = task.replace(clean=lambda fit: own["more"])
-    backdoor = experiment.plant(own["key"], made(own["numbers"]), task, fit)
+  def member(fit, task, inputs):
+    task = task.replace(clean=lambda fit: inputs["more"])
+    backdoor = experiment.plant(
+      inputs["key"], build(inputs["numbers"]), task, fit
+    )
     return backdoor._replace(train=())  # made again where it is kept
 
   def clean(place):
@@ -121,8 +123,8 @@ def plant(
   starts_clean = needs_clean(session, group.cells[0], task)
   for done in _run(group, member, task, clean, mesh, width):
     key = group.cells[done.place].key
-    again = made(_numbers(group, done.place))
-    train = experiment.poisoned(key, again, task, done.result)
+    rebuilt = build(_numbers(group, done.place))
+    train = experiment.poisoned(key, rebuilt, task, done.result)
     yield done._replace(result=done.result._replace(train=train))
 
 
@@ -135,18 +137,18 @@ def needs_clean(session: Session, cell: Cell, task: Task) -> bool:
     task: its adversary's.
   """
   train = functools.partial(session.plan.scenario.made.clean, cell.key)
-  asked = []
+  calls = []
 
   def trace(task):
     def note(fit):
-      asked.append(fit)
+      calls.append(fit)
       return train(task, loop.scan_fit)
 
     task = task.replace(clean=note)
     return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
 
   jax.eval_shape(trace, task)
-  return bool(asked)
+  return bool(calls)
 
 
 def defend(
@@ -162,14 +164,20 @@ def defend(
   """
   defense = group.cells[0].defense
 
-  def member(fit, nothing, own):
+  def member(fit, nothing, inputs):
     del nothing
-    made = defense.remake(**own["numbers"]) if own["numbers"] else defense.made
-    return experiment.defend(own["key"], made, own["more"], fit)
+    method = (
+      defense.remake(**inputs["numbers"]) if inputs["numbers"] else defense.made
+    )
+    return experiment.defend(inputs["key"], method, inputs["more"], fit)
 
   def needed(place):
-    found = access(place)
-    return found if defense.made.needs_train else found.replace(train=None)
+    cell_access = access(place)
+    return (
+      cell_access
+      if defense.made.needs_train
+      else cell_access.replace(train=None)
+    )
 
   yield from _run(group, member, (), needed, mesh, width)
 
@@ -189,7 +197,7 @@ def _run(
 ) -> Iterator[Done]:
   size = meshes.members(mesh) * width
   shared = meshes.place(shared, meshes.everywhere(mesh))
-  told = _Told(member)
+  recorder = _Recorder(member)
   program, compiling = None, 0.0
   for places in sweep.chunks(range(len(group.cells)), size):
     hosts.stop_if_told()  # all members of earlier chunks are kept by now
@@ -204,39 +212,41 @@ def _run(
     stacked = sweep.stack(owned, mesh, size=size)
     start = time.perf_counter()
     if program is None:
-      program = sweep.program(told, mesh, shared, stacked)
+      program = sweep.program(recorder, mesh, shared, stacked)
       compiling = (time.perf_counter() - start) / len(group.cells)
       start = time.perf_counter()
-    made = jax.block_until_ready(program(shared, stacked))
+    outputs = jax.block_until_ready(program(shared, stacked))
     training = (time.perf_counter() - start) / len(places)
     spent = {"compile": compiling, "train": training, "eval": 0.0}
     for place, (result, metrics) in zip(
-      places, sweep.unstack(made, len(places)), strict=True
+      places, sweep.unstack(outputs, len(places)), strict=True
     ):
-      yield Done(place, result, spent, told.journal(metrics))
+      yield Done(place, result, spent, recorder.journal(metrics))
 
 
 def _numbers(group: Group, place: int) -> dict[str, Array]:
   return {k: jnp.asarray(values[place]) for k, values in group.numbers.items()}
 
 
-class _Told:
+class _Recorder:
   """A member that also returns the metrics of its epochs, stage by stage."""
 
-  def __init__(self, member: Callable[[Fit, Params, Params], Any]):
+  def __init__(self, member: Callable[[Fit, Params, Params], Any]) -> None:
     self._member = member
     self._stages: list[str] = []
 
-  def __call__(self, shared: Params, own: Params) -> tuple[Any, list[Metrics]]:
+  def __call__(
+    self, shared: Params, inputs: Params
+  ) -> tuple[Any, list[Metrics]]:
     self._stages, metrics = [], []
 
     def fit(*args, name, **options):
-      state, found = loop.scan_fit(*args, name=name, **options)
+      state, history = loop.scan_fit(*args, name=name, **options)
       self._stages.append(name)
-      metrics.append(found)
-      return state, found
+      metrics.append(history)
+      return state, history
 
-    return self._member(fit, shared, own), metrics
+    return self._member(fit, shared, inputs), metrics
 
   def journal(self, metrics: list[Metrics]) -> loop.Journal:
     """Returns a row per epoch, its learning rate the mean over its steps."""

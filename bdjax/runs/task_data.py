@@ -30,7 +30,7 @@ def source(config: dict[str, Any]) -> TaskData:
 def user(
   config: dict[str, Any], scenario: Method, source: TaskData
 ) -> TaskData:
-  """Loads the data of whom a scenario's model reaches.
+  """Loads the data of the user whom a scenario's model reaches.
 
   Args:
     config: a whole config.
@@ -54,16 +54,16 @@ def user(
       "--config.downstream.name, such as gtsrb."
     )
   places = {k: config["data"][k] for k in ("dir", "cache")}
-  found = _load_all("downstream", section | places)
-  if found.info.shape != source.info.shape:
+  loaded = _load_all("downstream", section | places)
+  if loaded.info.shape != source.info.shape:
     height, width = source.info.shape[:2]
     raise ValueError(
-      f"downstream.name is {found.info.name!r} with images of "
-      f"{found.info.shape[0]}x{found.info.shape[1]}, but those of "
+      f"downstream.name is {loaded.info.name!r} with images of "
+      f"{loaded.info.shape[0]}x{loaded.info.shape[1]}, but those of "
       f"{source.info.name} are {height}x{width}: resize one, as in "
-      f"{found.info.name.partition('@')[0]}@{height}."
+      f"{loaded.info.name.partition('@')[0]}@{height}."
     )
-  return found
+  return loaded
 
 
 def _load_all(label: str, section: dict[str, Any]) -> TaskData:

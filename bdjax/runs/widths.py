@@ -2,8 +2,8 @@
 
 A vmap over members turns each convolution into a grouped one. Whether that is
 faster than one member after the other depends on model, batch and device, so a
-few training steps of 1, 2, 4, ... members are timed until twice as many do not
-pay any more. The answer is kept in a file per machine.
+few training steps of 1, 2, 4, ... members are timed until twice as many no
+longer pay. The answer is kept in a file per machine.
 """
 
 import json
@@ -23,16 +23,16 @@ _STEPS = 2
 
 def chosen(plan: plans.Plan) -> int:
   """Returns the plan's own width, the one kept for its like, or a new one."""
-  given = plan.config["sweep"]["width"]
-  if given:
-    return given
+  width = plan.config["sweep"]["width"]
+  if width:
+    return width
   key, file = _key(plan), storage.cache("widths.json")
-  known = json.loads(file.read_text()) if file.exists() else {}
-  if key not in known:
-    known[key] = best(plan)
+  measured = json.loads(file.read_text()) if file.exists() else {}
+  if key not in measured:
+    measured[key] = best(plan)
     file.parent.mkdir(parents=True, exist_ok=True)
-    storage.write(file, json.dumps(known, indent=2) + "\n")
-  return known[key]
+    storage.write(file, json.dumps(measured, indent=2) + "\n")
+  return measured[key]
 
 
 def best(plan: plans.Plan) -> int:
@@ -59,13 +59,13 @@ def rate(plan: plans.Plan, width: int) -> float:
   )
   epoch = engine.epoch(step, batch_size=batch)
   members = sweep.of_one_device(
-    lambda data, own: epoch(*own, data), jax.default_backend()
+    lambda data, inputs: epoch(*inputs, data), jax.default_backend()
   )
-  own = jax.tree.map(lambda x: jnp.stack([x] * width), (key, state))
-  lowered = jax.jit(members).lower(data, own)
+  inputs = jax.tree.map(lambda x: jnp.stack([x] * width), (key, state))
+  lowered = jax.jit(members).lower(data, inputs)
   run = lowered.compile(compiler_options=backend.compiler_options())
-  seconds(run, data, own)  # the first call also loads the program
-  return width * _STEPS / seconds(run, data, own)
+  seconds(run, data, inputs)  # the first call also loads the program
+  return width * _STEPS / seconds(run, data, inputs)
 
 
 def _key(plan: plans.Plan) -> str:

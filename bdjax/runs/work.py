@@ -7,7 +7,7 @@ convolutions, a multiplication and an addition each, loops times their length.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ class Stage(NamedTuple):
     epochs: of it.
     batch_size: images per step.
     steps: optimizer steps in all.
-    flop: floating-point operations in all; of a branch, the dearer side.
+    flop: floating-point operations in all; of a branch, the costlier side.
     state_bytes: what it trains: weights, statistics, the optimizer's.
   """
 
@@ -51,19 +51,27 @@ def stages(
     seen: gets (key, step, state, data, batch_size, name) of each stage, while
       it is traced.
   """
-  found = []
+  entries = []
 
   def fit(key, step, state, data, *, epochs, batch_size, name):
     if seen is not None:
       seen(key, step, state, data, batch_size, name)
-    found.append(_stage(key, step, state, data, epochs, batch_size, name))
+    entries.append(_stage(key, step, state, data, epochs, batch_size, name))
     return _passed_by(key, step, state, data, epochs, batch_size)
 
   shapes = jax.eval_shape(lambda *args: program(fit, *args), *args)
-  return shapes, found
+  return shapes, entries
 
 
-def _stage(key, step, state, data, epochs, batch_size, name) -> Stage:
+def _stage(
+  key: Key,
+  step: Step | tuple[Step, ...],
+  state: State,
+  data: Dataset | tuple[Dataset, ...],
+  epochs: int,
+  batch_size: int,
+  name: str,
+) -> Stage:
   plan, steps, flop = engine.turns(step, data), 0, 0.0
   for place in range(len(plan.step)):
     step, data = plan.at(place)
@@ -90,7 +98,9 @@ def _passed_by(
   return state, jax.tree.map(lambda x: jnp.zeros(epochs, x.dtype), metrics)
 
 
-def _step_args(key, state, data, batch_size) -> tuple[Any, ...]:
+def _step_args(
+  key: Key, state: State, data: Dataset, batch_size: int
+) -> tuple[Any, ...]:
   index = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
   batch = jax.eval_shape(engine.take, data, index)
   return (*jax.tree.map(_shape, (key, state)), batch)
@@ -115,26 +125,26 @@ def flop(jaxpr: Any) -> float:
   return sum(_of_equation(equation) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation) -> float:
+def _of_equation(equation: Any) -> float:
   name, params = equation.primitive.name, equation.params
   if name == "dot_general":
     return _of_dot(equation)
   if name == "conv_general_dilated":
     return _of_convolution(equation)
-  inner = [flop(needed(found)) for found in _inner(params)]
+  inner = [flop(needed(jaxpr)) for jaxpr in _inner(params)]
   if name == "scan":
     return params["length"] * sum(inner)
   return max(inner, default=0.0) if name == "cond" else sum(inner)
 
 
-def _of_dot(equation) -> float:
+def _of_dot(equation: Any) -> float:
   (contracted, _), _ = equation.params["dimension_numbers"]
   shape = equation.invars[0].aval.shape
   depth = math.prod(shape[i] for i in contracted)
   return 2.0 * depth * equation.outvars[0].aval.size
 
 
-def _of_convolution(equation) -> float:
+def _of_convolution(equation: Any) -> float:
   # A dilated input is mostly zeros, which nobody need multiply.
   kernel, numbers = equation.invars[1].aval, equation.params
   axis = numbers["dimension_numbers"].rhs_spec[0]  # of the output's channels
@@ -144,7 +154,7 @@ def _of_convolution(equation) -> float:
   return 2.0 * depth * equation.outvars[0].aval.size / zeros / batches
 
 
-def _inner(params: dict[str, Any]):
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
   """Yields the jaxprs among an equation's parameters."""
   for value in params.values():
     for part in value if isinstance(value, tuple | list) else (value,):
@@ -153,13 +163,13 @@ def _inner(params: dict[str, Any]):
         yield part
 
 
-def _shape(x) -> jax.ShapeDtypeStruct:
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
-def _bytes(x) -> int:
+def _bytes(x: Any) -> int:
   return x.size * jnp.dtype(x.dtype).itemsize if _is_number(x) else 0
 
 
-def _is_number(x) -> bool:
+def _is_number(x: Any) -> bool:
   return not jnp.issubdtype(x.dtype, jax.dtypes.extended)

@@ -38,7 +38,7 @@ class Workdir:
     *,
     store: Place | None = None,
     save_seconds: float = 20.0,
-  ):
+  ) -> None:
     """Opens or creates the folder for a config.
 
     Args:
@@ -62,9 +62,9 @@ class Workdir:
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
     except OSError as error:
-      said = error.strerror or " ".join(str(error).split())
+      reason = error.strerror or " ".join(str(error).split())
       raise ValueError(
-        f"cannot write to the workdir {path} ({said}); give another one with "
+        f"cannot write to the workdir {path} ({reason}); give another one with "
         "--workdir."
       ) from error
 
@@ -75,8 +75,8 @@ class Workdir:
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""
-    found = results.read(self.path / "results.jsonl")
-    return {record["cell"]: record for record in found}
+    rows = results.read(self.path / "results.jsonl")
+    return {record["cell"]: record for record in rows}
 
   def record(self, record: results.Record) -> None:
     """Appends a finished cell's record."""
@@ -85,8 +85,8 @@ class Workdir:
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
-    found = results.read(self.path / "sequela.jsonl")
-    return {record["cell"]: record for record in found}
+    rows = results.read(self.path / "sequela.jsonl")
+    return {record["cell"]: record for record in rows}
 
   def sequel(self, record: results.Record) -> None:
     """Appends a finished sequel's record."""
@@ -117,7 +117,9 @@ class Workdir:
     storage.make(self.path / "failures")
     self._write(f"failures/{cell}.txt", text)
 
-  def _arrays(self, folder, name, arrays):
+  def _arrays(
+    self, folder: str, name: str, arrays: dict[str, np.ndarray]
+  ) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     self._write(f"{folder}/{name}.npz", buffer.getvalue())

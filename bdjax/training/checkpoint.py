@@ -1,7 +1,7 @@
-"""Saves and restores pytrees with Orbax; a kill at any moment tears nothing.
+"""Saves and restores pytrees with Orbax; a kill leaves nothing half-written.
 
 Leaves are stored flat under their path's name, so that a checkpoint can be read
-without this package and says by name what does not fit.
+without this package, and an error can name the leaf that does not fit.
 """
 
 import logging
@@ -48,16 +48,16 @@ def load(path: Place, like: Any) -> Any:
   Raises:
     Mismatch: another structure, shape or dtype was saved; names the first.
   """
-  wanted = {
+  shapes = {
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_home())
     for name, x in _flat(like).items()
   }
   where = storage.absolute(path)
-  _compare(path, ocp.metadata(where).metadata, wanted)
-  found = ocp.load(where, wanted)
+  _compare(path, ocp.metadata(where).metadata, shapes)
+  arrays = ocp.load(where, shapes)
   if jax.process_count() > 1:
-    found = meshes.here(found)
-  leaves = [found[name] for name in wanted]
+    arrays = meshes.here(arrays)
+  leaves = [arrays[name] for name in shapes]
   return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -83,7 +83,7 @@ class Stages:
     *,
     every_seconds: float = 20.0,
     clock: Callable[[], float] = time.monotonic,
-  ):
+  ) -> None:
     """Keeps stages in `folder`, saving every so many seconds and at the end."""
     self._folder = folder
     self._every = every_seconds
@@ -97,11 +97,13 @@ class Stages:
       return None
     return load(saved[-1], like), note(saved[-1])["rows"]
 
-  def save(self, name: str, state: State, rows: list[Row], *, last: bool):
+  def save(
+    self, name: str, state: State, rows: list[Row], *, last: bool
+  ) -> None:
     """Saves the state unless the previous save is too recent.
 
     Raises:
-      Stopped: it is saved, since the machine will be taken away.
+      Stopped: it was saved because the machine is about to be taken away.
     """
     due = last or self._clock() - self._last >= self._every
     stop, due = divmod(hosts.agreed(2 * NOTICE.came() + due), 2)
@@ -142,9 +144,11 @@ def _flat(tree: Any) -> dict[str, Any]:
   }
 
 
-def _compare(path: Place, saved: dict[str, Any], wanted: dict[str, Any]):
-  for name in sorted(saved.keys() | wanted.keys()):
-    here, there = wanted.get(name), saved.get(name)
+def _compare(
+  path: Place, saved: dict[str, Any], shapes: dict[str, Any]
+) -> None:
+  for name in sorted(saved.keys() | shapes.keys()):
+    here, there = shapes.get(name), saved.get(name)
     if here is None or there is None:
       where = "only in the checkpoint" if here is None else "not in it"
       raise Mismatch(

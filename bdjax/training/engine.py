@@ -1,8 +1,8 @@
 """What an epoch is: a shuffled order, batches gathered from bytes, and steps.
 
-Pure functions, of which `loop` makes its programs. Images lie flat while
-they are trained on, a row of bytes each (`Rows`): gathered from [N, H, W, C] a
-TPU would first copy all of them into a padded layout, in every program.
+Pure functions, of which `loop` makes its programs. In training each image is a
+flat row of bytes (`Rows`): to gather batches from [N, H, W, C], a TPU would
+first copy all images into a padded layout, in every program.
 """
 
 import math
@@ -42,7 +42,7 @@ class Rows:
 
 
 class Deck(NamedTuple):
-  """Datasets of one size and shape, of which one is drawn from."""
+  """Datasets of one size and shape; batches come from one of them."""
 
   datas: tuple[Rows, ...]
   which: Array  # int32
@@ -67,7 +67,7 @@ def rows(data: Dataset | Rows) -> Rows:
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
-  """Returns the batches that show each of `size` examples at least once.
+  """Returns how many batches show each of `size` examples at least once.
 
   Raises:
     ValueError: the batch is larger than the data.
@@ -145,8 +145,8 @@ def epoch(step: Step, *, batch_size: int, mesh: Mesh | None = None) -> EpochFn:
     k_order, k_steps = jax.random.split(key)
     index = order(k_order, data, steps * batch_size)
 
-    def body(state, at):
-      i, index = at
+    def body(state, item):
+      i, index = item
       return step(jax.random.fold_in(k_steps, i), state, take(data, index))
 
     batches = index.reshape(steps, batch_size)
@@ -161,8 +161,8 @@ class Turns(NamedTuple):
   """What epochs take turns with: epoch e runs the turn e % n.
 
   Attributes:
-    steps: the different ones.
-    datas: the different ones.
+    steps: the distinct ones.
+    datas: the distinct ones.
     step: place of each turn's step among them.
     data: place of each turn's data.
   """
@@ -195,13 +195,15 @@ def turns(
 
 
 def _different(things: tuple) -> tuple[tuple, list[int]]:
-  found: list[Any] = []
+  distinct: list[Any] = []
   place = []
   for thing in things:
-    at = next((i for i, x in enumerate(found) if x is thing), len(found))
-    found += [thing] if at == len(found) else []
-    place.append(at)
-  return tuple(found), place
+    index = next(
+      (i for i, x in enumerate(distinct) if x is thing), len(distinct)
+    )
+    distinct += [thing] if index == len(distinct) else []
+    place.append(index)
+  return tuple(distinct), place
 
 
 def turn(
@@ -224,36 +226,36 @@ def turn(
   runs = [epoch(s, batch_size=batch_size, mesh=mesh) for s in plan.steps]
 
   def run(key, state, datas, e):
-    now, at = jax.random.fold_in(key, e), e % len(plan.step)
+    now, place = jax.random.fold_in(key, e), e % len(plan.step)
     data = datas[0]
     if len(datas) > 1:
-      data = Deck(datas, jnp.array(plan.data, jnp.int32)[at])
+      data = Deck(datas, jnp.array(plan.data, jnp.int32)[place])
     if len(runs) == 1:
       return runs[0](now, state, data)
-    chosen = jnp.array(plan.step, jnp.int32)[at]
+    chosen = jnp.array(plan.step, jnp.int32)[place]
     return jax.lax.switch(chosen, runs, now, state, data)
 
   return run
 
 
 def alike(datas: tuple[Dataset, ...]) -> tuple[Rows, ...]:
-  """Returns datasets as rows that are all filtered, if any is."""
+  """Returns datasets as rows; all get a `keep` if any of them has one."""
   images = {id(data.image): rows(data).image for data in datas}  # each once
-  found = [
+  flat = [
     Rows(images[id(d.image)], d.label, d.keep, d.image.shape[1:]) for d in datas
   ]
-  if all(data.keep is None for data in found):
-    return tuple(found)
+  if all(data.keep is None for data in flat):
+    return tuple(flat)
   return tuple(
     data.replace(keep=jnp.ones(data.size, bool)) if data.keep is None else data
-    for data in found
+    for data in flat
   )
 
 
 def span(
   plan: Turns, *, batch_size: int, most: int, mesh: Mesh | None = None
 ) -> Callable[..., tuple[State, Metrics]]:
-  """Returns the function that runs several epochs on end.
+  """Returns the function that runs several epochs in a row.
 
   Args:
     plan: the turns.
@@ -272,9 +274,9 @@ def span(
     empty = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
 
     def body(i, carry):
-      state, found = carry
+      state, history = carry
       state, metrics = one(key, state, datas, first + i)
-      return state, jax.tree.map(lambda a, m: a.at[i].set(m), found, metrics)
+      return state, jax.tree.map(lambda a, m: a.at[i].set(m), history, metrics)
 
     return jax.lax.fori_loop(0, count, body, (state, empty))
 

@@ -1,4 +1,4 @@
-"""What a model says of every example of a dataset, without training."""
+"""Outputs of a model for every example of a dataset, without training."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def each(
   *,
   batch_size: int = BATCH,
 ) -> Params:
-  """Returns what a function of batches says of every example, kept or not.
+  """Returns a function's outputs for every example, kept or not.
 
   Args:
     data: N examples, taken in order.
@@ -32,11 +32,11 @@ def each(
   steps = -(-data.size // size)
   index = jnp.minimum(jnp.arange(steps * size), data.size - 1)
   flat = engine.rows(data)
-  said = jax.lax.map(
+  outputs = jax.lax.map(
     lambda place: function(engine.take(flat, place)), index.reshape(steps, size)
   )
   return jax.tree.map(
-    lambda x: x.reshape(steps * size, *x.shape[2:])[: data.size], said
+    lambda x: x.reshape(steps * size, *x.shape[2:])[: data.size], outputs
   )
 
 

@@ -59,9 +59,9 @@ def cross_entropy(*, smoothing: float = 0.0) -> Loss:
   def loss(logits, features, batch):
     del features
     others = smoothing / (logits.shape[-1] - 1)
-    wanted = jax.nn.one_hot(batch.label, logits.shape[-1])
-    wanted = wanted * (1 - smoothing - others) + others
-    return optax.softmax_cross_entropy(logits, wanted).mean()
+    target = jax.nn.one_hot(batch.label, logits.shape[-1])
+    target = target * (1 - smoothing - others) + others
+    return optax.softmax_cross_entropy(logits, target).mean()
 
   return loss
 
@@ -138,7 +138,7 @@ def forward(
   *,
   key: Key | None = None,
 ) -> tuple[Any, Params]:
-  """Returns what a model in training says, and its new statistics.
+  """Returns a model's outputs in training mode, and its new statistics.
 
   Args:
     model: the architecture.
@@ -167,7 +167,7 @@ def advance(
 
   Args:
     state: before it.
-    grads: by the parameters.
+    grads: with respect to the parameters.
     stats: the new statistics.
     tx: the optimizer whose state the state holds.
     **extra: for the optimizer's `update`.
@@ -229,13 +229,13 @@ def train_classifier(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
   )
   views = view if isinstance(view, tuple) else (view,)
-  made = [supervised(model, tx, view=view, lr=lr) for view in views]
-  init = made[0][0]
+  pairs = [supervised(model, tx, view=view, lr=lr) for view in views]
+  init = pairs[0][0]
   if start is None:
     start = init_variables(k_init, first, model=model)
   state, _ = fit(
     k_fit,
-    tuple(step for _, step in made),
+    tuple(step for _, step in pairs),
     init(start),
     data,
     epochs=regimes.planned_epochs(recipe, regime),

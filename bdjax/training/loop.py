@@ -1,10 +1,10 @@
-"""The two callers that own time; what an epoch is, `engine` says.
+"""The two callers that own time; `engine` defines what an epoch is.
 
 `scan_fit` is pure, one program for all epochs, so it can be vmapped, sharded
 and traced. `host_fit` runs epochs on the host's time: it reports, probes, saves
-and resumes, and runs several on end where nobody looks in between. Both compute
-the same numbers: epoch e uses `fold_in(key, e)` and step i of it `fold_in(.,
-i)`, so no key is stored and resuming is exact.
+and resumes, and runs several in a row where nobody looks in between. Both
+compute the same numbers: epoch e uses `fold_in(key, e)` and step i of it
+`fold_in(., i)`, so no key is stored and resuming is exact.
 """
 
 import dataclasses
@@ -58,7 +58,9 @@ class Store(Protocol):
     """Returns the newest saved state and its journal rows, if any."""
     ...
 
-  def save(self, name: str, state: State, rows: list[Row], *, last: bool):
+  def save(
+    self, name: str, state: State, rows: list[Row], *, last: bool
+  ) -> None:
     """Saves the state after `len(rows)` epochs, or skips if too soon."""
     ...
 
@@ -75,7 +77,7 @@ class Journal:
     return sum(row.get(column, 0.0) for row in self.rows)
 
   def spent(self, wall: float) -> dict[str, float]:
-    """Splits a program's wall time; what is no epoch's counts as training."""
+    """Splits a program's wall time; time outside epochs counts as training."""
     names = ("compile", "train", "eval")
     parts = {name: self.total(f"seconds_{name}") for name in names}
     parts["train"] += max(0.0, wall - self.seconds)
@@ -174,7 +176,9 @@ def _reach(
 class _Spans:
   """Runs epochs of one fit, timed, and checks what comes out."""
 
-  def __init__(self, plan: engine.Turns, batch_size: int, mesh: Mesh | None):
+  def __init__(
+    self, plan: engine.Turns, batch_size: int, mesh: Mesh | None
+  ) -> None:
     self._mesh = mesh and meshes.dividing(mesh, batch_size)
     self._datas = self.spread(engine.alike(plan.datas))
     self._function = engine.span(
@@ -182,15 +186,17 @@ class _Spans:
     )
     self._program: programs.Program | None = None
 
-  def spread(self, tree):
+  def spread(self, tree: Any) -> Any:
     if self._mesh is None:
       return tree
     return meshes.place(tree, meshes.everywhere(self._mesh))
 
-  def gather(self, tree):
+  def gather(self, tree: Any) -> Any:
     return tree if self._mesh is None else meshes.here(tree)
 
-  def run(self, key, first, count, state, name) -> tuple[State, list[Row]]:
+  def run(
+    self, key: Key, first: int, count: int, state: State, name: str
+  ) -> tuple[State, list[Row]]:
     bounds = self.spread((jnp.int32(first), jnp.int32(count)))
     args = (key, state, self._datas, *bounds)
     start = time.perf_counter()
@@ -217,8 +223,10 @@ def _summary(metrics: dict[str, np.ndarray]) -> Row:
   row = {k: float(np.mean(v, dtype=np.float64)) for k, v in metrics.items()}
   row["metrics"] = sorted(metrics)
   if "lr" in metrics:
-    at = np.linspace(0, len(metrics["lr"]) - 1, LR_POINTS).round().astype(int)
-    row["lr"] = metrics["lr"][np.unique(at)].astype(float).tolist()
+    places = (
+      np.linspace(0, len(metrics["lr"]) - 1, LR_POINTS).round().astype(int)
+    )
+    row["lr"] = metrics["lr"][np.unique(places)].astype(float).tolist()
   return row
 
 
@@ -231,10 +239,12 @@ def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:
     )
 
 
-def _timed(look, name, done, epochs, state) -> Row:
+def _timed(
+  look: Callable[..., Row], name: str, done: int, epochs: int, state: State
+) -> Row:
   start = time.perf_counter()
-  found = look(name, done, epochs, state)
-  return found | {"seconds_eval": time.perf_counter() - start} if found else {}
+  row = look(name, done, epochs, state)
+  return row | {"seconds_eval": time.perf_counter() - start} if row else {}
 
 
 def _means(rows: list[Row]) -> Metrics:

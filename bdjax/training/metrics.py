@@ -21,7 +21,7 @@ TINY = 1e-12  # stands in for the MAD where most values are equal
 
 
 def counts(
-  clean: Array, hit: Array, label: Array, wanted: Array, valid: Array
+  clean: Array, hit: Array, label: Array, target: Array, valid: Array
 ) -> dict[str, Array]:
   """Returns how many of a batch's answers are of each kind, int32 scalars.
 
@@ -29,20 +29,20 @@ def counts(
     clean: [B] predictions on clean images.
     hit: [B] predictions on the same images, triggered.
     label: [B] true labels.
-    wanted: [B] the adversary's labels.
+    target: [B] the adversary's labels.
     valid: [B] bool, False on padding.
   """
-  answers = [clean, hit, label, wanted]
+  answers = [clean, hit, label, target]
   chex.assert_equal_shape([*answers, valid])
   chex.assert_rank(valid, 1)
   chex.assert_type([*answers, valid], [int] * len(answers) + [bool])
-  other = valid & (wanted != label)
+  other = valid & (target != label)
   return {
     "images": valid.sum(),
     "correct": (valid & (clean == label)).sum(),
     "triggered": other.sum(),
-    "hits": (other & (hit == wanted)).sum(),
-    "hits_incl": (valid & (hit == wanted)).sum(),
+    "hits": (other & (hit == target)).sum(),
+    "hits_incl": (valid & (hit == target)).sum(),
     "resisted": (other & (hit == label)).sum(),
   }
 
@@ -51,7 +51,7 @@ def counts_elsewhere(
   clean: Array,
   hit: Array,
   label: Array,
-  wanted: Array,
+  target: Array,
   valid: Array,
   *,
   num_classes: int,
@@ -62,7 +62,7 @@ def counts_elsewhere(
     clean: [B] predictions on clean images.
     hit: [B] predictions on the same images, triggered.
     label: [B] true labels.
-    wanted: [B] the adversary's labels, indices of another task's classes.
+    target: [B] the adversary's labels, indices of another task's classes.
     valid: [B] bool, False on padding.
     num_classes: of this task.
 
@@ -73,7 +73,7 @@ def counts_elsewhere(
   """
   classes = jnp.arange(num_classes)[:, None]
   other = valid[None] & (label[None] != classes)
-  return counts(clean, hit, label, wanted, valid) | {
+  return counts(clean, hit, label, target, valid) | {
     "hit_correct": (valid & (hit == label)).sum(),
     "others": other.sum(1),
     "taken": (other & (hit[None] == classes)).sum(1),
@@ -140,14 +140,14 @@ def filtering(keep: Array, role: Array) -> dict[str, float]:
     removal, NaN without removals or poisons.
   """
   keep, poisoned = np.asarray(keep), np.asarray(role) == POISON
-  found = int((poisoned & ~keep).sum())
+  hits = int((poisoned & ~keep).sum())
   removed, poisons = int((~keep).sum()), int(poisoned.sum())
   return {
     "removed": removed,
     "poisons": poisons,
-    "kept_poisons": poisons - found,
-    "precision": found / (removed or math.nan),
-    "recall": found / (poisons or math.nan),
+    "kept_poisons": poisons - hits,
+    "precision": hits / (removed or math.nan),
+    "recall": hits / (poisons or math.nan),
   }
 
 
@@ -169,11 +169,11 @@ def detection(clean: Array, hit: Array) -> dict[str, float]:
     names = ("auroc", *(f"tpr_at_{round(100 * f)}" for f in FALSE_ALARMS))
     return dict.fromkeys(names, math.nan)
   wins = stats.mannwhitneyu(hit, clean).statistic
-  found = {"auroc": float(wins / (clean.size * hit.size))}
+  quality = {"auroc": float(wins / (clean.size * hit.size))}
   for rate in FALSE_ALARMS:
     threshold = clean[clean.size - 1 - math.floor(rate * clean.size)]
-    found[f"tpr_at_{round(100 * rate)}"] = float((hit > threshold).mean())
-  return found
+    quality[f"tpr_at_{round(100 * rate)}"] = float((hit > threshold).mean())
+  return quality
 
 
 def anomaly_index(values: Array) -> Array:

@@ -51,7 +51,7 @@ def adam(
 def only(
   tx: optax.GradientTransformation, chosen: Callable[[Params], Params]
 ) -> optax.GradientTransformation:
-  """Returns an optimizer that leaves all other parameters as they are.
+  """Returns an optimizer of chosen parameters; the others stay as they are.
 
   Args:
     tx: for the chosen ones.
@@ -70,8 +70,8 @@ def penalized(
 ) -> optax.GradientTransformationExtraArgs:
   """Returns an optimizer of the loss plus a penalty on the parameters.
 
-  The loss that is reported is without it, and SAM inside looks around without
-  it.
+  The reported loss leaves the penalty out. So does `grad_fn`, by which SAM
+  inside looks around.
 
   Args:
     tx: gets the sum of both gradients.

@@ -1,4 +1,4 @@
-"""Shows how far a run is: live bars on a terminal, a line now and then else."""
+"""Shows how far a run is: live bars on a terminal, else an occasional line."""
 
 import contextlib
 import time
@@ -22,7 +22,7 @@ QUIET_SECONDS = 30.0  # between lines where there is no terminal
 class Display:
   """What the user sees while cells are planted, defended and scored."""
 
-  def __init__(self, console: Console, *, cells: int):
+  def __init__(self, console: Console, *, cells: int) -> None:
     """Prepares to show `cells` cells on a console."""
     self._console = console
     self._live = console.is_terminal
@@ -83,5 +83,5 @@ class Display:
 
 def _note(row: Row) -> str:
   names = {"loss": "loss", "accuracy": "train acc", "ca": "CA", "asr": "ASR"}
-  found = [f"{v} {row[k]:.3f}" for k, v in names.items() if k in row]
-  return "  ".join(found)
+  parts = [f"{v} {row[k]:.3f}" for k, v in names.items() if k in row]
+  return "  ".join(parts)

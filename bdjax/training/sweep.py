@@ -91,7 +91,7 @@ def of_one_device(
 
   def local(shared, stacked):
     if platform in ("gpu", "cuda", "rocm"):
-      return jax.lax.map(lambda own: member(shared, own), stacked)
+      return jax.lax.map(lambda inputs: member(shared, inputs), stacked)
     return jax.vmap(member, in_axes=(None, 0))(shared, stacked)
 
   return local

@@ -1,4 +1,4 @@
-"""A few training steps to be timed: plain SGD on images that mean nothing."""
+"""A few training steps to be timed: plain SGD on blank images."""
 
 import time
 from collections.abc import Callable

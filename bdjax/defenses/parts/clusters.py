@@ -3,7 +3,7 @@
 Every function takes all N points and says by a mask which of them are members,
 so that shapes stay static and classes can be looped over or vmapped. Distances
 are Euclidean. Non-members count for nothing. All is computed in float32, since
-a platform's faster products would decide otherwise about who is near.
+the faster products of some platforms would change which points are near.
 """
 
 import jax
@@ -19,8 +19,8 @@ TURNS = 30  # of that iteration
 
 def by_class(data: Dataset, *, num_classes: int) -> Array:
   """Returns which kept examples carry each label, [num_classes, N] bool."""
-  found = data.label[None, :] == jnp.arange(num_classes)[:, None]
-  return found if data.keep is None else found & data.keep[None, :]
+  matches = data.label[None, :] == jnp.arange(num_classes)[:, None]
+  return matches if data.keep is None else matches & data.keep[None, :]
 
 
 def centered(points: Array, members: Array) -> Array:
@@ -52,8 +52,8 @@ def components(points: Array, members: Array, *, count: int) -> Array:
   basis = jnp.eye(size) if size <= EXACT else _leading(x, count + SPARE)
   within = x @ basis if size > EXACT else x
   covariance = within.T @ within
-  found = jnp.linalg.eigh(covariance)[1][:, ::-1][:, :count]
-  return basis @ found if size > EXACT else found
+  axes = jnp.linalg.eigh(covariance)[1][:, ::-1][:, :count]
+  return basis @ axes if size > EXACT else axes
 
 
 @exact
@@ -115,11 +115,13 @@ def silhouette(
     second[:, None], sides.sum(0)[None, ::-1], sides.sum(0)[None]
   )
   total = jnp.where(second[:, None], total[:, ::-1], total)
-  own = total[:, 0] / jnp.maximum(size[:, 0] - 1, 1)
-  other = total[:, 1] / jnp.maximum(size[:, 1], 1)
-  widest = jnp.maximum(jnp.maximum(own, other), jnp.finfo(points.dtype).tiny)
+  cohesion = total[:, 0] / jnp.maximum(size[:, 0] - 1, 1)
+  separation = total[:, 1] / jnp.maximum(size[:, 1], 1)
+  widest = jnp.maximum(
+    jnp.maximum(cohesion, separation), jnp.finfo(points.dtype).tiny
+  )
   counts = valid & (size[:, 0] > 1) & (size[:, 1] > 0)
-  each = jnp.where(counts, (other - own) / widest, 0.0)
+  each = jnp.where(counts, (separation - cohesion) / widest, 0.0)
   return each.sum() / jnp.maximum(valid.sum(), 1)
 
 
@@ -180,6 +182,6 @@ def _thinned(members: Array, count: int) -> tuple[Array, Array]:
   total = members.sum()
   order = jnp.argsort(~members)  # stable: members first
   step = jnp.maximum(total / count, 1.0)
-  at = (jnp.arange(count) * step).astype(jnp.int32)
-  at = jnp.minimum(at, members.shape[0] - 1)
-  return order[at], jnp.arange(count) < total
+  places = (jnp.arange(count) * step).astype(jnp.int32)
+  places = jnp.minimum(places, members.shape[0] - 1)
+  return order[places], jnp.arange(count) < total

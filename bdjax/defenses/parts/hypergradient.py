@@ -28,20 +28,20 @@ def hypergradient(
     outer: (inner, params) -> (objective, anything).
     towards: (inner, params) -> inner, a step of the inner problem, of which
       the inner solution is the fixed point.
-    inner: about the solution.
-    params: what the gradient is taken by.
+    inner: the solution, approximately.
+    params: what the gradient is taken with respect to.
     terms: of the series that stands for the inverse; at least 1.
 
   Returns:
-    What `outer` says, and the gradient, shaped as `params`.
+    What `outer` returns, and the gradient, shaped as `params`.
   """
-  said, (by_inner, by_params) = jax.value_and_grad(outer, (0, 1), has_aux=True)(
-    inner, params
-  )
+  value, (by_inner, by_params) = jax.value_and_grad(
+    outer, (0, 1), has_aux=True
+  )(inner, params)
   _, pull = jax.vjp(towards, inner, params)
 
   def further(v, _):
     return pull(v)[0] + by_inner, None
 
   v, _ = jax.lax.scan(further, by_inner, None, length=terms - 1)
-  return said, jax.tree.map(jnp.add, by_params, pull(v)[1])
+  return value, jax.tree.map(jnp.add, by_params, pull(v)[1])

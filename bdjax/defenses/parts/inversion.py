@@ -130,11 +130,11 @@ def invert(
 
 def result(searches: Search) -> Inverted:
   """Returns the triggers that searches kept, or their last ones."""
-  found = jnp.isfinite(searches.norm)
-  kept = jax.vmap(where)(found, searches.best, searches.trigger)
-  mask, pattern = (patches.squashed(kept[k]) for k in ("mask", "pattern"))
+  finite = jnp.isfinite(searches.norm)
+  triggers = jax.vmap(where)(finite, searches.best, searches.trigger)
+  mask, pattern = (patches.squashed(triggers[k]) for k in ("mask", "pattern"))
   norm = mask.sum((1, 2, 3))
-  return Inverted(mask, pattern, norm, searches.success, found)
+  return Inverted(mask, pattern, norm, searches.success, finite)
 
 
 def _each(

@@ -68,14 +68,14 @@ def norms(variables: Params) -> list[str]:
   params = _flat(variables["params"])
   stats = _flat(variables.get("batch_stats", {}))
   paths = [name.removesuffix("/var") for name in stats if name.endswith("/var")]
-  found = [p for p in paths if {f"{p}/scale", f"{p}/bias"} <= params.keys()]
-  if not found:
+  prunable = [p for p in paths if {f"{p}/scale", f"{p}/bias"} <= params.keys()]
+  if not prunable:
     raise ValueError(
       f"none of the layers {sorted(variables['params'])} is a batch norm with "
       "a scale and a bias, which is what channels are pruned by: take a cnn, a "
       "ResNet or a VGG."
     )
-  return found
+  return prunable
 
 
 def ones(variables: Params) -> Masks:
@@ -108,13 +108,13 @@ def cut(variables: Params, which: Masks, *, bias: bool = False) -> Params:
     which: bools, True for the channels to cut; norms left out stay.
     bias: whether the bias goes too, so that nothing is left of the channel.
   """
-  kept = jax.tree.map(lambda gone: jnp.where(gone, 0.0, 1.0), which)
-  return scaled(variables, kept, kept if bias else None)
+  factors = jax.tree.map(lambda mask: jnp.where(mask, 0.0, 1.0), which)
+  return scaled(variables, factors, factors if bias else None)
 
 
 def count(which: Masks) -> Array:
   """Returns how many channels are marked, int32."""
-  return sum(jnp.sum(gone, dtype=jnp.int32) for gone in which.values())
+  return sum(jnp.sum(mask, dtype=jnp.int32) for mask in which.values())
 
 
 def logits(
@@ -124,7 +124,7 @@ def logits(
   scale: Masks,
   bias: Masks | None = None,
 ) -> Logits:
-  """Returns what a masked model in training mode says.
+  """Returns a masked model's logits in training mode.
 
   Batch norm uses the batch's own statistics; running ones are left alone.
   """
@@ -177,7 +177,7 @@ def fit_masks(
     fit: runs the epochs.
     recipe: of the masks; its rate is constant, and they do not decay. Without
       epochs all masks stay one.
-    objective: of the model's variables: (key, masks, batch) -> loss, logits.
+    objective: the model's variables -> its loss, an `Objective`.
     name: of the stage.
   """
   tx = optimizers.sgd(recipe.lr, momentum=recipe.momentum, weight_decay=0.0)
@@ -189,11 +189,11 @@ def fit_masks(
     grad = jax.value_and_grad(
       lambda masks: cost(k_loss, masks, batch), has_aux=True
     )
-    (loss, said), grads = grad(state.masks)
+    (loss, answers), grads = grad(state.masks)
     updates, opt_state = tx.update(grads, state.opt_state, state.masks)
     masks = optax.apply_updates(state.masks, updates)
     masks = jax.tree.map(lambda mask: jnp.clip(mask, 0, 1), masks)
-    accuracy = jnp.mean(said.argmax(-1) == batch.label)
+    accuracy = jnp.mean(answers.argmax(-1) == batch.label)
     state = Masking(masks, opt_state, state.variables)
     return state, {"loss": loss, "accuracy": accuracy}
 
@@ -237,10 +237,10 @@ def choose(
     pruned = cut(variables, below(masks, threshold))
     return inference.accuracy(model, pruned, held)
 
-  tried = jnp.array((NONE, *THRESHOLDS))
-  found = jax.lax.map(accuracy, tried)
-  kept = found >= (1 - drop) * found[0]
-  return jnp.max(jnp.where(kept, tried, NONE)), found[1:]
+  candidates = jnp.array((NONE, *THRESHOLDS))
+  accuracies = jax.lax.map(accuracy, candidates)
+  adequate = accuracies >= (1 - drop) * accuracies[0]
+  return jnp.max(jnp.where(adequate, candidates, NONE)), accuracies[1:]
 
 
 def prune(

@@ -1,4 +1,4 @@
-"""The search for one class's trigger; `inversion` says the method."""
+"""The search for one class's trigger; see `inversion` for the method."""
 
 from typing import NamedTuple
 
@@ -94,14 +94,14 @@ def descend(
     batch: clean images; their labels play no part.
     rules: the numbers.
   """
-  wanted = jnp.full(batch.label.shape, search.label)
+  target = jnp.full(batch.label.shape, search.label)
 
   def objective(trigger):
-    shown = jax.tree.map(lambda w: patches.squashed(w)[None], trigger)
-    images = patches.paste(None, batch.image, shown)
+    squashed = jax.tree.map(lambda w: patches.squashed(w)[None], trigger)
+    images = patches.paste(None, batch.image, squashed)
     logits, _ = model.apply(variables, images, train=False)
-    norm, hit = shown["mask"].sum(), jnp.mean(logits.argmax(-1) == wanted)
-    loss = learn.entropy(logits, wanted) + search.weight * norm
+    norm, hit = squashed["mask"].sum(), jnp.mean(logits.argmax(-1) == target)
+    loss = learn.entropy(logits, target) + search.weight * norm
     return loss, {"loss": loss, "success": hit, "norm": norm}
 
   grads, metrics = jax.grad(objective, has_aux=True)(search.trigger)

@@ -44,7 +44,7 @@ def fine_tune(
     name: of the stage.
 
   Raises:
-    ValueError: the head alone is wanted of a model that has none apart.
+    ValueError: only the head is to be trained, but the model has none apart.
   """
   rate = rate or schedules.over(recipe)
   lr = rate(engine.steps_per_epoch(access.clean.size, recipe.batch_size))
@@ -73,7 +73,7 @@ def head_only(
   """Returns a model whose backbone is a constant, and the optimizer for it.
 
   Raises:
-    ValueError: the model's last layer is no head of its own.
+    ValueError: the model has no head apart.
   """
   if not isinstance(model, heads.Headed):
     raise ValueError(

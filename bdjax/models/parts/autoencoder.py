@@ -8,9 +8,9 @@ Four levels need sides divisible by 16. Smaller or odder images get as many
 levels as their sides can be halved: 32x32 and 64x64 four, 8x8 three (down to
 1x1), 28x28 two. Weights are drawn as PyTorch draws them; biases start at zero
 instead. An output pixel of a transposed convolution sees 2 x 2 of the 4 x 4
-taps, which of them by its place's parity: so it is written as one 2 x 2
-convolution with the four parities as channels, at a quarter of the cost of
-putting zeros between the pixels.
+taps; which of them depends on the parity of its place. So the convolution is
+written as one of 2 x 2 taps with the four parities as channels, at a quarter of
+the cost of putting zeros between the pixels.
 
 Parameter tree: down0.. and down_bn0.. inwards, up0.. and up_bn0.. outwards,
 numbered by how often the image is halved where they start or end.

@@ -144,13 +144,13 @@ def _taps(window: _Window, groups: int, x: Array, kernel: Array) -> Array:
     last = [
       f + n * s + 1 for f, n, s in zip(first, count, window.stride, strict=True)
     ]
-    seen = lax.slice(
+    patch = lax.slice(
       x,
       (0, *first, 0),
       (x.shape[0], *last, x.shape[3]),
       (1, *window.stride, 1),
     )
-    return _weighed(seen, kernel[place], groups)
+    return _weighed(patch, kernel[place], groups)
 
   return sum(map(tap, np.ndindex(*kernel.shape[:2])))
 

@@ -22,7 +22,7 @@ Flat = dict[Path, Array]  # a model's variables by the path of each array
 
 
 class Hop(NamedTuple):
-  """A tensor one of whose channels takes the signal over from the last."""
+  """A tensor; one of its channels takes the signal from the hop before."""
 
   source: Path  # the convolution that writes it
   stride: int  # of that convolution
@@ -107,8 +107,8 @@ def _residual(
 
 
 def _readers(stage: list[str], after: str | None) -> tuple[Path, ...]:
-  own = [(name, "conv1") for name in stage]
-  return (*own, *([(after, "conv1"), (after, "shortcut")] if after else []))
+  readers = [(name, "conv1") for name in stage]
+  return (*readers, *([(after, "conv1"), (after, "shortcut")] if after else []))
 
 
 def _writers(stage: list[str], pre: bool) -> tuple[Path, ...]:
@@ -168,8 +168,8 @@ def connect(
   """
   flat = cut(flat, hop, channel)
   name = ("params", *hop.source, "kernel")
-  at = (slice(None), slice(None), origin[:, None], channel[None])
-  flat[name] = flat[name].at[at].set(weights)
+  index = (slice(None), slice(None), origin[:, None], channel[None])
+  flat[name] = flat[name].at[index].set(weights)
   return flat
 
 

@@ -67,9 +67,9 @@ def detector(
   # A little of the mean variance keeps the inverse finite on flat images.
   ridge = 1e-3 * jnp.trace(covariance) / len(mean) + 1e-6
   covariance += ridge * jnp.eye(len(mean))
-  found = jnp.linalg.solve(covariance, hit - mean)
-  found = found / jnp.maximum(jnp.linalg.norm(found), 1e-12)
-  return found.reshape(shape)[..., None]
+  kernel = jnp.linalg.solve(covariance, hit - mean)
+  kernel = kernel / jnp.maximum(jnp.linalg.norm(kernel), 1e-12)
+  return kernel.reshape(shape)[..., None]
 
 
 def _windows(

@@ -61,7 +61,9 @@ class UShape(nn.Module):
     return jnp.tanh(x) / 2 + 0.5
 
 
-def _block(x, channels, train, *, name, relu=True):
+def _block(
+  x: Array, channels: int, train: bool, *, name: str, relu: bool = True
+) -> Array:
   x = nn.Conv(
     channels,
     (3, 3),
@@ -147,7 +149,7 @@ class Pair(NamedTuple):
 
 
 class Weights(NamedTuple):
-  """Of the generators' losses."""
+  """Weights of the generators' losses."""
 
   density: Scalar  # mask values up to here cost nothing
   sparsity: Scalar  # of what exceeds it
@@ -159,17 +161,17 @@ def harden(mask: Array) -> Array:
   return jnp.tanh(20 * mask - 10) / 2 + 0.5
 
 
-def contrast(images: Array, made: Array) -> Array:
-  """Returns how far neighbours lie apart, relative to what was made of them.
+def contrast(images: Array, outputs: Array) -> Array:
+  """Returns how far neighbours lie apart, relative to their outputs.
 
   Args:
     images: [B, H, W, C]; image i is compared to i + 1, the last to the first.
-    made: [B, H, W, D], of the images.
+    outputs: [B, H, W, D], what a generator made of the images.
 
   Returns:
     [B] ratios of distances (root mean squares).
   """
-  return _apart(images) / (_apart(made) + 1e-7)
+  return _apart(images) / (_apart(outputs) + 1e-7)
 
 
 def _apart(x: Array) -> Array:

@@ -63,7 +63,7 @@ class VGG(nn.Module):
     features = {}
     for stage, depth in enumerate(self.stages, 1):
       for i in range(1, depth + 1):
-        x = self._convolved(x, train, stage=stage, at=f"{stage}_{i}")
+        x = self._convolved(x, train, stage=stage, suffix=f"{stage}_{i}")
       features[f"layer{stage}"] = x
       x = nn.max_pool(x, (2, 2), strides=(2, 2))
     if self.head == "compact":
@@ -75,26 +75,28 @@ class VGG(nn.Module):
       features["pooled"], self.num_classes, init=init
     ), features
 
-  def _convolved(self, x: Array, train: bool, *, stage: int, at: str) -> Array:
+  def _convolved(
+    self, x: Array, train: bool, *, stage: int, suffix: str
+  ) -> Array:
     channels = self.width * min(2 ** (stage - 1), 8)
     kind = {"init": layers.he_fan_out, "dtype": self.dtype, "bias": True}
-    x = layers.conv(channels, 3, name=f"conv{at}", **kind)(x)
+    x = layers.conv(channels, 3, name=f"conv{suffix}", **kind)(x)
     return nn.relu(
-      layers.batch_norm(train, name=f"bn{at}", dtype=self.dtype)(x)
+      layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
     )
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
-    """Returns what the two hidden layers say, by name."""
+    """Returns the outputs of the two hidden layers, by name."""
     still = not (train and self.has_rng("dropout"))
     drop = nn.Dropout(self.dropout, deterministic=still)
     x = adapt(x, GRID).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-    said = {}
+    features = {}
     for i, name in ((1, "hidden1"), (2, "pooled")):
       dense = nn.Dense(
         self.hidden, kernel_init=_INIT, dtype=self.dtype, name=f"linear{i}"
       )
-      x = said[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
-    return said
+      x = features[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
+    return features
 
 
 def adapt(x: Array, places: int) -> Array:
@@ -146,6 +148,13 @@ def build(
     raise ValueError("dropout 1 leaves no hidden channel: give less.")
   mean, std = layers.check(mean, std)
   return VGG(
-    *(num_classes, STAGES[depth], width, head, hidden, dropout),
-    *(mean, std, dtype),
+    num_classes=num_classes,
+    stages=STAGES[depth],
+    width=width,
+    head=head,
+    hidden=hidden,
+    dropout=dropout,
+    mean=mean,
+    std=std,
+    dtype=dtype,
   )
