@@ -1,4 +1,4 @@
-"""Sweeps as `bdjax.runs.together` compiles them, for devices not here."""
+"""Sweeps as `runs.sweeps` compiles them, for devices not here."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -122,7 +122,7 @@ def items(plan: plans.Plan) -> list[Item]:
     scoring = _scoring(plan, cells[0], shapes[attack])
     label = f"plant {attack}, {regime}"
     entries.append(Item(label, ids, len(cells), stages, scoring))
-  elsewhere = plan.scenario.made.elsewhere
+  elsewhere = plan.elsewhere
   if starts_clean or elsewhere and plan.defenses or plan.sequela:
     stages = _clean(plan, names.cells()[0])
     entries.insert(0, Item("train clean victims", (), len(plan.seeds), stages))

@@ -112,9 +112,7 @@ class Names:
       [method.label, method.args, method.holding] if method else ["none"]
     )
     test = self.fingerprints["source"][1]
-    if not plan.scenario.made.elsewhere or (
-      method is None and not plan.encoder
-    ):
+    if not plan.elsewhere or (method is None and not plan.encoder):
       return [test, defense]
     user = {"user": self.fingerprints["user"], "scenario": plan.scenario.args}
     augmented = {"crop": plan.user.info.crop, "flip": plan.user.info.flip}

@@ -47,6 +47,11 @@ class Plan(NamedTuple):
     return self.config["precision"]
 
   @property
+  def elsewhere(self) -> bool:
+    """Whether models are used in another task than they were planted in."""
+    return self.scenario.made.elsewhere
+
+  @property
   def encoder(self) -> bool:
     """Whether the victim is an encoder, without classes of its own."""
     return self.scenario.made.classes(self.info.num_classes) == 0

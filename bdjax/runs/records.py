@@ -145,7 +145,7 @@ def _axes(plan: plans.Plan) -> list[str]:
 
 
 def _dataset(plan: plans.Plan) -> str:
-  if not plan.scenario.made.elsewhere:
+  if not plan.elsewhere:
     return plan.info.name
   return f"{plan.info.name} -> {plan.user.info.name}"
 

@@ -157,7 +157,7 @@ class Scorer:
     return self._programs[key]
 
   def _tally(self) -> Callable:
-    if not self._plan.scenario.made.elsewhere:
+    if not self._plan.elsewhere:
       return metrics.counts
     classes = max(self._plan.info.num_classes, self._plan.user.info.num_classes)
     return functools.partial(metrics.counts_elsewhere, num_classes=classes)

@@ -94,7 +94,7 @@ def finish(
   counts, scoring_time = session.scorer.score(cell, state, access, backdoor)
   audit, audit_time = session.scorer.audit(cell, state, access, backdoor)
   session.workdir.findings(name, scoring.findings(state.memo))
-  elsewhere = plan.scenario.made.elsewhere
+  elsewhere = plan.elsewhere
   record = records.of_cell(
     plan,
     session.names,
