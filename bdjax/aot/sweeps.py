@@ -91,6 +91,7 @@ def _sweep(
   mesh = targets.mesh(devices)
   spread, whole = meshes.by_member(mesh), meshes.everywhere(mesh)
   members = meshes.members(mesh) * width
+  own = jax.eval_shape(lambda tree: tree, own)
   stacked = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), own
   )

@@ -82,13 +82,14 @@ def place(tree: Params, sharding: NamedSharding) -> Params:
   """Returns arrays laid out on a mesh, on other processes' devices too.
 
   Args:
-    tree: arrays of one device; every process has the same.
+    tree: arrays of one device, or numbers; every process has the same.
     sharding: where they go.
   """
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
 
   def lay(x):
+    x = x if hasattr(x, "dtype") else jnp.asarray(x)
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
       data = lay(jax.random.key_data(x))
       return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))

@@ -14,7 +14,7 @@ from bdjax.training import checkpoint
 PATIENCE = 60  # seconds; far more than needed
 LISTENS = """
 import sys, time
-from bdjax import preemption
+from bdjax.machine import preemption
 
 notice = preemption.NOTICE
 notice.listen()

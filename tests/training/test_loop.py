@@ -53,7 +53,6 @@ def test_take_casts_bytes_to_unit_range(toy):
 @pytest.mark.parametrize(
   ("change", "index"),
   [
-    ({"image": jnp.zeros((64, 8, 8, 3))}, jnp.arange(2)),  # floats, not bytes
     ({"image": jnp.zeros((64, 192), jnp.uint8)}, jnp.arange(2)),  # no `Rows`
     ({"label": jnp.zeros(63, jnp.int32)}, jnp.arange(2)),
     ({"label": jnp.zeros(64)}, jnp.arange(2)),
