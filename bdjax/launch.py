@@ -48,6 +48,7 @@ leave behind is asked of all models by
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from bdjax.machine import preemption
 from bdjax.machine.preemption import NOTICE
@@ -124,7 +125,6 @@ def fail(error: Exception | str) -> int:
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
   from bdjax import report as reports
-  from bdjax.study import catalog
   from bdjax.study import page as studies
 
   if rest:
@@ -132,8 +132,7 @@ def run(rest: Sequence[str]) -> int:
   config, overridden = options.config()
   mesh = _devices()
   console = Console(quiet=not hosts.first())
-  catalog.check(config)
-  path, failures = _finish(settings.plan(config, overridden), console, mesh)
+  path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and hosts.first():
     found = reports.load(path)
     reports.show(found, console)
@@ -155,7 +154,7 @@ def gallery(rest: Sequence[str]) -> int:
     config["defense"]["name"] = "none"
     mesh = _devices()
     console = Console(quiet=not hosts.first())
-    path, failures = _finish(settings.plan(config, overridden), console, mesh)
+    path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and (rest or hosts.first()):
     console.print(f"gallery: {reports.write_gallery(path)}", soft_wrap=True)
   return _say(failures)
@@ -178,10 +177,18 @@ def estimate(rest: Sequence[str]) -> int:
     mesh = _devices()
   console = Console(quiet=not hosts.first())
   records = results.read(options.workdir() / "results.jsonl")
-  plan = settings.plan(config, overridden)
+  plan = _planned(config, overridden)
   with jax.default_matmul_precision(plan.precision):
     estimates.show(plan, records, console, mesh, target)
   return 0
+
+
+def _planned(config: dict[str, Any], overridden: frozenset[str]) -> plans.Plan:
+  """Returns a config's plan, unless it is for a study that does not exist."""
+  from bdjax.study import catalog
+
+  catalog.check(config)
+  return settings.plan(config, overridden)
 
 
 def _finish(

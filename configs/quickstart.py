@@ -11,7 +11,7 @@ from configs import base
 
 
 def get_config(argument: str = "") -> ConfigDict:
-  """Returns a small CNN's run: two attacks, three defenses, two seeds."""
+  """Returns a small CNN's run: two attacks, three defenses, one seed."""
   config = base.get_config()
   config.data.crop = 0  # a random crop often cuts BadNets' square off
   config.model.update({"name": "cnn", "width": 16})

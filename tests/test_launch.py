@@ -38,6 +38,13 @@ QUICK = ("--config", "configs/quickstart.py")
       ("--config=configs/base.py:attack=bdnets",),
       "unknown attack 'bdnets': did you mean badnets",
     ),
+    *(
+      (
+        (*command, *QUICK, "--config.study=fmn_table9"),
+        "unknown study 'fmn_table9': did you mean fmn_table",
+      )
+      for command in ((), ("estimate",), ("gallery",))
+    ),
     (
       ("--config=configs/base.py:defense=nad.paper",),
       "nad has no preset 'paper'",

@@ -122,14 +122,15 @@ def items(plan: plans.Plan) -> list[Item]:
     scoring = _scoring(plan, cells[0], shapes[attack])
     label = f"plant {attack}, {regime}"
     entries.append(Item(label, ids, len(cells), stages, scoring))
-  elsewhere = plan.elsewhere
-  if starts_clean or elsewhere and plan.defenses or plan.sequela:
+  if starts_clean or plan.elsewhere and plan.defenses or plan.sequela:
     stages = _clean(plan, names.cells()[0])
     entries.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
   for defense in plan.defenses:
     cells = [c for c in names.cells() if c.defense is defense]
     ids = tuple(names.id(cell) for cell in cells)
-    repeats = len(plan.seeds) if elsewhere else 0  # on clean models, to compare
+    repeats = (
+      len(plan.seeds) if plan.elsewhere else 0
+    )  # on clean models, to compare
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
     often = 1 + _points(plan, stages)
     count = len(cells) + repeats

@@ -86,8 +86,8 @@ def device_peak_flops(kind: str) -> float | None:
 def exact(function: Callable) -> Callable:
   """Returns a function whose float32 products are float32 on every platform.
 
-  For what decides which images or channels to remove. Whatever else runs under
-  `jax.default_matmul_precision`.
+  For what decides which images or channels to remove. All else is computed as
+  `jax.default_matmul_precision` says.
   """
 
   @functools.wraps(function)

@@ -104,7 +104,9 @@ class Runner:
     that it cannot work on this data.
     """
     plan = self._plan
-    session = Session(plan, self._workdir, display, mesh=self._mesh)
+    session = Session(
+      plan, self._workdir, self._names, display, mesh=self._mesh
+    )
     with jax.default_matmul_precision(plan.precision):
       if plan.together:
         self._run_together(session)

@@ -31,14 +31,15 @@ class Session:
     self,
     plan: plans.Plan,
     workdir: Workdir,
+    names: Names,
     display: Display,
     *,
     mesh: Mesh | None = None,
   ) -> None:
-    """Takes what there is; nothing is computed before it is asked for."""
+    """Takes what there is; of it, only the test sets go to the devices."""
     self.plan, self.workdir, self.mesh = plan, workdir, mesh
-    self.names, self.scorer = Names(plan), Scorer(plan, mesh=mesh)
-    self.display = display
+    self.names, self.display = names, display
+    self.scorer = Scorer(plan, mesh=mesh)
     self.planted: tuple[str, Backdoor] | None = None
     self.lessons: dict[str, Params] = {}
 

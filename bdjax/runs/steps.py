@@ -94,17 +94,16 @@ def finish(
   counts, scoring_time = session.scorer.score(cell, state, access, backdoor)
   audit, audit_time = session.scorer.audit(cell, state, access, backdoor)
   session.workdir.findings(name, scoring.findings(state.memo))
-  elsewhere = plan.elsewhere
   record = records.of_cell(
     plan,
     session.names,
     cell,
     counts,
     _sum(_sum(spent, scoring_time), audit_time),
-    before=None if elsewhere else before,
+    before=None if plan.elsewhere else before,
     clean_images=access.clean.size,
   )
-  if elsewhere:
+  if plan.elsewhere:
     audit |= _compared(session, cell, counts, backdoor, access)
   return record | audit
 
