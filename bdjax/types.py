@@ -74,11 +74,15 @@ class Fit(Protocol):
     epochs: int,
     batch_size: int,
     name: str,
+    params: Callable[[State], Params] | None = None,
   ) -> tuple[State, Metrics]:
     """Returns the final state and metrics averaged per epoch, [epochs].
 
     Tuples take turns: epoch e runs `step[e % n]` on `data[e % n]`. All data of
     one call have the same number of stored examples.
+
+    While a backdoor is planted, `params` reads the trigger's parameters from a
+    state, for who watches the training; it changes nothing in it.
     """
     ...
 
@@ -110,18 +114,24 @@ class Regime(NamedTuple):
   """What a training regime changes in an attack's own training loop.
 
   Attributes:
-    interleave: every second turn is clean, so training takes twice the epochs.
+    interleave: every second turn is clean.
     original: clean epochs see the poisoned examples' untouched originals too;
       else they leave those examples out.
     schedule: (steps_per_epoch, epochs) -> learning rate by step; None keeps
       the recipe's own.
     turn: epochs of a turn.
+    planted: the victim starts from a model in which the same backdoor was
+      planted conventionally, not from scratch.
+    extra: whether clean epochs and that model's come on top of the recipe's
+      epochs, which are then the poisoned ones; else the recipe's are all.
   """
 
   interleave: bool = False
   original: bool = False
   schedule: Callable[[int, int], Schedule] | None = None
   turn: int = 1
+  planted: bool = False
+  extra: bool = True
 
   def turns(self, poisoned: Any, clean: Any) -> tuple[Any, ...]:
     """Returns what the epochs take turns with, to be repeated: see `Fit`.

@@ -102,9 +102,10 @@ def _by_sequel(
 
 def _legend(table: Table) -> str:
   return (
-    "CA / ASR in percent; below, in brackets, the Wilson 95 % interval of ASR "
-    f"pooled over seeds. {protocol(table.records)} ASR is green below 20 %, "
-    "yellow below 50 %, bold red from there on."
+    "CA / ASR in percent; below, in brackets, the 95 % interval of ASR: "
+    "Student's over seeds, or of one seed's test images alone (Wilson). "
+    f"{protocol(table.records)} ASR is green below 20 %, yellow below 50 %, "
+    "bold red from there on."
   )
 
 

@@ -43,6 +43,7 @@ SEQUEL = (  # and a record of sequela.jsonl
   *("cell", *GROUP, "seed", "sequel", "kind"),
   *("device", "devices"),
 )
+CLASSES = 10  # of what records without a number of classes are of
 CLEAN_MODEL = "clean model"  # stands for the defense where nothing was planted
 
 
@@ -86,11 +87,9 @@ def latest(records: Iterable[Record], *keys: str) -> list[Record]:
 def summarize(records: Iterable[Record]) -> list[Record]:
   """Summarize cells over their seeds, one row per `GROUP`, in first-seen order.
 
-  `asr_low, asr_high` and `ca_low, ca_high` are Wilson 95 % intervals of the
-  counts pooled over seeds. Pooling treats all test images of all seeds as
-  independent, which images scored by one model are not quite; the standard
-  deviation between seeds, `<name>_sd`, is therefore given beside them and is
-  the one to compare methods by.
+  `asr_low, asr_high` and `ca_low, ca_high` are 95 % intervals: Student's of
+  the mean over seeds or, of one seed, Wilson's of its test images, which says
+  nothing of other seeds.
 
   Args:
     records: cells; of several records of one cell the last one counts.
@@ -113,39 +112,77 @@ def summarize(records: Iterable[Record]) -> list[Record]:
   return [_row(key, cells) for key, cells in groups.items()]
 
 
-def wilson(
-  shares: list[float | None], counts: list[int]
-) -> tuple[float, float] | None:
-  """Return the Wilson 95 % interval of shares pooled by their counts.
+def destroyed(record: Record) -> bool:
+  """Return whether a defense took most of what a model had learned.
+
+  That is more than half of the accuracy that it had above chance, or that a
+  clean model has where the model came from another task.
 
   Args:
-    shares: fraction of successes of each sample, in [0, 1].
-    counts: size of each sample.
+    record: of a cell, or a row of `summarize`.
+  """
+  before = record["ca_before"]
+  before = record.get("clean_ca") if before is None else before
+  if record["ca"] is None or before is None:
+    return False
+  chance = 1 / (record.get("classes") or CLASSES)
+  return record["ca"] - chance < (before - chance) / 2
+
+
+def wilson(share: float | None, count: int) -> tuple[float, float] | None:
+  """Return the Wilson 95 % interval of a share of what was counted.
+
+  Args:
+    share: fraction of successes, in [0, 1].
+    count: of how many.
 
   Returns:
-    The low and the high end, or None if a share is missing or nothing counted.
+    The low and the high end, or None if the share is missing or nothing
+    counted.
   """
-  if any(share is None for share in shares) or not sum(counts):
+  if share is None or not count:
     return None
-  hits = sum(round(s * n) for s, n in zip(shares, counts, strict=True))
-  interval = stats.binomtest(hits, sum(counts)).proportion_ci(method="wilson")
+  test = stats.binomtest(round(share * count), count)
+  interval = test.proportion_ci(method="wilson")
   return float(interval.low), float(interval.high)
+
+
+def student(
+  values: list[float | None],
+  limits: tuple[float, float] = (-math.inf, math.inf),
+) -> tuple[float, float] | None:
+  """Return Student's 95 % interval of the mean of values, one per seed.
+
+  Args:
+    values: of each seed.
+    limits: that no value can be beyond.
+
+  Returns:
+    The low and the high end, or None with one value, or if one is missing.
+  """
+  n = len(values)
+  if n < 2 or any(value is None for value in values):
+    return None
+  mean, sd = statistics.fmean(values), statistics.stdev(values)
+  half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+  return max(limits[0], mean - half), min(limits[1], mean + half)
 
 
 def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   _check_seeds(key, cells)
   row: Record = dict(zip(GROUP, key, strict=True))
   row["seeds"] = sorted(cell["seed"] for cell in cells)
+  row["classes"] = cells[0].get("classes")
   for name in (*METRICS, *COSTS, *BEFORE):
     row[name], row[f"{name}_sd"] = _mean_sd([cell[name] for cell in cells])
   for name in (*FOUND, *ELSEWHERE):
     values = [cell.get(name) for cell in cells]
     row[name], row[f"{name}_sd"] = _mean_sd(values)
   for name, count in (("ca", "test_images"), ("asr", "triggered_images")):
-    counts = [cell[count] for cell in cells]
-    ends = wilson([cell[name] for cell in cells], counts) or (None, None)
+    values, counts = [[cell[k] for cell in cells] for k in (name, count)]
+    ends = student(values, (0.0, 1.0)) or wilson(values[0], counts[0])
     row[count] = sum(counts)
-    row[f"{name}_low"], row[f"{name}_high"] = ends
+    row[f"{name}_low"], row[f"{name}_high"] = ends or (None, None)
   return row
 
 

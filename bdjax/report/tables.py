@@ -55,7 +55,7 @@ def percent(row: results.Record, name: str) -> str:
 
 
 def interval(row: results.Record, name: str) -> str:
-  """Return a fraction's Wilson interval in percent, "" where there is none."""
+  """Return a fraction's 95 % interval in percent, "" where there is none."""
   low, high = row[f"{name}_low"], row[f"{name}_high"]
   return "" if low is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
 

@@ -154,6 +154,7 @@ def _protocol(plan: plans.Plan, names: Names) -> Record:
   config = plans.flat(plan.config)
   return {
     "dataset": _dataset(plan),
+    "classes": plan.user.info.num_classes,
     "model": plan.model.label,
     "scenario": plan.scenario.label,
     "width": plan.model.args.get("width"),

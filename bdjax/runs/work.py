@@ -53,7 +53,8 @@ def stages(
   """
   entries = []
 
-  def fit(key, step, state, data, *, epochs, batch_size, name):
+  def fit(key, step, state, data, *, epochs, batch_size, name, params=None):
+    del params
     if seen is not None:
       seen(key, step, state, data, batch_size, name)
     entries.append(_stage(key, step, state, data, epochs, batch_size, name))

@@ -169,13 +169,9 @@ def _lines(
 
 def _line(axes, found, style, metric, word) -> None:
   xs, readings = zip(*found, strict=True)
-  ends = [
-    [r.mean - r.low for r in readings],
-    [r.high - r.mean for r in readings],
-  ]
   axes.errorbar(
     *(xs, [r.mean for r in readings]),
-    yerr=ends,
+    yerr=drawing.bars(readings),
     color=style.color,
     marker=style.marker,
     linestyle=DASH[metric],

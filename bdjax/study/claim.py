@@ -4,10 +4,12 @@ A claim is asked of several cells. Of each, the answer is true or false where
 the whole 95 % interval lies on one side, else open. A claim about `every` cell
 is supported if all are measured and true, and not supported by one that is
 false; about `most`, more than half of all cells must be true, or half false;
-about `some`, one must be true, or all false. Otherwise it is undecided. A model
-whose ASR before a defense is below 50 % cannot tell of that defense, and counts
-as not measured. Procedural images, which are for trying a study out, settle
-nothing: what they say is shown, and the claim is not comparable.
+about `some`, one must be true, or all false. Otherwise it is undecided. So is
+the answer of one seed, which has no interval; two models are compared seed by
+seed. A model in which the backdoor was not planted (see above), or which the
+defense destroyed, cannot tell of that defense, and counts as not measured.
+Procedural images, which are for trying a study out, settle nothing: what they
+say is shown, and the claim is not comparable.
 """
 
 from collections.abc import Callable
@@ -93,17 +95,22 @@ def settle(claim: Claim, parts: list[Part]) -> Finding:
 def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
   """Returns what was measured of a cell in the words of docs/published.
 
-  None also where the model had no backdoor that a defense could remove.
+  None also where the model had no backdoor that a defense could remove, or
+  nothing is left of the model.
   """
   cell = published.cell(evidence.study, row, column)
-  found = match.reading(evidence, cell)
+  reading = match.reading(evidence, cell)
   if (
-    found is None or cell.defense == NONE or cell.metric in ("ca", "gpu_hours")
+    reading is None
+    or cell.defense == NONE
+    or cell.metric in ("ca", "gpu_hours")
   ):
-    return found
-  if verdict.unplanted(match.reading(evidence, match.before(cell))):
-    return None
-  return found
+    return reading
+  start = match.before(cell)
+  weak = verdict.unplanted(
+    match.reading(evidence, start), published.value(start)
+  )
+  return None if weak or match.destroyed(evidence, cell) else reading
 
 
 def below(found: Reading | None, limit: float, what: str) -> Part:

@@ -75,11 +75,7 @@ def merged(runs: Sequence[Run]) -> Run:
 
 def compare(evidence: Evidence) -> list[Compared]:
   """Returns every printed cell of a study with its verdict."""
-  cells = published.read(evidence.study)
-  printed = {
-    (c.row, c.defense, c.metric): c.value for c in cells if not c.epoch
-  }
-  return [_compared(evidence, cell, printed) for cell in cells]
+  return [_compared(evidence, cell) for cell in published.read(evidence.study)]
 
 
 def findings(evidence: Evidence) -> list[Finding]:
@@ -92,25 +88,47 @@ def findings(evidence: Evidence) -> list[Finding]:
   return found
 
 
-def tally(compared: Sequence[Compared]) -> dict[str, int]:
-  """Returns how many cells have each verdict, in the order of the words."""
-  counts = Counter(one.verdict.word for one in compared)
-  return {word: counts[word] for word in verdicts.WORDS if counts[word]}
+def tally(
+  compared: Sequence[Compared],
+) -> tuple[dict[str, int], dict[str, int]]:
+  """Returns how many cells have each verdict, in the order of the words.
 
-
-def _compared(evidence: Evidence, cell: Cell, printed: dict) -> Compared:
-  found, start = match.reading(evidence, cell), match.before(cell)
-  group = match.find(evidence, cell) if cell.attack else None
-  about = cell.attack and cell.regime != "clean" and cell.defense != NONE
-  word = verdicts.judge(
-    cell,
-    found,
-    paper=evidence.paper,
-    foreign=evidence.foreign,
-    before=match.reading(evidence, start) if about else None,
-    printed_before=printed.get((start.row, start.defense, start.metric)),
+  Returns:
+    Those after a defense, and those of undefended models.
+  """
+  counts = Counter(
+    (one.cell.defense == NONE, one.verdict.word) for one in compared
   )
-  return Compared(cell, found, word, group, match.reason(cell))
+  after, before = (
+    {w: counts[plain, w] for w in verdicts.WORDS if counts[plain, w]}
+    for plain in (False, True)
+  )
+  return after, before
+
+
+def _compared(evidence: Evidence, cell: Cell) -> Compared:
+  group = match.find(evidence, cell) if cell.attack else None
+  model, start = verdicts.UNKNOWN, match.before(cell)
+  if cell.attack and cell.regime != "clean" and cell.defense != NONE:
+    model = verdicts.Model(
+      match.reading(evidence, start),
+      published.value(start),
+      match.destroyed(evidence, cell) and not _printed_destroyed(cell),
+    )
+  reading = match.reading(evidence, cell)
+  word = verdicts.judge(
+    cell, reading, model, paper=evidence.paper, foreign=evidence.foreign
+  )
+  return Compared(cell, reading, word, group, match.reason(cell))
+
+
+def _printed_destroyed(cell: Cell) -> bool:
+  values = [
+    published.value(cell.near(defense, "ca"))
+    for defense in (NONE, cell.defense)
+  ]
+  before, ca = (None if value is None else value / 100 for value in values)
+  return results.destroyed({"ca": ca, "ca_before": before})
 
 
 def _known(records: list[results.Record]) -> list[results.Record]:

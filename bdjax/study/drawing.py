@@ -174,6 +174,16 @@ def hollow(
   )
 
 
+def bars(readings: Sequence[Reading]) -> list[list[float]]:
+  """Returns lengths of error bars down and up, none for one seed."""
+  known = [reading.how != measured.POINT for reading in readings]
+  pairs = list(zip(readings, known, strict=True))
+  return [
+    [r.mean - r.low if k else 0.0 for r, k in pairs],
+    [r.high - r.mean if k else 0.0 for r, k in pairs],
+  ]
+
+
 def _curves(lines, styles, dots) -> Callable[["Axes"], None]:
   def draw(axes):
     last = 1
@@ -205,8 +215,8 @@ def _scatter(points, styles, dots) -> Callable[["Axes"], None]:
         style = styles[defense]
         axes.errorbar(
           *(ca.mean, asr.mean),
-          xerr=[[ca.mean - ca.low], [ca.high - ca.mean]],
-          yerr=[[asr.mean - asr.low], [asr.high - asr.mean]],
+          xerr=bars([ca]),
+          yerr=bars([asr]),
           color=style.color,
           marker=style.marker,
           markersize=6,

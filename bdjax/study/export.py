@@ -14,7 +14,6 @@ from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
 from bdjax.study.measured import Reading
 
-READ = ("mean", "low", "high")
 _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "->": r"$\to$"}
 
 
@@ -95,9 +94,16 @@ def _escaped(text: str) -> str:
 
 
 def _numbers(metric: str, reading: Reading | None) -> dict[str, float | None]:
+  return {f"{metric}_{name}": x for name, x in _ends(reading).items()}
+
+
+def _ends(reading: Reading | None) -> dict[str, float | None]:
+  """Returns a reading's mean and interval, which one seed has not."""
+  known = reading is not None and reading.how != measured.POINT
   return {
-    f"{metric}_{name}": None if reading is None else getattr(reading, name)
-    for name in READ
+    "mean": reading and reading.mean,
+    "low": reading.low if known else None,
+    "high": reading.high if known else None,
   }
 
 
@@ -109,7 +115,7 @@ def _verdict(one: Compared) -> dict[str, object]:
     "row": cell.row,
     "column": cell.column,
     "published": cell.value,
-    **{name: reading and getattr(reading, name) for name in READ},
+    **_ends(reading),
     "seeds": reading and reading.seeds,
     "interval": reading and reading.how,
     "verdict": one.verdict.word,

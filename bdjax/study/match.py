@@ -95,6 +95,12 @@ def records(evidence: Evidence, cell: Cell) -> list[results.Record]:
   return [] if key is None else evidence.groups[key]
 
 
+def destroyed(evidence: Evidence, cell: Cell) -> bool:
+  """Returns whether a printed cell's defense destroyed the models here."""
+  rows = results.summarize(records(evidence, cell))
+  return cell.epoch is None and any(map(results.destroyed, rows))
+
+
 def before(cell: Cell) -> Cell:
   """Returns the cell of the success rate that a defense started from.
 

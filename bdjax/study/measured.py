@@ -1,90 +1,104 @@
 """What was measured of a group of cells: a mean over seeds, and how sure.
 
-The interval is Student's 95 % interval of the mean over seeds. With one seed
-there is no spread to take it from: rates then get Wilson's interval of their
-test images, which is narrower than what other seeds would show, and others
-(hours, drops) none.
+The interval is Student's 95 % interval of the mean over seeds. One seed has no
+spread to take it from, and its test images do not stand in: models of two seeds
+differ by far more than chance in scoring them. Its interval is all there may
+be, so that one seed decides nothing.
 """
 
 import math
 import statistics
 from typing import NamedTuple
 
-from scipy import stats
-
 from bdjax.report import results
 from bdjax.report.curves import line, timeline
 from bdjax.report.load import Run
 from bdjax.study.published import Cell
 
-STUDENT, WILSON, POINT = "t", "Wilson", "none"
-KEYS = {  # metric -> key of a record, and of the number of images behind it
-  "ca": ("ca", "test_images"),
-  "asr": ("asr", "triggered_images"),
-  "ta": ("ta", "test_images"),
-  "drop": ("drop", ""),
-  "gpu_hours": ("device_hours", ""),
+STUDENT, PAIRED, POINT = "t", "paired t", "none"
+KEYS = {  # metric -> key of a record
+  **{name: name for name in ("ca", "asr", "ta", "drop")},
+  "gpu_hours": "device_hours",
 }
+RATES = ("ca", "asr", "ta")  # between 0 and 1
 
 
 class Reading(NamedTuple):
-  """A mean with its 95 % interval, in percent, or in hours."""
+  """A mean with its 95 % interval, in percent, or in hours.
+
+  Attributes:
+    mean: over seeds.
+    low: end of the interval, the least possible value with one seed.
+    high: the other.
+    seeds: their number.
+    how: where the interval is from.
+    values: by seed; empty where some seed has several.
+  """
 
   mean: float
   low: float
   high: float
   seeds: int
   how: str = STUDENT
+  values: tuple[tuple[int, float], ...] = ()
 
   def less(self, other: "Reading") -> "Reading":
-    """Returns the difference to another; half widths add as squares."""
+    """Returns the difference to another.
+
+    Seeds that both have are compared one by one, since much of what a seed
+    decides is the same for both. Without two of them, half widths add as
+    squares.
+    """
+    mine, theirs = dict(self.values), dict(other.values)
+    shared = [seed for seed in mine if seed in theirs]
+    if len(shared) > 1:
+      gaps = {seed: mine[seed] - theirs[seed] for seed in shared}
+      return estimate(gaps)._replace(how=PAIRED)
     mean = self.mean - other.mean
     low = math.hypot(self.mean - self.low, other.high - other.mean)
     high = math.hypot(self.high - self.mean, other.mean - other.low)
     seeds = min(self.seeds, other.seeds)
-    return Reading(mean, mean - low, mean + high, seeds, self.how)
+    how = POINT if POINT in (self.how, other.how) else STUDENT
+    return Reading(mean, mean - low, mean + high, seeds, how)
 
 
 def read(records: list[results.Record], cell: Cell, run: Run) -> Reading | None:
-  """Returns what a group's records say of a printed cell.
+  """Returns what records say of a printed cell.
 
   Args:
-    records: of one group, a seed each.
+    records: of one group, a seed each; or of several, for costs.
     cell: which metric, at which epoch, of which model.
     run: holds the curves.
 
   Returns:
     None where a record lacks the value.
   """
-  pairs = [_value(record, cell, run) for record in records]
-  if not pairs or any(value is None for value, _ in pairs):
+  values = [_value(record, cell, run) for record in records]
+  if not values or any(value is None for value in values):
     return None
-  values, counts = zip(*pairs, strict=True)
-  if cell.metric == "gpu_hours":
-    return estimate(values, ())
-  found = estimate(values, counts if KEYS[cell.metric][1] else ())
-  scaled = (100 * x for x in found[:3])
-  return Reading(*scaled, *found[3:])
+  hours = cell.metric == "gpu_hours"
+  scaled = [value if hours else 100 * value for value in values]
+  limits = (0.0, 100.0) if cell.metric in RATES else (-math.inf, math.inf)
+  seeds = [record["seed"] for record in records]
+  if len(set(seeds)) == len(seeds):
+    return estimate(dict(zip(seeds, scaled, strict=True)), limits)
+  return estimate(dict(enumerate(scaled)), limits)._replace(values=())
 
 
-def estimate(values: tuple[float, ...], counts: tuple[int, ...]) -> Reading:
+def estimate(
+  values: dict[int, float],
+  limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Reading:
   """Returns the mean of values over seeds and its interval.
 
   Args:
-    values: one per seed.
-    counts: images behind each, for rates; () for what is no rate.
+    values: by seed.
+    limits: that no value can be beyond.
   """
-  mean, n = statistics.fmean(values), len(values)
-  if n > 1:
-    half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / n**0.5
-    low, high = mean - half, mean + half
-    if counts:
-      low, high = max(0.0, low), min(1.0, high)
-    return Reading(mean, low, high, n)
-  ends = results.wilson(list(values), list(counts)) if counts else None
-  if ends is None:
-    return Reading(mean, mean, mean, n, POINT)
-  return Reading(mean, *ends, n, WILSON)
+  mean, n = statistics.fmean(values.values()), len(values)
+  ends = results.student(list(values.values()), limits)
+  how = STUDENT if ends else POINT
+  return Reading(mean, *(ends or limits), n, how, tuple(values.items()))
 
 
 def key(cell: Cell, record: results.Record) -> str:
@@ -94,7 +108,7 @@ def key(cell: Cell, record: results.Record) -> str:
   (Sha et al., section 2.2: "all lead to the same (but random) class"). A clean
   model's numbers lie beside those of the model that it is compared with.
   """
-  name = KEYS[cell.metric][0]
+  name = KEYS[cell.metric]
   moved = str(record["scenario"]).startswith("transfer")
   if name == "asr" and moved and cell.defense != "none":
     name = "collapse"
@@ -120,19 +134,14 @@ def forgets(
   )
 
 
-def _value(
-  record: results.Record, cell: Cell, run: Run
-) -> tuple[float | None, int]:
+def _value(record: results.Record, cell: Cell, run: Run) -> float | None:
   name = key(cell, record)
-  count = record.get(KEYS[cell.metric][1]) or 0
   if cell.epoch is None:
-    return record.get(name), count
+    return record.get(name)
   rows = timeline(run.curves.get(record["cell"], []))
   if cell.metric == "gpu_hours":
-    return _hours(rows, cell.epoch, record["devices"]), 0
-  few = record.get("config.evaluate.curve_images") or record["test_images"]
-  share = min(1.0, few / (record["test_images"] or 1))
-  return rows.get(cell.epoch, {}).get(name), max(1, round(share * count))
+    return _hours(rows, cell.epoch, record["devices"])
+  return rows.get(cell.epoch, {}).get(name)
 
 
 def _hours(rows: dict[int, dict], epoch: int, devices: int) -> float | None:

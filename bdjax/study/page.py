@@ -24,6 +24,7 @@ from bdjax.study.comparison import (
 )
 from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
+from bdjax.study.measured import POINT
 
 Draw = Callable[[Evidence, Sequence[Compared]], list[Drawing]]
 FIGURES: dict[str, tuple[str, Draw]] = {
@@ -104,9 +105,9 @@ def show(
   title, _ = catalog.words(evidence.study)
   console.print(Text(f"{evidence.study}: {title}", style="bold"))
   if compared:
-    counts = tally(compared).items()
-    said = ", ".join(f"{count} {word}" for word, count in counts)
-    console.print(Text(f"{len(compared)} printed cells: {said}", style="dim"))
+    for what, counts in _counted(compared):
+      words = ", ".join(f"{count} {word}" for word, count in counts.items())
+      console.print(Text(f"{what} {words}", style="dim"))
   if evidence.foreign:
     said = "No record is of the paper's data; asked of what there is:"
     console.print(Text(said, style="bold"))
@@ -147,7 +148,7 @@ def render(
     evidence=evidence,
     protocols=[_protocol(run) for run in runs],
     compared=compared,
-    counts=tally(compared),
+    counts=_counted(compared),
     cells=_cells(compared),
     rows=rows,
     columns=columns,
@@ -174,11 +175,11 @@ def render(
 
 
 def span(reading: Any, digits: int = 1) -> str:
-  """Returns a reading as "mean [low, high]"."""
+  """Returns a reading as "mean [low, high]"; one seed has only the mean."""
   if reading is None:
     return "–"
   mean, low, high = (f"{x:.{digits}f}" for x in reading[:3])
-  return mean if low == high else f"{mean} [{low}, {high}]"
+  return mean if reading.how == POINT else f"{mean} [{low}, {high}]"
 
 
 def _over(kind: str) -> tuple[str, Draw]:
@@ -186,6 +187,16 @@ def _over(kind: str) -> tuple[str, Draw]:
   head = f"ASR and CA by {' and '.join(names)}"
   setting, by = [*names, ""][:2]
   return head, partial(axes.over, setting=setting, by=by)
+
+
+def _counted(compared: Sequence[Compared]) -> list[tuple[str, dict[str, int]]]:
+  """Returns the verdicts' counts, and of how many cells of which kind."""
+  kinds = ("printed cells of defenses", "of undefended models")
+  return [
+    (f"{sum(counts.values())} {kind}:", counts)
+    for kind, counts in zip(kinds, tally(compared), strict=True)
+    if counts
+  ]
 
 
 def _column(one: Compared) -> str:

@@ -1,6 +1,7 @@
 """Printed cells, read from docs/published (its README explains the words)."""
 
 import csv
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,8 @@ def folder() -> Path:
   return path
 
 
-def read(study: str) -> list[Cell]:
+@functools.cache
+def read(study: str) -> tuple[Cell, ...]:
   """Returns a study's printed cells; none where the paper prints none.
 
   Raises:
@@ -68,15 +70,28 @@ def read(study: str) -> list[Cell]:
   """
   path = folder() / f"{study}.csv"
   if not path.exists():
-    return []
+    return ()
   with path.open(newline="", encoding="utf-8") as file:
-    return [
+    return tuple(
       cell(study, line["row"], line["column"])._replace(
         value=float(line["value"]) if line["value"] else None,
         note=line["note"],
       )
       for line in csv.DictReader(file)
-    ]
+    )
+
+
+def value(cell: Cell) -> float | None:
+  """Returns what is printed at a cell's place, or None."""
+  place = (cell.row, cell.defense, cell.metric, cell.epoch)
+  return next(
+    (
+      one.value
+      for one in read(cell.study)
+      if (one.row, one.defense, one.metric, one.epoch) == place
+    ),
+    None,
+  )
 
 
 def cell(study: str, row: str, column: str) -> Cell:

@@ -20,11 +20,10 @@ _SUPER = "super_ft"
 
 def _reading(records: list[results.Record], key: str) -> Reading | None:
   """Returns the mean of a number in [0, 1] over seeds, in percent."""
-  values = [record.get(key) for record in records]
-  if not values or None in values:
+  values = {record["seed"]: record.get(key) for record in records}
+  if not values or None in values.values():
     return None
-  found = estimate(tuple(values), ())
-  return Reading(*(100 * x for x in found[:3]), *found[3:])
+  return estimate({seed: 100 * value for seed, value in values.items()})
 
 
 def _chosen(

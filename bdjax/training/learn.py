@@ -207,6 +207,7 @@ def train_classifier(
   regime: Regime = Regime(),
   view: View | tuple[View, ...] = augment.identity,
   start: Params | None = None,
+  trigger: Params | None = None,
   name: str = "train",
 ) -> Params:
   """Returns the variables of a trained classifier.
@@ -217,13 +218,28 @@ def train_classifier(
     fit: runs the epochs.
     model: the architecture.
     recipe: optimizer and epochs.
-    regime: may replace the learning rate and double the epochs.
+    regime: may replace the learning rate, add clean epochs, and begin with a
+      conventional training on the first data under the first view.
     view: augmentation; a tuple's views take turns like the data.
     start: variables to train on from; None for fresh ones.
+    trigger: parameters of the one that is planted, for who watches.
     name: of the stage.
   """
-  k_init, k_fit = jax.random.split(key)
   first = data[0] if type(data) is tuple else data
+  before, recipe = regimes.parts(recipe, regime)
+  if before:
+    start = train_classifier(
+      key_for(key, "planted"),
+      first,
+      fit,
+      model=model,
+      recipe=recipe.replace(epochs=before),
+      view=view[0] if isinstance(view, tuple) else view,
+      start=start,
+      trigger=trigger,
+      name="planted",
+    )
+  k_init, k_fit = jax.random.split(key)
   lr = regimes.planned_rate(recipe, regime, size=first.size)
   tx = optimizers.sgd(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -241,6 +257,7 @@ def train_classifier(
     epochs=regimes.planned_epochs(recipe, regime),
     batch_size=recipe.batch_size,
     name=name,
+    params=None if trigger is None else lambda state: trigger,
   )
   return state.variables
 

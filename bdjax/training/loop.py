@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from bdjax.machine import hosts, programs
 from bdjax.machine import mesh as meshes
 from bdjax.training import engine
-from bdjax.types import Dataset, Fit, Key, Metrics, State, Step
+from bdjax.types import Dataset, Fit, Key, Metrics, Params, State, Step
 
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
 MOST = 16  # epochs of one program's run
@@ -37,9 +37,10 @@ def scan_fit(
   epochs: int,
   batch_size: int,
   name: str = "train",
+  params: Callable[[State], Params] | None = None,
 ) -> tuple[State, Metrics]:
   """Fits in one pure program; see `bdjax.types.Fit`."""
-  del name
+  del name, params
   plan = engine.turns(step, data)
   datas = engine.alike(plan.datas)
   run = engine.turn(plan, batch_size=batch_size)
@@ -88,13 +89,14 @@ class Probe(NamedTuple):
   """What looks at a state in training now and then.
 
   Attributes:
-    look: (stage, epochs done, epochs, state) -> more columns of the row, such
-      as the current accuracy; its time counts as evaluation. With a mesh, all
+    look: (stage, epochs done, epochs, state, trigger's parameters as they are
+      while a backdoor is planted, or None) -> more columns of the row, such as
+      the current accuracy; its time counts as evaluation. With a mesh, all
       devices hold the state.
     due: (epochs done, epochs) -> whether to look then.
   """
 
-  look: Callable[[str, int, int, State], Row]
+  look: Callable[[str, int, int, State, Params | None], Row]
   due: Callable[[int, int], bool] = lambda done, epochs: True
 
 
@@ -130,7 +132,7 @@ def host_fit(
   """
   journal = Journal() if journal is None else journal
 
-  def fit(key, step, state, data, *, epochs, batch_size, name):
+  def fit(key, step, state, data, *, epochs, batch_size, name, params=None):
     start = time.perf_counter()
     spans = _Spans(engine.turns(step, data), batch_size, mesh)
     saved = store.restore(name, state) if store else None
@@ -145,7 +147,9 @@ def host_fit(
       state, new = spans.run(key, len(rows), count, state, name)
       pace = new[-1]["seconds_train"]
       if probe.due(len(rows) + count, epochs):
-        new[-1] |= _timed(probe.look, name, len(rows) + count, epochs, state)
+        trigger = None if params is None else params(state)
+        done = len(rows) + count
+        new[-1] |= _timed(probe.look, name, done, epochs, state, trigger)
       for row in new:
         rows.append(row)
         progress(name, len(rows), epochs, row)
@@ -239,11 +243,9 @@ def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:
     )
 
 
-def _timed(
-  look: Callable[..., Row], name: str, done: int, epochs: int, state: State
-) -> Row:
+def _timed(look: Callable[..., Row], *args: Any) -> Row:
   start = time.perf_counter()
-  row = look(name, done, epochs, state)
+  row = look(*args)
   return row | {"seconds_eval": time.perf_counter() - start} if row else {}
 
 

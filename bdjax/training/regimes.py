@@ -11,11 +11,21 @@ epochs, what clean epochs show and which kind comes last. Chosen here: one cycle
 an epoch, 60 %, as many clean epochs as poisoned ones, the training set without
 its poisons (`original=True`: with their untouched originals), a clean one last.
 Turns are single epochs in the paper, which are 391 steps on its 50,000 images;
-on less data `turn` makes a turn of several epochs.
+on less data `turn` makes a turn of several epochs. Section 3.2 calls its first
+parameters those of the backdoored model, which `start="planted"` takes at its
+word: the victim is planted conventionally first. The default starts from
+scratch, as section 3 and the tables read.
+
+Two trainings can be equal in poisoned epochs (`train.match="epochs"`: clean
+ones come on top, so that FMN takes twice the steps of a conventional training)
+or in all epochs, hence in steps (`"steps"`).
 """
+
+from typing import Annotated
 
 from bdjax.methods import signature
 from bdjax.methods.signature import (
+  Choice,
   Count,
   NonNegative,
   Positive,
@@ -23,6 +33,9 @@ from bdjax.methods.signature import (
 )
 from bdjax.training import engine, schedules
 from bdjax.types import Recipe, Regime, Schedule
+
+Start = Annotated[str, Choice(("scratch", "planted"))]
+MATCHES = ("epochs", "steps")  # what the trainings of all regimes have equal
 
 
 @signature.validated
@@ -72,6 +85,7 @@ def fmn(
   cycle_steps: int | None = None,
   original: bool = False,
   turn: Count = 1,
+  start: Start = "scratch",
 ) -> Regime:
   """Trains with the cyclical rate and clean epochs in between."""
   cycles = cyclic(
@@ -81,23 +95,60 @@ def fmn(
     phase1=phase1,
     cycle_steps=cycle_steps,
   )
-  return cycles._replace(interleave=True, original=original, turn=turn)
+  return cycles._replace(
+    interleave=True,
+    original=original,
+    turn=turn,
+    planted=start == "planted",
+  )
+
+
+def matched(regime: Regime, match: str) -> Regime:
+  """Returns a regime whose trainings are comparable with a conventional one.
+
+  Args:
+    regime: any.
+    match: one of `MATCHES`.
+  """
+  takes_more = regime.interleave or regime.planted
+  return regime._replace(extra=match == "epochs") if takes_more else regime
+
+
+def parts(recipe: Recipe, regime: Regime) -> tuple[int, Recipe]:
+  """Returns the epochs that a regime begins with conventionally, and the rest.
+
+  Args:
+    recipe: of the whole training.
+    regime: without `planted`, nothing comes before.
+  """
+  if not regime.planted:
+    return 0, recipe
+  if regime.extra:
+    return recipe.epochs, recipe
+  first = recipe.epochs // 2
+  return first, recipe.replace(epochs=recipe.epochs - first)
 
 
 def planned_epochs(recipe: Recipe, regime: Regime) -> int:
-  """Returns all epochs of a training: interleaving adds as many clean ones.
+  """Returns a regime's own epochs, clean ones included.
+
+  Args:
+    recipe: its epochs are the poisoned ones, or all; see `Regime.extra`.
+    regime: any.
 
   Raises:
-    ValueError: the poisoned epochs do not fill the regime's turns.
+    ValueError: the epochs do not fill the regime's turns.
   """
   if not regime.interleave:
     return recipe.epochs
-  if recipe.epochs % regime.turn:
+  whole = regime.turn if regime.extra else 2 * regime.turn
+  if recipe.epochs % whole:
+    turns = "a turn" if regime.extra else "a poisoned and a clean turn"
     raise ValueError(
-      f"{recipe.epochs} poisoned epochs are no multiple of a turn of "
-      f"{regime.turn} epochs: change train.epochs or the regime's turn."
+      f"{recipe.epochs} epochs are no multiple of {turns} of {whole} epochs: "
+      "change train.epochs or the regime's turn."
     )
-  return 2 * recipe.epochs
+  return 2 * recipe.epochs if regime.extra else recipe.epochs
 
 
 def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:

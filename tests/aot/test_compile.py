@@ -104,7 +104,7 @@ def test_an_epoch_computes_what_training_computes():
   data = Dataset(image, jnp.arange(12) % 10)
   seen = []
 
-  def fit(key, step, state, data, *, epochs, batch_size, name):
+  def fit(key, step, state, data, *, epochs, batch_size, name, **how):
     datas = engine.alike((data,))
     again = jax.random.clone(key)
     seen.extend(jax.tree.map(jnp.copy, (again, state, datas)))

@@ -119,7 +119,7 @@ def test_loss_is_cross_entropy_plus_the_weighted_distances(task):
 def test_clean_epochs_of_a_regime_are_supervised(task):
   seen = {}
 
-  def fit(k, step, state, data, *, epochs, batch_size, name):
+  def fit(k, step, state, data, *, epochs, batch_size, name, **how):
     seen.update(steps=step, epochs=epochs, name=name)
     return state, {}
 

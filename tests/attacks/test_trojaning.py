@@ -110,7 +110,7 @@ def test_blob_has_the_size_and_place_of_the_apple():
 def test_pretrained_victim_starts_as_the_clean_classifier(task):
   seen = []
 
-  def fit(key, step, state, data, *, epochs, batch_size, name):
+  def fit(key, step, state, data, *, epochs, batch_size, name, **how):
     seen.append((name, epochs, batch_size))
     return state, {}
 

@@ -87,15 +87,14 @@ def test_append_of_curves_asks_for_their_own_keys(tmp_path):
 def test_wilson_by_hand():
   # k = 2 of n = 10, z = 1.959964: centre (k + z^2/2) / (n + z^2) = 0.283260,
   # half width z / (n + z^2) * sqrt(k (n - k) / n + z^2 / 4) = 0.226577.
-  low, high = results.wilson([0.2], [10])
+  low, high = results.wilson(0.2, 10)
   assert low == pytest.approx(0.056683, abs=2e-6)
   assert high == pytest.approx(0.509837, abs=2e-6)
 
 
-def test_wilson_pools_counts():
-  assert results.wilson([0.1, 0.3], [10, 10]) == results.wilson([0.2], [20])
-  assert results.wilson([0.1, None], [10, 10]) is None
-  assert results.wilson([], []) is None
+def test_without_a_share_or_a_count_wilson_has_nothing():
+  assert results.wilson(None, 10) is None
+  assert results.wilson(0.0, 0) is None
 
 
 def test_summarize_by_hand():
@@ -105,7 +104,9 @@ def test_summarize_by_hand():
   assert row["ca"] == pytest.approx(0.8)
   assert row["ca_sd"] == pytest.approx(0.1)  # sqrt((0 + .01 + .01) / 2)
   assert (row["test_images"], row["triggered_images"]) == (300, 30)
-  assert (row["ca_low"], row["ca_high"]) == results.wilson([0.8], [300])
+  # t(.975; 2) = 4.302653: half width 4.302653 * .1 / sqrt(3) = .248414.
+  assert row["ca_low"] == pytest.approx(0.551586, abs=1e-6)
+  assert row["ca_high"] == 1.0
 
 
 def test_summarize_one_seed_has_no_spread():

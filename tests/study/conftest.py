@@ -10,6 +10,8 @@ from bdjax.report import results
 from bdjax.report.load import load
 from bdjax.study import comparison
 
+KEYS = ("cell", "planted")  # which differ between seeds
+
 
 def record(attack, regime, defense, seed=0, **changes):
   """Return an invented record: planted, and left alone."""
@@ -48,11 +50,27 @@ def curve(cell, values, stage="ft", **more):
   ]
 
 
+def twins(rows):
+  """Return rows of seed 0 and the same of seed 1."""
+  second = [{k: f"{v}'" for k in KEYS if (v := row.get(k))} for row in rows]
+  seeds = [{"seed": 1} if "seed" in row else {} for row in rows]
+  return [
+    *rows,
+    *(a | b | c for a, b, c in zip(rows, second, seeds, strict=True)),
+  ]
+
+
 def workdir(
-  folder, study, records, *, rows=(), sequela=(), protocol="own"
+  folder, study, records, *, rows=(), sequela=(), protocol="own", twice=True
 ) -> Path:
-  """Fill a work directory as a run of a study would."""
+  """Fill a work directory as a run of a study would.
+
+  Records of one seed are there twice, as of two seeds, since one decides
+  nothing.
+  """
   folder.mkdir(parents=True, exist_ok=True)
+  if twice and {record["seed"] for record in records} == {0}:
+    records, rows, sequela = map(twins, (records, rows, sequela))
   results.append(folder / "results.jsonl", records)
   if rows:
     results.append(folder / "curves.jsonl", rows, required=results.CURVE)

@@ -166,17 +166,31 @@ def five(fake, defense, **numbers):
 
 
 @pytest.mark.parametrize(
-  ("asr", "ca", "removed", "kept"),
+  ("asr", "ca", "away", "removed", "kept"),
   [
-    (0.05, 0.89, SUPPORTED, SUPPORTED),
-    (0.25, 0.80, OPPOSED, OPPOSED),
-    (0.2, 0.87, OPEN, OPEN),  # Wilson's intervals straddle
+    (0.05, 0.89, 0.0, SUPPORTED, SUPPORTED),
+    (0.25, 0.80, 0.0, OPPOSED, OPPOSED),
+    # Half of t(.975; 1) * .02828 / sqrt(2) = .254 on either side.
+    (0.05, 0.89, 0.02, OPEN, OPEN),
   ],
 )
 def test_super_fine_tuning_removes_and_keeps(
-  fake, evidence, asr, ca, removed, kept
+  fake, evidence, asr, ca, away, removed, kept
 ):
-  records = five(fake, "none") + five(fake, "super_ft.paper", asr=asr, ca=ca)
+  records = [
+    record
+    for seed, sign in ((0, -1), (1, 1))
+    for record in (
+      *five(fake, "none", seed=seed),
+      *five(
+        fake,
+        "super_ft.paper",
+        seed=seed,
+        asr=asr + sign * away,
+        ca=ca + sign * away,
+      ),
+    )
+  ]
   made = evidence("sha_fig4", records)
   assert status(made, "sha_super_asr").status == removed
   assert status(made, "sha_super_ca").status == kept
@@ -226,7 +240,7 @@ def test_super_fine_tuning_leads_all_others(fake, evidence):
   assert status(made, "sha_lowest_asr").status == SUPPORTED
   assert status(made, "sha_cheapest").status == SUPPORTED
   assert status(made, "sha_dearest").status == SUPPORTED
-  assert status(made, "sha_abl").status == OPEN  # .5 straddles
+  assert status(made, "sha_abl").status == SUPPORTED  # .5 is enough
 
 
 def test_one_better_rival_is_enough_and_one_absent_leaves_it_open(

@@ -38,9 +38,12 @@ def fmn(tmp_path_factory, fake):
     ("lira.fmn", "fmn", "none"): 0.2,
     ("lira.fmn", "fmn", "super_ft.fmn"): 0.1,
     ("lira.fmn", "fmn", "nad.fmn"): 0.1,
+    ("trojaning.fmn", "conventional", "none"): 0.99,
     (HOSTILE, "fmn", "none"): 0.5,
   }
   records = [fake.record(*key, asr=asr) for key, asr in cells.items()]
+  ruin = ("trojaning.fmn", "conventional", "super_ft.fmn")
+  records.append(fake.record(*ruin, asr=0.0, ca=0.1))
   folder = tmp_path_factory.mktemp("fmn")
   return written(fake.workdir(folder, "fmn_table2", records))
 
@@ -59,14 +62,18 @@ def test_the_page_has_every_verdict_in_words(fmn):
   assert rows["blended conventional", "super_ft asr"] == verdict.KIND
   assert rows["blended fmn", "super_ft asr"] == verdict.KIND_NOT
   assert rows["blended fmn", "super_ft ca"] == verdict.FOREIGN
+  assert rows["trojaning conventional", "super_ft asr"] == verdict.DESTROYED
   assert rows["lira fmn", "none asr"] == verdict.KIND_NOT
   assert rows["lira fmn", "nad asr"] == verdict.UNPLANTED
   assert rows["trojaning fmn", "nad asr"] == verdict.UNMEASURED
   for word in set(rows.values()):
     count = list(rows.values()).count(word)
     shown = re.findall(rf"<b>.</b> {word}</span>", text)
-    assert len(shown) == count + 1  # and once in the tally
-  assert "printed 86.22" in text and "5.0 [4.6, 5.5]" in text
+    kinds = {
+      c.rpartition(" ")[0] == "none" for (_, c), w in rows.items() if w == word
+    }
+    assert len(shown) == count + len(kinds)  # and in the tally of each kind
+  assert "printed 86.22" in text and "5.0 [5.0, 5.0]" in text
 
 
 def test_the_page_has_claims_and_how_all_is_judged(fmn):
@@ -75,7 +82,7 @@ def test_the_page_has_claims_and_how_all_is_judged(fmn):
   assert "Backdoors trained with FMN bypass fine-tuning defenses." in plain
   assert "cifar10 blended fmn, super_ft asr: 30.0" in plain
   assert "undecided (1 of 28 cells measured)" in plain
-  assert "widened on both sides by 2 points (CA) or 5" in plain
+  assert "lies within 2 points (CA) or 5" in plain
   assert "The protocol is our own, not the paper's" in plain
   assert "<code>super_ft.fmn</code> for super_ft" in plain
 
@@ -94,22 +101,24 @@ def test_the_console_has_a_line_for_each_claim(fmn):
   for one in found:
     assert f"{one.words}: {one.claim.sentence[:40]}" in said
   assert f"study: {path}" in said
-  assert "168 printed cells" in said and "The protocol is our own" in said
+  assert "140 printed cells of defenses: 1 reproduced in kind" in said
+  assert "28 of undefended models: 3 reproduced in kind" in said
+  assert "The protocol is our own" in said
 
 
 def test_files_are_read_back(fmn):
   (path,), _, _ = fmn
   folder = path.parent / "study"
   cells = table(folder / "cells.csv")
-  assert len(cells) == 8
+  assert len(cells) == 10
   (one,) = [c for c in cells if c["asr_mean"] == "5.0"]
   assert (one["attack"], one["defense"]) == ("blended.fmn", "super_ft.fmn")
-  assert float(one["asr_low"]) < 5 < float(one["asr_high"])
+  assert float(one["asr_low"]) == 5 == float(one["asr_high"])
   claims = {c["claim"]: c for c in table(folder / "claims.csv")}
   assert claims["fmn_kept"]["status"] == "not supported"
   assert "blended fmn, super_ft asr" in claims["fmn_kept"]["against"]
   tex = (folder / "cells.tex").read_text()
-  assert r"super\_ft.fmn" in tex and "90.0 / 5.0" in tex
+  assert r"super\_ft.fmn" in tex and r"90.0 $\pm$ 0.0 / 5.0 $\pm$ 0.0" in tex
   assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
   heat = folder / "heat.png"
   assert heat.read_bytes()[:4] == b"\x89PNG"
@@ -168,9 +177,8 @@ def test_curves_hold_the_papers_points(tmp_path, fake, protocol):
     (r["row"], r["column"]): r for r in table(folder / "study" / "verdicts.csv")
   }
   one = rows["cifar100 cifar10 badnets conventional", "super_ft epoch=3 asr"]
-  # 9.6 printed and 12 measured of 900 triggered images: Wilson [10.0, 14.3].
-  assert float(one["mean"]) == pytest.approx(12)
-  assert float(one["low"]) == pytest.approx(10.037, abs=1e-3)
+  # 9.6 printed and 12 measured, twice.
+  assert float(one["mean"]) == float(one["low"]) == pytest.approx(12)
   words = {"paper": verdict.REPRODUCED, "own": verdict.KIND}
   assert one["verdict"] == words[protocol]
   assert "ASR and CA by epoch" in text and "Learning rates" in text
