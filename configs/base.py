@@ -100,10 +100,7 @@ def get_config(argument: str = "") -> ConfigDict:
   # on a TPU, TensorFloat-32 on recent GPUs), high, or highest (float32).
   config.precision = "default"
   config.seeds = (0, 1, 2)
-  # A published table or figure to compare with, such as fmn_table2, and whether
-  # everything here follows its paper (paper) or is smaller or other (own).
-  config.study = ""
-  config.protocol = "own"
+  config.study = ""  # a published table to compare with, such as fmn_table2
   return with_methods(config, argument)
 
 

@@ -10,7 +10,8 @@ from bdjax.runs import methods
 from bdjax.runs.task_data import TaskData
 from bdjax.types import Dataset, Recipe, Regime
 
-LABELS = ("study", "protocol")  # what a run is for; they decide nothing in it
+LABELS = ("study",)  # what a run is for; it decides nothing in it
+OLD = ("protocol",)  # keys of older configs that decided nothing either
 # What older configs lack.
 OPTIONAL = {"sequela": {"name": ""}, "precision": "default"}
 AXES = (
@@ -121,5 +122,5 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 
   Attacks, regimes, defenses and seeds may be added by a later run.
   """
-  ignored = (*AXES, *LABELS)
+  ignored = (*AXES, *LABELS, *OLD)
   return {k: v for k, v in flat(OPTIONAL | config).items() if k not in ignored}

@@ -1,11 +1,21 @@
 """The studies there are: a published table or figure each."""
 
+import importlib
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bdjax.methods import signature
 from bdjax.study import published
 
-PROTOCOLS = ("paper", "own")
+STATED = (  # sections that a paper's protocol decides
+  *("data", "downstream", "model", "attack", "regime", "train"),
+  *("scenario", "defense"),
+)
+FREE = {  # and what it leaves to a run, or is compared cell by cell
+  *(f"{name}.name" for name in STATED if name != "model"),
+  *("data.dir", "data.cache", "model.dtype", "train.match"),
+}
 PAPERS = {
   "fmn": (
     "Forget-Me-Not: Making Backdoor Hard to be Forgotten in Finetuning, "
@@ -96,26 +106,59 @@ STUDIES = {
 
 
 def check(config: dict[str, Any]) -> None:
-  """Checks a config's study and protocol, before anything is run.
+  """Checks a config's study, before anything is run.
 
   Args:
-    config: a run's; both keys may be missing.
+    config: a run's; the key may be missing.
 
   Raises:
-    ValueError: one is unknown, or the published numbers are not at hand.
+    ValueError: it is unknown, or the published numbers are not at hand.
   """
-  name, protocol = config.get("study", ""), config.get("protocol", "own")
+  name = config.get("study", "")
   if name and name not in STUDIES:
     raise ValueError(
       f"unknown study {name!r}: {signature.nearest(name, STUDIES)}"
     )
-  if protocol not in PROTOCOLS:
-    raise ValueError(
-      f"protocol is {protocol!r}, but must be paper, where a config follows "
-      "its paper's sizes, or own."
-    )
   if name:
     published.folder()
+
+
+def follows(study: str, config: dict[str, Any]) -> bool:
+  """Returns whether a run has the sizes and settings of its study's paper.
+
+  They are those of the preset `paper` in configs/papers.
+
+  Args:
+    study: its name.
+    config: the run's.
+  """
+  if not STUDIES[study].paper or "data" not in config:
+    return False
+  names = [config[k]["name"] for k in ("data", "downstream") if config.get(k)]
+  preset = _presets(study)
+  try:
+    wanted = preset(",".join(("paper", *filter(None, names))))
+  except ValueError:  # as many data sets as the study has not
+    wanted = preset("paper")
+  return _stated(config) == _stated(wanted.to_dict())
+
+
+def _presets(study: str) -> Any:
+  top = str(Path(__file__).parents[2])
+  sys.path.insert(0, top)
+  try:
+    return importlib.import_module(f"configs.papers.{study}").get_config
+  finally:
+    sys.path.remove(top)
+
+
+def _stated(config: dict[str, Any]) -> dict[str, Any]:
+  leaves = {}
+  for section in STATED:
+    value = config.get(section)
+    keys = value if isinstance(value, dict) else {section: value}
+    leaves |= {f"{section}.{key}": leaf for key, leaf in keys.items()}
+  return {k: v for k, v in leaves.items() if v is not None and k not in FREE}
 
 
 def words(name: str) -> tuple[str, str]:

@@ -6,7 +6,16 @@ from typing import NamedTuple
 
 from bdjax.report import results
 from bdjax.report.load import NONE, Run
-from bdjax.study import claim, fmn, match, published, sequels, sha, sha_rates
+from bdjax.study import (
+  catalog,
+  claim,
+  fmn,
+  match,
+  published,
+  sequels,
+  sha,
+  sha_rates,
+)
 from bdjax.study import verdict as verdicts
 from bdjax.study.claim import Finding
 from bdjax.study.match import Evidence, Group
@@ -50,7 +59,7 @@ def gather(study: str, runs: Sequence[Run]) -> Evidence:
     study,
     run,
     match.group(run.records),
-    paper=all(run.config.get("protocol") == "paper" for run in runs),
+    paper=all(catalog.follows(study, run.config) for run in runs),
   )
   named = {match.wanted_datasets(cell) for cell in published.read(study)} - {()}
   strange = bool(named) and named.isdisjoint(evidence.places)

@@ -146,7 +146,7 @@ def render(
     title=title,
     paper=paper,
     evidence=evidence,
-    protocols=[_protocol(run) for run in runs],
+    protocols=[_protocol(evidence.study, run) for run in runs],
     compared=compared,
     counts=_counted(compared),
     cells=_cells(compared),
@@ -245,7 +245,7 @@ def _beyond(
   ]
 
 
-def _protocol(run: Run) -> dict[str, str]:
+def _protocol(study: str, run: Run) -> dict[str, str]:
   """Returns what one work directory was run with."""
   records = run.cells
 
@@ -254,7 +254,7 @@ def _protocol(run: Run) -> dict[str, str]:
 
   return {
     "folder": str(run.workdir),
-    "protocol": run.config.get("protocol", "own"),
+    "protocol": "paper" if catalog.follows(study, run.config) else "own",
     "data": named("dataset"),
     "model, width": f"{named('model')}, {named('width') or 'its own'}",
     "training images, epochs": f"{named('train_images') or '?'}, "

@@ -91,7 +91,6 @@ def sized(study: str, preset: str, dataset: str) -> ConfigDict:
 def resized(config: ConfigDict, study: str, preset: str) -> ConfigDict:
   """Returns a config at a preset's size, as a study's."""
   config.study = study
-  config.protocol = "paper" if preset == "paper" else "own"
   config.update(SIZES[preset])
   return config
 

@@ -40,7 +40,7 @@ def get_config(argument: str = "small") -> ConfigDict:
   pair = f"{source},{target}"
   if preset == "small":
     config = encoder.get_config(f"{pair},small")
-    config.update({"study": "sha_fig2", "protocol": "own"})
+    config.study = "sha_fig2"
     return config
   config = _presets.resized(encoder.get_config(pair), "sha_fig2", preset)
   config.scenario = "encoder.sha"

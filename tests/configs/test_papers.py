@@ -10,6 +10,7 @@ import pytest
 from bdjax import data
 from bdjax.data import catalog
 from bdjax.runs import settings
+from bdjax.study import catalog as study_catalog
 from bdjax.types import Dataset
 
 TOP = Path(__file__).parents[2]
@@ -69,7 +70,8 @@ def test_what_has_no_published_file_is_said_to_have_none(study):
 def test_every_preset_makes_a_plan(study, preset, nowhere):
   config = made(study, preset)
   assert config.study == study
-  assert config.protocol == ("paper" if preset == "paper" else "own")
+  papers = preset == "paper" and study != BEYOND
+  assert study_catalog.follows(study, config.to_dict()) == papers
   plan = settings.plan(config.to_dict())
   assert plan.attacks
   assert plan.defenses or study == "fmn_table1"

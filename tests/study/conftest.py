@@ -1,5 +1,6 @@
 """Invented records of studies, for tests only."""
 
+import importlib
 import json
 import types
 from pathlib import Path
@@ -77,7 +78,11 @@ def workdir(
   if sequela:
     file = folder / "sequela.jsonl"
     results.append(file, sequela, required=results.SEQUEL)
-  config = {"study": study, "protocol": protocol}
+  config = {}
+  if protocol == "paper":
+    module = importlib.import_module(f"configs.papers.{study}")
+    config = module.get_config("paper").to_dict()
+  config["study"] = study
   (folder / "config.json").write_text(json.dumps(config))
   return folder
 

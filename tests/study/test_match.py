@@ -3,6 +3,7 @@
 import pytest
 
 from bdjax.study import catalog, comparison, match, measured, published, verdict
+from configs.papers import fmn_table2
 
 PRINTED = {p.stem: published.read(p.stem) for p in published.folder().glob("*")}
 PRINTED = {study: cells for study, cells in PRINTED.items() if cells}
@@ -186,16 +187,31 @@ def test_an_installation_without_the_numbers_says_so(monkeypatch, tmp_path):
   monkeypatch.setattr(published, "__file__", str(elsewhere))
   with pytest.raises(ValueError, match="clone of the repository"):
     catalog.check({"study": "fmn_table2"})
-  catalog.check({"study": "", "protocol": "own"})
+  catalog.check({"study": ""})
+
+
+def test_an_unknown_study_gets_one_sentence():
+  with pytest.raises(ValueError, match="did you mean fmn_table2"):
+    catalog.check({"study": "fmn_tabel2"})
 
 
 @pytest.mark.parametrize(
-  ("config", "text"),
+  ("section", "key", "value", "papers"),
   [
-    ({"study": "fmn_tabel2"}, "did you mean fmn_table2"),
-    ({"study": "fmn_table2", "protocol": "mine"}, "must be paper"),
+    ("train", "epochs", 99, False),
+    ("data", "train_images", 49_999, False),
+    ("model", "width", 32, False),
+    ("defense", "clean_rate", 0.1, False),
+    ("attack", "rate", 0.2, False),
+    ("train", "match", "steps", True),  # which the papers do not state
+    ("data", "cache", "/elsewhere", True),
+    ("model", "dtype", "bfloat16", True),
   ],
 )
-def test_unknown_studies_and_protocols_get_one_sentence(config, text):
-  with pytest.raises(ValueError, match=text):
-    catalog.check(config)
+def test_what_a_run_changes_decides_whose_protocol_it_has(
+  section, key, value, papers
+):
+  config = fmn_table2.get_config("paper").to_dict()
+  assert catalog.follows("fmn_table2", config)
+  config[section][key] = value
+  assert catalog.follows("fmn_table2", config | {"protocol": "paper"}) == papers
