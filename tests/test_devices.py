@@ -23,7 +23,7 @@ def trained(task, devices, *, arch="cnn", batch_size=16):
   variables = learn.init_variables(jax.random.key(0), task.train, model=model)
   seen = []
 
-  def probe(name, done, epochs, state):
+  def probe(name, done, epochs, state, params):
     seen.append(state.variables["params"]["linear"]["kernel"].sharding)
     return {"probed": 1.0}
 

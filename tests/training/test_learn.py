@@ -127,6 +127,31 @@ def test_training_can_go_on_from_somewhere(toy, model, variables):
   chex.assert_trees_all_equal(got, variables)
 
 
+def test_a_regime_can_start_from_a_conventionally_planted_model(toy, model):
+  regime = regimes.matched(regimes.fmn(start="planted"), "steps")
+  recipe = Recipe(epochs=4, batch_size=32)
+  clean = toy.replace(label=toy.label)
+  calls, trigger = [], {"pattern": jnp.ones(3)}
+
+  def fit(key, step, state, data, *, name, epochs, params, **how):
+    calls.append((name, epochs, data, params(state)))
+    return loop.scan_fit(key, step, state, data, epochs=epochs, **how)
+
+  learn.train_classifier(
+    key(),
+    (toy, clean),
+    fit,
+    model=model,
+    recipe=recipe,
+    regime=regime,
+    trigger=trigger,
+  )
+  first, second = calls
+  assert first[:2] == ("planted", 2) and first[2] is toy
+  assert second[:3] == ("train", 2, (toy, clean))
+  assert first[3] is second[3] is trigger
+
+
 def test_a_clean_classifier_is_taken_where_there_is_one(task):
   def no_fit(*args, **how):
     raise AssertionError("trained although there was one")

@@ -159,7 +159,7 @@ def test_epochs_on_end_equal_epochs_one_by_one_to_the_bit(toy):
 def test_no_epochs_run_on_end_past_a_look(toy):
   seen = []
   probe = loop.Probe(
-    lambda name, done, epochs, state: seen.append(done) or {"ca": 1.0},
+    lambda name, done, *rest: seen.append(done) or {"ca": 1.0},
     lambda done, epochs: done in (1, 4, 5, epochs),
   )
   journal = loop.Journal()
@@ -200,17 +200,20 @@ def test_zero_epochs_change_nothing(toy):
 def test_probe_and_journal_have_a_row_an_epoch(toy):
   journal = loop.Journal()
 
-  def probe(name, done, epochs, state):
-    return {"ca": done / epochs} if done == 2 else {}
+  def probe(name, done, epochs, state, params):
+    return {"ca": done / epochs, "trigger": params} if done == 2 else {}
 
   def step(key, state, batch):
     lr = state["draw"] * 0 + 0.5
     return state, {"loss": lr, "lr": lr}
 
   loop.host_fit(journal=journal, probe=loop.Probe(probe))(
-    key(), step, start(64), toy, epochs=2, batch_size=16, name="x"
+    *(key(), step, start(64), toy),
+    **dict(epochs=2, batch_size=16, name="x"),
+    params=lambda state: len(state),
   )
   one, two = journal.rows
+  assert two["trigger"] == len(start(64))
   assert (one["stage"], one["epoch"], one["loss"]) == ("x", 1, 0.5)
   assert one["lr"] == [0.5] * 4
   assert "ca" not in one and two["ca"] == 1.0

@@ -170,7 +170,7 @@ def test_the_backdoor_comes_back(remains):
 
   curve = [accuracy(remains.variables)]
 
-  def probe(name, done, epochs, state):
+  def probe(name, done, epochs, state, params):
     assert (name, done) == ("reinjection", len(curve))
     curve.append(accuracy(state.variables))
     return {}
