@@ -14,8 +14,13 @@ from bdjax.runs import experiment, knowledge
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
-from bdjax.training import checkpoint, loop
-from bdjax.types import Backdoor, Fit, Params
+from bdjax.training import checkpoint, loop, sweep
+from bdjax.types import Backdoor, Defended, Fit, Params
+
+DIVERGED = (
+  "the weights are no longer finite numbers: lower the learning rate, or leave "
+  "this member out."
+)
 
 
 def backdoor(session: Session, cell: Cell) -> Backdoor:
@@ -42,6 +47,11 @@ def keep_backdoor(
   path = session.workdir.model(session.names.planted(cell))
   note = {"key": session.names.key(cell), "spent": spent}
   checkpoint.save(path, backdoor, note=note)
+
+
+def diverged(result: Backdoor | Defended) -> bool:
+  """Returns whether a model's weights are no longer numbers."""
+  return not sweep.finite(result.variables)
 
 
 def spent(session: Session, cell: Cell) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from bdjax.report.results import Record
-from bdjax.runs import experiment, knowledge, models, records, scoring, sweeps
+from bdjax.runs import experiment, knowledge, models, records, scoring
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.training import loop, metrics
@@ -86,8 +86,8 @@ def finish(
   Raises:
     FloatingPointError: its weights are lost.
   """
-  if sweeps.diverged(state):
-    raise FloatingPointError(sweeps.DIVERGED)
+  if models.diverged(state):
+    raise FloatingPointError(models.DIVERGED)
   plan, name = session.plan, session.names.id(cell)
   if plan.sequela:
     models.keep(session, name, state.variables)

@@ -29,17 +29,10 @@ from bdjax.training import loop, sweep
 from bdjax.types import (
   Access,
   Array,
-  Backdoor,
-  Defended,
   Fit,
   Metrics,
   Params,
   Task,
-)
-
-DIVERGED = (
-  "the weights are no longer finite numbers: lower the learning rate, or leave "
-  "this member out."
 )
 
 
@@ -180,11 +173,6 @@ def defend(
     )
 
   yield from _run(group, member, (), needed, mesh, width)
-
-
-def diverged(result: Backdoor | Defended) -> bool:
-  """Returns whether a member's weights are no longer numbers."""
-  return not sweep.finite(result.variables)
 
 
 def _run(
