@@ -61,10 +61,10 @@ def spent(session: Session, cell: Cell) -> dict[str, float]:
 
 
 def _load(session: Session, cell: Cell) -> Backdoor:
-  clean = session.plan.scenario.made.clean
+  clean = functools.partial(session.plan.clean_victim, cell.key)
 
   def plant(task):
-    task = task.replace(clean=functools.partial(clean, cell.key, task))
+    task = task.replace(clean=functools.partial(clean, task))
     return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
 
   like = jax.eval_shape(plant, knowledge.adversary(session.plan, cell))
@@ -97,7 +97,7 @@ def _plant(session: Session, cell: Cell) -> Backdoor:
 
 def clean(session: Session, cell: Cell) -> Params:
   """Returns the seed's clean victim, kept for all attacks and runs."""
-  train = functools.partial(session.plan.scenario.made.clean, cell.key)
+  train = functools.partial(session.plan.clean_victim, cell.key)
   task = knowledge.adversary(session.plan, cell)
   return kept(
     session,

@@ -16,11 +16,7 @@ from bdjax.types import Access, Backdoor, Defended
 def score_planted(session: Session, cell: Cell) -> Record:
   """Returns the record of a planted model, as it is found."""
   plan, backdoor = session.plan, models.backdoor(session, cell)
-  access = plan.scenario.made.look(
-    experiment.key_for(cell.key, "look"),
-    Access(backdoor.variables, plan.user.train, model=plan.model.made),
-    plan.user.info.num_classes,
-  )
+  access = knowledge.planted(plan, cell, backdoor)
   counts, scoring_time = session.scorer.score(
     cell, Defended(access.variables), access, backdoor
   )

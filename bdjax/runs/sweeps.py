@@ -129,7 +129,7 @@ def needs_clean(session: Session, cell: Cell, task: Task) -> bool:
     cell: the cell.
     task: its adversary's.
   """
-  train = functools.partial(session.plan.scenario.made.clean, cell.key)
+  train = functools.partial(session.plan.clean_victim, cell.key)
   calls = []
 
   def trace(task):
