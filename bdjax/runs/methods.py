@@ -34,6 +34,10 @@ class Method(NamedTuple):
   numbers: tuple[str, ...] = ()  # arguments that may be traced
   holding: experiment.Holding | None = None  # what a defense's defender holds
 
+  def __hash__(self) -> int:
+    """Hashes the text alone: arguments lie in a dict."""
+    return hash(self.label)
+
   @property
   def name(self) -> str:
     """The method's own name, without preset and arguments."""
