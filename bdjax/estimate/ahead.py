@@ -59,7 +59,7 @@ def _case(plan: plans.Plan, batch_size: int) -> Case:
   }
   if plan.together:
     more = {"attack": "badnets", "width": width(plan)}
-    return Case("sweep", "planting", options | more)
+    return Case("sweep", "plant", options | more)
   return Case("train", "train", options | {"share": True})
 
 

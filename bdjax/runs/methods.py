@@ -38,6 +38,10 @@ class Method(NamedTuple):
     """Hashes the text alone: arguments lie in a dict."""
     return hash(self.label)
 
+  def at(self, numbers: dict[str, Any]) -> Any:
+    """Returns the method as built, or with other numbers, traced or not."""
+    return self.remake(**numbers) if numbers else self.made
+
   @property
   def name(self) -> str:
     """The method's own name, without preset and arguments."""
