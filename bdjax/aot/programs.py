@@ -152,11 +152,8 @@ def pretrain(
       key,
       data,
       fit,
+      Recipe(epochs=1, batch_size=batch, lr=1e-3, weight_decay=1e-6),
       encoder=net,
-      epochs=1,
-      batch_size=batch,
-      lr=1e-3,
-      weight_decay=1e-6,
       temperature=0.5,
     )
 
