@@ -45,11 +45,14 @@ def user(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
     cell.key, plan.user.train, cell.defense.holding
   )
   access = experiment.access_to(backdoor, adversary(plan, cell), clean)
-  return plan.scenario.made.start(
-    experiment.key_for(cell.key, "head"),
-    access.replace(view=view(plan.user.info)),
-    plan.user.info.num_classes,
-  )
+  access = access.replace(view=view(plan.user.info))
+  return plan.access(experiment.key_for(cell.key, "head"), access, tuned=True)
+
+
+def planted(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
+  """Returns what a cell's planted model is scored with, as it is found."""
+  access = Access(backdoor.variables, plan.user.train, model=plan.model.made)
+  return plan.access(experiment.key_for(cell.key, "look"), access, tuned=False)
 
 
 def tuned(plan: plans.Plan, cell: Cell) -> Array:

@@ -34,6 +34,14 @@ class Method(NamedTuple):
   numbers: tuple[str, ...] = ()  # arguments that may be traced
   holding: experiment.Holding | None = None  # what a defense's defender holds
 
+  def __hash__(self) -> int:
+    """Hashes the text alone: arguments lie in a dict."""
+    return hash(self.label)
+
+  def at(self, numbers: dict[str, Any]) -> Any:
+    """Returns the method as built, or with other numbers, traced or not."""
+    return self.remake(**numbers) if numbers else self.made
+
   @property
   def name(self) -> str:
     """The method's own name, without preset and arguments."""
