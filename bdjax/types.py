@@ -229,6 +229,8 @@ class Attack(NamedTuple):
     plant: how the backdoor gets in.
     trains: whether planting trains the victim, so that regimes apply.
     encoder: whether the victim may be an encoder, which has no logits.
+    continues: whether planting can go on from a model that was planted before;
+      see `Regime.planted`.
     poisoned: the training set of a planted backdoor again, from the key of
       `plant`, its task, the trigger's parameters and the roles; the clean one
       where nothing is poisoned. So a sweep need not send it around.
@@ -239,6 +241,7 @@ class Attack(NamedTuple):
   plant: Callable[[Key, Task, Fit], Backdoor]
   trains: bool = True
   encoder: bool = False
+  continues: bool = False
   poisoned: Callable[[Key, Task, Params, Array], Dataset] = (
     lambda key, task, params, role: task.train
   )

@@ -60,6 +60,9 @@ def get_config(argument: str = "") -> ConfigDict:
       "momentum": 0.9,
       "weight_decay": 5e-4,
       "schedule": "cosine",
+      # What all regimes have equal: poisoned epochs (epochs; clean ones of fmn
+      # and interleave come on top), or all epochs, hence steps (steps).
+      "match": "epochs",
     }
   )
   config.scenario = "standalone"  # or transfer, encoder(epochs=200)

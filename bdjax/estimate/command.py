@@ -121,7 +121,8 @@ def items(plan: plans.Plan) -> list[Item]:
     ids = tuple(names.id(cell) for cell in cells)
     scoring = _scoring(plan, cells[0], shapes[attack])
     label = f"plant {attack}, {regime}"
-    entries.append(Item(label, ids, len(cells), stages, scoring))
+    often = 1 + _points(plan, stages)
+    entries.append(Item(label, ids, len(cells), stages, often * scoring))
   if starts_clean or plan.elsewhere and plan.defenses or plan.sequela:
     stages = _clean(plan, names.cells()[0])
     entries.insert(0, Item("train clean victims", (), len(plan.seeds), stages))

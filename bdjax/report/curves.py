@@ -44,9 +44,44 @@ def line(
   Returns:
     The epochs that every cell probed, or None if no epoch was.
   """
+  return _mean(
+    [_track(cell, curves.get(cell["cell"], []), metric) for cell in cells]
+  )
+
+
+def planting(
+  names: Iterable[str], curves: dict[str, Rows], metric: str, *, clean: bool
+) -> Line | None:
+  """Average a metric over models that were planted under different seeds.
+
+  Args:
+    names: of the planted models.
+    curves: rows of each model.
+    metric: of a row, such as "ca".
+    clean: after the clean epochs, of regimes that have some; else after all
+      other epochs.
+
+  Returns:
+    The epochs that every model has, or None if there is none.
+  """
   tracks = [
-    _track(cell, curves.get(cell["cell"], []), metric) for cell in cells
+    {
+      epoch: row[metric]
+      for epoch, row in timeline(curves.get(name, [])).items()
+      if row.get(metric) is not None and _is_clean(row) == clean
+    }
+    for name in names
   ]
+  return _mean(tracks)
+
+
+def _is_clean(row: Record) -> bool:
+  """Return whether an epoch is in the second half of its turns, "k/n"."""
+  turn, _, turns = row.get("turn", "1/1").partition("/")
+  return 2 * int(turn) > int(turns) > 1
+
+
+def _mean(tracks: list[dict[int, float]]) -> Line | None:
   shared = sorted(set.intersection(*map(set, tracks))) if tracks else []
   if not any(shared):
     return None

@@ -74,13 +74,17 @@ def styles(defenses: list[str]) -> dict[str, Style]:
 
 
 def curve_panel(
-  lines: dict[str, dict[str, Line]], looks: dict[str, Style]
+  lines: dict[str, dict[str, Line]],
+  looks: dict[str, Style],
+  *,
+  epochs: str = "defense epoch",
 ) -> str:
-  """Draw one attack's ASR (solid) and CA (dashed) over defense epochs.
+  """Draw one attack's ASR (solid) and CA (dashed) over epochs.
 
   Args:
-    lines: defense -> {"asr": its line, "ca": its line}.
+    lines: defense, say, -> {"asr": its line, "ca": its line}.
     looks: defense -> style.
+    epochs: whose, in words.
 
   Returns:
     An SVG element.
@@ -90,7 +94,7 @@ def curve_panel(
     for defense, metrics in lines.items():
       for metric, line in metrics.items():
         draw_line(axes, line, looks[defense], dashed=metric == "ca")
-    axes.set(xlabel="defense epoch", ylabel="percent", ylim=(-4, 104))
+    axes.set(xlabel=epochs, ylabel="percent", ylim=(-4, 104))
     axes.xaxis.get_major_locator().set_params(integer=True)
 
   return svg(draw, 3.6, 2.4)

@@ -85,6 +85,7 @@ def render(run: Run) -> str:
       sections.section(run, table, looks) for table in tables.pivot(run.records)
     ],
     looks=looks,
+    planting=sections.PLANTING,
     rates=sections.schedules(run),
     pictures=sections.pictures(run),
     findings=findings.pictures(run),

@@ -12,11 +12,13 @@ from bdjax.report import (
   sweeps,
   tables,
 )
-from bdjax.report.curves import Line, line, rates
+from bdjax.report.curves import Line, line, planting, rates
 from bdjax.report.load import NONE, Picture, Run
 
 GAIN = 10  # how much a trigger's difference is amplified
 SPAN = 1e5  # highest over lowest learning rate of the axis
+SCORED = ("asr", "ca")
+PLANTING = figures.styles(["after poisoned epochs", "after clean epochs"])
 _SHOWN = 6  # pictures per attack
 _PARTS = {
   "compile": "seconds_compile",
@@ -41,6 +43,10 @@ def section(
       (*label, figures.curve_panel(panel, looks))
       for label, panel in lines.items()
     ],
+    "planting": [
+      (*label, figures.curve_panel(panel, PLANTING, epochs="epoch"))
+      for label, panel in _planting(run, table).items()
+    ],
     "scatter": _scatter(table, looks),
     "costs": _costs(table),
     "boxes": _boxes(table),
@@ -55,7 +61,21 @@ def section(
     "elsewhere": elsewhere.table(table.records),
     "found": findings.table(table.records),
     "sequela": sequela.section(run, table, looks),
+    "learned": _learned(table),
   }
+
+
+def _learned(table: tables.Table) -> str:
+  """Return what accuracy planted models reached on their training sets."""
+  known: dict[str, list[float]] = {}
+  for record in table.records:
+    if record["defense"] == NONE and record.get("train_accuracy") is not None:
+      label = f"{record['attack']}, {record['regime']}"
+      known.setdefault(label, []).append(record["train_accuracy"])
+  return "; ".join(
+    f"{label} {100 * sum(values) / len(values):.1f} %"
+    for label, values in known.items()
+  )
 
 
 def _cells(
@@ -85,6 +105,26 @@ def _lines(
     lines = {defense: both for defense, both in lines.items() if both}
     if lines:
       panels[attack, regime] = lines
+  return panels
+
+
+def _planting(
+  run: Run, table: tables.Table
+) -> dict[tuple[str, str], dict[str, dict[str, Line]]]:
+  """Return (attack, regime) -> kind of epoch -> metric -> line."""
+  panels = {}
+  for attack, regime in table.attacks:
+    names = dict.fromkeys(
+      r["planted"]
+      for r in table.records
+      if (r["attack"], r["regime"]) == (attack, regime)
+    )
+    lines = {}
+    for kind, clean in zip(PLANTING, (False, True), strict=True):
+      both = {m: planting(names, run.curves, m, clean=clean) for m in SCORED}
+      lines[kind] = {metric: drawn for metric, drawn in both.items() if drawn}
+    if any(lines.values()):
+      panels[attack, regime] = {kind: both for kind, both in lines.items()}
   return panels
 
 

@@ -195,8 +195,13 @@ def scenario(text: str) -> Method:
   return _build(make, spec, options, ())
 
 
-def training_regimes(section: dict[str, Any]) -> list[Method]:
-  """Builds the regimes of a section."""
+def training_regimes(section: dict[str, Any], match: str) -> list[Method]:
+  """Builds the regimes of a section.
+
+  Args:
+    section: `name` and arguments.
+    match: what all of them have equal; see `regimes.matched`.
+  """
   built = []
   for spec in specs.parse(section["name"]):
     if spec.name not in regimes.REGIMES:
@@ -208,7 +213,8 @@ def training_regimes(section: dict[str, Any]) -> list[Method]:
     schema = signature.arguments(make)
     options = {k: v for k, v in section.items() if k in schema} | spec.args
     options = {k: v for k, v in options.items() if v is not None}
-    built.append(_build(make, spec, options, ()))
+    method = _build(make, spec, options, ())
+    built.append(method._replace(made=regimes.matched(method.made, match)))
   return built
 
 

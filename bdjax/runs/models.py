@@ -15,7 +15,7 @@ from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
 from bdjax.training import checkpoint, loop, sweep
-from bdjax.types import Backdoor, Defended, Fit, Params
+from bdjax.types import Backdoor, Defended, Fit, Params, Regime
 
 DIVERGED = (
   "the weights are no longer finite numbers: lower the learning rate, or leave "
@@ -41,11 +41,24 @@ def planted(session: Session, cell: Cell) -> bool:
 
 
 def keep_backdoor(
-  session: Session, cell: Cell, backdoor: Backdoor, spent: dict[str, float]
+  session: Session,
+  cell: Cell,
+  backdoor: Backdoor,
+  spent: dict[str, float],
+  journal: loop.Journal,
 ) -> None:
-  """Puts a planted model in the store, with the seconds it took."""
+  """Puts a planted model in the store, with the seconds it took.
+
+  Args:
+    session: the run.
+    cell: whose.
+    backdoor: the planted model.
+    spent: seconds of its training's parts.
+    journal: of its training, which tells how much was learned.
+  """
   path = session.workdir.model(session.names.planted(cell))
   note = {"key": session.names.key(cell), "spent": spent}
+  note["train_accuracy"] = _learned(journal.rows, cell.regime.made)
   checkpoint.save(path, backdoor, note=note)
 
 
@@ -58,6 +71,21 @@ def spent(session: Session, cell: Cell) -> dict[str, float]:
   """Returns the seconds that a cell's planted model took."""
   path = session.workdir.model(session.names.planted(cell))
   return checkpoint.note(path)["spent"]
+
+
+def train_accuracy(session: Session, cell: Cell) -> float | None:
+  """Returns the accuracy that a planted model reached on what it was trained.
+
+  That is the mean over the last epochs of all turns; None where none is known.
+  """
+  path = session.workdir.model(session.names.planted(cell))
+  return checkpoint.note(path).get("train_accuracy")
+
+
+def _learned(rows: list[loop.Row], regime: Regime) -> float | None:
+  last = rows[-len(regime.turns(0, 1)) :]
+  values = [row["accuracy"] for row in last if "accuracy" in row]
+  return sum(values) / len(values) if values else None
 
 
 def _load(session: Session, cell: Cell) -> Backdoor:
@@ -84,13 +112,14 @@ def _plant(session: Session, cell: Cell) -> Backdoor:
     return variables
 
   task = knowledge.adversary(session.plan, cell).replace(clean=clean_victim)
-  fit = session.fit(name, journal=journal)
+  probe = session.scorer.watch(cell)
+  fit = session.fit(name, journal=journal, probe=probe)
   start = time.perf_counter()
   backdoor = experiment.plant(cell.key, cell.attack.made, task, fit)
   jax.block_until_ready(backdoor)
   seconds = journal.spent(time.perf_counter() - start)
   session.workdir.curves(name, journal)
-  keep_backdoor(session, cell, backdoor, seconds)
+  keep_backdoor(session, cell, backdoor, seconds, journal)
   session.workdir.stages(name).clear()
   return backdoor
 

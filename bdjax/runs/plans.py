@@ -13,7 +13,11 @@ from bdjax.types import Access, Dataset, Fit, Key, Params, Recipe, Regime, Task
 LABELS = ("study",)  # what a run is for; it decides nothing in it
 OLD = ("protocol",)  # keys of older configs that decided nothing either
 # What older configs lack.
-OPTIONAL = {"sequela": {"name": ""}, "precision": "default"}
+OPTIONAL = {
+  "sequela": {"name": ""},
+  "train": {"match": "epochs"},
+  "precision": "default",
+}
 AXES = (
   *("attack.name", "regime.name", "defense.name", "sequela.name", "seeds"),
   *("sweep.axes", "sweep.width"),
@@ -89,6 +93,16 @@ class Plan(NamedTuple):
     return TaskData(self.info, self.train, self.test)
 
 
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+  """Returns a config with the keys that older ones lack."""
+  return config | {
+    key: default | config.get(key, {})
+    if isinstance(default, dict)
+    else config.get(key, default)
+    for key, default in OPTIONAL.items()
+  }
+
+
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
   """Returns a nested dict as one level with dotted keys."""
   leaves = {}
@@ -135,6 +149,8 @@ def attack_key(
   }
   if plan.precision != "default":
     key["precision"] = plan.precision
+  if not regime.made.extra:
+    key["match"] = "steps"
   return key
 
 
@@ -144,4 +160,4 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
   Attacks, regimes, defenses and seeds may be added by a later run.
   """
   ignored = (*AXES, *LABELS, *OLD)
-  return {k: v for k, v in flat(OPTIONAL | config).items() if k not in ignored}
+  return {k: v for k, v in flat(completed(config)).items() if k not in ignored}

@@ -228,7 +228,7 @@ class Runner:
       else:
         name = self._names.planted(cell)
         self._workdir.curves(name, done.journal)
-        models.keep_backdoor(session, cell, done.result, done.spent)
+        models.keep_backdoor(session, cell, *done[1:])
 
   def _defend(
     self, session: Session, group: Group, mesh: Mesh, width: int

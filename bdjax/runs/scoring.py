@@ -21,7 +21,14 @@ from bdjax.training import (
   metrics,
 )
 from bdjax.training.engine import Rows
-from bdjax.types import Access, Backdoor, Defended, Params, default_predict
+from bdjax.types import (
+  Access,
+  Backdoor,
+  Dataset,
+  Defended,
+  Params,
+  default_predict,
+)
 
 
 class Scorer:
@@ -37,10 +44,7 @@ class Scorer:
     self._plan, self._setting = plan, plan.config["evaluate"]
     self._mesh = mesh
     self._test = self.spread(engine.rows(plan.user.test))
-    few = self._setting["curve_images"]
-    self._few = self.spread(
-      engine.rows(jax.tree.map(lambda x: x[:few], plan.user.test))
-    )
+    self._few = self._first(plan.user.test)
     self._programs: dict[Any, Callable] = {}
 
   def spread(self, tree: Params) -> Params:
@@ -58,6 +62,17 @@ class Scorer:
       if test is self._plan.user.test
       else self.spread(engine.rows(test))
     )
+
+  @functools.cached_property
+  def _few_victims(self) -> Rows:
+    test = self._plan.scored(tuned=False).test
+    return self._few if test is self._plan.user.test else self._first(test)
+
+  def _first(self, test: Dataset) -> Rows:
+    """Returns the images behind a curve's points."""
+    few = self._setting["curve_images"]
+    part = jax.tree.map(lambda x: x[:few], test)
+    return self.spread(engine.rows(part))
 
   def score(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
@@ -107,20 +122,44 @@ class Scorer:
   def probe(self, cell: Cell, access: Access, backdoor: Backdoor) -> loop.Probe:
     """Returns what scores a classifier in training now and then."""
 
-    def due(done, epochs):
-      often = done % self._setting["curve_every"] == 0
-      return self._few.size > 0 and (done in (1, epochs) or often)
+    def look(name, done, epochs, state, params):
+      del name, done, epochs, params
+      return self._point(cell, state, access, backdoor, self._few)
 
-    def look(name, done, epochs, state):
+    return loop.Probe(look, self._due)
+
+  def watch(self, cell: Cell) -> loop.Probe:
+    """Returns what scores a victim while its backdoor is planted."""
+    access = Access(None, model=self._plan.model.made)
+
+    def look(name, done, epochs, state, params):
       del name, done, epochs
-      classifiers = learn.classifiers(state)
-      if not classifiers:
+      if params is None or self._plan.encoder:
         return {}
-      now = Defended(classifiers[0].variables)
-      counts, _ = self._score(cell, now, access, backdoor, self._few)
-      return rates(counts)
+      backdoor = Backdoor(None, params, None, None)
+      return self._point(cell.root, state, access, backdoor, self._few_victims)
 
-    return loop.Probe(look, due)
+    return loop.Probe(look, self._due)
+
+  def _due(self, done: int, epochs: int) -> bool:
+    often = done % self._setting["curve_every"] == 0
+    return self._few.size > 0 and (done in (1, epochs) or often)
+
+  def _point(
+    self,
+    cell: Cell,
+    state: Params,
+    access: Access,
+    backdoor: Backdoor,
+    test: Rows,
+  ) -> dict[str, float]:
+    """Returns the rates of the first classifier in a state, if it has one."""
+    victims = learn.classifiers(state)
+    if not victims:
+      return {}
+    now = Defended(victims[0].variables)
+    counts, _ = self._score(cell, now, access, backdoor, test)
+    return rates(counts)
 
   def _score(
     self,

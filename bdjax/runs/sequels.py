@@ -126,8 +126,8 @@ def _retrain(
   def rate(variables: Params) -> Row:
     return _rates(session, question.cell, variables, backdoor, poisons)
 
-  def probe(stage, done, epochs, state):
-    del stage, done, epochs
+  def probe(stage, done, epochs, state, params):
+    del stage, done, epochs, params
     return rate(learn.classifiers(state)[0].variables)
 
   fit = session.fit(name, journal=journal, probe=loop.Probe(probe))

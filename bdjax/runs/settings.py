@@ -20,7 +20,7 @@ from bdjax.types import Recipe
 SECTIONS = {
   "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
   "downstream": ("name", "train_images", "test_images", "crop"),
-  "train": tuple(field.name for field in dataclasses.fields(Recipe)),
+  "train": (*(field.name for field in dataclasses.fields(Recipe)), "match"),
   "sweep": ("axes", "width"),
   "evaluate": ("batch_size", "curve_images", "curve_every"),
 }
@@ -39,7 +39,7 @@ def plan(
   Raises:
     ValueError: one sentence that names the key, its value and the remedy.
   """
-  config = plans.OPTIONAL | config
+  config = plans.completed(config)
   _check_keys(config)
   _check_precision(config["precision"])
   scenario = methods.scenario(config["scenario"])
@@ -75,7 +75,9 @@ def plan(
     test=source.test,
     model=model,
     attacks=attacks,
-    regimes=methods.training_regimes(config["regime"]),
+    regimes=methods.training_regimes(
+      config["regime"], _match(config["train"]["match"])
+    ),
     defenses=[
       methods.holding(method, config["defense"]) for method in defenses
     ],
@@ -125,8 +127,17 @@ def _check_precision(value: Any) -> None:
     )
 
 
+def _match(value: Any) -> str:
+  if value not in regimes.MATCHES:
+    raise ValueError(
+      f"train.match is {value!r}, but must be one of "
+      f"{', '.join(regimes.MATCHES)}: what all regimes have equal."
+    )
+  return value
+
+
 def _recipe(section: dict[str, Any]) -> Recipe:
-  recipe = Recipe(**section)
+  recipe = Recipe(**{k: v for k, v in section.items() if k != "match"})
   for key, low in (("epochs", 1), ("batch_size", 1)):
     value = getattr(recipe, key)
     if not isinstance(value, int) or value < low:
@@ -181,13 +192,26 @@ def _check_batch(label: str, batch: int, size: int) -> None:
 
 def _check_regimes(plan: plans.Plan) -> None:
   for regime in plan.regimes:
-    regimes.planned_epochs(plan.recipe, regime.made)
+    before, rest = regimes.parts(plan.recipe, regime.made)
+    regimes.planned_epochs(rest, regime.made)
+    if regime.made.planted and not before:
+      raise ValueError(
+        f"train.epochs is {plan.recipe.epochs}, but {regime.label} with "
+        "train.match=steps trains two models in them: give at least 2."
+      )
   for attack in plan.attacks:
     if plan.encoder and not attack.made.encoder:
       raise ValueError(
         f"{attack.label} needs the victim's logits, but the scenario "
         f"{plan.scenario.label} plants an encoder: use badencoder."
       )
+    for regime in plans.regimes_of(plan, attack):
+      if regime.made.planted and not attack.made.continues:
+        raise ValueError(
+          f"{attack.label} trains its trigger with the victim, which "
+          f"{regime.label} would start from a planted model: leave out "
+          "start=planted, or one of the two."
+        )
     if not plans.regimes_of(plan, attack):
       raise ValueError(
         f"{attack.label} trains nothing, so regime {plan.regimes[0].label} "

@@ -23,7 +23,8 @@ def score_planted(session: Session, cell: Cell) -> Record:
   name = session.names.planted(cell)
   session.workdir.picture(name, records.pictures(cell, backdoor, plan))
   before = {f"{k}_before": v for k, v in scoring.rates(counts).items()}
-  return records.of_cell(
+  learned = {"train_accuracy": models.train_accuracy(session, cell)}
+  return learned | records.of_cell(
     plan,
     session.names,
     cell,
@@ -101,7 +102,8 @@ def finish(
   )
   if plan.elsewhere:
     audit |= _compared(session, cell, counts, backdoor, access)
-  return record | audit
+  learned = {"train_accuracy": before.get("train_accuracy")}
+  return learned | record | audit
 
 
 def _compared(

@@ -184,6 +184,7 @@ class _Spans:
     self, plan: engine.Turns, batch_size: int, mesh: Mesh | None
   ) -> None:
     self._mesh = mesh and meshes.dividing(mesh, batch_size)
+    self._turns = len(plan.step)
     self._datas = self.spread(engine.alike(plan.datas))
     self._function = engine.span(
       plan, batch_size=batch_size, most=MOST, mesh=self._mesh
@@ -216,6 +217,8 @@ class _Spans:
     for i in range(count):
       one = {k: v[i] for k, v in metrics.items()}
       row = {"stage": name, "epoch": first + i + 1, **_summary(one)}
+      if self._turns > 1:
+        row["turn"] = f"{(first + i) % self._turns + 1}/{self._turns}"
       row["seconds_compile"] = 0.0 if i else ready - start
       row["seconds_train"] = seconds
       _check_finite(one, row)

@@ -133,7 +133,7 @@ def test_what_decides_a_planted_model(config):
     ({"typo": 1}, "unknown config key 'typo'"),
     (
       {"regime__name": "fmn(turn=5)"},
-      "2 poisoned epochs are no multiple of a turn of 5",
+      "2 epochs are no multiple of a turn of 5",
     ),
     ({"attack__name": "blended(image='no.png')"}, "blended.image is 'no.png'"),
     (

@@ -50,7 +50,9 @@ def test_turns_must_fill_the_epochs():
   plan = regimes.planned_epochs
   assert plan(Recipe(epochs=6), regimes.fmn(turn=3)) == 12
   assert plan(Recipe(epochs=7), regimes.cyclic()) == 7
-  with pytest.raises(ValueError, match="7 epochs are no multiple of a turn of 3"):
+  with pytest.raises(
+    ValueError, match="7 epochs are no multiple of a turn of 3"
+  ):
     plan(Recipe(epochs=7), regimes.fmn(turn=3))
 
 

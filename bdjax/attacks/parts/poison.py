@@ -208,10 +208,11 @@ def data_poisoning(
       regime=task.regime,
       view=task.view,
       start=start,
+      trigger=params,
     )
     return Backdoor(variables, params, train, role)
 
-  return Attack(trigger, target, plant, poisoned=poisoned)
+  return Attack(trigger, target, plant, continues=True, poisoned=poisoned)
 
 
 def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
