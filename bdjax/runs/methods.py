@@ -6,7 +6,7 @@ own text, later ones winning. They are checked against the signature of `make`.
 
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from bdjax import data
 from bdjax.machine import storage
 from bdjax.methods import registry, signature, specs
 from bdjax.runs import experiment
-from bdjax.training import engine, regimes
+from bdjax.training import regimes
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
 SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
@@ -229,59 +229,6 @@ def holding(method: Method, section: dict[str, Any]) -> Method:
     )
   defender = experiment.Holding(float(rate), bool(balanced))
   return method._replace(holding=defender)
-
-
-def check_sequela(
-  sequela: Sequence[Method],
-  attacks: Sequence[Method],
-  batch_size: int,
-  size: int,
-  *,
-  scenario: str,
-  together: bool,
-) -> None:
-  """Refuses sequela that a plan cannot have, before anything is trained.
-
-  Args:
-    sequela: the plan's sequela.
-    attacks: the plan's; those without a rate have no poisons to train back in.
-    batch_size: of the adversary's training, hence of a shadow model's.
-    size: training images.
-    scenario: name of the plan's.
-    together: whether its cells run as one program.
-
-  Raises:
-    ValueError: the scenario has none, it is a sweep, no attack has poisons, or
-      a batch is too large.
-  """
-  if sequela and scenario != "standalone":
-    raise ValueError(
-      f"sequela.name is {sequela[0].label!r}, but sequela are measured in the "
-      f"scenario standalone alone, not in {scenario}: leave them out."
-    )
-  if sequela and together:
-    raise ValueError(
-      f"sequela.name is {sequela[0].label!r}, but sequela do not go with a "
-      "sweep: leave them out, or sweep.axes and sweep.width."
-    )
-  for sequel in sequela:
-    label, batch, images = f"{sequel.label}'s shadow", batch_size, size // 2
-    if sequel.made.retrains:
-      _check_poisons(sequel, attacks)
-      label, batch = sequel.label, sequel.args["batch_size"]
-      images = round(sequel.args.get("rate", 1) * size)
-    try:
-      engine.steps_per_epoch(images, batch)
-    except ValueError as error:
-      raise ValueError(f"{label}: {error}") from None
-
-
-def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
-  if not any("rate" in attack.args for attack in attacks):
-    raise ValueError(
-      f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
-      "poisoned training set: add an attack that has, or leave it out."
-    )
 
 
 def _check_arguments(

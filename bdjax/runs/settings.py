@@ -8,12 +8,16 @@ default.
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from bdjax.machine import backend
 from bdjax.methods import signature, specs
 from bdjax.runs import methods, plans, task_data
+from bdjax.runs.methods import Method
+from bdjax.runs.task_data import TaskData
 from bdjax.training import engine, regimes
 from bdjax.types import Recipe
 
@@ -45,32 +49,34 @@ def plan(
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
   user = task_data.user(config, scenario, source)
-  info = source.info
-  classes = scenario.made.classes(info.num_classes)
-  model = methods.model(config["model"], info, classes)
-  facts = {"mean": info.mean, "std": info.std}
-  facts["num_classes"] = classes or user.info.num_classes
+  result = _built(config, overridden, scenario, source, user)
+  _check_axes(result)
+  _check_sizes(result)
+  _check_regimes(result)
+  _check_sequela(result)
+  return result
 
-  axes = specs.axes(config["sweep"]["axes"] or "")
 
-  def build(kind, section, reserved=()):
-    keys = {k.partition(".")[2] for k in overridden if k.startswith(section)}
-    return methods.methods(
-      kind,
-      config[section],
-      facts,
-      reserved=reserved,
-      overridden=frozenset(keys),
-      axes=axes,
-    )
-
-  attacks = build("attacks", "attack")
-  facts["num_classes"] = user.info.num_classes
-  defenses = build("defenses", "defense", methods.DEFENDER)
-  sequela = config["sequela"]["name"]
-  result = plans.Plan(
+def _built(
+  config: dict[str, Any],
+  overridden: frozenset[str],
+  scenario: Method,
+  source: TaskData,
+  user: TaskData,
+) -> plans.Plan:
+  """Returns the plan of a config whose data is loaded."""
+  classes = scenario.made.classes(source.info.num_classes)
+  model = methods.model(config["model"], source.info, classes)
+  facts = {"mean": source.info.mean, "std": source.info.std}
+  users = facts | {"num_classes": user.info.num_classes}
+  victims = facts | {"num_classes": classes or user.info.num_classes}
+  build = functools.partial(_methods, config, overridden)
+  attacks = build("attacks", "attack", victims)
+  defenses = build("defenses", "defense", users, methods.DEFENDER)
+  asked = bool(config["sequela"]["name"])
+  return plans.Plan(
     config=config,
-    info=info,
+    info=source.info,
     train=source.train,
     test=source.test,
     model=model,
@@ -78,27 +84,36 @@ def plan(
     regimes=methods.training_regimes(
       config["regime"], _match(config["train"]["match"])
     ),
-    defenses=[
-      methods.holding(method, config["defense"]) for method in defenses
-    ],
-    sequela=build("sequela", "sequela") if sequela else [],
+    defenses=[methods.holding(d, config["defense"]) for d in defenses],
+    sequela=build("sequela", "sequela", users) if asked else [],
     recipe=_recipe(config["train"]),
     seeds=_seeds(config["seeds"]),
     scenario=scenario,
     user=user,
   )
-  _check_axes(axes, result)
-  _check_sizes(result)
-  _check_regimes(result)
-  methods.check_sequela(
-    result.sequela,
-    attacks,
-    result.recipe.batch_size,
-    result.train.size,
-    scenario=scenario.name,
-    together=result.together,
+
+
+def _methods(
+  config: dict[str, Any],
+  overridden: frozenset[str],
+  kind: str,
+  section: str,
+  facts: dict[str, Any],
+  reserved: tuple[str, ...] = (),
+) -> list[Method]:
+  keys = {k.partition(".")[2] for k in overridden if k.startswith(section)}
+  return methods.methods(
+    kind,
+    config[section],
+    facts,
+    reserved=reserved,
+    overridden=frozenset(keys),
+    axes=_axes(config),
   )
-  return result
+
+
+def _axes(config: dict[str, Any]) -> dict[str, tuple]:
+  return specs.axes(config["sweep"]["axes"] or "")
 
 
 def _check_keys(config: dict[str, Any]) -> None:
@@ -164,9 +179,9 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
   return seeds
 
 
-def _check_axes(axes: dict[str, tuple], plan: plans.Plan) -> None:
+def _check_axes(plan: plans.Plan) -> None:
   arguments = {k for m in (*plan.attacks, *plan.defenses) for k in m.args}
-  for name in axes:
+  for name in _axes(plan.config):
     if name not in arguments:
       raise ValueError(
         f"sweep.axes: no attack or defense here takes {name}: "
@@ -217,3 +232,35 @@ def _check_regimes(plan: plans.Plan) -> None:
         f"{attack.label} trains nothing, so regime {plan.regimes[0].label} "
         "cannot apply to it: add the regime conventional, or leave it out."
       )
+
+
+def _check_sequela(plan: plans.Plan) -> None:
+  """Refuses sequela that a plan cannot have, before anything is trained."""
+  if plan.sequela and plan.scenario.name != "standalone":
+    raise ValueError(
+      f"sequela.name is {plan.sequela[0].label!r}, but sequela are measured in "
+      f"the scenario standalone alone, not in {plan.scenario.name}: leave them "
+      "out."
+    )
+  if plan.sequela and plan.together:
+    raise ValueError(
+      f"sequela.name is {plan.sequela[0].label!r}, but sequela do not go with "
+      "a sweep: leave them out, or sweep.axes and sweep.width."
+    )
+  size = plan.train.size
+  for sequel in plan.sequela:
+    if sequel.made.retrains:
+      _check_poisons(sequel, plan.attacks)
+      images = round(sequel.args.get("rate", 1) * size)
+      _check_batch(sequel.label, sequel.args["batch_size"], images)
+    else:
+      label = f"{sequel.label}'s shadow"
+      _check_batch(label, plan.recipe.batch_size, size // 2)
+
+
+def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
+  if not any("rate" in attack.args for attack in attacks):
+    raise ValueError(
+      f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
+      "poisoned training set: add an attack that has, or leave it out."
+    )
