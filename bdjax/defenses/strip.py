@@ -29,6 +29,10 @@ and so does every input tested: 10,000 test images, clean and triggered, with
 and attack success. On a CPU lower `count` first.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.scipy import special
@@ -45,11 +49,14 @@ from bdjax.methods.signature import (
 )
 from bdjax.training import engine, inference
 from bdjax.types import (
+  Access,
   Array,
   Dataset,
   Defended,
   Defense,
+  Fit,
   Images,
+  Key,
   Logits,
   Scalar,
   Scores,
@@ -91,43 +98,61 @@ def make(
       "1 - alpha: give less than 1, such as 0.5."
     )
 
-  def defend(key, access, fit):
+  suspect = functools.partial(
+    _suspect, functools.partial(superimpose, alpha=alpha, mix=mix)
+  )
+
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
     del fit
-
-    @programs.jit
-    def calibrate(key, variables, clean):
-      k_split, k_draw = jax.random.split(key)
-      rest, held = splits.hold_out(k_split, clean, rate=HELD)
-      drawn = engine.order(k_draw, rest, count)
-      memo = {
-        "overlays": Dataset(rest.image[drawn], rest.label[drawn]),
-        "mean": jnp.mean(rest.image, axis=(0, 1, 2), dtype=jnp.float32) / 255,
-      }
-      state = Defended(variables, memo=memo)
-      score = inference.each(
-        held, lambda batch: suspect(None, batch.image, access, state)
-      )
-      memo["threshold"] = jnp.quantile(score, 1 - false_alarms)
-      return memo | {"entropy": -jnp.mean(score)}
-
-    memo = calibrate(key, access.variables, access.clean)
+    run = functools.partial(_calibrate, suspect, count, false_alarms)
+    memo = programs.jit(run)(key, access.replace(train=None))
     return Defended(access.variables, memo=memo)
 
-  def suspect(key, images, access, defended) -> Scores:
-    del key
-    overlays, mean = defended.memo["overlays"], defended.memo["mean"]
-
-    def wavering(overlay):
-      other = overlay.astype(jnp.float32) / 255
-      mixed = superimpose(images, other, mean, alpha=alpha, mix=mix)
-      return entropy(
-        access.model.apply(defended.variables, mixed, train=False)[0]
-      )
-
-    # One overlay at a time bounds memory by a batch of the inputs.
-    return -jnp.mean(jax.lax.map(wavering, overlays.image), axis=0)
-
   return Defense(defend, suspect=suspect)
+
+
+def _calibrate(
+  suspect: Callable[..., Scores],
+  count: int,
+  false_alarms: Scalar,
+  key: Key,
+  access: Access,
+) -> dict[str, Any]:
+  """Returns the overlays, their mean color, the threshold and its entropy."""
+  k_split, k_draw = jax.random.split(key)
+  rest, held = splits.hold_out(k_split, access.clean, rate=HELD)
+  drawn = engine.order(k_draw, rest, count)
+  memo = {
+    "overlays": Dataset(rest.image[drawn], rest.label[drawn]),
+    "mean": jnp.mean(rest.image, axis=(0, 1, 2), dtype=jnp.float32) / 255,
+  }
+  state = Defended(access.variables, memo=memo)
+  score = inference.each(
+    held, lambda batch: suspect(None, batch.image, access, state)
+  )
+  memo["threshold"] = jnp.quantile(score, 1 - false_alarms)
+  return memo | {"entropy": -jnp.mean(score)}
+
+
+def _suspect(
+  mixed: Callable[[Images, Array, Array], Images],
+  key: Key | None,
+  images: Images,
+  access: Access,
+  defended: Defended,
+) -> Scores:
+  """Returns minus the mean entropy of the answers to mixed images, [B]."""
+  del key
+  overlays, mean = defended.memo["overlays"], defended.memo["mean"]
+
+  def wavering(overlay):
+    inputs = mixed(images, overlay.astype(jnp.float32) / 255, mean)
+    return entropy(
+      access.model.apply(defended.variables, inputs, train=False)[0]
+    )
+
+  # One overlay at a time bounds memory by a batch of the inputs.
+  return -jnp.mean(jax.lax.map(wavering, overlays.image), axis=0)
 
 
 def superimpose(

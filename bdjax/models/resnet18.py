@@ -27,7 +27,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.models.parts import layers, resnet
-from bdjax.types import Array, Images, Logits
+from bdjax.types import Array
 
 
 class _Block(nn.Module):
@@ -52,36 +52,6 @@ class _Block(nn.Module):
     return nn.relu(x + y)
 
 
-class ResNet18(nn.Module):
-  """Four stages of two residual blocks; see the module's docstring."""
-
-  num_classes: int
-  width: int
-  stem: str
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  dtype: str
-
-  @nn.compact
-  def __call__(
-    self, x: Images, train: bool = False
-  ) -> tuple[Logits, dict[str, Array]]:
-    """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
-    x = layers.normalize(x, self.mean, self.std, self.dtype)
-    kind = {"width": self.width, "dtype": self.dtype}
-    x = resnet.stem(x, train, form=self.stem, **kind)
-    features = {}
-    for stage in range(4):
-      for block in range(2):
-        stride = 2 if stage > 0 and block == 0 else 1
-        name = f"layer{stage + 1}_{block}"
-        channels = self.width * 2**stage
-        x = _Block(channels, stride, self.dtype, name=name)(x, train)
-      features[f"layer{stage + 1}"] = x
-    features["pooled"] = layers.pool(x)
-    return layers.linear(features["pooled"], self.num_classes), features
-
-
 @validated
 def make(
   num_classes: Index,
@@ -91,7 +61,7 @@ def make(
   mean: Channels = (0.0, 0.0, 0.0),
   std: Channels = (1.0, 1.0, 1.0),
   dtype: Dtype = "float32",
-) -> ResNet18:
+) -> resnet.ResNet:
   """Builds a ResNet18.
 
   Args:
@@ -104,4 +74,6 @@ def make(
       features and logits stay float32.
   """
   mean, std = layers.check(mean, std)
-  return ResNet18(num_classes, width, stem, mean, std, dtype)
+  return resnet.ResNet(
+    num_classes, _Block, (2, 2, 2, 2), width, stem, mean, std, dtype
+  )

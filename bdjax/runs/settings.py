@@ -88,6 +88,7 @@ def plan(
   _check_axes(axes, result)
   _check_sizes(result)
   _check_regimes(result)
+  _check_defenses(result)
   methods.check_sequela(
     result.sequela,
     attacks,
@@ -192,4 +193,14 @@ def _check_regimes(plan: plans.Plan) -> None:
       raise ValueError(
         f"{attack.label} trains nothing, so regime {plan.regimes[0].label} "
         "cannot apply to it: add the regime conventional, or leave it out."
+      )
+
+
+def _check_defenses(plan: plans.Plan) -> None:
+  for defense in plan.defenses:
+    if plan.elsewhere and defense.made.needs_train:
+      raise ValueError(
+        f"{defense.label} needs the training set, which the user of the "
+        f"scenario {plan.scenario.label} has not: leave it out, or use the "
+        "scenario standalone."
       )
