@@ -113,14 +113,9 @@ def make(
     weights = (1.0, weight_reference, weight_utility)
     inject = _stepping(terms.inject, weights, tx, training.lr)
     keep = _stepping(terms.keep, (1.0,), tx, training.lr)
-    state, _ = fit(
-      k_fit,
-      task.regime.turns(inject, keep),
-      learn.begun(clean, tx),
-      task.train,
-      epochs=training.epochs,
-      batch_size=task.recipe.batch_size,
-      name="inject",
+    steps, start = task.regime.turns(inject, keep), learn.begun(clean, tx)
+    state = joint.fitted(
+      fit, k_fit, task, steps, start, epochs=training.epochs, name="inject"
     )
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     params = params | {"reference": picture[None]}

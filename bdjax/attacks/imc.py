@@ -98,14 +98,10 @@ def make(
       for turn in joint.turns(planting, training.step, task.regime)
       for step in ((fitting, planting) if turn is planting else (turn,))
     ]
-    state, _ = fit(
-      k_fit,
-      tuple(steps),
-      Joint(training.start(clean), learn.begun(w, adam)),
-      task.train,
-      epochs=training.epochs + task.recipe.epochs,
-      batch_size=task.recipe.batch_size,
-      name="imc",
+    start = Joint(training.start(clean), learn.begun(w, adam))
+    epochs = training.epochs + task.recipe.epochs
+    state = joint.fitted(
+      fit, k_fit, task, tuple(steps), start, epochs=epochs, name="imc"
     )
     mark = _mark(state.partner.variables["params"], cover)
     return copies.backdoor([k_end], task, state.victim.variables, mark)

@@ -204,16 +204,10 @@ def _train_mask(
 
   variables = learn.init_variables(k_init, task.train, model=plan.nets.mask)
   # Not a TrainState: a fit's probe takes those for classifiers.
-  (variables, _), _ = fit(
-    k_fit,
-    step,
-    (variables, tx.init(variables["params"])),
-    task.train,
-    epochs=epochs,
-    batch_size=task.recipe.batch_size,
-    name="mask",
-  )
-  return variables
+  start = variables, tx.init(variables["params"])
+  return joint.fitted(
+    fit, k_fit, task, step, start, epochs=epochs, name="mask"
+  )[0]
 
 
 def _train_joint(
@@ -227,16 +221,10 @@ def _train_joint(
   victim = learn.init_variables(k_victim, task.train, model=task.model)
   state = _Trio(training.start(victim), learn.begun(pattern, tx), mask)
   together = _joint_step(plan, task, training, tx)
-  state, _ = fit(
-    k_fit,
-    joint.turns(together, training.step, task.regime),
-    state,
-    task.train,
-    epochs=training.epochs,
-    batch_size=task.recipe.batch_size,
-    name="train",
+  steps = joint.turns(together, training.step, task.regime)
+  return joint.fitted(
+    fit, k_fit, task, steps, state, epochs=training.epochs, name="train"
   )
-  return state
 
 
 def _joint_step(

@@ -110,14 +110,10 @@ def make(
     pattern = programs.jit(optimize)(k_pattern, teacher, others, area, center)
     params, training = {"mask": area, "pattern": pattern}, joint.training(task)
     inject = _inject(task, training, params, center, rate=rate, weight=weight)
-    state, _ = fit(
-      k_fit,
-      task.regime.turns(inject, training.step),
-      training.start(teacher),
-      task.train,
-      epochs=training.epochs,
-      batch_size=task.recipe.batch_size,
-      name="inject",
+    steps = task.regime.turns(inject, training.step)
+    start = training.start(teacher)
+    state = joint.fitted(
+      fit, k_fit, task, steps, start, epochs=training.epochs, name="inject"
     )
     return copies.backdoor([k_freeze], task, state.variables, params)
 

@@ -95,11 +95,7 @@ def make(
   Raises:
     ValueError: the given picture is the same everywhere.
   """
-  if image is not None and np.ptp(image) == 0:
-    raise ValueError(
-      "lf.image has the same value everywhere, so it cannot be rescaled to "
-      "[0, strength]: give a picture with some contrast."
-    )
+  _check(image)
   target_fn = poison.target_of(mode, target, num_classes)
   search = functools.partial(
     universal.search,
@@ -116,7 +112,11 @@ def make(
     elif source == "noise":
       pattern = low_pass(jax.random.normal(jax.random.key(pattern_seed), shape))
     else:
-      return {"pattern": _searched(key, task, fit, search, target_fn, images)}
+      k_clean, *keys = jax.random.split(key, 3)
+      variables = learn.clean_classifier(k_clean, task, fit)
+      find = functools.partial(_find, search, task.model, target_fn, images)
+      v = programs.jit(find)(keys, variables, task.train)
+      return {"pattern": _checked(v)[None]}
     return {"pattern": rescaled(pattern, strength)[None]}
 
   return poison.data_poisoning(init, trigger, target_fn, rate)
@@ -150,25 +150,21 @@ def _blur(size: int) -> Array:
   return jnp.asarray(weight / total, jnp.float32)
 
 
-def _searched(
-  key: Key,
-  task: Task,
-  fit: Fit,
-  search: Callable[..., Array],
-  target: poison.Target,
-  count: int,
-) -> Array:
-  """Returns the v, [1, H, W, C], that a search on `count` images finds."""
-  k_clean, *keys = jax.random.split(key, 3)
-  variables = learn.clean_classifier(k_clean, task, fit)
-  find = functools.partial(_find, search, task.model, target, count)
-  v = programs.jit(find)(keys, variables, task.train)
+def _check(image: Array | None) -> None:
+  if image is not None and np.ptp(image) == 0:
+    raise ValueError(
+      "lf.image has the same value everywhere, so it cannot be rescaled to "
+      "[0, strength]: give a picture with some contrast."
+    )
+
+
+def _checked(v: Array) -> Array:
   if not programs.traced(v) and not v.any():
     raise ValueError(
       "lf found no trigger: the clean classifier says the target class for all "
       "searched images. Train it longer, or use source='noise'."
     )
-  return v[None]
+  return v
 
 
 def _find(

@@ -204,15 +204,13 @@ def _train_both(
   task = game.task
   steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
   training = joint.training(steady, epochs=epochs, regime=Regime())
-  return fit(
-    k_fit,
+  step, start = (
     _stage1(game, training, adam),
     _start(k_init, task, training, adam),
-    task.train,
-    epochs=epochs,
-    batch_size=task.recipe.batch_size,
-    name="stage1",
-  )[0]
+  )
+  return joint.fitted(
+    fit, k_fit, task, step, start, epochs=epochs, name="stage1"
+  )
 
 
 def _train_victim(
@@ -221,15 +219,11 @@ def _train_victim(
   """Returns victim and generator after stage 2."""
   task = game.task
   training = joint.training(task, epochs=epochs)
-  return fit(
-    key,
-    joint.turns(_stage2(game, training), training.step, task.regime),
-    Joint(training.start(state.victim.variables), state.partner),
-    task.train,
-    epochs=training.epochs,
-    batch_size=task.recipe.batch_size,
-    name="stage2",
-  )[0]
+  steps = joint.turns(_stage2(game, training), training.step, task.regime)
+  start = Joint(training.start(state.victim.variables), state.partner)
+  return joint.fitted(
+    fit, key, task, steps, start, epochs=training.epochs, name="stage2"
+  )
 
 
 def _stage1(

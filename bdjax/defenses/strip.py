@@ -98,9 +98,21 @@ def make(
       "1 - alpha: give less than 1, such as 0.5."
     )
 
-  suspect = functools.partial(
-    _suspect, functools.partial(superimpose, alpha=alpha, mix=mix)
-  )
+  def suspect(
+    key: Key | None, images: Images, access: Access, defended: Defended
+  ) -> Scores:
+    del key
+    overlays, mean = defended.memo["overlays"], defended.memo["mean"]
+
+    def wavering(overlay):
+      other = overlay.astype(jnp.float32) / 255
+      mixed = superimpose(images, other, mean, alpha=alpha, mix=mix)
+      return entropy(
+        access.model.apply(defended.variables, mixed, train=False)[0]
+      )
+
+    # One overlay at a time bounds memory by a batch of the inputs.
+    return -jnp.mean(jax.lax.map(wavering, overlays.image), axis=0)
 
   def defend(key: Key, access: Access, fit: Fit) -> Defended:
     del fit
@@ -132,27 +144,6 @@ def _calibrate(
   )
   memo["threshold"] = jnp.quantile(score, 1 - false_alarms)
   return memo | {"entropy": -jnp.mean(score)}
-
-
-def _suspect(
-  mixed: Callable[[Images, Array, Array], Images],
-  key: Key | None,
-  images: Images,
-  access: Access,
-  defended: Defended,
-) -> Scores:
-  """Returns minus the mean entropy of the answers to mixed images, [B]."""
-  del key
-  overlays, mean = defended.memo["overlays"], defended.memo["mean"]
-
-  def wavering(overlay):
-    inputs = mixed(images, overlay.astype(jnp.float32) / 255, mean)
-    return entropy(
-      access.model.apply(defended.variables, inputs, train=False)[0]
-    )
-
-  # One overlay at a time bounds memory by a batch of the inputs.
-  return -jnp.mean(jax.lax.map(wavering, overlays.image), axis=0)
 
 
 def superimpose(

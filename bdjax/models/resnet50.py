@@ -15,22 +15,11 @@ Parameter tree, with torchvision's name where it differs:
 with B = 0..2, 0..3, 0..5 and 0..2 in the four stages.
 """
 
-from typing import Annotated
-
 import flax.linen as nn
 
-from bdjax.methods.signature import (
-  Channels,
-  Choice,
-  Count,
-  Dtype,
-  Index,
-  validated,
-)
 from bdjax.models.parts import layers, resnet
 from bdjax.types import Array
 
-BLOCKS = (3, 4, 6, 3)
 EXPANSION = 4  # channels of a block's output per channel inside it
 
 
@@ -59,29 +48,4 @@ class _Block(nn.Module):
     return nn.relu(x + y)
 
 
-@validated
-def make(
-  num_classes: Index,
-  *,
-  width: Count = 64,
-  stem: Annotated[str, Choice(resnet.STEMS)] = "cifar",
-  mean: Channels = (0.0, 0.0, 0.0),
-  std: Channels = (1.0, 1.0, 1.0),
-  dtype: Dtype = "float32",
-) -> resnet.ResNet:
-  """Builds a ResNet50.
-
-  Args:
-    num_classes: number of logits; 0 for an encoder, which has no last layer.
-    width: channels inside the first stage's blocks; the last stage's output has
-      32 times as many.
-    stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max pool).
-    mean: per-channel mean of the training images in [0, 1].
-    std: per-channel standard deviation of the same.
-    dtype: what convolutions compute in; parameters, batch statistics, pooled
-      features and logits stay float32.
-  """
-  mean, std = layers.check(mean, std)
-  return resnet.ResNet(
-    num_classes, _Block, BLOCKS, width, stem, mean, std, dtype
-  )
+make = resnet.maker(__name__, _Block, (3, 4, 6, 3))

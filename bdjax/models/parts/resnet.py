@@ -3,8 +3,19 @@
 He et al. 2015 (arXiv:1512.03385) and 2016 (arXiv:1603.05027).
 """
 
+from collections.abc import Callable
+from typing import Annotated
+
 import flax.linen as nn
 
+from bdjax.methods.signature import (
+  Channels,
+  Choice,
+  Count,
+  Dtype,
+  Index,
+  validated,
+)
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
@@ -75,3 +86,42 @@ def stem(x: Array, train: bool, *, form: str, width: int, dtype: str) -> Array:
   if form == "imagenet":
     x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
   return x
+
+
+def maker(
+  module: str, block: type[nn.Module], blocks: tuple[int, ...]
+) -> Callable[..., ResNet]:
+  """Returns the `make` of a file that holds a ResNet.
+
+  Args:
+    module: the file's `__name__`, by which errors name the model.
+    block: see `ResNet`.
+    blocks: see `ResNet`.
+  """
+
+  def make(
+    num_classes: Index,
+    *,
+    width: Count = 64,
+    stem: Annotated[str, Choice(STEMS)] = "cifar",
+    mean: Channels = (0.0, 0.0, 0.0),
+    std: Channels = (1.0, 1.0, 1.0),
+    dtype: Dtype = "float32",
+  ) -> ResNet:
+    """Builds a ResNet.
+
+    Args:
+      num_classes: number of logits; 0 for an encoder, which has no last layer.
+      width: channels inside the first stage's blocks; the last stage's have
+        eight times as many.
+      stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max pool).
+      mean: per-channel mean of the training images in [0, 1].
+      std: per-channel standard deviation of the same.
+      dtype: what convolutions compute in; parameters, batch statistics, pooled
+        features and logits stay float32.
+    """
+    mean, std = layers.check(mean, std)
+    return ResNet(num_classes, block, blocks, width, stem, mean, std, dtype)
+
+  make.__module__ = module
+  return validated(make)
