@@ -128,10 +128,6 @@ def test_what_decides_a_planted_model(config):
     ({"train__lr": -1}, "train.lr is -1"),
     ({"train__schedule": "step"}, "train.schedule is 'step'"),
     ({"scenario": "transfr"}, "unknown scenario 'transfr'"),
-    (
-      {"scenario": "transfer", "defense__name": "ft,spectral"},
-      "spectral needs the training set, which the user of the scenario transf",
-    ),
     ({"seeds": ()}, r"seeds is \(\)"),
     ({"seeds": ("a",)}, "seeds is"),
     ({"typo": 1}, "unknown config key 'typo'"),
