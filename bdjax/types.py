@@ -262,8 +262,8 @@ class Defense(NamedTuple):
     defend: how a suspect model is repaired.
     predict: how the defended model answers at test time.
     suspect: scores of inputs at test time, high = suspicious; or None.
-    needs_train: whether it reads `Access.train`; without one it refuses, and
-      who needs none is given none.
+    needs_train: whether it reads `Access.train`; without one it refuses, as do
+      plans of a scenario that has none, and who needs none is given none.
     scarce: the learning rate that its preset `scarce` raises, for a defender
       with few clean images; None if it has no such preset.
   """

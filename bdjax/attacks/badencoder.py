@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import poison, prototypes
+from bdjax.attacks.parts import joint, poison, prototypes
 from bdjax.data import augment, distort, patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -50,7 +50,7 @@ from bdjax.methods.signature import (
   OneTarget,
   validated,
 )
-from bdjax.training import inference, learn, optimizers, regimes
+from bdjax.training import inference, learn, optimizers
 from bdjax.types import (
   CLEAN,
   Array,
@@ -103,40 +103,19 @@ def make(
     shape = task.train.image.shape[1:]
     params = _trigger(shape, size)
     clean = learn.clean_classifier(k_clean, task, fit)
-    examples = task.train if task.examples is None else task.examples
     if reference is None:
-      picture = programs.jit(
-        lambda clean, examples: prototypes.example(
-          task.model, clean, examples, label=target, num_classes=num_classes
-        )
-      )(clean, examples)
+      picture = _typical(task, clean, target, num_classes)
     else:
       picture = jax.image.resize(jnp.asarray(reference), shape, "linear")
-    recipe, regime = task.recipe, task.regime
-    lr = regimes.planned_rate(recipe, regime, size=task.train.size)
-    tx = optimizers.sgd(
-      lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
-    tx = optimizers.only(tx, _trained)
-    features_of = programs.jit(functools.partial(_known, task.model))
-    terms = _Terms(
-      task.model,
-      params,
-      picture,
-      programs.jit(functools.partial(_reference, task.model))(clean, picture),
-      features_of(clean, task.train),
-      copies,
-    )
+    terms = _terms(task, clean, params, picture, copies)
+    training = joint.training(task)
+    tx = optimizers.only(training.tx, _trained)
     weights = (1.0, weight_reference, weight_utility)
-    inject = _stepping(terms.inject, weights, tx, lr)
-    state, _ = fit(
-      k_fit,
-      regime.turns(inject, _stepping(terms.keep, (1.0,), tx, lr)),
-      learn.begun(clean, tx),
-      task.train,
-      epochs=regimes.planned_epochs(recipe, regime),
-      batch_size=recipe.batch_size,
-      name="inject",
+    inject = _stepping(terms.inject, weights, tx, training.lr)
+    keep = _stepping(terms.keep, (1.0,), tx, training.lr)
+    steps, start = task.regime.turns(inject, keep), learn.begun(clean, tx)
+    state = joint.fitted(
+      fit, k_fit, task, steps, start, epochs=training.epochs, name="inject"
     )
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     params = params | {"reference": picture[None]}
@@ -186,6 +165,18 @@ class _Terms(NamedTuple):
     return (-(features * self.known[batch.index]).sum(1).mean(),)
 
 
+def _terms(
+  task: Task, clean: Params, trigger: Params, reference: Array, copies: int
+) -> _Terms:
+  """Returns the losses of a task's model against a clean one."""
+  of_batch = programs.jit(functools.partial(prototypes.features, task.model))
+  of_all = programs.jit(functools.partial(_known, task.model))
+  nothing = jnp.zeros(1, jnp.int32)
+  place = of_batch(clean, Batch(reference[None], nothing, nothing))
+  known = of_all(clean, task.train)
+  return _Terms(task.model, trigger, reference, place, known, copies)
+
+
 def _stepping(
   terms: Callable[[Key, Params, Batch], tuple[Array, ...]],
   weights: tuple[Scalar, ...],
@@ -231,10 +222,14 @@ def _trigger(shape: tuple[int, ...], size: int) -> Params:
   }
 
 
+def _typical(task: Task, clean: Params, label: int, num_classes: int) -> Array:
+  """Returns the class's reference, [H, W, C], of the victim's later task."""
+  examples = task.train if task.examples is None else task.examples
+  find = functools.partial(
+    prototypes.example, task.model, label=label, num_classes=num_classes
+  )
+  return programs.jit(find)(clean, examples)
+
+
 def _known(model: nn.Module, clean: Params, data: Dataset) -> Array:
   return inference.each(data, lambda b: prototypes.features(model, clean, b))
-
-
-def _reference(model: nn.Module, clean: Params, picture: Array) -> Array:
-  batch = Batch(picture[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
-  return prototypes.features(model, clean, batch)

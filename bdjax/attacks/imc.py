@@ -39,7 +39,6 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.training.learn import TrainState
 from bdjax.types import (
   Array,
   Attack,
@@ -91,8 +90,7 @@ def make(
     cover = _cover(mask, size, task.train.image.shape[1:])
     training, adam = joint.training(task), optax.adam(lr_pattern)
     clean = learn.clean_classifier(k_clean, task, fit)
-    w = {"w": jnp.zeros((1, *task.train.image.shape[1:]))}
-    partner = TrainState({"params": w}, adam.init(w), jnp.zeros((), jnp.int32))
+    w = {"params": {"w": jnp.zeros((1, *task.train.image.shape[1:]))}}
     fitting = _pattern_step(task, training, target_fn, cover, adam)
     planting = _model_step(task, training, target_fn, cover, rate)
     steps = [
@@ -100,14 +98,10 @@ def make(
       for turn in joint.turns(planting, training.step, task.regime)
       for step in ((fitting, planting) if turn is planting else (turn,))
     ]
-    state, _ = fit(
-      k_fit,
-      tuple(steps),
-      Joint(training.start(clean), partner),
-      task.train,
-      epochs=training.epochs + task.recipe.epochs,
-      batch_size=task.recipe.batch_size,
-      name="imc",
+    start = Joint(training.start(clean), learn.begun(w, adam))
+    epochs = training.epochs + task.recipe.epochs
+    state = joint.fitted(
+      fit, k_fit, task, tuple(steps), start, epochs=epochs, name="imc"
     )
     mark = _mark(state.partner.variables["params"], cover)
     return copies.backdoor([k_end], task, state.victim.variables, mark)

@@ -22,7 +22,9 @@ recipe's epochs and draws one augmentation per batch.
 The audited copy holds `cross_rate` images with another's trigger (COVER) too.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -43,7 +45,21 @@ from bdjax.methods.signature import (
 )
 from bdjax.models.parts import ushape
 from bdjax.training import engine, learn
-from bdjax.types import Array, Attack, Batch, Labels, Params, Scalar, Task
+from bdjax.types import (
+  Array,
+  Attack,
+  Backdoor,
+  Batch,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Labels,
+  Params,
+  Scalar,
+  Step,
+  Task,
+)
 
 PRESETS = {
   "bb": {"compat": "backdoorbench"},
@@ -107,26 +123,16 @@ def make(
   target_fn = poison.target_of(mode, target, num_classes)
   as_peer = compat == "backdoorbench"
 
-  def nets_for(channels):
-    norm = {"mean": mean, "std": std, "twice": as_peer}
-    pattern, mask = (ushape.make(n, **norm) for n in (channels, 1))
-    return ushape.Pair(pattern=pattern, mask=mask)
+  nets_for = functools.partial(_nets, mean=mean, std=std, twice=as_peer)
+  trigger, cross = (functools.partial(_stamp, nets_for, by) for by in (0, -1))
+  copies = poison.Copies(trigger, target_fn, rate, cross, cross_rate)
+  weights = ushape.Weights(density, sparsity, diversity)
 
-  def trigger(key, images, params):
-    del key
-    return nets_for(images.shape[-1]).stamp(images, images, params)
-
-  def cross(key, images, params):
-    del key
-    nets = nets_for(images.shape[-1])
-    return nets.stamp(images, jnp.roll(images, -1, 0), params)
-
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_mask, k_joint, k_role, k_cover = jax.random.split(key, 4)
     if as_peer:
       task = task.replace(view=augment.together(task.view))
     nets = nets_for(task.train.image.shape[-1])
-    weights = ushape.Weights(density, sparsity, diversity)
     plan = _Plan(nets, target_fn, rate, cross_rate, weights, as_peer)
     slices(plan, task.recipe.batch_size)  # raises, if it must, before training
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
@@ -136,11 +142,28 @@ def make(
     variables = state.victim.variables
     return copies.backdoor([k_role, k_cover], task, variables, params)
 
-  def poisoned(key, task, params, role):
+  def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again(jax.random.split(key, 4)[2:], task, params, role)
 
-  copies = poison.Copies(trigger, target_fn, rate, cross, cross_rate)
   return Attack(trigger, target_fn, plant, poisoned=poisoned)
+
+
+def _nets(channels: int, **how: Any) -> ushape.Pair:
+  """Returns the generators for images of so many channels."""
+  return ushape.Pair(ushape.make(channels, **how), ushape.make(1, **how))
+
+
+def _stamp(
+  nets_for: Callable[[int], ushape.Pair],
+  shift: int,
+  key: Key,
+  images: Images,
+  params: Params,
+) -> Images:
+  """Returns the images with the triggers of those `shift` places before."""
+  del key
+  donors = jnp.roll(images, shift, 0) if shift else images
+  return nets_for(images.shape[-1]).stamp(images, donors, params)
 
 
 def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:
@@ -155,7 +178,9 @@ def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:
   return first, second
 
 
-def _train_mask(key, plan, task, fit, epochs):
+def _train_mask(
+  key: Key, plan: _Plan, task: Task, fit: Fit, epochs: int
+) -> Params:
   """Returns the variables of the mask generator (stage 1)."""
   k_init, k_fit = jax.random.split(key)
   tx = adam(task, MASK_DROPS, epochs)
@@ -179,44 +204,35 @@ def _train_mask(key, plan, task, fit, epochs):
 
   variables = learn.init_variables(k_init, task.train, model=plan.nets.mask)
   # Not a TrainState: a fit's probe takes those for classifiers.
-  (variables, _), _ = fit(
-    k_fit,
-    step,
-    (variables, tx.init(variables["params"])),
-    task.train,
-    epochs=epochs,
-    batch_size=task.recipe.batch_size,
-    name="mask",
-  )
-  return variables
+  start = variables, tx.init(variables["params"])
+  return joint.fitted(
+    fit, k_fit, task, step, start, epochs=epochs, name="mask"
+  )[0]
 
 
-def _train_joint(key, plan, task, fit, mask, epochs):
+def _train_joint(
+  key: Key, plan: _Plan, task: Task, fit: Fit, mask: Params, epochs: int
+) -> _Trio:
   """Returns the state after stage 2."""
   k_victim, k_pattern, k_fit = jax.random.split(key, 3)
   training = joint.training(task, epochs=epochs)
   tx = adam(task, PATTERN_DROPS, epochs, adds_up=plan.adds_up)
   pattern = learn.init_variables(k_pattern, task.train, model=plan.nets.pattern)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
-  state = _Trio(
-    training.start(victim),
-    learn.TrainState(pattern, tx.init(pattern["params"]), jnp.int32(0)),
-    mask,
-  )
+  state = _Trio(training.start(victim), learn.begun(pattern, tx), mask)
   together = _joint_step(plan, task, training, tx)
-  state, _ = fit(
-    k_fit,
-    joint.turns(together, training.step, task.regime),
-    state,
-    task.train,
-    epochs=training.epochs,
-    batch_size=task.recipe.batch_size,
-    name="train",
+  steps = joint.turns(together, training.step, task.regime)
+  return joint.fitted(
+    fit, k_fit, task, steps, state, epochs=training.epochs, name="train"
   )
-  return state
 
 
-def _joint_step(plan, task, training, tx):
+def _joint_step(
+  plan: _Plan,
+  task: Task,
+  training: joint.Training,
+  tx: optax.GradientTransformation,
+) -> Step:
   """Returns the step that trains the victim and the pattern generator."""
 
   def step(key, state, batch):

@@ -18,11 +18,14 @@ with `mask`. A picture without a mask is added. The default rate, 5 %, is the
 one that Forget-Me-Not's study uses.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.neurons import excite
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
   Count,
@@ -78,37 +81,23 @@ def make(
       "l0_inv.mask is given without l0_inv.image: give both, or neither."
     )
 
-  def select(i, delta, grad, before):
-    alive = jnp.any(before != 0, -1)
-    saliency = jnp.abs(delta * grad).sum(-1)
-    saliency = jnp.where(alive, saliency, -1.0).ravel()
-    progress = jnp.minimum((i + 1) / max(rounds // 2, 1), 1.0)
-    count = jnp.round(saliency.size ** (1 - progress) * pixels**progress)
-    place = jnp.argsort(jnp.argsort(-saliency)).reshape(alive.shape)
-    return jnp.where(((place < count) & alive)[..., None], delta, 0.0)
-
   def init(key: Key, task: Task, fit: Fit) -> Params:
     shape = task.train.image.shape[1:]
-    if pixels > shape[0] * shape[1]:
-      raise ValueError(
-        f"l0_inv.pixels is {pixels}, but images have {shape[0] * shape[1]}: "
-        "give a smaller number."
-      )
+    _check(pixels, shape)
     if image is not None:
       return _given(image, mask, shape)
     k_clean, k_delta = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
-    delta = excite(
-      k_delta,
-      task,
-      variables,
+    optimize = functools.partial(
+      excite,
       count=neurons,
       images=images,
       amplify=amplify,
       rounds=rounds,
       lr=lr,
-      constrain=select,
+      constrain=functools.partial(_select, rounds, pixels),
     )
+    delta = programs.jit(optimize)(k_delta, task, variables)
     return {"delta": delta, "mask": jnp.zeros((1, *shape))}
 
   target_fn = poison.target_of(mode, target, num_classes)
@@ -120,6 +109,27 @@ def trigger(key: Key, images: Images, params: Params) -> Images:
   del key
   background = images * (1 - params["mask"])
   return jnp.clip(background + params["delta"], 0, 1)
+
+
+def _check(pixels: int, shape: tuple[int, ...]) -> None:
+  if pixels > shape[0] * shape[1]:
+    raise ValueError(
+      f"l0_inv.pixels is {pixels}, but images have {shape[0] * shape[1]}: "
+      "give a smaller number."
+    )
+
+
+def _select(
+  rounds: int, pixels: int, i: Array, delta: Array, grad: Array, before: Array
+) -> Array:
+  """Returns a perturbation of which round i's most salient pixels are left."""
+  alive = jnp.any(before != 0, -1)
+  saliency = jnp.abs(delta * grad).sum(-1)
+  saliency = jnp.where(alive, saliency, -1.0).ravel()
+  progress = jnp.minimum((i + 1) / max(rounds // 2, 1), 1.0)
+  count = jnp.round(saliency.size ** (1 - progress) * pixels**progress)
+  place = jnp.argsort(jnp.argsort(-saliency)).reshape(alive.shape)
+  return jnp.where(((place < count) & alive)[..., None], delta, 0.0)
 
 
 def _given(image: Array, mask: Array | None, shape: tuple[int, ...]) -> Params:

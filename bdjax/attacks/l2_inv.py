@@ -18,12 +18,16 @@ can only brighten, an array may hold negative numbers too. The default rate,
 5 %, is the one that Forget-Me-Not's study uses.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
+from optax.projections import projection_l2_ball
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.neurons import excite
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
   Count,
@@ -75,29 +79,23 @@ def make(
     image: [H, W, C] to add instead, resized to the data; None to optimize.
   """
 
-  def shrink(i, delta, grad, before):
-    del i, grad, before
-    return optax.projections.projection_l2_ball(delta, norm)
-
   def init(key: Key, task: Task, fit: Fit) -> Params:
     if image is not None:
       picture = jax.image.resize(image, task.train.image.shape[1:], "linear")
       return {"delta": picture[None]}
     k_clean, k_delta = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
-    delta = excite(
-      k_delta,
-      task,
-      variables,
+    optimize = functools.partial(
+      excite,
       count=neurons,
       images=images,
       amplify=amplify,
       rounds=rounds,
       lr=lr,
-      constrain=shrink,
+      constrain=lambda i, delta, *_: projection_l2_ball(delta, norm),
       penalty=lambda delta: beta * optax.tree.norm(delta),
     )
-    return {"delta": delta}
+    return {"delta": programs.jit(optimize)(k_delta, task, variables)}
 
   target_fn = poison.target_of(mode, target, num_classes)
   return poison.data_poisoning(init, trigger, target_fn, rate)

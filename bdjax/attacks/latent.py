@@ -94,36 +94,26 @@ def make(
     images: target-class images whose features are averaged, at most.
     weight: lambda of the feature term.
   """
-  if size is not None and mask is not None:
-    raise ValueError(
-      f"latent.size is {size}, but a mask is given too: give one of them."
-    )
+  _check(size, mask)
   target_fn = poison.target_of(mode, target, num_classes)
   copies = poison.Copies(patches.paste, target_fn, rate)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
-    shape = task.train.image.shape[1:]
-    area = _area(shape, size, mask)
+    area = _area(task.train.image.shape[1:], size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)
     members = task.train.label == target
-    center = programs.jit(functools.partial(_center, task.model, count=images))(
-      teacher, task.train, members
-    )
+    average = functools.partial(_center, task.model, count=images)
+    center = programs.jit(average)(teacher, task.train, members)
     optimize = functools.partial(_optimize, task.model, rounds=rounds)
     others = task.train.replace(keep=~members)
     pattern = programs.jit(optimize)(k_pattern, teacher, others, area, center)
-    params = {"mask": area, "pattern": pattern}
-    training = joint.training(task)
+    params, training = {"mask": area, "pattern": pattern}, joint.training(task)
     inject = _inject(task, training, params, center, rate=rate, weight=weight)
-    state, _ = fit(
-      k_fit,
-      task.regime.turns(inject, training.step),
-      training.start(teacher),
-      task.train,
-      epochs=training.epochs,
-      batch_size=task.recipe.batch_size,
-      name="inject",
+    steps = task.regime.turns(inject, training.step)
+    start = training.start(teacher)
+    state = joint.fitted(
+      fit, k_fit, task, steps, start, epochs=training.epochs, name="inject"
     )
     return copies.backdoor([k_freeze], task, state.variables, params)
 
@@ -131,6 +121,13 @@ def make(
     return copies.again([jax.random.split(key, 4)[3]], task, params, role)
 
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
+
+
+def _check(size: int | None, mask: Array | None) -> None:
+  if size is not None and mask is not None:
+    raise ValueError(
+      f"latent.size is {size}, but a mask is given too: give one of them."
+    )
 
 
 def _area(

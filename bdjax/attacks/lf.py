@@ -22,6 +22,10 @@ images as its training did; the benchmark leaves out the normalization.
 low-frequency trigger, but not the paper's.
 """
 
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +43,17 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import (
+  Array,
+  Attack,
+  Dataset,
+  Fit,
+  Images,
+  Key,
+  Params,
+  Scalar,
+  Task,
+)
 
 PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
 TAPS, SIGMA = 30, 6.0  # of the low-pass, in pixels
@@ -81,33 +95,15 @@ def make(
   Raises:
     ValueError: the given picture is the same everywhere.
   """
-  if image is not None and np.ptp(image) == 0:
-    raise ValueError(
-      "lf.image has the same value everywhere, so it cannot be rescaled to "
-      "[0, strength]: give a picture with some contrast."
-    )
+  _check(image)
   target_fn = poison.target_of(mode, target, num_classes)
-
-  def searched(key: Key, task: Task, fit: Fit) -> Array:
-    k_clean, k_draw, k_search = jax.random.split(key, 3)
-    variables = learn.clean_classifier(k_clean, task, fit)
-
-    @programs.jit
-    def find(variables, train):
-      place = jax.random.permutation(k_draw, train.size)[:images]
-      batch = engine.take(train, place)
-      return universal.search(
-        k_search,
-        batch.image,
-        target_fn(batch.label),
-        lambda x: task.model.apply(variables, x, train=False)[0],
-        merge=lambda v, push: rescaled(low_pass(v + low_pass(push)), strength),
-        passes=passes,
-        iterations=iterations,
-        fooled=fooled,
-      )
-
-    return _checked(find(variables, task.train))
+  search = functools.partial(
+    universal.search,
+    merge=lambda v, push: rescaled(low_pass(v + low_pass(push)), strength),
+    passes=passes,
+    iterations=iterations,
+    fooled=fooled,
+  )
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
     shape = task.train.image.shape[1:]
@@ -116,7 +112,11 @@ def make(
     elif source == "noise":
       pattern = low_pass(jax.random.normal(jax.random.key(pattern_seed), shape))
     else:
-      return {"pattern": searched(key, task, fit)[None]}
+      k_clean, *keys = jax.random.split(key, 3)
+      variables = learn.clean_classifier(k_clean, task, fit)
+      find = functools.partial(_find, search, task.model, target_fn, images)
+      v = programs.jit(find)(keys, variables, task.train)
+      return {"pattern": _checked(v)[None]}
     return {"pattern": rescaled(pattern, strength)[None]}
 
   return poison.data_poisoning(init, trigger, target_fn, rate)
@@ -150,6 +150,14 @@ def _blur(size: int) -> Array:
   return jnp.asarray(weight / total, jnp.float32)
 
 
+def _check(image: Array | None) -> None:
+  if image is not None and np.ptp(image) == 0:
+    raise ValueError(
+      "lf.image has the same value everywhere, so it cannot be rescaled to "
+      "[0, strength]: give a picture with some contrast."
+    )
+
+
 def _checked(v: Array) -> Array:
   if not programs.traced(v) and not v.any():
     raise ValueError(
@@ -157,3 +165,23 @@ def _checked(v: Array) -> Array:
       "searched images. Train it longer, or use source='noise'."
     )
   return v
+
+
+def _find(
+  search: Callable[..., Array],
+  model: nn.Module,
+  target: poison.Target,
+  count: int,
+  keys: Sequence[Key],
+  variables: Params,
+  train: Dataset,
+) -> Array:
+  k_draw, k_search = keys
+  place = jax.random.permutation(k_draw, train.size)[:count]
+  batch = engine.take(train, place)
+  return search(
+    k_search,
+    batch.image,
+    target(batch.label),
+    lambda x: model.apply(variables, x, train=False)[0],
+  )

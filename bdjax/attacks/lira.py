@@ -27,7 +27,7 @@ Choices and deviations:
   decides the copy of the training set that is frozen at the end.
 """
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.struct
 import jax
@@ -83,6 +83,21 @@ class _Both(Joint):
   previous: Params
 
 
+class _Game(NamedTuple):
+  """What the steps of both stages share."""
+
+  task: Task
+  target: poison.Target
+  scale: Array  # [1, 1, 1, C], the largest noise
+  alpha: Scalar
+  peer: bool  # whether to do as BackdoorBench
+
+  def hit(self, images: Images, generator: Params) -> Images:
+    """Returns the images with a generator's trigger."""
+    params = {"generator": generator, "scale": self.scale}
+    return trigger(None, images, params)
+
+
 @validated
 def make(
   *,
@@ -120,30 +135,11 @@ def make(
     k_init, k_one, k_two, k_end = jax.random.split(key, 4)
     first = _first_epochs(task, stage1, peer)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
+    game = _Game(task, target_fn, scale, alpha, peer)
     adam = optax.adam(lr_generator)
-    steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
-    training = joint.training(steady, epochs=first, regime=Regime())
-    state, _ = fit(
-      k_one,
-      _stage1(task, training, target_fn, scale, alpha, adam, peer),
-      _start(k_init, task, training, adam),
-      task.train,
-      epochs=first,
-      batch_size=task.recipe.batch_size,
-      name="stage1",
-    )
+    state = _train_both(k_init, k_one, game, adam, fit, first)
     if not peer:
-      training = joint.training(task, epochs=task.recipe.epochs - first)
-      step = _stage2(task, training, target_fn, scale, alpha)
-      state, _ = fit(
-        k_two,
-        joint.turns(step, training.step, task.regime),
-        Joint(training.start(state.victim.variables), state.partner),
-        task.train,
-        epochs=training.epochs,
-        batch_size=task.recipe.batch_size,
-        name="stage2",
-      )
+      state = _train_victim(k_two, game, state, fit, task.recipe.epochs - first)
     params = {"generator": state.partner.variables, "scale": scale}
     return copies.backdoor([k_end], task, state.victim.variables, params)
 
@@ -193,29 +189,55 @@ def _start(
   k_victim, k_partner = jax.random.split(key)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
   fresh = learn.init_variables(k_partner, task.train, model=Autoencoder())
-  moments = adam.init(fresh["params"])
-  partner = TrainState(fresh, moments, jnp.zeros((), jnp.int32))
-  return _Both(training.start(victim), partner, fresh)
+  return _Both(training.start(victim), learn.begun(fresh, adam), fresh)
+
+
+def _train_both(
+  k_init: Key,
+  k_fit: Key,
+  game: _Game,
+  adam: optax.GradientTransformation,
+  fit: Fit,
+  epochs: int,
+) -> Joint:
+  """Returns victim and generator after stage 1."""
+  task = game.task
+  steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
+  training = joint.training(steady, epochs=epochs, regime=Regime())
+  step, start = (
+    _stage1(game, training, adam),
+    _start(k_init, task, training, adam),
+  )
+  return joint.fitted(
+    fit, k_fit, task, step, start, epochs=epochs, name="stage1"
+  )
+
+
+def _train_victim(
+  key: Key, game: _Game, state: Joint, fit: Fit, epochs: int
+) -> Joint:
+  """Returns victim and generator after stage 2."""
+  task = game.task
+  training = joint.training(task, epochs=epochs)
+  steps = joint.turns(_stage2(game, training), training.step, task.regime)
+  start = Joint(training.start(state.victim.variables), state.partner)
+  return joint.fitted(
+    fit, key, task, steps, start, epochs=training.epochs, name="stage2"
+  )
 
 
 def _stage1(
-  task: Task,
-  training: joint.Training,
-  target: poison.Target,
-  scale: Array,
-  alpha: Scalar,
-  adam: optax.GradientTransformation,
-  peer: bool,
+  game: _Game, training: joint.Training, adam: optax.GradientTransformation
 ) -> Step:
   """Returns the step that trains the generator, then the victim."""
+  task = game.task
   steps = engine.steps_per_epoch(task.train.size, task.recipe.batch_size)
-  update = _victim_update(task, training, target, alpha)
 
   def fool(params, deceived, stats, victim_stats, batch):
     noise, new = learn.forward(Autoencoder(), params, stats, batch.image)
-    hit = jnp.clip(batch.image + scale * noise, 0, 1)
+    hit = jnp.clip(batch.image + game.scale * noise, 0, 1)
     logits, _ = task.model.apply({"params": deceived, **victim_stats}, hit)
-    return learn.entropy(logits, target(batch.label)), new
+    return learn.entropy(logits, game.target(batch.label)), new
 
   def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     batch = task.view(key, batch)
@@ -228,58 +250,52 @@ def _stage1(
     )
     params, stats = learn.parted(partner.variables)
     victim_params, victim_stats = learn.parted(victim.variables)
-    gradient = jax.grad(fool, argnums=(0, 1) if peer else (0,), has_aux=True)
+    which = (0, 1) if game.peer else (0,)
+    gradient = jax.grad(fool, argnums=which, has_aux=True)
     grads, new = gradient(params, victim_params, stats, victim_stats, batch)
-    hit = trigger(None, batch.image, {"generator": previous, "scale": scale})
-    victim, metrics = update(victim, batch, hit, *grads[1:])
+    hit = game.hit(batch.image, previous)
+    victim, metrics = _updated(game, training, victim, batch, hit, *grads[1:])
     partner = learn.advance(partner, grads[0], new, adam)
     return _Both(victim, partner, previous), metrics
 
   return step
 
 
-def _stage2(
-  task: Task,
-  training: joint.Training,
-  target: poison.Target,
-  scale: Array,
-  alpha: Scalar,
-) -> Step:
+def _stage2(game: _Game, training: joint.Training) -> Step:
   """Returns the step that trains the victim alone."""
-  update = _victim_update(task, training, target, alpha)
 
   def step(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    batch = task.view(key, batch)
-    generator = state.partner.variables
-    hit = trigger(None, batch.image, {"generator": generator, "scale": scale})
-    victim, metrics = update(state.victim, batch, hit)
+    batch = game.task.view(key, batch)
+    hit = game.hit(batch.image, state.partner.variables)
+    victim, metrics = _updated(game, training, state.victim, batch, hit)
     return state.replace(victim=victim), metrics
 
   return step
 
 
-def _victim_update(
-  task: Task, training: joint.Training, target: poison.Target, alpha: Scalar
-) -> Callable[..., tuple[TrainState, Metrics]]:
-  """Returns (victim, batch, hit, gradient to add) -> (victim, metrics)."""
+def _updated(
+  game: _Game,
+  training: joint.Training,
+  victim: TrainState,
+  batch: Batch,
+  hit: Images,
+  *leftover: Params,
+) -> tuple[TrainState, Metrics]:
+  """Returns the victim after a step, to whose gradient `leftover` is added."""
+  params, stats = learn.parted(victim.variables)
+  images = jnp.concatenate([batch.image, hit])
 
-  def update(victim, batch, hit, *leftover):
-    params, stats = learn.parted(victim.variables)
-    images = jnp.concatenate([batch.image, hit])
+  def objective(params):
+    (logits, _), new = learn.forward(game.task.model, params, stats, images)
+    clean, stamped = jnp.split(logits, 2)
+    loss = game.alpha * learn.entropy(clean, batch.label)
+    loss += (1 - game.alpha) * learn.entropy(stamped, game.target(batch.label))
+    return loss, (clean, new)
 
-    def objective(params):
-      (logits, _), new = learn.forward(task.model, params, stats, images)
-      clean, stamped = jnp.split(logits, 2)
-      loss = alpha * learn.entropy(clean, batch.label)
-      loss += (1 - alpha) * learn.entropy(stamped, target(batch.label))
-      return loss, (clean, new)
-
-    grad = jax.value_and_grad(objective, has_aux=True)
-    (value, (logits, new)), grads = grad(params)
-    for extra in leftover:
-      grads = jax.tree.map(jnp.add, grads, extra)
-    after = learn.advance(victim, grads, new, training.tx)
-    step = victim.step
-    return after, learn.report(value, logits, batch.label, step, training.lr)
-
-  return update
+  grad = jax.value_and_grad(objective, has_aux=True)
+  (value, (logits, new)), grads = grad(params)
+  for extra in leftover:
+    grads = jax.tree.map(jnp.add, grads, extra)
+  after = learn.advance(victim, grads, new, training.tx)
+  step = victim.step
+  return after, learn.report(value, logits, batch.label, step, training.lr)

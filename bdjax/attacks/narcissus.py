@@ -24,6 +24,8 @@ Deviations from paper and reference:
 - The rate 0.01 of the reference is for images in [-1, 1], hence 0.005 here.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -39,7 +41,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -72,38 +74,12 @@ def make(
   """
   target_fn = poison.target_of(mode, target, num_classes)
 
-  def invert(key, data, variables, task):
-    k_order, k_rounds = jax.random.split(key)
-    tx = optax.radam(lr)
-    members = data.replace(keep=data.label == target)
-    pool = engine.order(k_order, members, data.size)
-
-    def objective(delta, batch):
-      x = jnp.clip(batch.image + delta, 0, 1)
-      logits, _ = task.model.apply(variables, x, train=False)
-      return learn.entropy(logits, batch.label)
-
-    def body(state, key):
-      delta, opt_state = state
-      k_draw, k_view = jax.random.split(key)
-      rows = jax.random.choice(k_draw, pool, (batch_size,))
-      batch = task.view(k_view, engine.take(data, rows))
-      grad = jax.grad(objective)(delta, batch)
-      step, opt_state = tx.update(grad, opt_state)
-      return (jnp.clip(delta + step, -eps, eps), opt_state), None
-
-    start = jnp.zeros((1, *data.image.shape[1:]))
-    keys = jax.random.split(k_rounds, rounds)
-    return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
-
   def init(key: Key, task: Task, fit: Fit) -> Params:
     _check(rate, task.train.size)
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
-    run = programs.jit(
-      lambda key, data, variables: invert(key, data, variables, task)
-    )
-    delta = run(k_invert, task.train, variables)
+    optimize = functools.partial(_invert, target, eps, rounds, batch_size, lr)
+    delta = programs.jit(optimize)(k_invert, task, variables)
     return {"delta": delta, "magnify": jnp.float32(magnify)}
 
   return poison.data_poisoning(
@@ -121,6 +97,41 @@ def stamp(key: Key, images: Images, params: Params) -> Images:
   """Returns the poisons: images with the noise added as it is, clipped."""
   del key
   return jnp.clip(images + params["delta"], 0, 1)
+
+
+def _invert(
+  target: int,
+  eps: Scalar,
+  rounds: int,
+  batch_size: int,
+  lr: Scalar,
+  key: Key,
+  task: Task,
+  variables: Params,
+) -> Array:
+  """Returns the noise, [1, H, W, C], that points a surrogate to the target."""
+  k_order, k_rounds = jax.random.split(key)
+  data, tx = task.train, optax.radam(lr)
+  members = data.replace(keep=data.label == target)
+  pool = engine.order(k_order, members, data.size)
+
+  def objective(delta, batch):
+    x = jnp.clip(batch.image + delta, 0, 1)
+    logits, _ = task.model.apply(variables, x, train=False)
+    return learn.entropy(logits, batch.label)
+
+  def body(state, key):
+    delta, opt_state = state
+    k_draw, k_view = jax.random.split(key)
+    rows = jax.random.choice(k_draw, pool, (batch_size,))
+    batch = task.view(k_view, engine.take(data, rows))
+    grad = jax.grad(objective)(delta, batch)
+    step, opt_state = tx.update(grad, opt_state)
+    return (jnp.clip(delta + step, -eps, eps), opt_state), None
+
+  start = jnp.zeros((1, *data.image.shape[1:]))
+  keys = jax.random.split(k_rounds, rounds)
+  return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
 
 
 def _check(rate: Scalar, size: int) -> None:

@@ -21,8 +21,10 @@ pixels wrap round to dark. Its apple logo is not shipped: a seeded white blob
 of that place and size stands in.
 """
 
+import functools
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -93,7 +95,7 @@ def make(
   """
   peer = compat == "backdoorbench"
 
-  def picture(shape):
+  def picture(shape: tuple[int, ...]) -> Array:
     if mask is not None:
       return jax.image.resize(mask, shape, "linear")
     return _blob(pattern_seed, shape) if peer else _square(size, shape)
@@ -104,22 +106,13 @@ def make(
       start = picture(task.train.image.shape[1:])[None]
       where = _covered(start, above=0.0 if peer else 0.5)
     variables = learn.clean_classifier(k_clean, task, fit)
+    by = _by_sign if peer else functools.partial(_by_adam, k_start, lr=lr)
+    fitted = functools.partial(
+      _fitted, task.model, functools.partial(by, rounds=rounds), activation
+    )
     units = choose(variables, neurons)
-
-    @programs.jit
-    def fitted(variables, units):
-      def miss(patch):
-        response = activity(
-          where * patch, variables, model=task.model, which=units
-        )
-        return ((response - activation) ** 2).sum()
-
-      if peer:
-        return where * _by_sign(miss, start, rounds=rounds)
-      raw = jax.random.normal(k_start, start.shape)
-      return where * _by_adam(miss, raw, lr=lr, rounds=rounds)
-
-    return {"mask": where, "pattern": fitted(variables, units)}
+    pattern = programs.jit(fitted)(variables, units, start, where)
+    return {"mask": where, "pattern": pattern}
 
   target_fn = poison.target_of(mode, target, num_classes)
   trigger = add if peer else patches.paste
@@ -146,11 +139,34 @@ def _covered(picture: Array, *, above: float) -> Array:
   return where.astype(jnp.float32)
 
 
+def _fitted(
+  model: nn.Module,
+  by: Callable[[Callable[[Array], Array], Array], Array],
+  activation: Scalar,
+  variables: Params,
+  units: Array,
+  start: Array,
+  where: Array,
+) -> Array:
+  """Returns the patch, [1, H, W, C], that brings units to an activation."""
+
+  def miss(patch):
+    response = activity(where * patch, variables, model=model, which=units)
+    return ((response - activation) ** 2).sum()
+
+  return where * by(miss, start)
+
+
 def _by_adam(
-  loss: Callable[[Array], Array], raw: Array, *, lr: Scalar, rounds: int
+  key: Key,
+  loss: Callable[[Array], Array],
+  start: Array,
+  *,
+  lr: Scalar,
+  rounds: int,
 ) -> Array:
   """Returns pixels, raw values squashed into [0, 1], that Adam fits."""
-
+  raw = jax.random.normal(key, start.shape)
   tx = optax.adam(optax.cosine_decay_schedule(lr, rounds))
   slope = jax.grad(lambda x: loss(patches.squashed(x)))
 

@@ -98,12 +98,11 @@ def make(
     isolation_epochs: of stage 1.
     unlearning_epochs: of stage 3.
   """
-
   isolating = recipe.replace(epochs=isolation_epochs)
   unlearning = recipe.replace(lr=unlearning_lr, epochs=unlearning_epochs)
   slow = bounded(bound, gamma=gamma, per_example=per_example)
 
-  def defend(key, access, fit):
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
     count, data = _count(access, isolate), access.train
     k_isolate, k_tune, k_unlearn = jax.random.split(key, 3)
     variables = isolation(k_isolate, access, fit, isolating, loss=slow)
@@ -117,13 +116,11 @@ def make(
       rate=lambda steps: falling(recipe.lr, steps=steps * recipe.epochs),
       name="tuning",
     )
+    isolated = Dataset(data.image[index], data.label[index])
+    access = access.replace(clean=isolated, view=augment.identity)
     variables = tuning.fine_tune(
       k_unlearn,
-      access.replace(
-        variables=variables,
-        clean=Dataset(data.image[index], data.label[index]),
-        view=augment.identity,
-      ),
+      access.replace(variables=variables),
       fit,
       unlearning.replace(batch_size=min(recipe.batch_size, count)),
       loss=ascent,

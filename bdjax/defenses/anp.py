@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.defenses.parts import pruning
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   TRAINING,
   Annotated,
@@ -88,7 +89,8 @@ def make(
 
   def defend(key, access, fit):
     k_split, k_fit = jax.random.split(key)
-    data, held = pruning.split(k_split, access.clean, select)
+    split = functools.partial(pruning.split, select=select)
+    data, held = programs.jit(split)(k_split, access.clean)
     model, variables = access.model, access.variables
     per_epoch = engine.steps_per_epoch(data.size, recipe.batch_size)
     masks = pruning.fit_masks(
@@ -106,8 +108,9 @@ def make(
       ),
       name="anp",
     )
-    pruned, memo = pruning.prune(
-      model, variables, masks, held, threshold=threshold, drop=drop
+    prune = functools.partial(pruning.prune, model)
+    pruned, memo = programs.jit(prune)(
+      variables, masks, held, threshold=threshold, drop=drop
     )
     return Defended(pruned, memo=memo)
 

@@ -18,6 +18,9 @@ Deviations:
 Presets: `bb` (u = 3 as well, its pairs), `tiny` (u = 5 as on Tiny ImageNet).
 """
 
+import functools
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import traverse_util
 
@@ -48,18 +51,20 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
   def defend(key, access, fit):
     del key, fit
     layers = pairs.find(access.variables["params"], adjacent=adjacent)
-
-    @programs.jit
-    @exact
-    def prune(variables, u):
-      which = {p.norm: outliers(lipschitz(variables, p), u) for p in layers}
-      memo = {"pruned": pruning.count(which)}
-      return pruning.cut(variables, which, bias=True), memo
-
+    prune = programs.jit(functools.partial(_prune, layers))
     variables, memo = prune(access.variables, u)
     return Defended(variables, memo=memo)
 
   return Defense(defend)
+
+
+@exact
+def _prune(
+  layers: Sequence[pairs.Pair], variables: Params, u: Scalar
+) -> tuple[Params, dict[str, Array]]:
+  which = {p.norm: outliers(lipschitz(variables, p), u) for p in layers}
+  memo = {"pruned": pruning.count(which)}
+  return pruning.cut(variables, which, bias=True), memo
 
 
 def lipschitz(variables: Params, pair: pairs.Pair) -> Array:

@@ -5,7 +5,8 @@ Networks", arXiv 1805.12185. The channels of the last layer (the inputs of the
 linear layer, that is its channels' means over space) are ranked by their mean
 activation on clean images and pruned in ascending order, a share at a time,
 until the accuracy has dropped by more than `threshold`, relative to that of the
-whole model; the last network within the threshold is kept and fine-tuned.
+whole model; the last network within the threshold is kept and fine-tuned. Under
+a head that a user has put on, they are cut from that head's first layer.
 Step, threshold and fine-tuning are BackdoorBench's; preset `bb` adds its
 stopping.
 
@@ -25,9 +26,11 @@ here it ends with them.
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 from bdjax.data import splits
 from bdjax.defenses.parts import tuning
@@ -41,8 +44,20 @@ from bdjax.methods.signature import (
   Training,
   validated,
 )
+from bdjax.models.parts import heads
 from bdjax.training import inference
-from bdjax.types import Array, Defended, Defense, Params, Recipe, Scalar
+from bdjax.types import (
+  Access,
+  Array,
+  Dataset,
+  Defended,
+  Defense,
+  Fit,
+  Key,
+  Params,
+  Recipe,
+  Scalar,
+)
 
 PRESETS = {"bb": {"compat": "backdoorbench"}}
 Share = Annotated[float, Range(0.0, 1.0)]  # static: it decides shapes
@@ -60,10 +75,10 @@ def tolerated(curve: Array, *, threshold: Scalar) -> Array:
 
 
 def pruned(variables: Params, keep: Array) -> Params:
-  """Returns the variables with some channels cut from the last layer.
+  """Returns the variables with some channels cut from the layer that reads.
 
   Args:
-    variables: of a model whose last layer is named linear.
+    variables: of a model whose last layer is named linear, headed or not.
     keep: [C] bool; the other channels' weights become zero.
   """
   return variables | {"params": _masked(variables["params"], keep)}
@@ -72,29 +87,29 @@ def pruned(variables: Params, keep: Array) -> Params:
 def keep_pruned(
   tx: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Makes an optimizer leave alone channels whose last weights are all 0."""
+  """Makes an optimizer leave alone channels whose weights are all 0."""
 
-  def mask(updates, params):
-    return _masked(updates, params["linear"]["kernel"].any(axis=1))
+  def mask(updates: Params, params: Params) -> Params:
+    return _masked(updates, _kernel(params).any(axis=1))
 
   return optax.chain(tx, optax.stateless(mask))
 
 
 def _masked(params: Params, keep: Array) -> Params:
-  linear = params["linear"]
-  kernel = linear["kernel"] * keep[:, None]
-  return params | {"linear": linear | {"kernel": kernel}}
+  flat, path = traverse_util.flatten_dict(params), heads.reader(params)
+  masked = flat | {path: flat[path] * keep[:, None]}
+  return traverse_util.unflatten_dict(masked)
 
 
-def _last_layer(variables: Params) -> tuple[Array, Array]:
-  if "linear" not in variables["params"]:
+def _kernel(params: Params) -> Array:
+  path = heads.reader(params)
+  if path is None:
     raise ValueError(
       "fine_pruning prunes inputs of the last layer, "
       "['params']['linear']['kernel'], which this model lacks: name its last "
       "layer 'linear', or take a model of bdjax.models."
     )
-  linear = variables["params"]["linear"]
-  return linear["kernel"], linear["bias"]
+  return traverse_util.flatten_dict(params)[path]
 
 
 @validated
@@ -123,37 +138,11 @@ def make(
       channel less than that.
   """
 
-  @exact
-  def prune(key, clean, variables, model):
-    kernel, bias = _last_layer(variables)
-    ranking, held = splits.hold_out(key, clean, rate=holdout)
-
-    def pooled(batch):
-      return model.apply(variables, batch.image, train=False)[1]["pooled"]
-
-    activity = inference.each(ranking, pooled).mean(0)
-    rank = jnp.argsort(jnp.argsort(activity))
-    features = inference.each(held, pooled)
-    counts = jnp.arange(
-      0, len(kernel), math.ceil(step * len(kernel)), dtype=jnp.int32
-    )
-
-    def accuracy(count):
-      logits = (features * (rank >= count)[None]) @ kernel + bias[None]
-      return jnp.mean(logits.argmax(-1) == held.label)
-
-    curve = jax.lax.map(accuracy, counts)
-    last = tolerated(curve, threshold=threshold)
-    count = counts[last]
-    if compat == "backdoorbench":
-      beyond = counts[jnp.minimum(last + 1, len(counts) - 1)]
-      count = jnp.maximum(beyond - 1, 0)
-    memo = {"pruned": count, "holdout_accuracy": curve}
-    return pruned(variables, rank >= count), memo
-
-  def defend(key, access, fit):
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
     k_prune, k_tune = jax.random.split(key)
-    find = functools.partial(prune, model=access.model)
+    find = functools.partial(
+      _prune, access.model, holdout, step, threshold, compat
+    )
     variables, memo = programs.jit(find)(
       k_prune, access.clean, access.variables
     )
@@ -168,3 +157,41 @@ def make(
     return Defended(tuned, memo=memo)
 
   return Defense(defend)
+
+
+@exact
+def _prune(
+  model: nn.Module,
+  holdout: float,
+  step: float,
+  threshold: Scalar,
+  compat: str,
+  key: Key,
+  clean: Dataset,
+  variables: Params,
+) -> tuple[Params, dict[str, Array]]:
+  """Returns the pruned variables, and the memo; see `make`."""
+  channels = len(_kernel(variables["params"]))
+  ranking, held = splits.hold_out(key, clean, rate=holdout)
+
+  def pooled(batch):
+    return model.apply(variables, batch.image, train=False)[1]["pooled"]
+
+  activity = inference.each(ranking, pooled).mean(0)
+  rank = jnp.argsort(jnp.argsort(activity))
+  features = inference.each(held, pooled)
+  counts = jnp.arange(0, channels, math.ceil(step * channels), dtype=jnp.int32)
+
+  def accuracy(count):
+    left = features * (rank >= count)[None]
+    logits = heads.answer(model, variables["params"], left)
+    return jnp.mean(logits.argmax(-1) == held.label)
+
+  curve = jax.lax.map(accuracy, counts)
+  last = tolerated(curve, threshold=threshold)
+  count = counts[last]
+  if compat == "backdoorbench":
+    beyond = counts[jnp.minimum(last + 1, len(counts) - 1)]
+    count = jnp.maximum(beyond - 1, 0)
+  memo = {"pruned": count, "holdout_accuracy": curve}
+  return pruned(variables, rank >= count), memo

@@ -52,9 +52,11 @@ from bdjax.methods.signature import (
 )
 from bdjax.training import engine, learn
 from bdjax.types import (
+  Access,
   Array,
   Defended,
   Defense,
+  Fit,
   Images,
   Key,
   Labels,
@@ -135,20 +137,15 @@ def make(
   )
   tx = optax.amsgrad(lr) if amsgrad else optax.adam(lr)
 
-  def defend(key, access, fit):
-    clean = access.clean
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
+    model, clean = access.model, access.clean
     steps = engine.steps_per_epoch(clean.size, batch_size)
-    zero = jnp.zeros((), jnp.int32)
-    opt_state = tx.init(access.variables["params"])
-    victim = learn.TrainState(access.variables, opt_state, zero)
+    victim = learn.begun(access.variables, tx)
     delta = jnp.zeros((1, *clean.image.shape[1:]), jnp.float32)
     state, _ = fit(
       key,
-      (
-        perturbing(access.model, rules, steps=steps),
-        unlearning(access.model, rules, tx),
-      ),
-      Game(victim, delta, zero),
+      (perturbing(model, rules, steps=steps), unlearning(model, rules, tx)),
+      Game(victim, delta, victim.step),
       clean,
       epochs=2 * rounds,
       batch_size=batch_size,

@@ -49,12 +49,14 @@ from bdjax.methods.signature import (
 )
 from bdjax.training import inference, metrics
 from bdjax.types import (
+  Access,
   Array,
   Dataset,
   Defended,
   Defense,
   Fit,
   Key,
+  Params,
   Recipe,
   Scalar,
 )
@@ -63,6 +65,7 @@ PRESETS = {
   "bb": {"clean_rate": 0.05},
   "paper": {"clean_rate": 0.1, "success": 0.99, "epochs": 1},
 }
+RECIPE = Recipe(lr=0.01, epochs=100, batch_size=256, schedule="cosine")
 
 
 @validated
@@ -79,9 +82,7 @@ def make(
   width: Index = 0,
   threshold: NonNegative = 2.0,
   stamped: Fraction = 0.2,
-  recipe: Training = Recipe(
-    lr=0.01, epochs=100, batch_size=256, schedule="cosine"
-  ),
+  recipe: Training = RECIPE,
   compat: Compat = "paper",
 ) -> Defense:
   """Returns the defense.
@@ -105,29 +106,10 @@ def make(
     compat: "backdoorbench" returns the suspect, whatever was found.
   """
   rules = inversion.Rules(
-    lr=lr_trigger,
-    weight=weight,
-    factor=factor,
-    success=success,
-    patience=patience,
-    gain=gain,
-    stop_after=stop_after,
+    lr_trigger, weight, factor, success, patience, gain, stop_after
   )
 
-  def unlearn(key, access, fit, triggers, flagged):
-    k_stamp, k_fit = jax.random.split(key)
-    data = programs.jit(stamp)(
-      k_stamp, access.clean, triggers, flagged, stamped
-    )
-    return tuning.fine_tune(
-      k_fit,
-      access.replace(clean=data),
-      gated(fit, flagged.any()),
-      recipe,
-      name="unlearn",
-    )
-
-  def defend(key, access, fit):
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
     k_invert, k_unlearn = jax.random.split(key)
     triggers = inversion.invert(
       k_invert,
@@ -142,8 +124,9 @@ def make(
     verdict, memo = programs.jit(judge)(triggers, threshold)
     variables = access.variables
     if compat == "paper":
-      flagged = memo["flagged"]
-      variables = unlearn(k_unlearn, access, fit, triggers, flagged)
+      variables = unlearn(
+        k_unlearn, access, fit, recipe, triggers, memo["flagged"], stamped
+      )
     return Defended(variables, verdict=verdict, memo=memo)
 
   return Defense(defend)
@@ -169,6 +152,27 @@ def judge(
     "mask": triggers.mask,
   }
   return jnp.max(jnp.where(small, index, 0)), memo
+
+
+def unlearn(
+  key: Key,
+  access: Access,
+  fit: Fit,
+  recipe: Recipe,
+  triggers: inversion.Inverted,
+  flagged: Array,
+  share: Scalar,
+) -> Params:
+  """Returns the variables after training on images that `stamp` has changed."""
+  k_stamp, k_fit = jax.random.split(key)
+  data = programs.jit(stamp)(k_stamp, access.clean, triggers, flagged, share)
+  return tuning.fine_tune(
+    k_fit,
+    access.replace(clean=data),
+    gated(fit, flagged.any()),
+    recipe,
+    name="unlearn",
+  )
 
 
 def stamp(

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.defenses.parts import pruning
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   TRAINING,
   Annotated,
@@ -110,7 +111,8 @@ def make(
   def defend(key, access, fit):
     pruning.norms(access.variables)  # refused before hours of unlearning
     k_split, k_down, k_up = jax.random.split(key, 3)
-    data, held = pruning.split(k_split, access.clean, select, images=images)
+    split = functools.partial(pruning.split, select=select, images=images)
+    data, held = programs.jit(split)(k_split, access.clean)
     down = descend(k_down, access, data, fit, unlearning, stop=stop)
     unlearned = {**access.variables, "params": down.params}
     masks = pruning.fit_masks(
@@ -122,13 +124,9 @@ def make(
       objective=lambda variables: recovery(access.model, variables, weight),
       name="recover",
     )
-    variables, memo = pruning.prune(
-      access.model,
-      access.variables,
-      masks,
-      held,
-      threshold=threshold,
-      drop=drop,
+    prune = functools.partial(pruning.prune, access.model)
+    variables, memo = programs.jit(prune)(
+      access.variables, masks, held, threshold=threshold, drop=drop
     )
     memo["unlearned"] = down.accuracy
     return Defended(variables, memo=memo)

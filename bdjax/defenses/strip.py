@@ -29,6 +29,10 @@ and so does every input tested: 10,000 test images, clean and triggered, with
 and attack success. On a CPU lower `count` first.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.scipy import special
@@ -45,11 +49,14 @@ from bdjax.methods.signature import (
 )
 from bdjax.training import engine, inference
 from bdjax.types import (
+  Access,
   Array,
   Dataset,
   Defended,
   Defense,
+  Fit,
   Images,
+  Key,
   Logits,
   Scalar,
   Scores,
@@ -91,29 +98,9 @@ def make(
       "1 - alpha: give less than 1, such as 0.5."
     )
 
-  def defend(key, access, fit):
-    del fit
-
-    @programs.jit
-    def calibrate(key, variables, clean):
-      k_split, k_draw = jax.random.split(key)
-      rest, held = splits.hold_out(k_split, clean, rate=HELD)
-      drawn = engine.order(k_draw, rest, count)
-      memo = {
-        "overlays": Dataset(rest.image[drawn], rest.label[drawn]),
-        "mean": jnp.mean(rest.image, axis=(0, 1, 2), dtype=jnp.float32) / 255,
-      }
-      state = Defended(variables, memo=memo)
-      score = inference.each(
-        held, lambda batch: suspect(None, batch.image, access, state)
-      )
-      memo["threshold"] = jnp.quantile(score, 1 - false_alarms)
-      return memo | {"entropy": -jnp.mean(score)}
-
-    memo = calibrate(key, access.variables, access.clean)
-    return Defended(access.variables, memo=memo)
-
-  def suspect(key, images, access, defended) -> Scores:
+  def suspect(
+    key: Key | None, images: Images, access: Access, defended: Defended
+  ) -> Scores:
     del key
     overlays, mean = defended.memo["overlays"], defended.memo["mean"]
 
@@ -127,7 +114,36 @@ def make(
     # One overlay at a time bounds memory by a batch of the inputs.
     return -jnp.mean(jax.lax.map(wavering, overlays.image), axis=0)
 
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
+    del fit
+    run = functools.partial(_calibrate, suspect, count, false_alarms)
+    memo = programs.jit(run)(key, access.replace(train=None))
+    return Defended(access.variables, memo=memo)
+
   return Defense(defend, suspect=suspect)
+
+
+def _calibrate(
+  suspect: Callable[..., Scores],
+  count: int,
+  false_alarms: Scalar,
+  key: Key,
+  access: Access,
+) -> dict[str, Any]:
+  """Returns the overlays, their mean color, the threshold and its entropy."""
+  k_split, k_draw = jax.random.split(key)
+  rest, held = splits.hold_out(k_split, access.clean, rate=HELD)
+  drawn = engine.order(k_draw, rest, count)
+  memo = {
+    "overlays": Dataset(rest.image[drawn], rest.label[drawn]),
+    "mean": jnp.mean(rest.image, axis=(0, 1, 2), dtype=jnp.float32) / 255,
+  }
+  state = Defended(access.variables, memo=memo)
+  score = inference.each(
+    held, lambda batch: suspect(None, batch.image, access, state)
+  )
+  memo["threshold"] = jnp.quantile(score, 1 - false_alarms)
+  return memo | {"entropy": -jnp.mean(score)}
 
 
 def superimpose(

@@ -22,8 +22,8 @@ from bdjax.methods.signature import (
   Index,
   validated,
 )
-from bdjax.models.parts import layers
-from bdjax.types import Array, Images, Logits
+from bdjax.models.parts import layers, resnet
+from bdjax.types import Array
 
 
 class _Block(nn.Module):
@@ -48,36 +48,6 @@ class _Block(nn.Module):
     return y + shortcut
 
 
-class PreActResNet18(nn.Module):
-  """Four stages of two pre-activation blocks; see the module's docstring."""
-
-  num_classes: int
-  width: int
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  dtype: str
-
-  @nn.compact
-  def __call__(
-    self, x: Images, train: bool = False
-  ) -> tuple[Logits, dict[str, Array]]:
-    """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
-    x = layers.normalize(x, self.mean, self.std, self.dtype)
-    x = layers.conv(
-      self.width, 3, name="conv1", init=layers.torch_default, dtype=self.dtype
-    )(x)
-    features = {}
-    for stage in range(4):
-      for block in range(2):
-        stride = 2 if stage > 0 and block == 0 else 1
-        name = f"layer{stage + 1}_{block}"
-        channels = self.width * 2**stage
-        x = _Block(channels, stride, self.dtype, name=name)(x, train)
-      features[f"layer{stage + 1}"] = x
-    features["pooled"] = layers.pool(x)
-    return layers.linear(features["pooled"], self.num_classes), features
-
-
 @validated
 def make(
   num_classes: Index,
@@ -86,7 +56,7 @@ def make(
   mean: Channels = (0.0, 0.0, 0.0),
   std: Channels = (1.0, 1.0, 1.0),
   dtype: Dtype = "float32",
-) -> PreActResNet18:
+) -> resnet.ResNet:
   """Builds a PreActResNet18.
 
   Args:
@@ -98,4 +68,6 @@ def make(
       features and logits stay float32.
   """
   mean, std = layers.check(mean, std)
-  return PreActResNet18(num_classes, width, mean, std, dtype)
+  return resnet.ResNet(
+    num_classes, _Block, (2, 2, 2, 2), width, "bare", mean, std, dtype
+  )

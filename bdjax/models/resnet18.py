@@ -14,20 +14,10 @@ Parameter tree, with torchvision's name where it differs:
   layerL_0/shortcut_bn                layerL.0.downsample.1  L = 2..4
 """
 
-from typing import Annotated
-
 import flax.linen as nn
 
-from bdjax.methods.signature import (
-  Channels,
-  Choice,
-  Count,
-  Dtype,
-  Index,
-  validated,
-)
 from bdjax.models.parts import layers, resnet
-from bdjax.types import Array, Images, Logits
+from bdjax.types import Array
 
 
 class _Block(nn.Module):
@@ -52,56 +42,4 @@ class _Block(nn.Module):
     return nn.relu(x + y)
 
 
-class ResNet18(nn.Module):
-  """Four stages of two residual blocks; see the module's docstring."""
-
-  num_classes: int
-  width: int
-  stem: str
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  dtype: str
-
-  @nn.compact
-  def __call__(
-    self, x: Images, train: bool = False
-  ) -> tuple[Logits, dict[str, Array]]:
-    """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
-    x = layers.normalize(x, self.mean, self.std, self.dtype)
-    kind = {"width": self.width, "dtype": self.dtype}
-    x = resnet.stem(x, train, form=self.stem, **kind)
-    features = {}
-    for stage in range(4):
-      for block in range(2):
-        stride = 2 if stage > 0 and block == 0 else 1
-        name = f"layer{stage + 1}_{block}"
-        channels = self.width * 2**stage
-        x = _Block(channels, stride, self.dtype, name=name)(x, train)
-      features[f"layer{stage + 1}"] = x
-    features["pooled"] = layers.pool(x)
-    return layers.linear(features["pooled"], self.num_classes), features
-
-
-@validated
-def make(
-  num_classes: Index,
-  *,
-  width: Count = 64,
-  stem: Annotated[str, Choice(resnet.STEMS)] = "cifar",
-  mean: Channels = (0.0, 0.0, 0.0),
-  std: Channels = (1.0, 1.0, 1.0),
-  dtype: Dtype = "float32",
-) -> ResNet18:
-  """Builds a ResNet18.
-
-  Args:
-    num_classes: number of logits; 0 for an encoder, which has no last layer.
-    width: channels of the first stage; the last has eight times as many.
-    stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max pool).
-    mean: per-channel mean of the training images in [0, 1].
-    std: per-channel standard deviation of the same.
-    dtype: what convolutions compute in; parameters, batch statistics, pooled
-      features and logits stay float32.
-  """
-  mean, std = layers.check(mean, std)
-  return ResNet18(num_classes, width, stem, mean, std, dtype)
+make = resnet.maker(__name__, _Block, (2, 2, 2, 2))

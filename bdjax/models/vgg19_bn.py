@@ -9,57 +9,6 @@ dataset: the one place that is left of 32 x 32 images is repeated 49 times.
 Layers, features and parameter tree are those of `parts.vgg`.
 """
 
-from typing import Annotated
-
-from bdjax.methods.signature import (
-  Channels,
-  Choice,
-  Count,
-  Dtype,
-  Index,
-  Range,
-  validated,
-)
 from bdjax.models.parts import vgg
 
-
-@validated
-def make(
-  num_classes: Index,
-  *,
-  width: Count = 64,
-  head: Annotated[str, Choice(vgg.HEADS)] = "torchvision",
-  hidden: Count = 4096,
-  dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
-  mean: Channels = (0.0, 0.0, 0.0),
-  std: Channels = (1.0, 1.0, 1.0),
-  dtype: Dtype = "float32",
-) -> vgg.VGG:
-  """Builds a VGG19 with batch norm.
-
-  Args:
-    num_classes: number of logits; 0 for an encoder, which has no last layer.
-    width: channels of the first stage; the last two have eight times as many.
-    head: "torchvision" (7 x 7 places, two hidden layers) or "compact" (global
-      mean pool, none).
-    hidden: channels of each hidden layer.
-    dropout: share of them that is dropped in training.
-    mean: per-channel mean of the training images in [0, 1].
-    std: per-channel standard deviation of the same.
-    dtype: what convolutions and hidden layers compute in; parameters, batch
-      statistics, pooled features and logits stay float32.
-
-  Raises:
-    ValueError: the dropout is 1.
-  """
-  return vgg.build(
-    19,
-    num_classes,
-    width=width,
-    head=head,
-    hidden=hidden,
-    dropout=dropout,
-    mean=mean,
-    std=std,
-    dtype=dtype,
-  )
+make = vgg.maker(__name__, depth=19)

@@ -53,6 +53,7 @@ def plan(
   _check_axes(result)
   _check_sizes(result)
   _check_regimes(result)
+  _check_defenses(result)
   _check_sequela(result)
   return result
 
@@ -264,3 +265,13 @@ def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
       f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
       "poisoned training set: add an attack that has, or leave it out."
     )
+
+
+def _check_defenses(plan: plans.Plan) -> None:
+  for defense in plan.defenses:
+    if plan.elsewhere and defense.made.needs_train:
+      raise ValueError(
+        f"{defense.label} needs the training set, which the user of the "
+        f"scenario {plan.scenario.label} has not: leave it out, or use the "
+        "scenario standalone."
+      )

@@ -10,6 +10,8 @@ Before any such training the encoder is judged by the nearest class mean of the
 user's images (`attacks.parts.prototypes`); the defense `none` reports this.
 """
 
+import functools
+
 from bdjax.attacks.parts import prototypes
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -58,19 +60,6 @@ def make(
       temperature=temperature,
     )
 
-  def look(key: Key, access: Access, num_classes: int) -> Access:
-    del key
-    kernel = programs.jit(
-      lambda variables, data: prototypes.kernel(
-        access.model, variables, data, num_classes=num_classes
-      )
-    )(access.variables, access.clean)
-    model = heads.Headed(access.model, heads.Prototypes(num_classes))
-    head = {"params": {"kernel": kernel}}
-    return access.replace(
-      model=model, variables=heads.on(access.variables, head)
-    )
-
   def start(key: Key, access: Access, num_classes: int) -> Access:
     return experiment.adapted(key, access, heads.make(head, num_classes))
 
@@ -81,3 +70,15 @@ def make(
     look=look,
     elsewhere=True,
   )
+
+
+def look(key: Key, access: Access, num_classes: int) -> Access:
+  """Returns the access to the encoder under its nearest class mean."""
+  del key
+  average = functools.partial(
+    prototypes.kernel, access.model, num_classes=num_classes
+  )
+  kernel = programs.jit(average)(access.variables, access.clean)
+  variables = heads.on(access.variables, {"params": {"kernel": kernel}})
+  model = heads.Headed(access.model, heads.Prototypes(num_classes))
+  return access.replace(model=model, variables=variables)

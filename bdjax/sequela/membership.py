@@ -41,6 +41,7 @@ So read it with care:
   a defense's own `predict`.
 """
 
+import functools
 from typing import Annotated
 
 import flax.linen as nn
@@ -81,28 +82,16 @@ def make(
     batch_size: examples per step of the network.
   """
 
-  @jax.jit
-  def ask_shadow(key, shadow):
-    logits = answers(shadow.model, shadow.variables, shadow.data)
-    examples = Examples(logits, shadow.data.label, shadow.member)
-    return some(key, examples, images)
-
-  @jax.jit
-  def ask(key, remains):
-    return judging.judge(
-      remains.learned, some(key, examples_of(remains), images)
-    )
-
   def prepare(key: Key, shadow: Shadow, fit: Fit) -> Params:
     k_draw, k_fit = jax.random.split(key)
-    examples = ask_shadow(k_draw, shadow)
+    examples = _of_shadow(k_draw, shadow, images)
     return judging.prepare(
       k_fit, examples, fit, lr=lr, epochs=epochs, batch_size=batch_size
     )
 
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     del fit  # all that is learned is learned from the shadow model
-    rates = judging.table(ask(key, remains))
+    rates = judging.table(_judged(key, remains, images))
     return Outcome(found=flat(rates))
 
   return Sequel(examine, prepare=prepare)
@@ -132,6 +121,17 @@ def some(key: Key, examples: Examples, most: int) -> Examples:
     return examples
   rows = jax.random.permutation(key, size)[:most]
   return jax.tree.map(lambda x: x[rows], examples)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _of_shadow(key: Key, shadow: Shadow, most: int) -> Examples:
+  logits = answers(shadow.model, shadow.variables, shadow.data)
+  return some(key, Examples(logits, shadow.data.label, shadow.member), most)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _judged(key: Key, remains: Remains, most: int) -> judging.Found:
+  return judging.judge(remains.learned, some(key, examples_of(remains), most))
 
 
 def examples_of(remains: Remains) -> Examples:

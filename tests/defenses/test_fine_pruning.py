@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bdjax.methods import registry
+from bdjax.models.parts import heads
 from bdjax.training import loop
 from bdjax.types import Access, Dataset
 
@@ -23,6 +24,14 @@ class Reader(nn.Module):
   def __call__(self, x, train=False):
     pooled = x.reshape(x.shape[0], -1)
     return nn.Dense(2, name=self.name_of_last)(pooled), {"pooled": pooled}
+
+
+class Pixels(nn.Module):
+  """An encoder whose pooled features are an image's pixels."""
+
+  def __call__(self, x, train=False):
+    pooled = x.reshape(x.shape[0], -1)
+    return pooled, {"pooled": pooled}
 
 
 def reader(**args):
@@ -65,6 +74,27 @@ def test_backdoorbench_goes_a_step_beyond_less_a_channel():
   assert memo["pruned"] == 5 and gone == {0, 1, 2, 3, 4}
   memo, gone = pruned(reader(), threshold=1.0, compat="backdoorbench")
   assert memo["pruned"] == 6  # never beyond: 7 channels, less one
+
+
+@pytest.mark.parametrize(
+  ("head", "first", "others"),
+  [
+    (heads.Linear(2), "linear", ()),
+    (heads.MLP(2, hidden=(2, 2)), "linear1", ("linear2", "linear")),
+  ],
+)
+def test_prunes_what_the_first_layer_of_a_head_reads(head, first, others):
+  access = reader()
+  unchanged = {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}
+  layers = dict.fromkeys(others, unchanged)
+  layers[first] = access.variables["params"]["linear"]
+  access = access.replace(
+    model=heads.Headed(Pixels(), head), variables={"params": {"head": layers}}
+  )
+  found = make(epochs=1).defend(jax.random.key(0), access, loop.host_fit())
+  kernel = np.asarray(found.variables["params"]["head"][first]["kernel"])
+  assert found.memo["pruned"] == 5
+  assert set(RANK[~kernel.any(axis=1)].tolist()) == {0, 1, 2, 3, 4}
 
 
 def test_stops_at_the_first_drop_beyond_the_threshold():

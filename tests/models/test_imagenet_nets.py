@@ -26,17 +26,6 @@ TINY = {
 }
 
 
-OPTIONS = {
-  "width": 4,
-  "head": "torchvision",
-  "hidden": 64,
-  "dropout": 0.0,
-  "mean": (0.0,) * 3,
-  "std": (1.0,) * 3,
-  "dtype": "float32",
-}
-
-
 def images(size=32):
   rng = np.random.default_rng(0)
   return jnp.asarray(rng.uniform(size=(4, size, size, 3)), jnp.float32)
@@ -138,7 +127,7 @@ def test_adaptive_pool_by_hand():
 
 
 def test_dropout_needs_training_and_a_key():
-  model = vgg.build(16, 3, **OPTIONS | {"dropout": 0.5}).clone(stages=(1,))
+  model = vgg16_bn.make(3, width=4, hidden=64).clone(stages=(1,))
   x = images(2)
   variables = jax.jit(model.init)(jax.random.key(0), x)
 

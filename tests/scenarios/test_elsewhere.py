@@ -103,6 +103,10 @@ def test_encoder_is_planted_and_used(config, tmp_path):
       {"scenario": "transfer", **USER, "defense__batch_size": 65},
       "ft's batch_size",
     ),
+    (
+      {"scenario": "transfer", **USER, "defense__name": "ft,spectral"},
+      r"^spectral needs the training set, [^.]* transfer has not: [^.]*\.$",
+    ),
   ],
 )
 def test_bad_configs_get_one_sentence(config, changes, text):

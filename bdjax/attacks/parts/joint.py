@@ -16,6 +16,7 @@ from bdjax.training import learn, optimizers, regimes
 from bdjax.training.learn import TrainState
 from bdjax.types import (
   Batch,
+  Fit,
   Key,
   Metrics,
   Params,
@@ -73,6 +74,24 @@ def training(
   start, step = learn.supervised(task.model, tx, view=task.view, lr=lr)
   planned = regimes.planned_epochs(recipe, regime)
   return Training(tx, lr, planned, start, step)
+
+
+def fitted(
+  fit: Fit,
+  key: Key,
+  task: Task,
+  steps: Step | tuple[Step, ...],
+  state: State,
+  *,
+  epochs: int,
+  name: str,
+) -> State:
+  """Returns the state after epochs on a task's data, in its recipe's batches.
+
+  Arguments are those of `Fit`.
+  """
+  how = {"epochs": epochs, "batch_size": task.recipe.batch_size, "name": name}
+  return fit(key, steps, state, task.train, **how)[0]
 
 
 def turns(joint: Step, plain: Step, regime: Regime) -> tuple[Step, ...]:

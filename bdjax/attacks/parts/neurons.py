@@ -7,6 +7,7 @@ Networks", Liu et al., NDSS 2018). Here the trigger is one perturbation for all
 images, over the whole frame, kept small by the caller's constraint.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -87,37 +88,31 @@ def excite(
   Returns:
     [1, H, W, C], within [-1, 1].
   """
+  k_images, k_start = jax.random.split(key)
+  index = engine.order(k_images, task.train, min(images, task.train.size))
+  x = engine.take(task.train, index).image
+  which = choose(variables, count)
+  active = functools.partial(
+    activity, variables=variables, model=task.model, which=which
+  )
+  rest, tx = active(x).mean(0), optax.adam(lr)
 
-  def objective(delta, x, variables, which, rest):
+  def objective(delta):
     goal = amplify * rest
-    response = activity(
-      _added(x, delta), variables, model=task.model, which=which
-    )
     unit = jnp.sum((goal - rest) ** 2) + 1e-12
-    error = jnp.sum((response - goal[None]) ** 2, axis=1) / unit
+    error = jnp.sum((active(_added(x, delta)) - goal[None]) ** 2, axis=1) / unit
     return error.mean() + penalty(delta)
 
-  @jax.jit
-  def run(key, data, variables):
-    k_images, k_start = jax.random.split(key)
-    index = engine.order(k_images, data, min(images, data.size))
-    x = engine.take(data, index).image
-    which = choose(variables, count)
-    rest = activity(x, variables, model=task.model, which=which).mean(0)
-    tx = optax.adam(lr)
+  def body(state, i):
+    delta, opt_state = state
+    grad = jax.grad(objective)(delta)
+    step, opt_state = tx.update(grad, opt_state)
+    moved = jnp.clip(delta + step, -1, 1)
+    return (constrain(i, moved, grad, delta), opt_state), None
 
-    def body(state, i):
-      delta, opt_state = state
-      grad = jax.grad(objective)(delta, x, variables, which, rest)
-      step, opt_state = tx.update(grad, opt_state)
-      moved = jnp.clip(delta + step, -1, 1)
-      return (constrain(i, moved, grad, delta), opt_state), None
-
-    start = START * jax.random.normal(k_start, (1, *x.shape[1:]))
-    state = (start, tx.init(start))
-    return jax.lax.scan(body, state, jnp.arange(rounds))[0][0]
-
-  return run(key, task.train, variables)
+  start = START * jax.random.normal(k_start, (1, *x.shape[1:]))
+  state = (start, tx.init(start))
+  return jax.lax.scan(body, state, jnp.arange(rounds))[0][0]
 
 
 def _added(images: Images, delta: Array) -> Images:

@@ -176,20 +176,12 @@ def data_poisoning(
     clean_label: poison only images that have the wanted label already.
     pretrained: the victim starts as the clean classifier, not from scratch.
   """
+  copies = Copies(stamp or trigger, target, rate)
 
-  def stamped(k_freeze, task, params, role):
-    return freeze(
-      k_freeze,
-      task.train,
-      role,
-      trigger=lambda key, images: (stamp or trigger)(key, images, params),
-      target=target,
-    )
+  def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
+    return copies.stamped([jax.random.split(key, 4)[2]], task, params, role)
 
-  def poisoned(key, task, params, role):
-    return stamped(jax.random.split(key, 4)[2], task, params, role)
-
-  def plant(key, task, fit):
+  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
     only = candidates(task.train, target, rate) if clean_label else None
     start = None
@@ -198,7 +190,7 @@ def data_poisoning(
       task = task.replace(clean=lambda fit: start)
     params = init(k_init, task, fit)
     role = choose(k_role, task.train.label, rate, only=only)
-    train = stamped(k_freeze, task, params, role)
+    train = copies.stamped([k_freeze], task, params, role)
     variables = learn.train_classifier(
       k_train,
       epochs_of(train, task.train, role, task.regime),
@@ -235,9 +227,9 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
 
 
 class Copies(NamedTuple):
-  """How attacks that plant during training poison a copy of the data.
+  """How an attack poisons a copy of the training set.
 
-  One copy of the training set is frozen with the final trigger, so that
+  Attacks that plant during training freeze one with the final trigger, so that
   defenses that filter data have something to filter.
 
   Attributes:
@@ -272,7 +264,7 @@ class Copies(NamedTuple):
     if self.cover is not None:
       cover = choose(*k_more, label, self.cover_rate, only=role == CLEAN)
       role = jnp.where(cover == POISON, jnp.int8(COVER), role)
-    train = self._stamped(stamps, task, params, role)
+    train = self.stamped(stamps, task, params, role)
     return Backdoor(variables, params, train, role)
 
   def again(
@@ -280,11 +272,14 @@ class Copies(NamedTuple):
   ) -> Dataset:
     """Returns the copy, from the keys, trigger and roles of its backdoor."""
     stamps = [jax.random.split(key)[1] for key in keys]
-    return self._stamped(stamps, task, params, role)
+    return self.stamped(stamps, task, params, role)
 
-  def _stamped(self, stamps, task, params, role):
+  def stamped(
+    self, keys: Sequence[Key], task: Task, params: Params, role: Array
+  ) -> Dataset:
+    """Returns the copy, from the keys of its stamps themselves."""
     train = freeze(
-      stamps[0],
+      keys[0],
       task.train,
       role,
       trigger=lambda key, images: self.trigger(key, images, params),
@@ -293,7 +288,7 @@ class Copies(NamedTuple):
     if self.cover is None:
       return train
     hit = _stamped(
-      stamps[1],
+      keys[1],
       task.train.image,
       lambda key, images: self.cover(key, images, params),
     )

@@ -21,6 +21,7 @@ in turn, and stopped ones do not change. Mask norms are those of the masks kept,
 where both codes take the mean of the pass.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -112,9 +113,8 @@ def invert(
   """
   shape = access.clean.image.shape[1:]
   labels = jnp.arange(_classes(access, shape), dtype=jnp.int32)
-  begun = programs.jit(jax.vmap(lambda label: begin(label, shape, rules)))(
-    labels
-  )
+  one = functools.partial(begin, shape=shape, rules=rules)
+  begun = programs.jit(jax.vmap(one))(labels)
   steps = engine.steps_per_epoch(access.clean.size, batch_size)
   state, _ = fit(
     key,

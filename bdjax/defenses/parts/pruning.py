@@ -143,19 +143,14 @@ def split(
     select: "holdout" holds the share `HELD` out; "fixed" has no second part.
     images: how many to train on, drawn at random; all, if None or fewer.
   """
-
-  @jax.jit
-  def run(key, data):
-    k_held, k_some = jax.random.split(key)
-    held = None
-    if select == "holdout":
-      data, held = splits.hold_out(k_held, data, rate=HELD)
-    if images is not None and images < data.size:
-      index = engine.order(k_some, data, images)
-      data = jax.tree.map(lambda leaf: leaf[index], data)
-    return data, held
-
-  return run(key, data)
+  k_held, k_some = jax.random.split(key)
+  held = None
+  if select == "holdout":
+    data, held = splits.hold_out(k_held, data, rate=HELD)
+  if images is not None and images < data.size:
+    index = engine.order(k_some, data, images)
+    data = jax.tree.map(lambda leaf: leaf[index], data)
+  return data, held
 
 
 def fit_masks(
@@ -265,19 +260,14 @@ def prune(
     threshold: the one given.
     drop: share of the accuracy that a chosen threshold may cost.
   """
-
-  @jax.jit
-  def run(variables, masks, held, threshold, drop):
-    memo = {}
-    if held is not None:
-      threshold, memo["accuracy"] = choose(
-        model, variables, masks, held, drop=drop
-      )
-    which = below(masks, threshold)
-    memo |= {"threshold": jnp.asarray(threshold), "pruned": count(which)}
-    return cut(variables, which), memo
-
-  return run(variables, masks, held, threshold, drop)
+  memo = {}
+  if held is not None:
+    threshold, memo["accuracy"] = choose(
+      model, variables, masks, held, drop=drop
+    )
+  which = below(masks, threshold)
+  memo |= {"threshold": jnp.asarray(threshold), "pruned": count(which)}
+  return cut(variables, which), memo
 
 
 def _flat(tree: Params) -> dict[str, Array]:

@@ -15,11 +15,17 @@ statistics lie under `backbone` and `head`.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits, Params
 
 HEADS = ("linear", "mlp")
+_READERS = (
+  ("head", "linear1", "kernel"),
+  ("head", "linear", "kernel"),
+  ("linear", "kernel"),
+)
 
 
 class Headed(nn.Module):
@@ -114,6 +120,29 @@ def unit(x: Array, *, axis: int = -1) -> Array:
 def make(head: str, num_classes: int) -> nn.Module:
   """Returns a head by name: linear or mlp."""
   return {"linear": Linear, "mlp": MLP}[head](num_classes)
+
+
+def reader(params: Params) -> tuple[str, ...] | None:
+  """Returns the path of the kernel that reads pooled features, if any does.
+
+  Args:
+    params: of a classifier, or of an encoder under one of the `HEADS`.
+  """
+  flat = traverse_util.flatten_dict(params)
+  return next((path for path in _READERS if path in flat), None)
+
+
+def answer(model: nn.Module, params: Params, pooled: Array) -> Logits:
+  """Returns the logits that pooled features [B, C] lead to, in evaluation.
+
+  Args:
+    model: a classifier, headed or not.
+    params: its own.
+    pooled: of any images.
+  """
+  if isinstance(model, Headed):
+    return model.head.apply({"params": params["head"]}, pooled, False)
+  return pooled @ params["linear"]["kernel"] + params["linear"]["bias"][None]
 
 
 def backbone(variables: Params) -> Params:

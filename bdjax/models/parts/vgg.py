@@ -17,12 +17,22 @@ Parameter tree, with torchvision's name where it differs:
   linear              classifier.6, or classifier if "compact"
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from bdjax.methods.signature import (
+  Channels,
+  Choice,
+  Count,
+  Dtype,
+  Index,
+  Range,
+  validated,
+)
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
@@ -127,34 +137,49 @@ def _windows(side: int, places: int) -> np.ndarray:
   return weights
 
 
-def build(
-  depth: int,
-  num_classes: int,
-  *,
-  width: int,
-  head: str,
-  hidden: int,
-  dropout: float,
-  mean: Sequence[float],
-  std: Sequence[float],
-  dtype: str,
-) -> VGG:
-  """Builds the VGG of a depth in STAGES; see `vgg16_bn.make`.
+def maker(module: str, *, depth: int) -> Callable[..., VGG]:
+  """Returns the `make` of a file that holds the VGG of a depth.
 
-  Raises:
-    ValueError: the dropout is 1.
+  Args:
+    module: the file's `__name__`, by which errors name the model.
+    depth: one of STAGES.
   """
-  if dropout == 1:
-    raise ValueError("dropout 1 leaves no hidden channel: give less.")
-  mean, std = layers.check(mean, std)
-  return VGG(
-    num_classes=num_classes,
-    stages=STAGES[depth],
-    width=width,
-    head=head,
-    hidden=hidden,
-    dropout=dropout,
-    mean=mean,
-    std=std,
-    dtype=dtype,
-  )
+
+  def make(
+    num_classes: Index,
+    *,
+    width: Count = 64,
+    head: Annotated[str, Choice(HEADS)] = "torchvision",
+    hidden: Count = 4096,
+    dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
+    mean: Channels = (0.0, 0.0, 0.0),
+    std: Channels = (1.0, 1.0, 1.0),
+    dtype: Dtype = "float32",
+  ) -> VGG:
+    """Builds a VGG with batch norm.
+
+    Args:
+      num_classes: number of logits; 0 for an encoder, which has no last layer.
+      width: channels of the first stage; the last two have eight times as many.
+      head: "torchvision" (7 x 7 places, two hidden layers) or "compact" (global
+        mean pool, none).
+      hidden: channels of each hidden layer.
+      dropout: share of them that is dropped in training.
+      mean: per-channel mean of the training images in [0, 1].
+      std: per-channel standard deviation of the same.
+      dtype: what convolutions and hidden layers compute in; parameters, batch
+        statistics, pooled features and logits stay float32.
+
+    Raises:
+      ValueError: the dropout is 1.
+    """
+    if dropout == 1:
+      raise ValueError("dropout 1 leaves no hidden channel: give less.")
+    stages = STAGES[depth]
+    mean, std = layers.check(mean, std)
+    return VGG(
+      num_classes, stages, width, head, hidden, dropout, mean, std, dtype
+    )
+
+  make.__module__ = module
+  return validated(make)

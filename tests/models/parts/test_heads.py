@@ -30,6 +30,21 @@ def test_parameters_lie_under_backbone_and_head():
   np.testing.assert_allclose(logits, wanted, rtol=1e-6)
 
 
+def test_pooled_features_lead_to_the_logits_that_the_model_gives():
+  plain = registry.get("models", "cnn")(5, width=4)
+  params = jax.jit(plain.init)(jax.random.key(0), IMAGES)
+  for (model, variables), path in (
+    ((plain, params), ("linear", "kernel")),
+    (made(heads.Linear(5)), ("head", "linear", "kernel")),
+    (made(heads.MLP(5)), ("head", "linear1", "kernel")),
+  ):
+    logits, features = model.apply(variables, IMAGES)
+    got = heads.answer(model, variables["params"], features["pooled"])
+    np.testing.assert_allclose(got, logits, rtol=1e-6)
+    assert heads.reader(variables["params"]) == path
+  assert heads.reader({"last": params["params"]["linear"]}) is None
+
+
 def test_counts_of_the_papers_heads():
   features = jnp.zeros((2, 512))
   mlp = heads.MLP(10).init(jax.random.key(0), features, False)
