@@ -36,6 +36,7 @@ from bdjax.methods.signature import (
   Mode,
   Positive,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import learn
@@ -67,7 +68,7 @@ def make(
   target: Index = 0,
   mode: Mode = "all2one",
   num_classes: Count = 10,
-  size: Count = 3,
+  size: Size = 3,
   mask: Image = None,
   lr_pattern: Positive = 0.1,
 ) -> Attack:
@@ -78,7 +79,8 @@ def make(
     target: class the trigger leads to (all2one).
     mode: all2one, or all2all: class y leads to y + 1.
     num_classes: classes of the data.
-    size: side in pixels of the square in the top-left corner.
+    size: side of the square in the top-left corner, in pixels or as a share of
+      the image's shorter side.
     mask: [H, W, C] in [0, 1], averaged over the colours and resized to the
       data; the opacity of the pattern in place of the square. None for it.
     lr_pattern: learning rate of Adam on w.
@@ -118,7 +120,9 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _cover(mask: Array | None, size: int, shape: tuple[int, ...]) -> Array:
+def _cover(
+  mask: Array | None, size: int | float, shape: tuple[int, ...]
+) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.neurons import excite
+from bdjax.data import patches
 from bdjax.methods.signature import (
   Annotated,
   Count,
@@ -32,6 +33,7 @@ from bdjax.methods.signature import (
   Positive,
   Range,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import learn
@@ -47,7 +49,7 @@ def make(
   target: Index = 0,
   mode: Mode = "all2one",
   num_classes: Count = 10,
-  pixels: Count = 16,
+  pixels: Size = 16,
   amplify: Annotated[Scalar, Range(1.0)] = 10.0,
   neurons: Count = 2,
   images: Count = 100,
@@ -63,7 +65,7 @@ def make(
     target: class the trigger leads to (all2one).
     mode: all2one, or all2all: class y leads to y + 1.
     num_classes: classes of the data.
-    pixels: how many are changed, at most.
+    pixels: how many are changed, at most, or what share of all.
     amplify: wanted activity of the neurons as a multiple of the usual one.
     neurons: how many are amplified.
     images: training images that the perturbation is optimized on, at most.
@@ -83,7 +85,8 @@ def make(
     saliency = jnp.abs(delta * grad).sum(-1)
     saliency = jnp.where(alive, saliency, -1.0).ravel()
     progress = jnp.minimum((i + 1) / max(rounds // 2, 1), 1.0)
-    count = jnp.round(saliency.size ** (1 - progress) * pixels**progress)
+    last = patches.in_pixels(pixels, saliency.size)
+    count = jnp.round(saliency.size ** (1 - progress) * last**progress)
     place = jnp.argsort(jnp.argsort(-saliency)).reshape(alive.shape)
     return jnp.where(((place < count) & alive)[..., None], delta, 0.0)
 

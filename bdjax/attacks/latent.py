@@ -43,6 +43,7 @@ from bdjax.methods.signature import (
   OneTarget,
   Positive,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import engine, learn
@@ -73,7 +74,7 @@ def make(
   target: Index = 0,
   mode: OneTarget = "all2one",
   num_classes: Count = 10,
-  size: int | None = None,
+  size: Size = 0.2,
   mask: Image = None,
   rounds: Count = 1000,
   images: Count = 512,
@@ -87,17 +88,13 @@ def make(
     target: class the trigger leads to.
     mode: all2one only: the features of one class are aimed at.
     num_classes: classes of the data.
-    size: side of the square in pixels; None for 20 % of the image's.
-    mask: [H, W, C] in [0, 1], where the pattern shows, resized to the data;
-      None for the square.
+    size: side of the square: pixels, or a share of the image's shorter side.
+    mask: [H, W, C] in [0, 1], where the pattern shows, resized to the data, in
+      place of the square; None for it.
     rounds: steps of Adam on the pattern, one batch each.
     images: target-class images whose features are averaged, at most.
     weight: lambda of the feature term.
   """
-  if size is not None and mask is not None:
-    raise ValueError(
-      f"latent.size is {size}, but a mask is given too: give one of them."
-    )
   target_fn = poison.target_of(mode, target, num_classes)
   copies = poison.Copies(patches.paste, target_fn, rate)
 
@@ -134,13 +131,11 @@ def make(
 
 
 def _area(
-  shape: tuple[int, ...], size: int | None, mask: Array | None
+  shape: tuple[int, ...], size: int | float, mask: Array | None
 ) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)
-  fifth = max(1, round(0.2 * min(shape[:2])))
-  size = fifth if size is None else size
   return patches.square("latent.size", shape, size)
 
 

@@ -41,6 +41,7 @@ from bdjax.methods.signature import (
   Mode,
   Positive,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import learn
@@ -59,7 +60,7 @@ def make(
   mode: Mode = "all2one",
   num_classes: Count = 10,
   mask: Image = None,
-  size: Count = 6,
+  size: Size = 6,
   neurons: Count = 2,
   activation: Positive = 100.0,
   rounds: Count = 1000,
@@ -78,7 +79,7 @@ def make(
     mask: [H, W, C] in [0, 1], resized to the data; the patch lies where a
       channel is above one half (backdoorbench: above zero, and its colours are
       where the patch starts). None for the square, or the blob.
-    size: side of the square in pixels.
+    size: side of the square: pixels, or a share of the image's shorter side.
     neurons: how many are excited.
     activation: what they are brought to.
     rounds: steps of the patch's optimization.
@@ -177,7 +178,7 @@ def _by_sign(
   return jax.lax.scan(step, start, length=rounds)[0]
 
 
-def _square(size: int, shape: tuple[int, ...]) -> Array:
+def _square(size: int | float, shape: tuple[int, ...]) -> Array:
   """Returns a white square in the bottom-right corner, [H, W, C]."""
   mask = patches.square("trojaning.size", shape, size)[0]
   return jnp.broadcast_to(mask, shape)

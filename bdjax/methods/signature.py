@@ -48,6 +48,18 @@ class Range(NamedTuple):
     return f"between {self.low:g} and {self.high:g} ({ends})"
 
 
+class Extent(NamedTuple):
+  """Where a length or a count of pixels must lie, or a share of the image."""
+
+  def __contains__(self, value: float) -> bool:
+    """Returns whether it is a whole number of pixels, or a proper share."""
+    return value >= 1 if isinstance(value, int) else 0 < value < 1
+
+  def __str__(self) -> str:
+    """Returns the extent in words."""
+    return "of pixels, or a share of the image between 0 and 1 (excluded)"
+
+
 class Choice(tuple):
   """The strings that an argument may be."""
 
@@ -84,6 +96,7 @@ Positive = Annotated[Scalar, Range(0.0)]
 NonNegative = Annotated[Scalar, Range(0.0, closed=True)]
 Count = Annotated[int, Range(1, closed=True)]
 Index = Annotated[int, Range(0, closed=True)]
+Size = Annotated[int | float, Extent()]  # pixels, or their share
 Image = Annotated[Array | None, Picture()]
 Mode = Annotated[str, Choice(("all2one", "all2all"))]
 OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
@@ -240,7 +253,8 @@ def _signature(schema: dict[str, Argument]) -> inspect.Signature:
 
 
 def _check(label: str, argument: Argument, value: Any) -> None:
-  if isinstance(value, jax.Array | np.ndarray) and argument.base is not int:
+  whole = argument.base in (int, int | float)
+  if isinstance(value, jax.Array | np.ndarray) and not whole:
     return
   if not _fits(argument, value):
     raise ValueError(
@@ -255,7 +269,7 @@ def _fits(argument: Argument, value: Any) -> bool:
   if base in (Scalar, float):
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and (check is None or value in check)
-  if base is int and isinstance(value, bool):
+  if base in (int, int | float) and isinstance(value, bool):
     return False
   origin = typing.get_origin(base)
   kind = origin if origin in (tuple, Sequence) else base
@@ -273,10 +287,11 @@ def _expected(argument: Argument) -> str:
     Scalar: "a number",
     float: "a number",
     int: "a whole number",
+    int | float: "a whole number",
     Channels: "a number per channel",
     int | None: "a whole number, or None",
     str: "a string",
     bool: "True or False",
   }
   kind = names.get(argument.base, str(argument.base))
-  return f"{kind} {argument.check}" if argument.check else kind
+  return kind if argument.check is None else f"{kind} {argument.check}"
