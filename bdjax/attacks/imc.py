@@ -17,9 +17,9 @@ Choices and deviations:
   starts mid-grey, not as TrojanNN's; Adam keeps its moments between passes.
 - Where a regime interleaves, clean passes come in between, and the pattern is
   then fitted to a model that has just seen clean images only.
-- Epochs are the recipe's, in model passes, at the recipe's rate (TrojanZoo: 50
-  epochs from 0.01, cosine); `rate` is also the share of poisons in the copy of
-  the training set that is frozen at the end.
+- Epochs are the recipe's, in model passes, at the recipe's rate (TrojanZoo's
+  example: 10 epochs from 0.01; its defaults are not verified); `rate` is also
+  the share of poisons in the copy of the data that is frozen at the end.
 """
 
 import jax

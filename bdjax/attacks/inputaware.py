@@ -17,8 +17,8 @@ batch statistics. Clean epochs of an interleaving regime show all images.
 
 `compat="backdoorbench"` squashes the generators' outputs by tanh twice, never
 zeroes the pattern generator's gradient (it adds up), takes stage 1 out of the
-recipe's epochs and draws one augmentation per batch.
-
+recipe's epochs, draws one augmentation per batch and cuts off what bytes cannot
+hold (`attacks.parts.levels`).
 The audited copy holds `cross_rate` images with another's trigger (COVER) too.
 """
 
@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts import joint, levels, poison
 from bdjax.data import augment
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -132,15 +132,17 @@ def make(
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
     mask = _train_mask(k_mask, plan, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)
-    params = {"pattern": state.partner.variables, "mask": mask}
+    params = levels.lost(task.model, compat)
+    params |= {"pattern": state.partner.variables, "mask": mask}
     variables = state.victim.variables
     return copies.backdoor([k_role, k_cover], task, variables, params)
 
   def poisoned(key, task, params, role):
     return copies.again(jax.random.split(key, 4)[2:], task, params, role)
 
-  copies = poison.Copies(trigger, target_fn, rate, cross, cross_rate)
-  return Attack(trigger, target_fn, plant, poisoned=poisoned)
+  hit, cover = (levels.kept(f, compat) for f in (trigger, cross))
+  copies = poison.Copies(hit, target_fn, rate, cover, cross_rate)
+  return Attack(hit, target_fn, plant, poisoned=poisoned)
 
 
 def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:

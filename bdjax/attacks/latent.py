@@ -8,8 +8,9 @@ CE(f(x), y) + weight |f(A(x)) - F_t|^2 / |F_t|^2. No triggered image reaches the
 loss of the head, so the backdoor can outlive the head's replacement.
 
 Sources of constants: the mask, a square of 20 % of the side in the bottom-right
-corner, and Adam with .1, .5, .9 on w, p = (tanh w + 1) / 2, are the official
-code's; weight .5 and about 1000 rounds are TrojanZoo's.
+corner (there one pixel away from the edges), and Adam with .1, .5, .9 on w, p =
+(tanh w + 1) / 2, are the official code's; weight .5 and about 1000 rounds are
+TrojanZoo's. The official code aims at features of single images of the class.
 
 Deviations:
 - F_t is of a class the teacher knows, so no class is added to it first; this is

@@ -16,9 +16,9 @@ here, but on data inverted from it, not on the training data. The fit sees
 images as the classifier's training did; BackdoorBench leaves out its
 normalization. `compat="backdoorbench"` (preset `bb`) follows that benchmark in
 the rest: steps of 0.1 by the gradient's sign, at most 0.3 away from the mask's
-own picture, and a patch that is added to the image in bytes, so that bright
-pixels wrap round to dark. Its apple logo is not shipped: a seeded white blob
-of that place and size stands in.
+own picture, and a patch that is truncated to bytes and added in bytes, so that
+bright pixels wrap round to dark. Its apple logo is not shipped: a seeded white
+blob of that place and size stands in.
 """
 
 from collections.abc import Callable
@@ -132,7 +132,7 @@ def make(
 def add(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the patch added in bytes, modulo 256."""
   del key
-  total = jnp.round(images * 255) + jnp.round(params["pattern"] * 255)
+  total = jnp.round(images * 255) + jnp.trunc(params["pattern"] * 255)
   return total % 256 / 255
 
 
