@@ -223,7 +223,7 @@ def _trained(params: Params) -> Params:
   return jax.tree_util.tree_map_with_path(changes, params)
 
 
-def _trigger(shape: tuple[int, ...], size: int | float) -> Params:
+def _trigger(shape: tuple[int, ...], size: float) -> Params:
   """Returns a white square, one pixel away from the bottom-right corner."""
   flush = patches.square("badencoder.size", shape, size)
   return {

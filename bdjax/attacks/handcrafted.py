@@ -148,7 +148,7 @@ def _check(task: Task, neurons: int) -> None:
     )
 
 
-def _checkerboard(shape: tuple[int, ...], size: int | float) -> Params:
+def _checkerboard(shape: tuple[int, ...], size: float) -> Params:
   mask = patches.square("handcrafted.size", shape, size)
   white = jnp.indices(shape[:2]).sum(0)[None, :, :, None] % 2 == 0
   return {"mask": mask, "pattern": jnp.tile(mask * white, shape[2:])}

@@ -120,9 +120,7 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _cover(
-  mask: Array | None, size: int | float, shape: tuple[int, ...]
-) -> Array:
+def _cover(mask: Array | None, size: float, shape: tuple[int, ...]) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)

@@ -131,9 +131,7 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _area(
-  shape: tuple[int, ...], size: int | float, mask: Array | None
-) -> Array:
+def _area(shape: tuple[int, ...], size: float, mask: Array | None) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)

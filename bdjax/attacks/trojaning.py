@@ -178,7 +178,7 @@ def _by_sign(
   return jax.lax.scan(step, start, length=rounds)[0]
 
 
-def _square(size: int | float, shape: tuple[int, ...]) -> Array:
+def _square(size: float, shape: tuple[int, ...]) -> Array:
   """Returns a white square in the bottom-right corner, [H, W, C]."""
   mask = patches.square("trojaning.size", shape, size)[0]
   return jnp.broadcast_to(mask, shape)

@@ -24,20 +24,20 @@ def squashed(w: Array) -> Array:
   return (jnp.tanh(w) + 1) / 2
 
 
-def in_pixels(size: int | float, whole: int) -> int:
+def in_pixels(size: float, whole: int) -> int:
   """Returns a number of pixels.
 
   Args:
-    size: an int is that number; a float the share of `whole`, at least 1.
+    size: that number; or below 1 a share of `whole`, which is 1 pixel at least.
     whole: pixels of the image's shorter side, or of all of it.
   """
-  return max(1, round(size * whole)) if isinstance(size, float) else size
+  return max(1, round(size * whole)) if 0 < size < 1 else int(size)
 
 
 def square(
   label: str,
   shape: tuple[int, ...],
-  size: int | float,
+  size: float,
   *,
   corner: str = "bottom_right",
 ) -> Array:

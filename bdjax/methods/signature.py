@@ -49,15 +49,15 @@ class Range(NamedTuple):
 
 
 class Extent(NamedTuple):
-  """Where a length or a count of pixels must lie, or a share of the image."""
+  """Pixels, at least 1; or what share of the image's they are, below 1."""
 
   def __contains__(self, value: float) -> bool:
-    """Returns whether it is a whole number of pixels, or a proper share."""
-    return value >= 1 if isinstance(value, int) else 0 < value < 1
+    """Returns whether the number is one of whole pixels, or a share."""
+    return 0 < value < 1 or (value >= 1 and value == int(value))
 
   def __str__(self) -> str:
     """Returns the extent in words."""
-    return "of pixels, or a share of the image between 0 and 1 (excluded)"
+    return "of whole pixels, or a share of the image's between 0 and 1"
 
 
 class Choice(tuple):
@@ -96,7 +96,7 @@ Positive = Annotated[Scalar, Range(0.0)]
 NonNegative = Annotated[Scalar, Range(0.0, closed=True)]
 Count = Annotated[int, Range(1, closed=True)]
 Index = Annotated[int, Range(0, closed=True)]
-Size = Annotated[int | float, Extent()]  # pixels, or their share
+Size = Annotated[float, Extent()]  # static: it decides shapes
 Image = Annotated[Array | None, Picture()]
 Mode = Annotated[str, Choice(("all2one", "all2all"))]
 OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
@@ -253,8 +253,7 @@ def _signature(schema: dict[str, Argument]) -> inspect.Signature:
 
 
 def _check(label: str, argument: Argument, value: Any) -> None:
-  whole = argument.base in (int, int | float)
-  if isinstance(value, jax.Array | np.ndarray) and not whole:
+  if isinstance(value, jax.Array | np.ndarray) and argument.base is not int:
     return
   if not _fits(argument, value):
     raise ValueError(
@@ -269,7 +268,7 @@ def _fits(argument: Argument, value: Any) -> bool:
   if base in (Scalar, float):
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and (check is None or value in check)
-  if base in (int, int | float) and isinstance(value, bool):
+  if base is int and isinstance(value, bool):
     return False
   origin = typing.get_origin(base)
   kind = origin if origin in (tuple, Sequence) else base
@@ -287,7 +286,6 @@ def _expected(argument: Argument) -> str:
     Scalar: "a number",
     float: "a number",
     int: "a whole number",
-    int | float: "a whole number",
     Channels: "a number per channel",
     int | None: "a whole number, or None",
     str: "a string",
