@@ -3,7 +3,7 @@
 Chen et al., "Targeted Backdoor Attacks on Deep Learning Systems Using Data
 Poisoning", arXiv 1712.05526. Dirty-label data poisoning with
 A(x) = (1 - alpha) x + alpha K, alpha = 0.2 in training and at test time, as in
-BackdoorBench (the paper blends more weakly in some of its training runs).
+BackdoorBench (the paper's own strengths are not verified).
 
 Deviation: the field's picture K, a cartoon cat, is not free to ship. The
 default is a seeded full-frame pattern of smooth random colours; give the

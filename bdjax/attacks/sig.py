@@ -6,7 +6,8 @@ A(x) = clip(x + v), v[i, j] = strength * sin(2 pi j frequency / W), the same in
 every row i and channel.
 
 Constants are BackdoorBench's: 40/255 and 6 waves, in training and at test time
-alike; the paper lets the two strengths differ, which `train_strength` does.
+alike; `train_strength` lets the two differ, as in the paper, whose own numbers
+are not verified.
 
 Deviations: the rate is a share of the whole training set, so that 0.1 of ten
 equal classes is the whole target class. Stamped images are rounded to bytes
