@@ -48,6 +48,7 @@ from bdjax.methods.signature import (
   Index,
   NonNegative,
   OneTarget,
+  Size,
   validated,
 )
 from bdjax.training import inference, learn, optimizers
@@ -78,7 +79,7 @@ def make(
   target: Index = 0,
   mode: OneTarget = "all2one",
   num_classes: Count = 10,
-  size: Count = 10,
+  size: Size = 10,
   reference: Image = None,
   copies: Count = 16,
   weight_reference: NonNegative = 1.0,
@@ -90,7 +91,7 @@ def make(
     target: the reference's class, in the task that the victim is used for.
     mode: all2one only: there is one reference.
     num_classes: classes of that task.
-    size: side of the square in pixels.
+    size: side of the square: pixels, or a share of the image's shorter side.
     reference: [H, W, C] in [0, 1], resized to the data; None picks one.
     copies: augmented references per step.
     weight_reference: lambda_1.
@@ -213,7 +214,7 @@ def _trained(params: Params) -> Params:
   return jax.tree_util.tree_map_with_path(changes, params)
 
 
-def _trigger(shape: tuple[int, ...], size: int) -> Params:
+def _trigger(shape: tuple[int, ...], size: float) -> Params:
   """Returns a white square, one pixel away from the bottom-right corner."""
   flush = patches.square("badencoder.size", shape, size)
   return {

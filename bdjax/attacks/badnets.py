@@ -25,13 +25,19 @@ from bdjax.methods.signature import (
   Index,
   Mode,
   Rate,
+  Size,
   validated,
 )
 from bdjax.types import Array, Attack, Fit, Key, Params, Task
 
 PRESETS = {
   "bb": {},
-  "fmn": {"rate": 0.05, "pattern": "random", "size": 4, "corner": "top_left"},
+  "fmn": {
+    "rate": 0.05,
+    "pattern": "random",
+    "size": 1 / 8,
+    "corner": "top_left",
+  },
 }
 
 
@@ -42,7 +48,7 @@ def make(
   target: Index = 0,
   mode: Mode = "all2one",
   num_classes: Count = 10,
-  size: Count = 3,
+  size: Size = 3,
   pattern: Annotated[str, Choice(("white", "grid", "random"))] = "white",
   corner: Annotated[str, Choice(("bottom_right", "top_left"))] = "bottom_right",
   pattern_seed: Index = 0,
@@ -55,7 +61,7 @@ def make(
     target: class the trigger leads to (all2one).
     mode: all2one, or all2all: class y leads to y + 1.
     num_classes: classes of the data.
-    size: side of the square in pixels.
+    size: side of the square: pixels, or a share of the image's shorter side.
     pattern: white, grid (a checkerboard of 255 and 1) or random colours.
     corner: where the square lies, flush.
     pattern_seed: seed of the random colours.
@@ -67,11 +73,12 @@ def make(
     shape = task.train.image.shape[1:]
     mask = patches.square("badnets.size", shape, size, corner=corner)
     height, width, channels = shape
-    origin = (0, 0) if corner == "top_left" else (height - size, width - size)
+    side = patches.in_pixels(size, min(height, width))
+    origin = (0, 0) if corner == "top_left" else (height - side, width - side)
     if image is None:
-      square = _square(pattern, size, channels, pattern_seed)
+      square = _square(pattern, side, channels, pattern_seed)
     else:
-      square = jax.image.resize(image, (size, size, channels), "linear")[None]
+      square = jax.image.resize(image, (side, side, channels), "linear")[None]
     blank = jnp.zeros((1, height, width, channels))
     return {
       "mask": mask,

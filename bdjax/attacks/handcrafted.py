@@ -44,6 +44,7 @@ from bdjax.methods.signature import (
   NonNegative,
   OneTarget,
   Positive,
+  Size,
   validated,
 )
 from bdjax.models.parts import layers, routes, signals
@@ -74,7 +75,7 @@ def make(
   target: Index = 0,
   mode: OneTarget = "all2one",
   num_classes: Count = 10,
-  size: Count = 4,
+  size: Size = 4,
   images: Count = 512,
   neurons: Count = 4,
   shortlist: Count = 8,
@@ -87,7 +88,8 @@ def make(
     target: class the trigger leads to.
     mode: all2one only: one path leads to one logit.
     num_classes: classes of the data.
-    size: side of the checkerboard in pixels.
+    size: side of the checkerboard: pixels, or a share of the image's shorter
+      side.
     images: clean images the adversary measures on, at most.
     neurons: pooled features that pass the signal to the logits.
     shortlist: channels of a layer without which the loss is measured before one
@@ -104,10 +106,15 @@ def make(
       )
     _check(task, neurons)
     k_clean, k_sample = jax.random.split(key)
-    params = _checkerboard(task.train.image.shape[1:], size)
+    shape = task.train.image.shape[1:]
+    params = _checkerboard(shape, size)
     variables = learn.clean_classifier(k_clean, task, fit)
     edit = functools.partial(
-      _edit, task.model, size=size, neurons=neurons, shortlist=shortlist
+      _edit,
+      task.model,
+      size=patches.in_pixels(size, min(shape[:2])),
+      neurons=neurons,
+      shortlist=shortlist,
     )
     rows = jax.random.permutation(k_sample, task.train.size)[:images]
     sample = engine.take(task.train, rows)
@@ -141,7 +148,7 @@ def _check(task: Task, neurons: int) -> None:
     )
 
 
-def _checkerboard(shape: tuple[int, ...], size: int) -> Params:
+def _checkerboard(shape: tuple[int, ...], size: float) -> Params:
   mask = patches.square("handcrafted.size", shape, size)
   white = jnp.indices(shape[:2]).sum(0)[None, :, :, None] % 2 == 0
   return {"mask": mask, "pattern": jnp.tile(mask * white, shape[2:])}

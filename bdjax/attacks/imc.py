@@ -17,9 +17,9 @@ Choices and deviations:
   starts mid-grey, not as TrojanNN's; Adam keeps its moments between passes.
 - Where a regime interleaves, clean passes come in between, and the pattern is
   then fitted to a model that has just seen clean images only.
-- Epochs are the recipe's, in model passes, at the recipe's rate (TrojanZoo: 50
-  epochs from 0.01, cosine); `rate` is also the share of poisons in the copy of
-  the training set that is frozen at the end.
+- Epochs are the recipe's, in model passes, at the recipe's rate (TrojanZoo's
+  example: 10 epochs from 0.01; its defaults are not verified); `rate` is also
+  the share of poisons in the copy of the data that is frozen at the end.
 """
 
 import jax
@@ -36,6 +36,7 @@ from bdjax.methods.signature import (
   Mode,
   Positive,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import learn
@@ -66,7 +67,7 @@ def make(
   target: Index = 0,
   mode: Mode = "all2one",
   num_classes: Count = 10,
-  size: Count = 3,
+  size: Size = 3,
   mask: Image = None,
   lr_pattern: Positive = 0.1,
 ) -> Attack:
@@ -77,7 +78,8 @@ def make(
     target: class the trigger leads to (all2one).
     mode: all2one, or all2all: class y leads to y + 1.
     num_classes: classes of the data.
-    size: side in pixels of the square in the top-left corner.
+    size: side of the square in the top-left corner, in pixels or as a share of
+      the image's shorter side.
     mask: [H, W, C] in [0, 1], averaged over the colours and resized to the
       data; the opacity of the pattern in place of the square. None for it.
     lr_pattern: learning rate of Adam on w.
@@ -112,7 +114,7 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _cover(mask: Array | None, size: int, shape: tuple[int, ...]) -> Array:
+def _cover(mask: Array | None, size: float, shape: tuple[int, ...]) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)

@@ -17,8 +17,8 @@ batch statistics. Clean epochs of an interleaving regime show all images.
 
 `compat="backdoorbench"` squashes the generators' outputs by tanh twice, never
 zeroes the pattern generator's gradient (it adds up), takes stage 1 out of the
-recipe's epochs and draws one augmentation per batch.
-
+recipe's epochs, draws one augmentation per batch and cuts off what bytes cannot
+hold (`attacks.parts.levels`).
 The audited copy holds `cross_rate` images with another's trigger (COVER) too.
 """
 
@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts import joint, levels, poison
 from bdjax.data import augment
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -124,7 +124,10 @@ def make(
   as_peer = compat == "backdoorbench"
 
   nets_for = functools.partial(_nets, mean=mean, std=std, twice=as_peer)
-  trigger, cross = (functools.partial(_stamp, nets_for, by) for by in (0, -1))
+  trigger, cross = (
+    levels.kept(functools.partial(_stamp, nets_for, by), compat)
+    for by in (0, -1)
+  )
   copies = poison.Copies(trigger, target_fn, rate, cross, cross_rate)
   weights = ushape.Weights(density, sparsity, diversity)
 
@@ -138,7 +141,8 @@ def make(
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
     mask = _train_mask(k_mask, plan, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)
-    params = {"pattern": state.partner.variables, "mask": mask}
+    params = levels.lost(task.model, compat)
+    params |= {"pattern": state.partner.variables, "mask": mask}
     variables = state.victim.variables
     return copies.backdoor([k_role, k_cover], task, variables, params)
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.neurons import excite
+from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
@@ -35,6 +36,7 @@ from bdjax.methods.signature import (
   Positive,
   Range,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import learn
@@ -50,7 +52,7 @@ def make(
   target: Index = 0,
   mode: Mode = "all2one",
   num_classes: Count = 10,
-  pixels: Count = 16,
+  pixels: Size = 16,
   amplify: Annotated[Scalar, Range(1.0)] = 10.0,
   neurons: Count = 2,
   images: Count = 100,
@@ -66,7 +68,7 @@ def make(
     target: class the trigger leads to (all2one).
     mode: all2one, or all2all: class y leads to y + 1.
     num_classes: classes of the data.
-    pixels: how many are changed, at most.
+    pixels: how many are changed, at most, or what share of all.
     amplify: wanted activity of the neurons as a multiple of the usual one.
     neurons: how many are amplified.
     images: training images that the perturbation is optimized on, at most.
@@ -111,7 +113,7 @@ def trigger(key: Key, images: Images, params: Params) -> Images:
   return jnp.clip(background + params["delta"], 0, 1)
 
 
-def _check(pixels: int, shape: tuple[int, ...]) -> None:
+def _check(pixels: float, shape: tuple[int, ...]) -> None:
   if pixels > shape[0] * shape[1]:
     raise ValueError(
       f"l0_inv.pixels is {pixels}, but images have {shape[0] * shape[1]}: "
@@ -120,14 +122,15 @@ def _check(pixels: int, shape: tuple[int, ...]) -> None:
 
 
 def _select(
-  rounds: int, pixels: int, i: Array, delta: Array, grad: Array, before: Array
+  rounds: int, pixels: float, i: Array, delta: Array, grad: Array, before: Array
 ) -> Array:
   """Returns a perturbation of which round i's most salient pixels are left."""
   alive = jnp.any(before != 0, -1)
   saliency = jnp.abs(delta * grad).sum(-1)
   saliency = jnp.where(alive, saliency, -1.0).ravel()
   progress = jnp.minimum((i + 1) / max(rounds // 2, 1), 1.0)
-  count = jnp.round(saliency.size ** (1 - progress) * pixels**progress)
+  last = patches.in_pixels(pixels, saliency.size)
+  count = jnp.round(saliency.size ** (1 - progress) * last**progress)
   place = jnp.argsort(jnp.argsort(-saliency)).reshape(alive.shape)
   return jnp.where(((place < count) & alive)[..., None], delta, 0.0)
 

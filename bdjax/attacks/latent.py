@@ -8,8 +8,9 @@ CE(f(x), y) + weight |f(A(x)) - F_t|^2 / |F_t|^2. No triggered image reaches the
 loss of the head, so the backdoor can outlive the head's replacement.
 
 Sources of constants: the mask, a square of 20 % of the side in the bottom-right
-corner, and Adam with .1, .5, .9 on w, p = (tanh w + 1) / 2, are the official
-code's; weight .5 and about 1000 rounds are TrojanZoo's.
+corner (there one pixel away from the edges), and Adam with .1, .5, .9 on w, p =
+(tanh w + 1) / 2, are the official code's; weight .5 and about 1000 rounds are
+TrojanZoo's. The official code aims at features of single images of the class.
 
 Deviations:
 - F_t is of a class the teacher knows, so no class is added to it first; this is
@@ -43,6 +44,7 @@ from bdjax.methods.signature import (
   OneTarget,
   Positive,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import engine, learn
@@ -73,7 +75,7 @@ def make(
   target: Index = 0,
   mode: OneTarget = "all2one",
   num_classes: Count = 10,
-  size: int | None = None,
+  size: Size = 0.2,
   mask: Image = None,
   rounds: Count = 1000,
   images: Count = 512,
@@ -87,14 +89,13 @@ def make(
     target: class the trigger leads to.
     mode: all2one only: the features of one class are aimed at.
     num_classes: classes of the data.
-    size: side of the square in pixels; None for 20 % of the image's.
-    mask: [H, W, C] in [0, 1], where the pattern shows, resized to the data;
-      None for the square.
+    size: side of the square: pixels, or a share of the image's shorter side.
+    mask: [H, W, C] in [0, 1], where the pattern shows, resized to the data, in
+      place of the square; None for it.
     rounds: steps of Adam on the pattern, one batch each.
     images: target-class images whose features are averaged, at most.
     weight: lambda of the feature term.
   """
-  _check(size, mask)
   target_fn = poison.target_of(mode, target, num_classes)
   copies = poison.Copies(patches.paste, target_fn, rate)
 
@@ -123,21 +124,10 @@ def make(
   return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
 
 
-def _check(size: int | None, mask: Array | None) -> None:
-  if size is not None and mask is not None:
-    raise ValueError(
-      f"latent.size is {size}, but a mask is given too: give one of them."
-    )
-
-
-def _area(
-  shape: tuple[int, ...], size: int | None, mask: Array | None
-) -> Array:
+def _area(shape: tuple[int, ...], size: float, mask: Array | None) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
     return patches.opacity(mask, shape)
-  fifth = max(1, round(0.2 * min(shape[:2])))
-  size = fifth if size is None else size
   return patches.square("latent.size", shape, size)
 
 

@@ -19,7 +19,8 @@ reached its class in `iterations` steps is used as it is, not dropped. The share
 is taken on the searched images, where the benchmark takes test images. g sees
 images as its training did; the benchmark leaves out the normalization.
 `source="noise"` needs no classifier: smoothed noise, rescaled alike. It is a
-low-frequency trigger, but not the paper's.
+low-frequency trigger, but not the paper's. Stamped images are rounded to bytes;
+`compat="backdoorbench"` truncates them, as the benchmark does.
 """
 
 import functools
@@ -30,11 +31,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.parts import poison, universal
+from bdjax.attacks.parts import levels, poison, universal
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
   Choice,
+  Compat,
   Count,
   Image,
   Index,
@@ -55,7 +57,7 @@ from bdjax.types import (
   Task,
 )
 
-PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
+PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 TAPS, SIGMA = 30, 6.0  # of the low-pass, in pixels
 
 
@@ -74,6 +76,7 @@ def make(
   fooled: Rate = 0.2,
   image: Image = None,
   pattern_seed: Index = 0,
+  compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
 
@@ -91,6 +94,7 @@ def make(
     image: [H, W, C], the user's own v, resized to the data and rescaled to
       [0, strength] whatever its own range; None for `source`.
     pattern_seed: seed of the noise.
+    compat: paper, or backdoorbench, which cuts levels off, not rounds them.
 
   Raises:
     ValueError: the given picture is the same everywhere.
@@ -119,7 +123,8 @@ def make(
       return {"pattern": _checked(v)[None]}
     return {"pattern": rescaled(pattern, strength)[None]}
 
-  return poison.data_poisoning(init, trigger, target_fn, rate)
+  hit = levels.kept(trigger, compat)
+  return poison.data_poisoning(init, hit, target_fn, rate)
 
 
 def trigger(key: Key, images: Images, params: Params) -> Images:

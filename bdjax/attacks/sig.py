@@ -6,17 +6,20 @@ A(x) = clip(x + v), v[i, j] = strength * sin(2 pi j frequency / W), the same in
 every row i and channel.
 
 Constants are BackdoorBench's: 40/255 and 6 waves, in training and at test time
-alike; the paper lets the two strengths differ, which `train_strength` does.
+alike; `train_strength` lets the two differ, as in the paper, whose own numbers
+are not verified.
 
 Deviations: the rate is a share of the whole training set, so that 0.1 of ten
 equal classes is the whole target class. Stamped images are rounded to bytes
-where the benchmark truncates. Its older 0.2 x + 0.8 v blend is left out.
+where the benchmark truncates, as `compat="backdoorbench"` does. Its older 0.2 x
++ 0.8 v blend is left out.
 """
 
 import jax.numpy as jnp
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import levels, poison
 from bdjax.methods.signature import (
+  Compat,
   Count,
   Index,
   OneTarget,
@@ -25,7 +28,7 @@ from bdjax.methods.signature import (
 )
 from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 
-PRESETS = {"bb": {}, "fmn": {"rate": 0.05}}
+PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 
 
 @validated
@@ -38,6 +41,7 @@ def make(
   strength: Rate = 40 / 255,
   train_strength: Rate = 40 / 255,
   frequency: Count = 6,
+  compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
 
@@ -50,6 +54,7 @@ def make(
     strength: amplitude of the wave at test time, on the scale of [0, 1].
     train_strength: amplitude of the wave on the poisons.
     frequency: whole waves across the image.
+    compat: paper, or backdoorbench, which cuts levels off, not rounds them.
   """
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
@@ -61,8 +66,9 @@ def make(
     }
 
   target_fn = poison.target_of(mode, target, num_classes)
+  hit, hit_poisons = (levels.kept(f, compat) for f in (trigger, stamp))
   return poison.data_poisoning(
-    init, trigger, target_fn, rate, stamp=stamp, clean_label=True
+    init, hit, target_fn, rate, stamp=hit_poisons, clean_label=True
   )
 
 

@@ -16,9 +16,9 @@ here, but on data inverted from it, not on the training data. The fit sees
 images as the classifier's training did; BackdoorBench leaves out its
 normalization. `compat="backdoorbench"` (preset `bb`) follows that benchmark in
 the rest: steps of 0.1 by the gradient's sign, at most 0.3 away from the mask's
-own picture, and a patch that is added to the image in bytes, so that bright
-pixels wrap round to dark. Its apple logo is not shipped: a seeded white blob
-of that place and size stands in.
+own picture, and a patch that is truncated to bytes and added in bytes, so that
+bright pixels wrap round to dark. Its apple logo is not shipped: a seeded white
+blob of that place and size stands in.
 """
 
 import functools
@@ -43,6 +43,7 @@ from bdjax.methods.signature import (
   Mode,
   Positive,
   Rate,
+  Size,
   validated,
 )
 from bdjax.training import learn
@@ -61,7 +62,7 @@ def make(
   mode: Mode = "all2one",
   num_classes: Count = 10,
   mask: Image = None,
-  size: Count = 6,
+  size: Size = 6,
   neurons: Count = 2,
   activation: Positive = 100.0,
   rounds: Count = 1000,
@@ -80,7 +81,7 @@ def make(
     mask: [H, W, C] in [0, 1], resized to the data; the patch lies where a
       channel is above one half (backdoorbench: above zero, and its colours are
       where the patch starts). None for the square, or the blob.
-    size: side of the square in pixels.
+    size: side of the square: pixels, or a share of the image's shorter side.
     neurons: how many are excited.
     activation: what they are brought to.
     rounds: steps of the patch's optimization.
@@ -124,7 +125,7 @@ def make(
 def add(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the patch added in bytes, modulo 256."""
   del key
-  total = jnp.round(images * 255) + jnp.round(params["pattern"] * 255)
+  total = jnp.round(images * 255) + jnp.trunc(params["pattern"] * 255)
   return total % 256 / 255
 
 
@@ -193,7 +194,7 @@ def _by_sign(
   return jax.lax.scan(step, start, length=rounds)[0]
 
 
-def _square(size: int, shape: tuple[int, ...]) -> Array:
+def _square(size: float, shape: tuple[int, ...]) -> Array:
   """Returns a white square in the bottom-right corner, [H, W, C]."""
   mask = patches.square("trojaning.size", shape, size)[0]
   return jnp.broadcast_to(mask, shape)

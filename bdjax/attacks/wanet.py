@@ -12,7 +12,8 @@ augmentation are the task's; the noise images are a share of the batch, where
 the reference takes twice the number of backdoor images; all2all leads to y + 1,
 where the reference's leaves y. Images are not rounded to 8 bits in training,
 but are at test time. Clean epochs of an interleaving regime show all images.
-`compat="backdoorbench"` draws one augmentation per batch, not per image.
+`compat="backdoorbench"` draws one augmentation per batch, not per image, and
+cuts off what bytes cannot hold (`attacks.parts.levels`).
 
 The audited copy of the training set holds `rate` backdoor images and
 `noise_rate` noise images (COVER).
@@ -21,7 +22,7 @@ The audited copy of the training set holds `rate` backdoor images and
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import levels, poison
 from bdjax.data import augment, warp
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -82,7 +83,8 @@ def make(
     compat: paper, or backdoorbench.
   """
   target_fn = poison.target_of(mode, target, num_classes)
-  copies = poison.Copies(trigger, target_fn, rate, noisy, noise_rate)
+  hit, cover = (levels.kept(f, compat) for f in (trigger, noisy))
+  copies = poison.Copies(hit, target_fn, rate, cover, noise_rate)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     _check(rate, noise_rate, task.recipe.batch_size)
@@ -91,7 +93,7 @@ def make(
       "grid": _grid(
         task.train.image.shape[1:3], grid_size, strength, pattern_seed
       )
-    }
+    } | levels.lost(task.model, compat)
     plain = task.view
     plain = augment.together(plain) if compat == "backdoorbench" else plain
     dirty = poisoned(plain, params, target_fn, rate, noise_rate)
@@ -109,7 +111,7 @@ def make(
   def again(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again(jax.random.split(key, 3)[1:], task, params, role)
 
-  return Attack(trigger, target_fn, plant, poisoned=again)
+  return Attack(hit, target_fn, plant, poisoned=again)
 
 
 def trigger(key: Key | None, images: Images, params: Params) -> Images:

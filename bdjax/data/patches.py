@@ -24,21 +24,36 @@ def squashed(w: Array) -> Array:
   return (jnp.tanh(w) + 1) / 2
 
 
+def in_pixels(size: float, whole: int) -> int:
+  """Returns a number of pixels.
+
+  Args:
+    size: that number; or below 1 a share of `whole`, which is 1 pixel at least.
+    whole: pixels of the image's shorter side, or of all of it.
+  """
+  return max(1, round(size * whole)) if 0 < size < 1 else int(size)
+
+
 def square(
-  label: str, shape: tuple[int, ...], size: int, *, corner: str = "bottom_right"
+  label: str,
+  shape: tuple[int, ...],
+  size: float,
+  *,
+  corner: str = "bottom_right",
 ) -> Array:
   """Returns the mask of a square that lies flush in a corner, [1, H, W, 1].
 
   Args:
     label: of the size, for the error: badnets.size, say.
     shape: (H, W, C) of the images.
-    size: its side in pixels.
+    size: its side in pixels, or as a share of the image's shorter side.
     corner: bottom_right or top_left.
 
   Raises:
     ValueError: it does not fit.
   """
   height, width = shape[:2]
+  size = in_pixels(size, min(height, width))
   if not 1 <= size <= min(height, width):
     raise ValueError(
       f"{label} is {size}, but images are {height}x{width}: give a side "

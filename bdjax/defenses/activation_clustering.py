@@ -6,7 +6,8 @@ images of one label are reduced to ten components and split by two-means. The
 smaller cluster is dropped where it holds less than the share `threshold` of its
 class (.35), and a model is trained from scratch, by the recipe, on the rest.
 Preset `silhouette` also wants the split to be cohesive, a mean silhouette of at
-least .1: the threshold of the Adversarial Robustness Toolbox.
+least .1: the threshold of the Adversarial Robustness Toolbox. Neither number is
+verified.
 
 The rule assumes that poisons are the minority of their class. With ten classes
 of equal size and the base protocol's poison rate of .1 they are about half of

@@ -15,7 +15,8 @@ Deviations:
   of each block is looked at, unless `compat="backdoorbench"`;
 - the standard deviation includes batch norm's epsilon, as the network computes
   it, so that a channel which is always zero stays finite.
-Presets: `bb` (u = 3 as well, its pairs), `tiny` (u = 5 as on Tiny ImageNet).
+Presets: `bb` (u = 3 as well, its pairs), `tiny` (u = 5, that benchmark's for
+Tiny ImageNet).
 """
 
 import functools

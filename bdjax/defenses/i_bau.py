@@ -18,7 +18,8 @@ after each of its steps, there after its pass. The official script does neither.
 The constants are official, on images in [0, 1]; the rate is too high for a
 small network, see docs/results.md. Presets:
 
-- `official`: the defaults with its clean data, 5,000 images;
+- `official`: the defaults with as much clean data, 5,000 images (of the test
+  set there);
 - `bb`: BackdoorBench, AMSGrad at 1e-4, batch 256, no bounds. It perturbs
   normalized images, so that here the inner rate and step are multiplied by the
   variance of the colors and the penalty divided by it; the numbers are

@@ -18,8 +18,9 @@ By default 10 + 20 epochs as in the paper, with the optimizer of fine-tuning in
 BackdoorBench. Presets:
 
 - `official`: the code's own: rate .1 for 2 epochs, then .01 until epoch 20,
-  batch 64, weight decay 1e-4, 5 epochs of the teacher. Fine-tuning at .1 alone
-  can ruin a model that was trained at less;
+  batch 64, weight decay 1e-4, 5 epochs of the teacher (its instructions say 5
+  to 10). The betas are its too; another version has 0, 0 and 5000. Fine-tuning
+  at .1 alone can ruin a model that was trained at less;
 - `bb`: BackdoorBench, 10 + 10 epochs. Of its three maps (layer3, layer4,
   average pool) the last has one place, so that its attention is 1 whatever the
   model does: `compat="backdoorbench"`;

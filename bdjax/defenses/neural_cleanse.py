@@ -12,8 +12,9 @@ largest index of a norm below the median, for backdoored and clean models
 alike.
 
 Constants are BackdoorBench's for CIFAR-10 (preset `bb`, the default). Preset
-`paper` has the original's 10 % clean images, success .99 (as in the authors'
-code) and a single epoch of unlearning; its rate is still BackdoorBench's.
+`paper` has the success .99 of the authors' code and, not verified there, the
+paper's 10 % clean images and single epoch of unlearning; its rate is still
+BackdoorBench's.
 Deviations:
 - a class counts only if a trigger of enough success was found for it: a mask
   that sends nothing anywhere is no evidence;

@@ -11,8 +11,8 @@ on the rest.
 The rate is of the whole set, as everywhere here: all poisons may carry one
 label. With ten classes of equal size the limit of one half applies from a rate
 of 1/30 on, so the default, the base protocol's .1, leaves half of the data.
-Preset `paper`: .01, its 500 poisons among 50,000 images, hence 750 images a
-class.
+Preset `paper`: .01, its 500 poisons among 50,000 images (not verified), hence
+750 images a class.
 
 `compat="backdoorbench"` (preset `bb`) drops 15 % of every class whatever the
 rate is, scores the projections of features that are not centered, and takes the

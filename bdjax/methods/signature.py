@@ -48,6 +48,18 @@ class Range(NamedTuple):
     return f"between {self.low:g} and {self.high:g} ({ends})"
 
 
+class Extent(NamedTuple):
+  """Pixels, at least 1; or what share of the image's they are, below 1."""
+
+  def __contains__(self, value: float) -> bool:
+    """Returns whether the number is one of whole pixels, or a share."""
+    return 0 < value < 1 or (value >= 1 and value == int(value))
+
+  def __str__(self) -> str:
+    """Returns the extent in words."""
+    return "of whole pixels, or a share of the image's between 0 and 1"
+
+
 class Choice(tuple):
   """The strings that an argument may be."""
 
@@ -84,6 +96,7 @@ Positive = Annotated[Scalar, Range(0.0)]
 NonNegative = Annotated[Scalar, Range(0.0, closed=True)]
 Count = Annotated[int, Range(1, closed=True)]
 Index = Annotated[int, Range(0, closed=True)]
+Size = Annotated[float, Extent()]  # static: it decides shapes
 Image = Annotated[Array | None, Picture()]
 Mode = Annotated[str, Choice(("all2one", "all2all"))]
 OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
@@ -279,4 +292,4 @@ def _expected(argument: Argument) -> str:
     bool: "True or False",
   }
   kind = names.get(argument.base, str(argument.base))
-  return f"{kind} {argument.check}" if argument.check else kind
+  return kind if argument.check is None else f"{kind} {argument.check}"

@@ -27,7 +27,8 @@ LONG = "spectral.bb,abl.bb,neural_cleanse.bb"
 BRIEF = {
   "small": "spectral.bb,abl.bb(isolation_epochs=5, unlearning_epochs=5),"
   "neural_cleanse.bb(rounds=30)",
-  "smoke": "spectral,abl.bb(isolation_epochs=2, unlearning_epochs=2),"
+  "smoke": "spectral,"
+  "abl.bb(batch_size=30, isolation_epochs=2, unlearning_epochs=2),"
   "neural_cleanse.bb(rounds=6)",
 }
 

@@ -41,7 +41,8 @@ def test_grid_alternates_255_and_1(task):
 
 
 def test_fmn_square_is_colourful_top_left_and_the_same_for_all_seeds(task):
-  args = badnets.PRESETS["fmn"]
+  assert badnets.PRESETS["fmn"]["size"] * 32 == 4
+  args = badnets.PRESETS["fmn"] | {"size": 4}
   hit = stamped(task, **args)
   assert (hit[:, 4:] == 0.5).all() and (hit[:, :, 4:] == 0.5).all()
   assert len(np.unique(hit[0, :4, :4])) == 48
@@ -93,6 +94,12 @@ def test_a_picture_of_ones_own_is_fitted_into_the_square(task):
   np.testing.assert_allclose(got[:, 6:, 6:, 0], 0.2, rtol=1e-6)
   np.testing.assert_allclose(got[:, 6:, 6:, 2], 0.6, rtol=1e-6)
   assert (got[:, :6] == np.asarray(GRAY)[:, :6]).all()
+
+
+@pytest.mark.parametrize("pattern", ["white", "grid", "random"])
+def test_a_share_of_the_side_is_that_many_pixels(task, pattern):
+  share = stamped(task, size=0.25, pattern=pattern)
+  np.testing.assert_array_equal(share, stamped(task, size=2, pattern=pattern))
 
 
 def test_square_larger_than_the_image_is_refused(task):

@@ -39,11 +39,13 @@ def changed(before, after):
   return np.asarray((before != after).any(-1).sum((1, 2)))
 
 
-@pytest.mark.parametrize(("pixels", "rounds"), [(5, 8), (16, 1), (1, 5)])
-def test_exactly_so_many_pixels_remain(task, pixels, rounds):
+@pytest.mark.parametrize(
+  ("pixels", "rounds", "left"), [(5, 8, 5), (16, 1, 16), (1, 5, 1), (0.1, 8, 6)]
+)
+def test_exactly_so_many_pixels_remain(task, pixels, rounds, left):
   _, backdoor = planted(task, pixels=pixels, rounds=rounds)
   delta = backdoor.params["delta"]
-  assert changed(delta, 0.0).tolist() == [pixels]
+  assert changed(delta, 0.0).tolist() == [left]
 
 
 def test_poisons_differ_in_no_more_pixels_after_rounding(task):

@@ -100,7 +100,8 @@ def test_first_step_is_the_algorithm_of_the_paper(stages, plain):
   after, _ = step(jax.random.key(1), state, batch_of(plain))
   peer = make(**NUMBERS, compat="backdoorbench")
   usual = plain.replace(regime=regimes.conventional())
-  _, (call,) = planted(peer, usual)
+  backdoor, (call,) = planted(peer, usual)
+  assert backdoor.params["lost"].shape == (256, 3)
   after_peer, _ = jax.jit(call["step"])(
     jax.random.key(1), state, batch_of(plain)
   )

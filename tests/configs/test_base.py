@@ -15,7 +15,7 @@ def test_a_method_is_the_only_one_and_the_rest_as_it_was():
   assert config.attack.name == "blended.fmn"
   assert config.attack.alpha is None  # the method's own
   added = set(config.attack) - set(usual.attack)
-  assert added == {"alpha", "image", "pattern_seed"}
+  assert added == {"alpha", "compat", "image", "pattern_seed"}
   for key in added:
     del config.attack[key]
   usual.attack.name = config.attack.name

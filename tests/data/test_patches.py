@@ -32,6 +32,16 @@ def test_squares_that_do_not_fit_are_refused(size):
     patches.square("x.size", (4, 5, 3), size)
 
 
+@pytest.mark.parametrize(
+  ("size", "whole", "pixels"),
+  [(3, 32, 3), (3, 64, 3), (0.1, 32, 3), (0.1, 224, 22), (0.01, 32, 1)],
+)
+def test_a_float_is_a_share_of_the_side(size, whole, pixels):
+  assert patches.in_pixels(size, whole) == pixels
+  shape = (whole, 2 * whole, 3)
+  assert patches.square("x.size", shape, size).sum() == pixels**2
+
+
 def test_opacity_is_gray_and_resized():
   colours = jnp.array([0.0, 0.3, 0.9]).reshape(1, 1, 3)
   got = patches.opacity(jnp.tile(colours, (2, 2, 1)), (4, 6, 3))

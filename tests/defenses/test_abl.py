@@ -83,7 +83,7 @@ class Stages:
   """A fit that adds one to every variable, and notes what it was asked."""
 
   def __init__(self):
-    self.seen, self.rates, self.augmented = [], [], []
+    self.seen, self.augmented = [], []
 
   def view(self, key, batch):
     self.augmented.append(len(self.seen))
@@ -141,6 +141,30 @@ def test_stages_divide_the_data(staged, toy):
 
 def test_only_tuning_augments(staged):
   assert set(staged[1].augmented) == {2}
+
+
+@pytest.mark.parametrize(
+  ("preset", "stages", "views"),
+  [
+    ("official", [(10, 128, 0.1), (60, 128, 0.1), (5, 16, 5e-4)], [0, 1, 0]),
+    ("bb", [(20, 256, 0.01), (60, 256, 0.01), (20, 16, 1e-4)], [0, 1, 1]),
+  ],
+)
+def test_presets_are_the_codes_own(
+  suspect, toy, monkeypatch, preset, stages, views
+):
+  seen = []
+
+  def note(key, access, fit, recipe, **how):
+    seen.append((access.view, recipe))
+    return access.variables
+
+  monkeypatch.setattr(abl.tuning, "fine_tune", note)
+  access = suspect.replace(train=toy, view=Stages().view)
+  defense = abl.make(isolate=0.25, **abl.PRESETS[preset])
+  defense.defend(jax.random.key(1), access, None)
+  assert [view == access.view for view, _ in seen] == views
+  assert [(r.epochs, r.batch_size, r.lr) for _, r in seen] == stages
 
 
 def test_impossible_isolations_are_named(suspect, toy):

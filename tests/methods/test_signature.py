@@ -12,6 +12,7 @@ from bdjax.methods.signature import (
   Count,
   Image,
   Rate,
+  Size,
   validated,
 )
 from bdjax.types import Recipe, Scalar
@@ -60,6 +61,21 @@ def test_bad_values_are_named(name, value):
   with pytest.raises(ValueError, match=rf"\.{name} is .*but must be") as error:
     make(**{name: value})
   assert repr(value) in str(error.value)
+
+
+@validated
+def sized(*, size: Size = 3):
+  return size
+
+
+def test_a_size_is_pixels_or_a_share():
+  assert [sized(size=s) for s in (1, 40.0, 0.125)] == [1, 40, 0.125]
+  for value in (0, -1, 1.5, float("nan"), float("inf"), True, "3"):
+    with pytest.raises(
+      ValueError, match="a number of whole pixels, or a share"
+    ):
+      sized(size=value)
+  assert not signature.arguments(sized)["size"].sweepable
 
 
 def test_unknown_argument_names_the_nearest():

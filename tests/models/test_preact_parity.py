@@ -1,6 +1,8 @@
 """PreActResNet18 computes what the field's PyTorch model computes."""
 # ruff: noqa: D103
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +135,21 @@ def test_every_weight_has_its_pytorch_place():
   net = torch_model(torch, WIDTH)
   names = {n for n in net.state_dict() if "num_batches" not in n}
   assert set(to_torch(torch, variables())) == names
+
+
+def test_statistics_after_training_steps_equal_pytorchs():
+  torch = pytest.importorskip("torch")
+  tree, x = variables(), images()
+  net = torch_model(torch, WIDTH).train()
+  net.load_state_dict(to_torch(torch, tree), strict=False)
+  shown = torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy())
+  step = jax.jit(
+    functools.partial(MODEL.apply, train=True, mutable=["batch_stats"])
+  )
+  for _ in range(3):
+    with torch.no_grad():
+      net(shown)
+    tree |= step(tree, x)[1]
+  theirs = net.state_dict()
+  for name, ours in to_torch(torch, tree).items():
+    torch.testing.assert_close(ours, theirs[name], rtol=1e-4, atol=1e-5)

@@ -5,9 +5,9 @@ Wang et al., "Neural Cleanse" (IEEE S&P 2019). For each class c, a mask m
 
   CE(f((1 - m) x + m p), c) + weight sum(m)
 
-by Adam (betas .5 and .9) on clean images x, of class c too. As in the authors'
-code and BackdoorBench's, a check follows every pass over the images, with the
-mean success of the pass's steps:
+by Adam (betas .5 and .9) on clean images x, of class c too. As in
+BackdoorBench, a check follows every pass over the images (in the authors' code,
+every 1,000 images), with the mean success of the pass's steps:
 
 - `patience` checks in a row with (without) enough success multiply the weight
   by `factor` (divide it by factor^1.5);

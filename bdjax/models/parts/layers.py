@@ -1,8 +1,8 @@
 """Layers the architectures share: normalization, convolution, batch norm, head.
 
 Padding is explicit, as PyTorch pads: "SAME" would shift a convolution of
-stride 2 by one pixel. Batch norm's running variance is the biased batch
-variance, where PyTorch keeps the unbiased one.
+stride 2 by one pixel. Batch norm's running variance is the unbiased one, as
+PyTorch's; Flax would keep the biased one.
 """
 
 from collections.abc import Callable, Sequence
@@ -95,11 +95,42 @@ def conv(
   )
 
 
-def batch_norm(train: bool, *, name: str, dtype: str) -> nn.BatchNorm:
-  """Returns batch norm with the field's constants; statistics in float32."""
-  return nn.BatchNorm(
+class BatchNorm(nn.BatchNorm):
+  """Flax's batch norm with PyTorch's running variance.
+
+  A batch is normalized by its biased variance; the running one takes in n /
+  (n - 1) times that, n = B H W being the batch's values per channel.
+  """
+
+  def __call__(self, x: Array) -> Array:
+    """Returns x [B, ..., C], normalized.
+
+    A single value per channel has no unbiased variance: it counts as biased.
+    """
+    before = self.get_variable("batch_stats", "var")
+    y = super().__call__(x)
+    if before is not None and not self.use_running_average:
+      var = self.get_variable("batch_stats", "var")
+      taken = var - self.momentum * before
+      others = max(x.size // x.shape[-1] - 1, 1)
+      self.put_variable("batch_stats", "var", var + taken / others)
+    return y
+
+
+def batch_norm(
+  train: bool, *, name: str, dtype: str, momentum: float = 0.9
+) -> BatchNorm:
+  """Returns batch norm with the field's constants; statistics in float32.
+
+  Args:
+    train: whether the batch's own statistics are used, and taken in.
+    name: of its parameters.
+    dtype: what it computes in.
+    momentum: how much of the running statistics a step keeps.
+  """
+  return BatchNorm(
     use_running_average=not train,
-    momentum=0.9,
+    momentum=momentum,
     epsilon=1e-5,
     dtype=dtype,
     name=name,

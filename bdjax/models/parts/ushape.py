@@ -72,12 +72,10 @@ def _block(
     conv_general_dilated=conv_general_dilated,
     name=f"{name}_conv",
   )(x)
-  x = nn.BatchNorm(
-    use_running_average=not train,
-    momentum=0.95,
-    epsilon=1e-5,
-    name=f"{name}_bn",
-  )(x)
+  norm = layers.batch_norm(
+    train, name=f"{name}_bn", dtype="float32", momentum=0.95
+  )
+  x = norm(x)
   return nn.relu(x) if relu else x
 
 
