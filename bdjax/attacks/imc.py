@@ -101,12 +101,18 @@ def make(
       for step in ((fitting, planting) if turn is planting else (turn,))
     ]
     start = Joint(training.start(clean), learn.begun(w, adam))
-    epochs = training.epochs + task.recipe.epochs
+    poisoned = training.epochs // (2 if task.regime.interleave else 1)
+
+    def mark(state: Joint) -> Params:
+      return _mark(state.partner.variables["params"], cover)
+
     state = joint.fitted(
-      fit, k_fit, task, tuple(steps), start, epochs=epochs, name="imc"
+      *(fit, k_fit, task, tuple(steps), start),
+      epochs=training.epochs + poisoned,
+      name="imc",
+      params=mark,
     )
-    mark = _mark(state.partner.variables["params"], cover)
-    return copies.backdoor([k_end], task, state.victim.variables, mark)
+    return copies.backdoor([k_end], task, state.victim.variables, mark(state))
 
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 3)[2]], task, params, role)

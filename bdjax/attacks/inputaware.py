@@ -77,7 +77,13 @@ class _Plan(NamedTuple):
   rate: Scalar
   cross_rate: Scalar
   weights: ushape.Weights
-  adds_up: bool  # the pattern generator's gradient
+  adds_up: bool  # the pattern generator's gradient, as that peer's
+
+  def params(self, task: Task, state: "_Trio") -> Params:
+    """Returns the trigger's parameters as they are in training."""
+    params = {"pattern": state.partner.variables, "mask": state.mask}
+    compat = "backdoorbench" if self.adds_up else "paper"
+    return params | levels.lost(task.model, compat)
 
 
 @flax.struct.dataclass
@@ -141,8 +147,7 @@ def make(
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
     mask = _train_mask(k_mask, plan, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)
-    params = levels.lost(task.model, compat)
-    params |= {"pattern": state.partner.variables, "mask": mask}
+    params = plan.params(task, state)
     variables = state.victim.variables
     return copies.backdoor([k_role, k_cover], task, variables, params)
 
@@ -227,7 +232,10 @@ def _train_joint(
   together = _joint_step(plan, task, training, tx)
   steps = joint.turns(together, training.step, task.regime)
   return joint.fitted(
-    fit, k_fit, task, steps, state, epochs=training.epochs, name="train"
+    *(fit, k_fit, task, steps, state),
+    epochs=training.epochs,
+    name="train",
+    params=functools.partial(plan.params, task),
   )
 
 

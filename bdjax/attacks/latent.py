@@ -114,7 +114,10 @@ def make(
     steps = task.regime.turns(inject, training.step)
     start = training.start(teacher)
     state = joint.fitted(
-      fit, k_fit, task, steps, start, epochs=training.epochs, name="inject"
+      *(fit, k_fit, task, steps, start),
+      epochs=training.epochs,
+      name="inject",
+      params=lambda state: params,
     )
     return copies.backdoor([k_freeze], task, state.variables, params)
 

@@ -96,6 +96,12 @@ class _Game(NamedTuple):
   alpha: Scalar
   peer: bool  # whether to do as BackdoorBench
 
+  def params(self, state: Joint) -> Params:
+    """Returns the trigger's parameters as they are in training."""
+    params = {"generator": state.partner.variables, "scale": self.scale}
+    compat = "backdoorbench" if self.peer else "paper"
+    return params | levels.lost(self.task.model, compat)
+
   def hit(self, images: Images, generator: Params) -> Images:
     """Returns the images with a generator's trigger."""
     params = {"generator": generator, "scale": self.scale}
@@ -145,8 +151,7 @@ def make(
     state = _train_both(k_init, k_one, game, adam, fit, first)
     if not peer:
       state = _train_victim(k_two, game, state, fit, task.recipe.epochs - first)
-    params = {"generator": state.partner.variables, "scale": scale}
-    params |= levels.lost(task.model, compat)
+    params = game.params(state)
     return copies.backdoor([k_end], task, state.victim.variables, params)
 
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
@@ -214,9 +219,8 @@ def _train_both(
     _stage1(game, training, adam),
     _start(k_init, task, training, adam),
   )
-  return joint.fitted(
-    fit, k_fit, task, step, start, epochs=epochs, name="stage1"
-  )
+  how = {"epochs": epochs, "name": "stage1", "params": game.params}
+  return joint.fitted(fit, k_fit, task, step, start, **how)
 
 
 def _train_victim(
@@ -227,9 +231,8 @@ def _train_victim(
   training = joint.training(task, epochs=epochs)
   steps = joint.turns(_stage2(game, training), training.step, task.regime)
   start = Joint(training.start(state.victim.variables), state.partner)
-  return joint.fitted(
-    fit, key, task, steps, start, epochs=training.epochs, name="stage2"
-  )
+  how = {"epochs": training.epochs, "name": "stage2", "params": game.params}
+  return joint.fitted(fit, key, task, steps, start, **how)
 
 
 def _stage1(

@@ -105,13 +105,14 @@ def make(
       recipe=task.recipe,
       regime=task.regime,
       view=task.regime.turns(dirty, plain),
+      trigger=params,
     )
     return copies.backdoor([k_role, k_cover], task, variables, params)
 
   def again(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again(jax.random.split(key, 3)[1:], task, params, role)
 
-  return Attack(hit, target_fn, plant, poisoned=again)
+  return Attack(hit, target_fn, plant, continues=True, poisoned=again)
 
 
 def trigger(key: Key | None, images: Images, params: Params) -> Images:

@@ -85,13 +85,14 @@ def fitted(
   *,
   epochs: int,
   name: str,
+  params: Callable[[State], Params] | None = None,
 ) -> State:
   """Returns the state after epochs on a task's data, in its recipe's batches.
 
   Arguments are those of `Fit`.
   """
   how = {"epochs": epochs, "batch_size": task.recipe.batch_size, "name": name}
-  return fit(key, steps, state, task.train, **how)[0]
+  return fit(key, steps, state, task.train, **how, params=params)[0]
 
 
 def turns(joint: Step, plain: Step, regime: Regime) -> tuple[Step, ...]:
