@@ -35,7 +35,6 @@ from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.speed import Speed
 from bdjax.runs.work import Stage
 from bdjax.sequela import Remains
-from bdjax.training import loop
 from bdjax.types import Backdoor, Defended, Fit, Task
 
 
@@ -191,20 +190,13 @@ def _planted(
   plan: plans.Plan, cell: Cell
 ) -> tuple[Backdoor, list[Stage], bool]:
   """Returns a planted model's shapes, its stages, whether it begins clean."""
-  calls = []
-
-  def clean(fit):
-    calls.append(fit)
-    return plan.clean_victim(cell.key, task, loop.scan_fit)
-
-  task = knowledge.adversary(plan, cell)
-  traced = task.replace(clean=clean)
+  task, asking = knowledge.traced(plan, cell)
 
   def plant(fit: Fit, task) -> Backdoor:
     return experiment.plant(cell.key, cell.attack.made, task, fit)
 
-  shapes, stages = work.stages(plant, traced)
-  return shapes, stages, bool(calls)
+  shapes, stages = work.stages(plant, task)
+  return shapes, stages, bool(asking)
 
 
 def _clean(

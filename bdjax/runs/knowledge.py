@@ -10,11 +10,13 @@ from bdjax.data import augment
 from bdjax.runs import experiment, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.experiment import Holding
+from bdjax.training import loop
 from bdjax.types import (
   Access,
   Array,
   Backdoor,
   Dataset,
+  Fit,
   Key,
   Recipe,
   Task,
@@ -32,6 +34,21 @@ def adversary(plan: plans.Plan, cell: Cell) -> Task:
     view=view(plan.info),
     examples=plan.user.test if plan.encoder else None,
   )
+
+
+def traced(plan: plans.Plan, cell: Cell) -> tuple[Task, list[Fit]]:
+  """Returns a cell's adversary to trace, and who asks for a clean victim.
+
+  The list is filled while an attack is traced, and stays empty if it does not
+  start from such a victim.
+  """
+  task, asking = adversary(plan, cell), []
+
+  def clean(fit):
+    asking.append(fit)
+    return plan.clean_victim(cell.key, task, loop.scan_fit)
+
+  return task.replace(clean=clean), asking
 
 
 def numbers(recipe: Recipe) -> Recipe:

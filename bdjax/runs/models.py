@@ -89,13 +89,11 @@ def _learned(rows: list[loop.Row], regime: Regime) -> float | None:
 
 
 def _load(session: Session, cell: Cell) -> Backdoor:
-  clean = functools.partial(session.plan.clean_victim, cell.key)
-
-  def plant(task):
-    task = task.replace(clean=functools.partial(clean, task))
-    return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
-
-  like = jax.eval_shape(plant, knowledge.adversary(session.plan, cell))
+  task, _ = knowledge.traced(session.plan, cell)
+  attack, fit = cell.attack.made, loop.scan_fit
+  like = jax.eval_shape(
+    lambda task: experiment.plant(cell.key, attack, task, fit), task
+  )
   return checkpoint.load(
     session.workdir.model(session.names.planted(cell)), like
   )

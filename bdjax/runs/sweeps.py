@@ -8,7 +8,6 @@ randomness follows from its own seed, and `scan_fit` runs the same epochs as
 `host_fit`.
 """
 
-import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from jax.sharding import Mesh
 
 from bdjax.machine import hosts
 from bdjax.machine import mesh as meshes
-from bdjax.runs import experiment, knowledge, models
+from bdjax.runs import experiment, knowledge, models, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
 from bdjax.runs.session import Session
@@ -33,7 +32,6 @@ from bdjax.types import (
   Fit,
   Metrics,
   Params,
-  Task,
 )
 
 # (fit, what all share, a cell's key, numbers and more) -> its result
@@ -107,7 +105,7 @@ def plant(
   def clean(place):
     return models.clean(session, group.cells[place]) if starts_clean else ()
 
-  starts_clean = needs_clean(session, group.cells[0], task)
+  starts_clean = needs_clean(session.plan, group.cells[0])
   for done in _run(group, planter(attack), task, clean, mesh, width):
     key = group.cells[done.place].key
     method = attack.at(_numbers(group, done.place))
@@ -127,27 +125,12 @@ def planter(attack: Method) -> Member:
   return member
 
 
-def needs_clean(session: Session, cell: Cell, task: Task) -> bool:
-  """Returns whether a cell's attack starts from a clean victim.
-
-  Args:
-    session: the run.
-    cell: the cell.
-    task: its adversary's.
-  """
-  train = functools.partial(session.plan.clean_victim, cell.key)
-  calls = []
-
-  def trace(task):
-    def note(fit):
-      calls.append(fit)
-      return train(task, loop.scan_fit)
-
-    task = task.replace(clean=note)
-    return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
-
-  jax.eval_shape(trace, task)
-  return bool(calls)
+def needs_clean(plan: plans.Plan, cell: Cell) -> bool:
+  """Returns whether a cell's attack starts from a clean victim."""
+  task, asking = knowledge.traced(plan, cell)
+  attack, fit = cell.attack.made, loop.scan_fit
+  jax.eval_shape(lambda t: experiment.plant(cell.key, attack, t, fit), task)
+  return bool(asking)
 
 
 def defend(
