@@ -215,10 +215,8 @@ def _train_both(
   task = game.task
   steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
   training = joint.training(steady, epochs=epochs, regime=Regime())
-  step, start = (
-    _stage1(game, training, adam),
-    _start(k_init, task, training, adam),
-  )
+  step = _stage1(game, training, adam)
+  start = _start(k_init, task, training, adam)
   how = {"epochs": epochs, "name": "stage1", "params": game.params}
   return joint.fitted(fit, k_fit, task, step, start, **how)
 
