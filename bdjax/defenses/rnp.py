@@ -9,12 +9,13 @@ of its channels fall: channels with a mask <= threshold are cut from the
 *original* model (the scale becomes zero, the bias stays).
 
 Constants are the authors': 500 images in batches of 128; unlearning at .01,
-after 10 epochs at a tenth of it, for 20 epochs at most; recovery at .2 for 20
-epochs, on .2 times the cross-entropy, a factor that only scales that rate. As
-in their code, batch norm uses batch statistics in both stages. The constants
-suit a ResNet18 on CIFAR-10. One step of unlearning can throw a small network on
-easy images so far off that no mask brings it back; a high threshold then leaves
-nothing of it (lower `unlearn_lr`, raise `stop`). Deviations:
+after 10 epochs at a tenth of it, for 20 epochs at most (their script makes 21);
+recovery at .2 for 20 epochs, on .2 times the cross-entropy, a factor that only
+scales that rate. As in their code, batch norm uses batch statistics in both
+stages. The constants suit a ResNet18 on CIFAR-10. One step of unlearning can
+throw a small network on easy images so far off that no mask brings it back; a
+high threshold then leaves nothing of it (lower `unlearn_lr`, raise `stop`).
+Deviations:
 - the threshold is chosen as in ANP here, on a fifth of the defender's images,
   held out: at most `drop` (relative) below the suspect's accuracy. The authors
   show the whole curve, BackdoorBench takes .7 (`select="fixed"`);
