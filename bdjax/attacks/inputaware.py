@@ -39,6 +39,7 @@ from bdjax.methods.signature import (
   Mode,
   NonNegative,
   Rate,
+  Some,
   validated,
 )
 from bdjax.models.parts import ushape
@@ -84,7 +85,7 @@ def make(
   density: Rate = 0.032,
   sparsity: NonNegative = 100.0,
   diversity: NonNegative = 1.0,
-  mask_epochs: int | None = None,
+  mask_epochs: Some = None,
   compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.

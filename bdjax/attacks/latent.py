@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts import joint, poison, supply
 from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -43,6 +43,7 @@ from bdjax.methods.signature import (
   OneTarget,
   Positive,
   Rate,
+  Some,
   validated,
 )
 from bdjax.training import engine, learn
@@ -73,7 +74,7 @@ def make(
   target: Index = 0,
   mode: OneTarget = "all2one",
   num_classes: Count = 10,
-  size: int | None = None,
+  size: Some = None,
   mask: Image = None,
   rounds: Count = 1000,
   images: Count = 512,
@@ -103,6 +104,7 @@ def make(
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
+    supply.check_rate(rate, task.train.size)
     shape = task.train.image.shape[1:]
     area = _area(shape, size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)

@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts import joint, poison, supply
 from bdjax.attacks.parts.joint import Joint
 from bdjax.methods.signature import (
   Annotated,
@@ -119,6 +119,7 @@ def make(
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_init, k_one, k_two, k_end = jax.random.split(key, 4)
     first = _first_epochs(task, stage1, peer)
+    supply.check_rate(rate, task.train.size)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
     adam = optax.adam(lr_generator)
     steady = task.replace(recipe=task.recipe.replace(schedule="constant"))

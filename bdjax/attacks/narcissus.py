@@ -39,7 +39,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import engine, learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -97,7 +97,6 @@ def make(
     return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
-    _check(rate, task.train.size)
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
     run = programs.jit(
@@ -121,13 +120,3 @@ def stamp(key: Key, images: Images, params: Params) -> Images:
   """Returns the poisons: images with the noise added as it is, clipped."""
   del key
   return jnp.clip(images + params["delta"], 0, 1)
-
-
-def _check(rate: Scalar, size: int) -> None:
-  if programs.traced(rate):
-    return
-  if round(float(rate) * size) == 0:
-    raise ValueError(
-      f"narcissus.rate is {float(rate):g}, which poisons none of {size} "
-      f"images: give more than {0.5 / size:.2g}."
-    )

@@ -6,7 +6,7 @@ own text, later ones winning. They are checked against the signature of `make`.
 
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +15,9 @@ import numpy as np
 
 from bdjax import data
 from bdjax.machine import storage
-from bdjax.methods import registry, signature, specs
+from bdjax.methods import registry, signature, specs, values
 from bdjax.runs import experiment
-from bdjax.training import engine, regimes
+from bdjax.training import regimes
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
 SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
@@ -57,11 +57,13 @@ def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
     )
   (spec,) = specified
   options = {k: v for k, v in section.items() if v is not None and k != "name"}
-  options |= spec.args
   make = registry.get("models", spec.name)
-  _check_arguments(spec.name, make, options)
-  network = make(classes, mean=info.mean, std=info.std, **options)
-  args = options | {"mean": info.mean, "std": info.std}
+  _check_arguments(spec.name, make, options | spec.args)
+  facts = {"num_classes": classes, "mean": info.mean, "std": info.std}
+  _check_given(spec.name, options | spec.args, facts)
+  args = options | spec.args | facts
+  network = make(**args)
+  del args["num_classes"]
   return Method(str(spec), network, args)
 
 
@@ -100,6 +102,7 @@ def methods(
     used |= options.keys()
     overrides = {k: v for k, v in options.items() if k in overridden}
     options |= _preset(kind, spec) | overrides | spec.args
+    _check_given(spec.name, options, facts)
     built.append(_build(registry.get(kind, spec.name), spec, options, reserved))
   lost = shared.keys() - used
   lost = sorted(k for k in lost if k in overridden or k not in SHARED)
@@ -110,6 +113,20 @@ def methods(
       f"argument: {signature.nearest(lost[0], names)}"
     )
   return built
+
+
+def _check_given(
+  name: str, options: dict[str, Any], facts: dict[str, Any]
+) -> None:
+  """Refuses arguments that contradict the data."""
+  for key in GIVEN:
+    value = options.get(key, facts[key])
+    value = tuple(value) if isinstance(value, list) else value
+    if value != facts[key]:
+      raise ValueError(
+        f"{name}.{key} is {values.shown(value)}, but the data says "
+        f"{facts[key]}: leave it out."
+      )
 
 
 def _axes(
@@ -161,10 +178,11 @@ def _build(
 def _picture(label: str, path: str) -> jax.Array:
   from PIL import Image
 
+  file = storage.local(path, label)
   try:
-    with Image.open(storage.local(path, label)) as image:
+    with Image.open(file) as image:
       return jnp.asarray(np.asarray(image.convert("RGB")), jnp.float32) / 255
-  except OSError as error:
+  except (OSError, ValueError) as error:  # a null byte is no path
     raise ValueError(
       f"{label} is {path!r}, which cannot be read as an image ({error})."
     ) from error
@@ -198,6 +216,10 @@ def training_regimes(section: dict[str, Any]) -> list[Method]:
       )
     make = regimes.REGIMES[spec.name]
     schema = signature.arguments(make)
+    if spec.preset is not None:
+      raise ValueError(
+        f"{spec.name} has no preset {spec.preset!r}: known are none."
+      )
     options = {k: v for k, v in section.items() if k in schema} | spec.args
     options = {k: v for k, v in options.items() if v is not None}
     built.append(_build(make, spec, options, ()))
@@ -208,66 +230,15 @@ def holding(method: Method, section: dict[str, Any]) -> Method:
   """Returns a built defense with what its defender holds."""
   rate = method.args.get("clean_rate", section["clean_rate"])
   balanced = method.args.get("balanced", section["balanced"])
-  if not isinstance(rate, int | float) or not 0 < rate <= 1:
+  signature.check("defense.balanced", bool, balanced)
+  number = isinstance(rate, int | float) and not isinstance(rate, bool)
+  if not number or not 0 < rate <= 1:
     raise ValueError(
       f"defense.clean_rate is {rate!r}, but must be above 0 and at most 1: the "
       "defender's share of the clean training set."
     )
-  defender = experiment.Holding(float(rate), bool(balanced))
+  defender = experiment.Holding(float(rate), balanced)
   return method._replace(holding=defender)
-
-
-def check_sequela(
-  sequela: Sequence[Method],
-  attacks: Sequence[Method],
-  batch_size: int,
-  size: int,
-  *,
-  scenario: str,
-  together: bool,
-) -> None:
-  """Refuses sequela that a plan cannot have, before anything is trained.
-
-  Args:
-    sequela: the plan's sequela.
-    attacks: the plan's; those without a rate have no poisons to train back in.
-    batch_size: of the adversary's training, hence of a shadow model's.
-    size: training images.
-    scenario: name of the plan's.
-    together: whether its cells run as one program.
-
-  Raises:
-    ValueError: the scenario has none, it is a sweep, no attack has poisons, or
-      a batch is too large.
-  """
-  if sequela and scenario != "standalone":
-    raise ValueError(
-      f"sequela.name is {sequela[0].label!r}, but sequela are measured in the "
-      f"scenario standalone alone, not in {scenario}: leave them out."
-    )
-  if sequela and together:
-    raise ValueError(
-      f"sequela.name is {sequela[0].label!r}, but sequela do not go with a "
-      "sweep: leave them out, or sweep.axes and sweep.width."
-    )
-  for sequel in sequela:
-    label, batch, images = f"{sequel.label}'s shadow", batch_size, size // 2
-    if sequel.made.retrains:
-      _check_poisons(sequel, attacks)
-      label, batch = sequel.label, sequel.args["batch_size"]
-      images = round(sequel.args.get("rate", 1) * size)
-    try:
-      engine.steps_per_epoch(images, batch)
-    except ValueError as error:
-      raise ValueError(f"{label}: {error}") from None
-
-
-def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
-  if not any("rate" in attack.args for attack in attacks):
-    raise ValueError(
-      f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
-      "poisoned training set: add an attack that has, or leave it out."
-    )
 
 
 def _check_arguments(

@@ -7,24 +7,12 @@ each key. What `attack`, `regime`, `model`, `defense` and `sequela` hold beside
 default.
 """
 
-import dataclasses
-import math
 from typing import Any
 
-from bdjax.machine import backend
 from bdjax.methods import signature, specs
-from bdjax.runs import methods, plans, task_data
+from bdjax.runs import keys, methods, plans, rehearsal, task_data
 from bdjax.training import engine, regimes
 from bdjax.types import Recipe
-
-SECTIONS = {
-  "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
-  "downstream": ("name", "train_images", "test_images", "crop"),
-  "train": tuple(field.name for field in dataclasses.fields(Recipe)),
-  "sweep": ("axes", "width"),
-  "evaluate": ("batch_size", "curve_images", "curve_every"),
-}
-TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
 
 
 def plan(
@@ -40,8 +28,7 @@ def plan(
     ValueError: one sentence that names the key, its value and the remedy.
   """
   config = plans.OPTIONAL | config
-  _check_keys(config)
-  _check_precision(config["precision"])
+  keys.check(config)
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
   user = task_data.user(config, scenario, source)
@@ -54,17 +41,22 @@ def plan(
   axes = specs.axes(config["sweep"]["axes"] or "")
 
   def build(kind, section, reserved=()):
-    keys = {k.partition(".")[2] for k in overridden if k.startswith(section)}
+    given = {k.partition(".")[2] for k in overridden if k.startswith(section)}
     return methods.methods(
       kind,
       config[section],
       facts,
       reserved=reserved,
-      overridden=frozenset(keys),
+      overridden=frozenset(given),
       axes=axes,
     )
 
   attacks = build("attacks", "attack")
+  if not attacks:
+    raise ValueError(
+      f"attack.name is {config['attack']['name']!r}, but must name an attack: "
+      "clean plants no backdoor."
+    )
   facts["num_classes"] = user.info.num_classes
   defenses = build("defenses", "defense", methods.DEFENDER)
   sequela = config["sequela"]["name"]
@@ -80,77 +72,18 @@ def plan(
       methods.holding(method, config["defense"]) for method in defenses
     ],
     sequela=build("sequela", "sequela") if sequela else [],
-    recipe=_recipe(config["train"]),
-    seeds=_seeds(config["seeds"]),
+    recipe=Recipe(**config["train"]),
+    seeds=keys.seeds(config["seeds"]),
     scenario=scenario,
     user=user,
   )
   _check_axes(axes, result)
+  _check_repeated(result)
   _check_sizes(result)
   _check_regimes(result)
-  methods.check_sequela(
-    result.sequela,
-    attacks,
-    result.recipe.batch_size,
-    result.train.size,
-    scenario=scenario.name,
-    together=result.together,
-  )
+  _check_sequela(result)
+  rehearsal.check(result)
   return result
-
-
-def _check_keys(config: dict[str, Any]) -> None:
-  for key in TOP:
-    if key not in config:
-      raise ValueError(f"the config lacks {key!r}: start from configs/base.py.")
-  unknown = [
-    k for k in config if k not in (*TOP, *plans.OPTIONAL, *plans.LABELS)
-  ]
-  for section, names in SECTIONS.items():
-    unknown += [f"{section}.{k}" for k in config[section] if k not in names]
-  if unknown:
-    inner = (f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)
-    valid = [*TOP, *plans.OPTIONAL, *plans.LABELS, *inner]
-    raise ValueError(
-      f"unknown config key {unknown[0]!r}: "
-      f"{signature.nearest(unknown[0], valid)}"
-    )
-
-
-def _check_precision(value: Any) -> None:
-  if value not in backend.PRECISIONS:
-    raise ValueError(
-      f"precision is {value!r}, but must be one of "
-      f"{', '.join(backend.PRECISIONS)}."
-    )
-
-
-def _recipe(section: dict[str, Any]) -> Recipe:
-  recipe = Recipe(**section)
-  for key, low in (("epochs", 1), ("batch_size", 1)):
-    value = getattr(recipe, key)
-    if not isinstance(value, int) or value < low:
-      raise ValueError(
-        f"train.{key} is {value!r}, but must be a whole number of at least "
-        f"{low}."
-      )
-  if not (isinstance(recipe.lr, int | float) and 0 < recipe.lr < math.inf):
-    raise ValueError(f"train.lr is {recipe.lr!r}, but must be above 0.")
-  if recipe.schedule not in ("constant", "cosine"):
-    raise ValueError(
-      f"train.schedule is {recipe.schedule!r}, but must be constant or cosine."
-    )
-  return recipe
-
-
-def _seeds(seeds: Any) -> tuple[int, ...]:
-  seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-  if not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
-    raise ValueError(
-      f"seeds is {seeds!r}, but must be one or more whole numbers, such as "
-      "(0, 1, 2)."
-    )
-  return seeds
 
 
 def _check_axes(axes: dict[str, tuple], plan: plans.Plan) -> None:
@@ -161,6 +94,25 @@ def _check_axes(axes: dict[str, tuple], plan: plans.Plan) -> None:
         f"sweep.axes: no attack or defense here takes {name}: "
         f"{signature.nearest(name, arguments)}"
       )
+
+
+def _check_repeated(plan: plans.Plan) -> None:
+  """Refuses a method that is there twice, by whatever text: it counts once."""
+  for section, several in (
+    ("attack", plan.attacks),
+    ("regime", plan.regimes),
+    ("defense", plan.defenses),
+    ("sequela", plan.sequela),
+  ):
+    labels: dict[str, str] = {}
+    for method in several:
+      about = plans.digest([method.name, method.args, method.holding])
+      if about in labels:
+        raise ValueError(
+          f"{section}.name has {labels[about]} and {method.label}, which are "
+          "the same: leave one out."
+        )
+      labels[about] = method.label
 
 
 def _check_sizes(plan: plans.Plan) -> None:
@@ -193,3 +145,38 @@ def _check_regimes(plan: plans.Plan) -> None:
         f"{attack.label} trains nothing, so regime {plan.regimes[0].label} "
         "cannot apply to it: add the regime conventional, or leave it out."
       )
+
+
+def _check_sequela(plan: plans.Plan) -> None:
+  """Refuses sequela that a plan cannot have."""
+  if not plan.sequela:
+    return
+  given = f"sequela.name is {plan.sequela[0].label!r}, but sequela"
+  if plan.scenario.name != "standalone":
+    raise ValueError(
+      f"{given} are measured in the scenario standalone alone, not in "
+      f"{plan.scenario.name}: leave them out."
+    )
+  if plan.together:
+    raise ValueError(
+      f"{given} do not go with a sweep: leave them out, or sweep.axes and "
+      "sweep.width."
+    )
+  for sequel in plan.sequela:
+    label, batch = f"{sequel.label}'s shadow", plan.recipe.batch_size
+    images = plan.train.size // 2
+    if sequel.made.retrains:
+      _check_poisons(sequel, plan.attacks)
+      label, batch = sequel.label, sequel.args["batch_size"]
+      images = round(sequel.args.get("rate", 1) * plan.train.size)
+    _check_batch(label, batch, images)
+
+
+def _check_poisons(
+  sequel: methods.Method, attacks: list[methods.Method]
+) -> None:
+  if not any("rate" in attack.args for attack in attacks):
+    raise ValueError(
+      f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
+      "poisoned training set: add an attack that has, or leave it out."
+    )

@@ -17,6 +17,7 @@ on less data `turn` makes a turn of several epochs.
 from bdjax.methods import signature
 from bdjax.methods.signature import (
   Count,
+  Cycle,
   NonNegative,
   Positive,
   Rate,
@@ -38,7 +39,7 @@ def cyclic(
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
   phase1: Rate = 0.6,
-  cycle_steps: int | None = None,
+  cycle_steps: Cycle = None,
 ) -> Regime:
   """Trains with FMN's two-phase cyclical rate; see `schedules.fmn_cyclical`."""
 
@@ -69,7 +70,7 @@ def fmn(
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
   phase1: Rate = 0.6,
-  cycle_steps: int | None = None,
+  cycle_steps: Cycle = None,
   original: bool = False,
   turn: Count = 1,
 ) -> Regime:
