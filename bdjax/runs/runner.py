@@ -16,7 +16,7 @@ import jax
 from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax.machine import hosts
+from bdjax.machine import hosts, losses
 from bdjax.machine import mesh as meshes
 from bdjax.report.results import Record
 from bdjax.runs import (
@@ -162,6 +162,8 @@ class Runner:
     try:
       yield
     except OWN as error:
+      if losses.lost(error):
+        raise
       self._fail(session, names, str(error), error)
     except Exception as error:
       if jax.process_count() > 1:  # the others would wait for this one
