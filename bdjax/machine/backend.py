@@ -60,8 +60,8 @@ def require() -> None:
     asked = jax.config.jax_platforms or "of this machine"
     reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
     raise ValueError(
-      f"JAX cannot use the platform {asked}{reason}: install what it needs, see "
-      "docs/install.md, or set JAX_PLATFORMS=cpu."
+      f"JAX cannot use the platform {asked}{reason}: install what it needs, as "
+      "docs/install.md says, or set JAX_PLATFORMS=cpu."
     ) from error
 
 
