@@ -13,16 +13,30 @@ from bdjax.machine import preemption, storage
 from bdjax.machine.storage import Place
 
 FLAGS = flags.FLAGS
-_PATHS = {  # of `cleanse`
+_TEXTS = {
+  "workdir": "Where results go, a folder or gs://BUCKET/FOLDER; default "
+  "runs/<name of the config>.",
+  "store": "Where planted models are kept, a folder or gs://BUCKET/FOLDER; "
+  "default WORKDIR/models.",
+  "shard": "This job's share of the cells, such as 0/4; `report WORKDIR` joins "
+  "them.",
+  "coordinator": "HOST:PORT where the processes of one run meet. SLURM, MPI, "
+  "TPU pods and GKE are recognized without it.",
+  "target": "For `estimate`: devices to compile for instead of measuring here, "
+  "such as v5e:2x4 or h100.",
+  "data_dir": "For `prepare` and `cleanse`: tfds folder; default that of tfds.",
+}
+_TEXTS_OF_CLEANSE = {
   "model": "the suspect, a PyTorch or safetensors file.",
   "images": "a folder of clean images per class in a folder, or a dataset.",
   "out": "the repaired model, .safetensors or .pt; the report lies beside it.",
   "triggered": "a folder of images that may carry a trigger.",
   "classes": "a file with the classes' names in the model's order.",
+  "arch": "the model's architecture, unless its file says.",
 }
 _CLEANSE = (
-  *_PATHS,
-  *("arch", "defense", "audit", "image_size", "mean", "std"),
+  *_TEXTS_OF_CLEANSE,
+  *("defense", "audit", "image_size", "mean", "std"),
   *("held_out", "seed", "force"),
 )
 _NEEDED = ("model", "images", "out")
@@ -35,18 +49,8 @@ def define() -> None:
   config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional :argument.", lock_config=True
   )
-  flags.DEFINE_string(
-    "workdir",
-    None,
-    "Where results go, a folder or gs://BUCKET/FOLDER; default runs/<name of "
-    "the config>.",
-  )
-  flags.DEFINE_string(
-    "store",
-    None,
-    "Where planted models are kept, a folder or gs://BUCKET/FOLDER; default "
-    "WORKDIR/models.",
-  )
+  for name, words in _TEXTS.items():
+    flags.DEFINE_string(name, None, words)
   flags.DEFINE_float(
     "save_seconds", 20.0, "How often training under way is saved.", 0.0
   )
@@ -56,46 +60,19 @@ def define() -> None:
     "How long a run may go on after SIGTERM, to a place where it can save.",
     0.0,
   )
-  flags.DEFINE_string(
-    "shard",
-    None,
-    "This job's share of the cells, such as 0/4; `report WORKDIR` joins them.",
-  )
   flags.DEFINE_integer(
     "cpu_devices", None, "How many devices a CPU is taken for.", 1
-  )
-  flags.DEFINE_string(
-    "coordinator",
-    None,
-    "HOST:PORT where the processes of one run meet. SLURM, MPI, TPU pods and "
-    "GKE are recognized without it.",
   )
   flags.DEFINE_integer(
     "processes", None, "How many processes meet there; 1 meets none.", 1
   )
   flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
-  flags.DEFINE_string(
-    "target",
-    None,
-    "For `estimate`: devices to compile for instead of measuring here, such as "
-    "v5e:2x4 or h100.",
-  )
-  flags.DEFINE_string(
-    "data_dir",
-    None,
-    "For `prepare` and `cleanse`: tfds folder; default that of tfds.",
-  )
   _define_cleanse()
 
 
 def _define_cleanse() -> None:
-  for name, words in _PATHS.items():
+  for name, words in _TEXTS_OF_CLEANSE.items():
     flags.DEFINE_string(name, None, f"For `cleanse`: {words}")
-  flags.DEFINE_string(
-    "arch",
-    None,
-    "For `cleanse`: the model's architecture, unless its file says.",
-  )
   flags.DEFINE_string(
     "defense", "super_ft", "For `cleanse`: what repairs, such as 'ft(lr=0.01)'."
   )

@@ -12,6 +12,7 @@ from bdjax.machine import keys
 from bdjax.methods import registry
 from bdjax.runs import evaluate, experiment
 from bdjax.training import engine, learn, loop, simclr
+from bdjax.types import Recipe
 
 KEY = random.key(0)
 
@@ -162,11 +163,8 @@ def test_contrastive_training_uses_a_key_once(toy, reused):
       key,
       toy,
       loop.scan_fit,
+      Recipe(epochs=1, batch_size=16),
       encoder=encoder,
-      epochs=1,
-      batch_size=16,
-      lr=0.001,
-      weight_decay=0.0,
       temperature=0.5,
     )
 

@@ -97,10 +97,10 @@ def _together(target: Target) -> Iterator[Case]:
       many = on | {"width": width}
       own = {"attack": "badnets", "batch": 128}
       name = f"planting_sweep/{dtype}/{width}"
-      yield Case(name, "planting", many | own)
+      yield Case(name, "plant", many | own)
       own = {"defense": "ft", "options": {"epochs": 2, "batch_size": 128}}
       name = f"defending_sweep/{dtype}/{width}"
-      yield Case(name, "defending", many | own)
+      yield Case(name, "defend", many | own)
 
 
 def _on(model: str, dtype: str, count: int = 50000) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from bdjax.data import augment
 from bdjax.machine import mesh as meshes
 from bdjax.methods import registry
 from bdjax.runs import evaluate, experiment, work
+from bdjax.runs import sweeps as runs
+from bdjax.runs.methods import Method
 from bdjax.training import engine, learn, simclr
 from bdjax.types import Access, Defended, Recipe
 
@@ -58,31 +60,41 @@ def plant(
   devices: list[jax.Device],
   *,
   attack: str,
-  regime: str,
   model: str,
   args: dict[str, Any],
   batch: int,
+  regime: str = "conventional",
+  width: int = 0,
   images: Images = CIFAR10,
 ) -> Iterator[Program]:
-  """Yields the epochs that an attack trains; arguments are `train`'s.
+  """Yields the epochs that an attack trains, or a sweep that plants.
 
   Args:
     devices: the target's.
     attack: by name, with its own arguments.
-    regime: by name.
     model: of the victim.
     args: the model's.
     batch: images of a step.
-    images: the training set.
+    regime: by name.
+    width: members of a sweep that a device takes at once; 0 for no sweep.
+    images: the training set, which members share.
   """
-  made = registry.get("attacks", attack)()
+  method = Method(attack, registry.get("attacks", attack)(), {})
   task = shapes.task(shapes.model(model, images, args), batch, regime)
+  data = shapes.dataset(images)
 
-  def method(fit, key, data):
-    return experiment.plant(key, made, task(data), fit)
+  def alone(fit, key, data):
+    return experiment.plant(key, method.made, task(data), fit)
 
-  mesh = targets.mesh(devices[:1])
-  yield from epochs.stages(method, mesh, shapes.key(), shapes.dataset(images))
+  def member(fit, data, inputs):
+    return runs.planter(method)(fit, task(data), inputs)
+
+  if width:
+    how = {"batch": batch, "width": width, "size": images.count}
+    yield from sweeps.programs(devices, member, data, (), **how)
+  else:
+    mesh = targets.mesh(devices[:1])
+    yield from epochs.stages(alone, mesh, shapes.key(), data)
 
 
 def defend(
@@ -92,10 +104,11 @@ def defend(
   options: dict[str, Any],
   model: str,
   args: dict[str, Any],
+  width: int = 0,
   images: Images = CIFAR10,
   rate: float = 0.05,
 ) -> Iterator[Program]:
-  """Yields the epochs that a defense trains.
+  """Yields the epochs that a defense trains, or a sweep that defends.
 
   Args:
     devices: the target's.
@@ -103,18 +116,24 @@ def defend(
     options: its arguments.
     model: of the suspect.
     args: the model's.
+    width: as in `plant`.
     images: the training set.
     rate: share of it that the defender holds.
   """
-  made = registry.get("defenses", defense)(**options)
-  net = shapes.model(model, images, args)
+  method = Method(defense, registry.get("defenses", defense)(**options), {})
+  access = shapes.access(shapes.model(model, images, args), images, rate)
 
-  def method(fit, key, access):
-    return experiment.defend(key, made, access, fit)
+  def alone(fit, key, access):
+    return experiment.defend(key, method.made, access, fit)
 
-  mesh = targets.mesh(devices[:1])
-  access = shapes.access(net, images, rate)
-  yield from epochs.stages(method, mesh, shapes.key(), access)
+  if width:
+    more = runs.needed(method.made, access)
+    batch = options["batch_size"]
+    how = {"batch": batch, "width": width, "size": images.count}
+    yield from sweeps.programs(devices, runs.defender(method), (), more, **how)
+  else:
+    mesh = targets.mesh(devices[:1])
+    yield from epochs.stages(alone, mesh, shapes.key(), access)
 
 
 def pretrain(
@@ -133,11 +152,8 @@ def pretrain(
       key,
       data,
       fit,
+      Recipe(epochs=1, batch_size=batch, lr=1e-3, weight_decay=1e-6),
       encoder=net,
-      epochs=1,
-      batch_size=batch,
-      lr=1e-3,
-      weight_decay=1e-6,
       temperature=0.5,
     )
 
@@ -191,8 +207,5 @@ def score(
 
 BUILDERS: dict[str, Callable[..., Iterator[Program]]] = {
   function.__name__: function
-  for function in (
-    *(train, plant, defend, pretrain, score),
-    *(sweeps.planting, sweeps.defending),
-  )
+  for function in (train, plant, defend, pretrain, score)
 }

@@ -11,12 +11,12 @@ from rich.console import Console
 from bdjax.cleanse import audit as audits
 from bdjax.cleanse import case as cases
 from bdjax.cleanse import clean_images, outputs, page, repair, suspect, verdict
-from bdjax.cleanse import result as results
 from bdjax.cleanse.audit import Audit
 from bdjax.cleanse.case import Case
 from bdjax.cleanse.pictures import printable
-from bdjax.cleanse.result import Result
+from bdjax.cleanse.result import Result, compared
 from bdjax.machine import storage
+from bdjax.methods import specs
 from bdjax.runs import experiment
 from bdjax.training import loop
 from bdjax.training.progress import Display
@@ -74,24 +74,19 @@ def cleanse(
   _check_local(
     model=model, images=images, out=out, triggered=triggered, classes=classes
   )
-  flags = _flags(image_size, mean, std)
   model, out = Path(model), Path(out)
   report = outputs.check(model, out, force=force)
   spec = repair.chosen(defense)
-  accused = suspect.load(model, arch=arch, flags=flags)
+  accused = suspect.load(model, arch=arch, flags=_flags(image_size, mean, std))
   read = clean_images.read(
     accused, images, triggered=triggered, classes=classes, data_dir=data_dir
   )
   case = cases.opened(accused, read, held_out=held_out, seed=seed)
-  fixed = repair.fitted(spec, case.access.clean.size)
-  console = console or Console(quiet=True)
-  cleaned, fixed, audited = _work(case, fixed, audit, console)
-  result = results.compared(
-    case, cleaned, fixed, audited, out=out, report=report
-  )
-  took = time.perf_counter() - start
+  cleaned, fixed, audited = _work(case, spec, audit, console)
+  result = compared(case, cleaned, fixed, audited, out=out, report=report)
+  result = result._replace(seconds=time.perf_counter() - start)
   judged = verdict.of(result)
-  result = result._replace(seconds=took, verdict=verdict.text(judged))
+  result = result._replace(verdict=verdict.text(judged))
   text = page.render(result, judged)
   outputs.write(result, case, cleaned, text, force=force)
   return result
@@ -116,9 +111,11 @@ def _flags(
 
 
 def _work(
-  case: Case, fixed: repair.Repair, audit: bool, console: Console
+  case: Case, spec: specs.Spec, audit: bool, console: Console | None
 ) -> tuple[Params, repair.Repair, Audit | None]:
   """Audits and repairs, under a bar; also returns what repaired."""
+  fixed = repair.fitted(spec, case.access.clean.size)
+  console = console or Console(quiet=True)
   _say(console, [f"{name}: {fact}" for name, fact in case.facts.items()])
   _say(console, case.notes)
   key = jax.random.key(case.seed)

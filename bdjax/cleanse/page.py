@@ -1,6 +1,5 @@
 """The report of a cleansing: one HTML page that needs nothing beside itself."""
 
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,8 @@ _HEADINGS = {
 
 def render(result: Result, verdict: Verdict) -> str:
   """Returns the page of a result and of the verdict on it."""
-  shared, css = template("page.html.j2")
-  folder = resources.files("bdjax.cleanse")
-  text = (folder / "page.html.j2").read_text(encoding="utf-8")
-  return shared.environment.from_string(text).render(
+  document, css = template("page.html.j2", room="bdjax.cleanse")
+  return document.render(
     css=css,
     headline=verdict.headline,
     sections=[(title, getattr(verdict, k)) for k, title in _HEADINGS.items()],

@@ -19,12 +19,12 @@ Two things follow from how few images a person has, unless the spec says them:
 
 from typing import NamedTuple, Optional
 
-import jax
 import numpy as np
 
 from bdjax.cleanse import measure
 from bdjax.methods import registry, signature, specs
 from bdjax.runs import methods
+from bdjax.training import sweep
 from bdjax.types import Access, Defended, Defense, Fit, Key, Params
 
 SCARCE = 5_000
@@ -42,13 +42,13 @@ class Repair(NamedTuple):
 
   Attributes:
     label: its spec, with what was added to it.
-    made: the defense.
+    defense: as it was built.
     notes: what was added, in sentences.
     milder: what to run instead if this one breaks the model; or None.
   """
 
   label: str
-  made: Defense
+  defense: Defense
   notes: tuple[str, ...]
   milder: Optional["Repair"] = None
 
@@ -69,13 +69,13 @@ def chosen(text: str) -> specs.Spec:
   (spec,) = found
   if spec.name == "none":
     raise ValueError("--defense is none, which repairs nothing; name another.")
-  made = _built(spec)
-  if made.made.needs_train:
+  defense = _built(spec).made
+  if defense.needs_train:
     raise ValueError(
       f"{spec.name} needs the suspect's training set, and clean images are all "
       "there is; take super_ft, or another that needs no more."
     )
-  if made.made.suspect is not None:
+  if defense.suspect is not None:
     raise ValueError(
       f"{spec.name} detects triggered images and repairs no model; take "
       "super_ft, or another that repairs."
@@ -110,8 +110,8 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
 
 
 def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:
-  made = _built(spec._replace(args=added | spec.args))
-  return Repair(made.label, made.made, tuple(notes))
+  method = _built(spec._replace(args=added | spec.args))
+  return Repair(method.label, method.made, tuple(notes))
 
 
 def _scarce(
@@ -134,9 +134,9 @@ def _scarce(
     f"A first peak of {peak:g} of the learning rate broke the model, so it was "
     f"repaired anew with {lower:g}, with which more of a backdoor may be left."
   )
-  made = _with(spec, added | {rate: peak}, [*notes, note])
+  first = _with(spec, added | {rate: peak}, [*notes, note])
   again = _with(spec, added | {rate: lower}, [*notes, note, milder])
-  return made._replace(milder=again)
+  return first._replace(milder=again)
 
 
 def batch_size(images: int, usual: int) -> int:
@@ -170,13 +170,12 @@ def run(
 
 def _run(key: Key, repair: Repair, access: Access, fit: Fit) -> Defended:
   try:
-    state = repair.made.defend(key, access, fit)
+    state = repair.defense.defend(key, access, fit)
   except FloatingPointError as fault:
     raise Broken(
       f"{repair.label} broke the model ({fault}) Nothing was written."
     ) from None
-  leaves = jax.tree.leaves(state.variables)
-  if not all(np.isfinite(leaf).all() for leaf in leaves):
+  if not sweep.finite(state.variables):
     raise Broken(
       f"{repair.label} left weights that are not finite; lower its learning "
       "rate. Nothing was written."
@@ -192,5 +191,5 @@ def _right(access: Access, variables: Params) -> float:
 
 def _built(spec: specs.Spec) -> methods.Method:
   section = {"name": str(spec)}
-  (made,) = methods.methods("defenses", section, {}, reserved=methods.DEFENDER)
-  return made
+  (one,) = methods.methods("defenses", section, {}, reserved=methods.DEFENDER)
+  return one

@@ -85,18 +85,7 @@ def compared(
     report: where the page goes.
   """
   pair = case.suspect.variables, cleaned
-  before, after = (
-    measure.answers(
-      case.model,
-      variables,
-      case.held_image,
-      case.held_label,
-      num_classes=case.suspect.num_classes,
-      triggered=case.images.triggered,
-      seed=case.seed,
-    )
-    for variables in pair
-  )
+  before, after = (_answers(case, variables) for variables in pair)
   if audit is not None:
     audit = _stamped(case, audit, pair)
   taken = None
@@ -117,6 +106,18 @@ def compared(
     audit=audit,
     changes=weights.changes(old, new),
     moved=weights.whole(old, new),
+  )
+
+
+def _answers(case: Case, variables: Params) -> Answers:
+  return measure.answers(
+    case.model,
+    variables,
+    case.held_image,
+    case.held_label,
+    num_classes=case.suspect.num_classes,
+    triggered=case.images.triggered,
+    seed=case.seed,
   )
 
 

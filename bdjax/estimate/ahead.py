@@ -50,17 +50,16 @@ def width(plan: plans.Plan) -> int:
 
 
 def _case(plan: plans.Plan, batch_size: int) -> Case:
-  classes = plan.scenario.made.classes(plan.info.num_classes)
   options = {
     "model": plan.model.name,
     "args": plan.model.args,
     "batch": batch_size,
     "precision": plan.precision,
-    "images": Images(plan.train.size, plan.info.shape, classes),
+    "images": Images(plan.train.size, plan.info.shape, plan.classes),
   }
   if plan.together:
     more = {"attack": "badnets", "width": width(plan)}
-    return Case("sweep", "planting", options | more)
+    return Case("sweep", "plant", options | more)
   return Case("train", "train", options | {"share": True})
 
 

@@ -35,8 +35,7 @@ from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.speed import Speed
 from bdjax.runs.work import Stage
 from bdjax.sequela import Remains
-from bdjax.training import loop
-from bdjax.types import Access, Backdoor, Defended, Fit, Task
+from bdjax.types import Backdoor, Defended, Fit, Task
 
 
 class Item(NamedTuple):
@@ -190,20 +189,13 @@ def _planted(
   plan: plans.Plan, cell: Cell
 ) -> tuple[Backdoor, list[Stage], bool]:
   """Returns a planted model's shapes, its stages, whether it begins clean."""
-  calls = []
-
-  def clean(fit):
-    calls.append(fit)
-    return plan.scenario.made.clean(cell.key, task, loop.scan_fit)
-
-  task = knowledge.adversary(plan, cell)
-  traced = task.replace(clean=clean)
+  task, asking = knowledge.traced(plan, cell)
 
   def plant(fit: Fit, task) -> Backdoor:
     return experiment.plant(cell.key, cell.attack.made, task, fit)
 
-  shapes, stages = work.stages(plant, traced)
-  return shapes, stages, bool(calls)
+  shapes, stages = work.stages(plant, task)
+  return shapes, stages, bool(asking)
 
 
 def _clean(
@@ -212,7 +204,7 @@ def _clean(
   party: Callable[..., Task] = knowledge.adversary,
 ) -> list[Stage]:
   def train(fit, task):
-    return plan.scenario.made.clean(cell.key, task, fit)
+    return plan.clean_victim(cell.key, task, fit)
 
   return work.stages(train, party(plan, cell))[1]
 
@@ -230,7 +222,7 @@ def _sequela(
   """Returns what is trained after all defenses: shadow models, and poisons."""
   cells = sequel_cells.of(plan, names)
   items = []
-  if any(question.sequel.made.prepare for question in cells.values()):
+  if any(sequel.made.prepare for sequel in plan.sequela):
     stages = _clean(plan, names.cells()[0], knowledge.shadow)
     items.append(Item("train shadow models", (), len(plan.seeds), stages))
   for sequel in plan.sequela:
@@ -258,9 +250,7 @@ def _retrained(
       model=plan.model.made,
       view=knowledge.view(plan.info),
     )
-    return question.sequel.made.examine(
-      question.cell.key, remains, fit
-    ).variables
+    return question.outcome(remains, fit).variables
 
   return work.stages(retrain, backdoor, plan.train)[1]
 
@@ -269,9 +259,8 @@ def _scoring(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> float:
   """Returns the operations of scoring a planted model once."""
   test = plan.scored(tuned=False).test
 
-  def score(backdoor, key):
-    access = Access(backdoor.variables, plan.user.train, model=plan.model.made)
-    access = plan.scenario.made.look(key, access, plan.user.info.num_classes)
+  def score(backdoor):
+    access = knowledge.planted(plan, cell, backdoor)
     return experiment.score(
       Defended(access.variables),
       access,
@@ -281,7 +270,7 @@ def _scoring(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> float:
       batch_size=plan.config["evaluate"]["batch_size"],
     )
 
-  program = jax.make_jaxpr(score)(backdoor, cell.key)
+  program = jax.make_jaxpr(score)(backdoor)
   return work.flop(work.needed(program.jaxpr))
 
 

@@ -1,6 +1,7 @@
 """What a cell is, and the names of the models that it makes."""
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -54,6 +55,7 @@ class Names:
         user.
     """
     self._plan = plan
+    self._digests: dict[tuple[str, Cell], str] = {}
     self.fingerprints = {
       name: [data.fingerprint(part) for part in (owner.train, owner.test)]
       for name, owner in (("source", plan), ("user", plan.user))
@@ -80,7 +82,7 @@ class Names:
 
   def planted(self, cell: Cell) -> str:
     """Returns the name of a cell's planted model."""
-    return plans.digest(self.key(cell))
+    return self._once("planted", cell.root, self.key)
 
   def clean(self, cell: Cell) -> str:
     """Returns the name of the clean classifier of a cell's seed."""
@@ -102,8 +104,13 @@ class Names:
 
   def id(self, cell: Cell) -> str:
     """Returns the name of a cell."""
-    test, *tuning = self._tuning(cell)
-    return plans.digest([self.key(cell), test, *tuning])
+    return self._once("id", cell, lambda c: [self.key(c), *self._tuning(c)])
+
+  def _once(self, kind: str, cell: Cell, about: Callable[[Cell], Any]) -> str:
+    """Returns the digest of what decides a name, computed at the first call."""
+    if (kind, cell) not in self._digests:
+      self._digests[kind, cell] = plans.digest(about(cell))
+    return self._digests[kind, cell]
 
   def _tuning(self, cell: Cell) -> list[Any]:
     """Returns what a cell is scored on, and what decides how it was tuned."""

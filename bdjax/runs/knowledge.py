@@ -10,11 +10,13 @@ from bdjax.data import augment
 from bdjax.runs import experiment, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.experiment import Holding
+from bdjax.training import loop
 from bdjax.types import (
   Access,
   Array,
   Backdoor,
   Dataset,
+  Fit,
   Key,
   Recipe,
   Task,
@@ -34,6 +36,21 @@ def adversary(plan: plans.Plan, cell: Cell) -> Task:
   )
 
 
+def traced(plan: plans.Plan, cell: Cell) -> tuple[Task, list[Fit]]:
+  """Returns a cell's adversary to trace, and who asks for a clean victim.
+
+  The list is filled while an attack is traced, and stays empty if it does not
+  start from such a victim.
+  """
+  task, asking = adversary(plan, cell), []
+
+  def clean(fit):
+    asking.append(fit)
+    return plan.clean_victim(cell.key, task, loop.scan_fit)
+
+  return task.replace(clean=clean), asking
+
+
 def numbers(recipe: Recipe) -> Recipe:
   """Returns a recipe whose numbers are arrays; see `signature.arrays`."""
   return jax.tree.map(lambda x: jnp.asarray(float(x)), recipe)
@@ -45,11 +62,14 @@ def user(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
     cell.key, plan.user.train, cell.defense.holding
   )
   access = experiment.access_to(backdoor, adversary(plan, cell), clean)
-  return plan.scenario.made.start(
-    experiment.key_for(cell.key, "head"),
-    access.replace(view=view(plan.user.info)),
-    plan.user.info.num_classes,
-  )
+  access = access.replace(view=view(plan.user.info))
+  return plan.access(experiment.key_for(cell.key, "head"), access, tuned=True)
+
+
+def planted(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
+  """Returns what a cell's planted model is scored with, as it is found."""
+  access = Access(backdoor.variables, plan.user.train, model=plan.model.made)
+  return plan.access(experiment.key_for(cell.key, "look"), access, tuned=False)
 
 
 def tuned(plan: plans.Plan, cell: Cell) -> Array:

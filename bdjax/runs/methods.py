@@ -34,6 +34,14 @@ class Method(NamedTuple):
   numbers: tuple[str, ...] = ()  # arguments that may be traced
   holding: experiment.Holding | None = None  # what a defense's defender holds
 
+  def __hash__(self) -> int:
+    """Hashes the text alone: arguments lie in a dict."""
+    return hash(self.label)
+
+  def at(self, numbers: dict[str, Any]) -> Any:
+    """Returns the method as built, or with other numbers, traced or not."""
+    return self.remake(**numbers) if numbers else self.made
+
   @property
   def name(self) -> str:
     """The method's own name, without preset and arguments."""
@@ -119,13 +127,13 @@ def _check_given(
   name: str, options: dict[str, Any], facts: dict[str, Any]
 ) -> None:
   """Refuses arguments that contradict the data."""
-  for key in GIVEN:
-    value = options.get(key, facts[key])
+  for key, fact in facts.items():
+    value = options.get(key, fact)
     value = tuple(value) if isinstance(value, list) else value
-    if value != facts[key]:
+    if value != fact:
       raise ValueError(
-        f"{name}.{key} is {values.shown(value)}, but the data says "
-        f"{facts[key]}: leave it out."
+        f"{name}.{key} is {values.shown(value)}, but the data says {fact}: "
+        "leave it out."
       )
 
 

@@ -14,8 +14,13 @@ from bdjax.runs import experiment, knowledge
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
-from bdjax.training import checkpoint, loop
-from bdjax.types import Backdoor, Fit, Params
+from bdjax.training import checkpoint, loop, sweep
+from bdjax.types import Backdoor, Defended, Fit, Params
+
+DIVERGED = (
+  "the weights are no longer finite numbers: lower the learning rate, or leave "
+  "this member out."
+)
 
 
 def backdoor(session: Session, cell: Cell) -> Backdoor:
@@ -44,6 +49,11 @@ def keep_backdoor(
   checkpoint.save(path, backdoor, note=note)
 
 
+def diverged(result: Backdoor | Defended) -> bool:
+  """Returns whether a model's weights are no longer numbers."""
+  return not sweep.finite(result.variables)
+
+
 def spent(session: Session, cell: Cell) -> dict[str, float]:
   """Returns the seconds that a cell's planted model took."""
   path = session.workdir.model(session.names.planted(cell))
@@ -51,13 +61,11 @@ def spent(session: Session, cell: Cell) -> dict[str, float]:
 
 
 def _load(session: Session, cell: Cell) -> Backdoor:
-  clean = session.plan.scenario.made.clean
-
-  def plant(task):
-    task = task.replace(clean=functools.partial(clean, cell.key, task))
-    return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
-
-  like = jax.eval_shape(plant, knowledge.adversary(session.plan, cell))
+  task, _ = knowledge.traced(session.plan, cell)
+  attack, fit = cell.attack.made, loop.scan_fit
+  like = jax.eval_shape(
+    lambda task: experiment.plant(cell.key, attack, task, fit), task
+  )
   return checkpoint.load(
     session.workdir.model(session.names.planted(cell)), like
   )
@@ -87,7 +95,7 @@ def _plant(session: Session, cell: Cell) -> Backdoor:
 
 def clean(session: Session, cell: Cell) -> Params:
   """Returns the seed's clean victim, kept for all attacks and runs."""
-  train = functools.partial(session.plan.scenario.made.clean, cell.key)
+  train = functools.partial(session.plan.clean_victim, cell.key)
   task = knowledge.adversary(session.plan, cell)
   return kept(
     session,

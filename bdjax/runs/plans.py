@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bdjax import data
 from bdjax.runs import methods
 from bdjax.runs.task_data import TaskData
-from bdjax.types import Dataset, Recipe, Regime
+from bdjax.types import Access, Dataset, Fit, Key, Params, Recipe, Regime, Task
 
 LABELS = ("study", "protocol")  # what a run is for; they decide nothing in it
 # What older configs lack.
@@ -52,9 +52,30 @@ class Plan(NamedTuple):
     return self.scenario.made.elsewhere
 
   @property
+  def classes(self) -> int:
+    """How many logits the victim has; 0 for an encoder."""
+    return self.scenario.made.classes(self.info.num_classes)
+
+  @property
   def encoder(self) -> bool:
     """Whether the victim is an encoder, without classes of its own."""
-    return self.scenario.made.classes(self.info.num_classes) == 0
+    return self.classes == 0
+
+  def clean_victim(self, key: Key, task: Task, fit: Fit) -> Params:
+    """Returns the variables of a victim trained without any backdoor."""
+    return self.scenario.made.clean(key, task, fit)
+
+  def access(self, key: Key, victim: Access, *, tuned: bool) -> Access:
+    """Returns what the user has of a victim.
+
+    Args:
+      key: of a fresh head.
+      victim: what a defender in the adversary's task would have.
+      tuned: whether the user tunes it, or scores it as it was planted.
+    """
+    scenario = self.scenario.made
+    reach = scenario.start if tuned else scenario.look
+    return reach(key, victim, self.user.info.num_classes)
 
   def scored(self, *, tuned: bool) -> TaskData:
     """Returns the task whose test set scores a model.

@@ -14,6 +14,7 @@ from bdjax.report.results import CLEAN_MODEL, Record
 from bdjax.runs import evaluate, experiment, plans
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.methods import Method
+from bdjax.runs.sequel_cells import SequelCell
 from bdjax.training import metrics
 from bdjax.types import Backdoor
 
@@ -45,28 +46,17 @@ def of_cell(
       task.
     clean_images: how many the defender held.
   """
-  rates, der = metrics.rates(counts), None
-  if before is None:
-    before = dict.fromkeys(BEFORE)
-  else:
-    before = {k: before[k] for k in BEFORE}
-    der = metrics.defense_effectiveness(
-      ca_before=before["ca_before"],
-      asr_before=before["asr_before"],
-      ca=rates["ca"],
-      asr=rates["asr"],
-    )
-  defense = cell.defense
+  rates, defense = metrics.rates(counts), cell.defense
   return {
     "cell": names.id(cell),
     "planted": names.planted(cell),
     "attack": cell.attack.label,
     "regime": cell.regime.label,
-    "defense": defense.label if defense else "none",
+    "defense": _label(cell.defense),
     "seed": cell.seed,
-    **before,
+    **{k: before and before[k] for k in BEFORE},
     **rates,
-    "der": None if der is None else float(der),
+    "der": _effectiveness(before, rates),
     **{f"seconds_{k}": spent[k] for k in ("compile", "train", "eval")},
     "device_hours": spent["train"] * _where()["devices"] / 3600,
     "test_images": counts["images"],
@@ -83,34 +73,28 @@ def of_cell(
 def of_sequel(
   plan: plans.Plan,
   names: Names,
-  cell: Cell,
   name: str,
-  sequel: Method,
+  question: SequelCell,
   answer: dict[str, Any],
   spent: dict[str, float],
-  *,
-  clean: bool,
 ) -> Record:
   """Returns a finished sequel's record.
 
   Args:
     plan: the run's.
     names: of the plan's cells.
-    cell: whose model it is.
     name: of the sequel's cell.
-    sequel: what was asked.
+    question: what was asked; of a clean model that stays clean, attack and
+      regime are None.
     answer: what came out.
     spent: seconds of compile, train and eval.
-    clean: whether it is the clean model of the cell's seed; attack and regime
-      are None if it stays clean.
   """
-  defense = cell.defense.label if cell.defense else "none"
-  attacked = not clean or sequel.made.retrains
+  cell, sequel = question.cell, question.sequel
   return {
     "cell": name,
-    "attack": cell.attack.label if attacked else None,
-    "regime": cell.regime.label if attacked else None,
-    "defense": CLEAN_MODEL if clean else defense,
+    "attack": cell.attack.label if question.planted else None,
+    "regime": cell.regime.label if question.planted else None,
+    "defense": CLEAN_MODEL if question.clean else _label(cell.defense),
     "seed": cell.seed,
     "sequel": sequel.label,
     "kind": sequel.name,
@@ -119,6 +103,24 @@ def of_sequel(
     **_protocol(plan, names),
     "finished": _now(),
   }
+
+
+def _effectiveness(
+  before: dict[str, float] | None, rates: dict[str, float]
+) -> float | None:
+  if before is None:
+    return None
+  der = metrics.defense_effectiveness(
+    ca_before=before["ca_before"],
+    asr_before=before["asr_before"],
+    ca=rates["ca"],
+    asr=rates["asr"],
+  )
+  return float(der)
+
+
+def _label(defense: Method | None) -> str:
+  return defense.label if defense else "none"
 
 
 def _now() -> str:
@@ -177,11 +179,11 @@ def pictures(
 ) -> dict[str, np.ndarray]:
   """Returns the first test images that the trigger should change."""
   info, _, test = plan.scored(tuned=False)
-  label = np.asarray(test.label)
-  target = np.asarray(cell.attack.made.target(test.label))
+  attack, label = cell.attack.made, np.asarray(test.label)
+  target = np.asarray(attack.target(test.label))
   pick = np.flatnonzero(target != label)[:PICTURES]
   clean = test.image[pick]
-  stamp = functools.partial(evaluate.triggered, attack=cell.attack.made)
+  stamp = functools.partial(evaluate.triggered, attack=attack)
   hit = programs.jit(stamp)(
     experiment.key_for(jax.random.key(0), "pictures"),
     clean.astype(jnp.float32) / 255,

@@ -119,16 +119,13 @@ def _clean(plan: plans.Plan, defense: Method) -> int:
 def _defend(plan: plans.Plan, defense: Method, variables: Params) -> None:
   size = _clean(plan, defense)
   key = jax.random.key(0)
-  regime = plan.regimes[0]
-  task = knowledge.adversary(plan, Cell(plan.attacks[0], regime, 0, None))
   access = Access(
     variables=variables,
     clean=jax.tree.map(lambda x: x[:size], plan.user.train),
     train=plan.train,
-    model=task.model,
+    model=plan.model.made,
     view=knowledge.view(plan.user.info),
     recipe=plan.recipe,
   )
-  classes = plan.user.info.num_classes
-  access = plan.scenario.made.start(key, access, classes)
+  access = plan.access(key, access, tuned=True)
   experiment.defend(key, defense.remake(), access, _train)

@@ -225,8 +225,8 @@ class Runner:
     for done in sweeps.plant(session, group, mesh, width=width):
       cell = group.cells[done.place]
       session.display.stage("members", done.place + 1, len(group.cells), {})
-      if sweeps.diverged(done.result):
-        self.failures[self._names.id(cell)] = sweeps.DIVERGED
+      if models.diverged(done.result):
+        self.failures[self._names.id(cell)] = models.DIVERGED
       else:
         name = self._names.planted(cell)
         self._workdir.curves(name, done.journal)

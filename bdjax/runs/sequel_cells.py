@@ -8,10 +8,13 @@ poisons of that one are trained into it.
 
 from typing import NamedTuple
 
+from bdjax.machine.keys import key_for
 from bdjax.report.results import CLEAN_MODEL
 from bdjax.runs import plans
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.methods import Method
+from bdjax.sequela import Outcome, Remains
+from bdjax.types import Fit
 
 
 class SequelCell(NamedTuple):
@@ -38,9 +41,19 @@ class SequelCell(NamedTuple):
     return f"{cell.attack.label} · {cell.regime.label} · {label}"
 
   @property
+  def retrains(self) -> bool:
+    """Whether poisons are trained back into the model."""
+    return self.sequel.made.retrains
+
+  @property
   def planted(self) -> bool:
     """Whether a planted model has a part in it."""
-    return not self.clean or self.sequel.made.retrains
+    return not self.clean or self.retrains
+
+  def outcome(self, remains: Remains, fit: Fit) -> Outcome:
+    """Returns what the sequel finds out about what is left of the model."""
+    key = key_for(self.cell.key, self.sequel.name)
+    return self.sequel.made.examine(key, remains, fit)
 
 
 def name(names: Names, question: SequelCell) -> str:

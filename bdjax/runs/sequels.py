@@ -14,7 +14,7 @@ from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
 from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.session import Session
-from bdjax.sequela import Outcome, Remains
+from bdjax.sequela import Remains
 from bdjax.sequela.parts import retraining
 from bdjax.training import inference, learn, loop
 from bdjax.training.loop import Row
@@ -25,7 +25,6 @@ from bdjax.types import (
   Backdoor,
   Dataset,
   Defended,
-  Fit,
   Params,
 )
 
@@ -41,28 +40,16 @@ def answer(session: Session, name: str, question: SequelCell) -> Record:
     ValueError: the sequel cannot be asked of this model, and says why.
   """
   remains = _remains(session, question)
-  if question.sequel.made.retrains:
+  if question.retrains:
     outcome, spent = _retrain(session, name, question, remains)
   else:
     start = time.perf_counter()
-    outcome = dict(_examine(question, remains, loop.host_fit()).found)
+    outcome = dict(question.outcome(remains, loop.host_fit()).found)
     wall = time.perf_counter() - start
     spent = {"compile": 0.0, "train": 0.0, "eval": wall}
   return records.of_sequel(
-    session.plan,
-    session.names,
-    question.cell,
-    name,
-    question.sequel,
-    outcome,
-    spent,
-    clean=question.clean,
+    session.plan, session.names, name, question, outcome, spent
   )
-
-
-def _examine(question: SequelCell, remains: Remains, fit: Fit) -> Outcome:
-  key = experiment.key_for(question.cell.key, question.sequel.name)
-  return question.sequel.made.examine(key, remains, fit)
 
 
 # What is asked.
@@ -75,7 +62,7 @@ def _remains(session: Session, question: SequelCell) -> Remains:
   if question.planted:
     backdoor = models.backdoor(session, cell)
     poisoned, role = backdoor.train, backdoor.role
-    if not question.sequel.made.retrains:
+    if not question.retrains:
       hit = triggered(plan.test, backdoor, cell.attack.made)
   return Remains(
     _variables(session, question),
@@ -147,7 +134,7 @@ def _retrain(
   start = time.perf_counter()
   before = rate(remains.variables)
   scored = time.perf_counter()
-  jax.block_until_ready(_examine(question, remains, fit).variables)
+  jax.block_until_ready(question.outcome(remains, fit).variables)
   spent = journal.spent(time.perf_counter() - scored)
   spent["eval"] += scored - start
   stage = journal.rows[0]["stage"]

@@ -7,10 +7,14 @@ each key. What `attack`, `regime`, `model`, `defense` and `sequela` hold beside
 default.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from bdjax.methods import signature, specs
 from bdjax.runs import keys, methods, plans, rehearsal, task_data
+from bdjax.runs.methods import Method
+from bdjax.runs.task_data import TaskData
 from bdjax.training import engine, regimes
 from bdjax.types import Recipe
 
@@ -32,52 +36,8 @@ def plan(
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
   user = task_data.user(config, scenario, source)
-  info = source.info
-  classes = scenario.made.classes(info.num_classes)
-  model = methods.model(config["model"], info, classes)
-  facts = {"mean": info.mean, "std": info.std}
-  facts["num_classes"] = classes or user.info.num_classes
-
-  axes = specs.axes(config["sweep"]["axes"] or "")
-
-  def build(kind, section, reserved=()):
-    given = {k.partition(".")[2] for k in overridden if k.startswith(section)}
-    return methods.methods(
-      kind,
-      config[section],
-      facts,
-      reserved=reserved,
-      overridden=frozenset(given),
-      axes=axes,
-    )
-
-  attacks = build("attacks", "attack")
-  if not attacks:
-    raise ValueError(
-      f"attack.name is {config['attack']['name']!r}, but must name an attack: "
-      "clean plants no backdoor."
-    )
-  facts["num_classes"] = user.info.num_classes
-  defenses = build("defenses", "defense", methods.DEFENDER)
-  sequela = config["sequela"]["name"]
-  result = plans.Plan(
-    config=config,
-    info=info,
-    train=source.train,
-    test=source.test,
-    model=model,
-    attacks=attacks,
-    regimes=methods.training_regimes(config["regime"]),
-    defenses=[
-      methods.holding(method, config["defense"]) for method in defenses
-    ],
-    sequela=build("sequela", "sequela") if sequela else [],
-    recipe=Recipe(**config["train"]),
-    seeds=keys.seeds(config["seeds"]),
-    scenario=scenario,
-    user=user,
-  )
-  _check_axes(axes, result)
+  result = _built(config, overridden, scenario, source, user)
+  _check_axes(result)
   _check_repeated(result)
   _check_sizes(result)
   _check_regimes(result)
@@ -86,9 +46,71 @@ def plan(
   return result
 
 
-def _check_axes(axes: dict[str, tuple], plan: plans.Plan) -> None:
+def _built(
+  config: dict[str, Any],
+  overridden: frozenset[str],
+  scenario: Method,
+  source: TaskData,
+  user: TaskData,
+) -> plans.Plan:
+  """Returns the plan of a config whose data is loaded."""
+  classes = scenario.made.classes(source.info.num_classes)
+  model = methods.model(config["model"], source.info, classes)
+  facts = {"mean": source.info.mean, "std": source.info.std}
+  users = facts | {"num_classes": user.info.num_classes}
+  victims = facts | {"num_classes": classes or user.info.num_classes}
+  build = functools.partial(_methods, config, overridden)
+  attacks = build("attacks", "attack", victims)
+  if not attacks:
+    raise ValueError(
+      f"attack.name is {config['attack']['name']!r}, but must name an attack: "
+      "clean plants no backdoor."
+    )
+  defenses = build("defenses", "defense", users, methods.DEFENDER)
+  asked = bool(config["sequela"]["name"])
+  return plans.Plan(
+    config=config,
+    info=source.info,
+    train=source.train,
+    test=source.test,
+    model=model,
+    attacks=attacks,
+    regimes=methods.training_regimes(config["regime"]),
+    defenses=[methods.holding(d, config["defense"]) for d in defenses],
+    sequela=build("sequela", "sequela", users) if asked else [],
+    recipe=Recipe(**config["train"]),
+    seeds=keys.seeds(config["seeds"]),
+    scenario=scenario,
+    user=user,
+  )
+
+
+def _methods(
+  config: dict[str, Any],
+  overridden: frozenset[str],
+  kind: str,
+  section: str,
+  facts: dict[str, Any],
+  reserved: tuple[str, ...] = (),
+) -> list[Method]:
+  given = {k.partition(".")[2] for k in overridden if k.startswith(section)}
+  return methods.methods(
+    kind,
+    config[section],
+    facts,
+    reserved=reserved,
+    overridden=frozenset(given),
+    axes=_axes(config),
+  )
+
+
+def _axes(config: dict[str, Any]) -> dict[str, tuple]:
+  return specs.axes(config["sweep"]["axes"] or "")
+
+
+def _check_axes(plan: plans.Plan) -> None:
   arguments = {k for m in (*plan.attacks, *plan.defenses) for k in m.args}
-  for name in axes:
+  for name in _axes(plan.config):
     if name not in arguments:
       raise ValueError(
         f"sweep.axes: no attack or defense here takes {name}: "
@@ -148,33 +170,30 @@ def _check_regimes(plan: plans.Plan) -> None:
 
 
 def _check_sequela(plan: plans.Plan) -> None:
-  """Refuses sequela that a plan cannot have."""
-  if not plan.sequela:
-    return
-  given = f"sequela.name is {plan.sequela[0].label!r}, but sequela"
-  if plan.scenario.name != "standalone":
+  """Refuses sequela that a plan cannot have, before anything is trained."""
+  if plan.sequela and plan.scenario.name != "standalone":
     raise ValueError(
-      f"{given} are measured in the scenario standalone alone, not in "
-      f"{plan.scenario.name}: leave them out."
+      f"sequela.name is {plan.sequela[0].label!r}, but sequela are measured in "
+      f"the scenario standalone alone, not in {plan.scenario.name}: leave them "
+      "out."
     )
-  if plan.together:
+  if plan.sequela and plan.together:
     raise ValueError(
-      f"{given} do not go with a sweep: leave them out, or sweep.axes and "
-      "sweep.width."
+      f"sequela.name is {plan.sequela[0].label!r}, but sequela do not go with "
+      "a sweep: leave them out, or sweep.axes and sweep.width."
     )
+  size = plan.train.size
   for sequel in plan.sequela:
-    label, batch = f"{sequel.label}'s shadow", plan.recipe.batch_size
-    images = plan.train.size // 2
     if sequel.made.retrains:
       _check_poisons(sequel, plan.attacks)
-      label, batch = sequel.label, sequel.args["batch_size"]
-      images = round(sequel.args.get("rate", 1) * plan.train.size)
-    _check_batch(label, batch, images)
+      images = round(sequel.args.get("rate", 1) * size)
+      _check_batch(sequel.label, sequel.args["batch_size"], images)
+    else:
+      label = f"{sequel.label}'s shadow"
+      _check_batch(label, plan.recipe.batch_size, size // 2)
 
 
-def _check_poisons(
-  sequel: methods.Method, attacks: list[methods.Method]
-) -> None:
+def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
   if not any("rate" in attack.args for attack in attacks):
     raise ValueError(
       f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "

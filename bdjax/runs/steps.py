@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from bdjax.report.results import Record
-from bdjax.runs import experiment, knowledge, models, records, scoring, sweeps
+from bdjax.runs import experiment, knowledge, models, records, scoring
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.training import loop, metrics
@@ -16,11 +16,7 @@ from bdjax.types import Access, Backdoor, Defended
 def score_planted(session: Session, cell: Cell) -> Record:
   """Returns the record of a planted model, as it is found."""
   plan, backdoor = session.plan, models.backdoor(session, cell)
-  access = plan.scenario.made.look(
-    experiment.key_for(cell.key, "look"),
-    Access(backdoor.variables, plan.user.train, model=plan.model.made),
-    plan.user.info.num_classes,
-  )
+  access = knowledge.planted(plan, cell, backdoor)
   counts, scoring_time = session.scorer.score(
     cell, Defended(access.variables), access, backdoor
   )
@@ -86,8 +82,8 @@ def finish(
   Raises:
     FloatingPointError: its weights are lost.
   """
-  if sweeps.diverged(state):
-    raise FloatingPointError(sweeps.DIVERGED)
+  if models.diverged(state):
+    raise FloatingPointError(models.DIVERGED)
   plan, name = session.plan, session.names.id(cell)
   if plan.sequela:
     models.keep(session, name, state.variables)

@@ -8,7 +8,6 @@ randomness follows from its own seed, and `scan_fit` runs the same epochs as
 `host_fit`.
 """
 
-import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from jax.sharding import Mesh
 
 from bdjax.machine import hosts
 from bdjax.machine import mesh as meshes
-from bdjax.runs import experiment, knowledge, models
+from bdjax.runs import experiment, knowledge, models, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
 from bdjax.runs.session import Session
@@ -29,18 +28,14 @@ from bdjax.training import loop, sweep
 from bdjax.types import (
   Access,
   Array,
-  Backdoor,
-  Defended,
+  Defense,
   Fit,
   Metrics,
   Params,
-  Task,
 )
 
-DIVERGED = (
-  "the weights are no longer finite numbers: lower the learning rate, or leave "
-  "this member out."
-)
+# (fit, what all share, a cell's key, numbers and more) -> its result
+Member = Callable[[Fit, Params, Params], Any]
 
 
 class Group(NamedTuple):
@@ -107,48 +102,35 @@ def plant(
   attack = group.cells[0].attack
   task = knowledge.adversary(session.plan, group.cells[0])
 
-  def build(numbers):
-    return attack.remake(**numbers) if numbers else attack.made
-
-  def member(fit, task, inputs):
-    task = task.replace(clean=lambda fit: inputs["more"])
-    backdoor = experiment.plant(
-      inputs["key"], build(inputs["numbers"]), task, fit
-    )
-    return backdoor._replace(train=())  # made again where it is kept
-
   def clean(place):
     return models.clean(session, group.cells[place]) if starts_clean else ()
 
-  starts_clean = needs_clean(session, group.cells[0], task)
-  for done in _run(group, member, task, clean, mesh, width):
+  starts_clean = needs_clean(session.plan, group.cells[0])
+  for done in _run(group, planter(attack), task, clean, mesh, width):
     key = group.cells[done.place].key
-    rebuilt = build(_numbers(group, done.place))
-    train = experiment.poisoned(key, rebuilt, task, done.result)
+    method = attack.at(_numbers(group, done.place))
+    train = experiment.poisoned(key, method, task, done.result)
     yield done._replace(result=done.result._replace(train=train))
 
 
-def needs_clean(session: Session, cell: Cell, task: Task) -> bool:
-  """Returns whether a cell's attack starts from a clean victim.
+def planter(attack: Method) -> Member:
+  """Returns what plants a cell's backdoor; its cells share their task."""
 
-  Args:
-    session: the run.
-    cell: the cell.
-    task: its adversary's.
-  """
-  train = functools.partial(session.plan.scenario.made.clean, cell.key)
-  calls = []
+  def member(fit, task, inputs):
+    task = task.replace(clean=lambda fit: inputs["more"])
+    method = attack.at(inputs["numbers"])
+    backdoor = experiment.plant(inputs["key"], method, task, fit)
+    return backdoor._replace(train=())  # made again where it is kept
 
-  def trace(task):
-    def note(fit):
-      calls.append(fit)
-      return train(task, loop.scan_fit)
+  return member
 
-    task = task.replace(clean=note)
-    return experiment.plant(cell.key, cell.attack.made, task, loop.scan_fit)
 
-  jax.eval_shape(trace, task)
-  return bool(calls)
+def needs_clean(plan: plans.Plan, cell: Cell) -> bool:
+  """Returns whether a cell's attack starts from a clean victim."""
+  task, asking = knowledge.traced(plan, cell)
+  attack, fit = cell.attack.made, loop.scan_fit
+  jax.eval_shape(lambda t: experiment.plant(cell.key, attack, t, fit), task)
+  return bool(asking)
 
 
 def defend(
@@ -164,32 +146,31 @@ def defend(
   """
   defense = group.cells[0].defense
 
+  def more(place):
+    return needed(defense.made, access(place))
+
+  yield from _run(group, defender(defense), (), more, mesh, width)
+
+
+def defender(defense: Method) -> Member:
+  """Returns what defends a cell's model; its cells share nothing."""
+
   def member(fit, nothing, inputs):
     del nothing
-    method = (
-      defense.remake(**inputs["numbers"]) if inputs["numbers"] else defense.made
-    )
+    method = defense.at(inputs["numbers"])
     return experiment.defend(inputs["key"], method, inputs["more"], fit)
 
-  def needed(place):
-    cell_access = access(place)
-    return (
-      cell_access
-      if defense.made.needs_train
-      else cell_access.replace(train=None)
-    )
-
-  yield from _run(group, member, (), needed, mesh, width)
+  return member
 
 
-def diverged(result: Backdoor | Defended) -> bool:
-  """Returns whether a member's weights are no longer numbers."""
-  return not sweep.finite(result.variables)
+def needed(defense: Defense, access: Access) -> Access:
+  """Returns an access without the training set, where a defense reads none."""
+  return access if defense.needs_train else access.replace(train=None)
 
 
 def _run(
   group: Group,
-  member: Callable[[Fit, Params, Params], Any],
+  member: Member,
   shared: Params,
   more: Callable[[int], Params],
   mesh: Mesh,
@@ -231,7 +212,7 @@ def _numbers(group: Group, place: int) -> dict[str, Array]:
 class _Recorder:
   """A member that also returns the metrics of its epochs, stage by stage."""
 
-  def __init__(self, member: Callable[[Fit, Params, Params], Any]) -> None:
+  def __init__(self, member: Member) -> None:
     self._member = member
     self._stages: list[str] = []
 

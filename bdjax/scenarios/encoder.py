@@ -13,38 +13,37 @@ user's images (`attacks.parts.prototypes`); the defense `none` reports this.
 from bdjax.attacks.parts import prototypes
 from bdjax.machine import programs
 from bdjax.methods.signature import (
+  TRAINING,
   Annotated,
   Choice,
   Count,
-  NonNegative,
   Positive,
   validated,
 )
 from bdjax.models.parts import heads
 from bdjax.runs import experiment
 from bdjax.training import simclr
-from bdjax.types import Access, Fit, Key, Params, Scenario, Task
+from bdjax.types import Access, Fit, Key, Params, Recipe, Scenario, Task
 
 PRESETS = {"sha": {"lr": 3e-4}}
+PRETRAINING = TRAINING.without("schedule", "momentum").having(epochs=Count)
 
 
 @validated
 def make(
   *,
-  epochs: Count = 1000,
-  batch_size: Count = 256,
-  lr: Positive = 1e-3,
-  weight_decay: NonNegative = 1e-6,
+  recipe: Annotated[Recipe, PRETRAINING] = Recipe(
+    epochs=1000, batch_size=256, lr=1e-3, weight_decay=1e-6, schedule="constant"
+  ),
   temperature: Positive = 0.5,
   head: Annotated[str, Choice(heads.HEADS)] = "mlp",
 ) -> Scenario:
   """Returns the scenario.
 
   Args:
+    recipe: of pre-training.
     epochs: of pre-training.
-    batch_size: of pre-training, images per step.
     lr: of pre-training, Adam's.
-    weight_decay: of pre-training.
     temperature: of the contrastive loss.
     head: mlp (C-512-256-classes with dropout), or linear.
   """
@@ -54,11 +53,8 @@ def make(
       experiment.key_for(key, "clean"),
       task.train,
       fit,
+      recipe,
       encoder=task.model,
-      epochs=epochs,
-      batch_size=batch_size,
-      lr=lr,
-      weight_decay=weight_decay,
       temperature=temperature,
     )
 

@@ -10,16 +10,11 @@ with batch 128, momentum .9 and weight decay 5e-4 as in BackdoorBench. A clean
 model treated the same way is what a defended one compares with.
 """
 
-from bdjax.methods.signature import (
-  Count,
-  Fraction,
-  NonNegative,
-  Positive,
-  validated,
-)
+from bdjax.methods.signature import validated
 from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import retraining
-from bdjax.types import Fit, Key
+from bdjax.sequela.parts.retraining import Retraining
+from bdjax.types import Fit, Key, Recipe
 
 PRESETS = {"slow": {"lr": 0.001}}
 
@@ -27,20 +22,14 @@ PRESETS = {"slow": {"lr": 0.001}}
 @validated
 def make(
   *,
-  lr: Positive = 0.01,
-  epochs: Count = 20,
-  batch_size: Count = 128,
-  momentum: Fraction = 0.9,
-  weight_decay: NonNegative = 5e-4,
+  recipe: Retraining = Recipe(lr=0.01, epochs=20, schedule="constant"),
 ) -> Sequel:
   """Returns the sequel.
 
   Args:
+    recipe: of training on the poisoned set.
+    epochs: passes over that set.
     lr: learning rate, constant.
-    epochs: passes over the training set.
-    batch_size: images per step.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
   """
 
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
@@ -49,13 +38,9 @@ def make(
       remains.variables,
       remains.poisoned,
       fit,
+      recipe,
       model=remains.model,
       view=remains.view,
-      lr=lr,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
       name="reinjection",
     )
     return Outcome(variables)

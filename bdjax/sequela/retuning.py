@@ -17,15 +17,13 @@ import jax.numpy as jnp
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Count,
-  Fraction,
-  NonNegative,
-  Positive,
   Range,
   validated,
 )
 from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import retraining
-from bdjax.types import POISON, Array, Dataset, Fit, Key
+from bdjax.sequela.parts.retraining import Retraining
+from bdjax.types import POISON, Array, Dataset, Fit, Key, Recipe
 
 PRESETS = {}
 Share = Annotated[float, Range(0.0, 1.0)]  # decides shapes: not swept
@@ -34,24 +32,20 @@ Share = Annotated[float, Range(0.0, 1.0)]  # decides shapes: not swept
 @validated
 def make(
   *,
-  lr: Positive = 0.01,
   rate: Share = 0.02,
   poisons: Count = 5,
-  epochs: Count = 5,
-  batch_size: Count = 128,
-  momentum: Fraction = 0.9,
-  weight_decay: NonNegative = 0.0,
+  recipe: Retraining = Recipe(
+    lr=0.01, epochs=5, schedule="constant", weight_decay=0.0
+  ),
 ) -> Sequel:
   """Returns the sequel.
 
   Args:
-    lr: learning rate, constant.
     rate: share of the training set that is trained on.
     poisons: how many of these images are poisons.
-    epochs: passes over these images.
-    batch_size: images per step.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
+    recipe: of training on these images.
+    epochs: passes over them.
+    lr: learning rate, constant.
   """
 
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
@@ -69,13 +63,9 @@ def make(
       remains.variables,
       data,
       fit,
+      recipe,
       model=remains.model,
       view=remains.view,
-      lr=lr,
-      epochs=epochs,
-      batch_size=batch_size,
-      momentum=momentum,
-      weight_decay=weight_decay,
       name="retuning",
     )
     return Outcome(variables)

@@ -135,10 +135,6 @@ def render(
   title, paper = catalog.words(evidence.study)
   looks = drawing.looks(evidence)
   kinds = catalog.STUDIES[evidence.study].figures
-  # Where numbers come from the text, there are few, each with its place.
-  listed = any(one.cell.note.startswith("prose") for one in compared)
-  rows = list(dict.fromkeys(one.cell.row for one in compared))
-  columns = list(dict.fromkeys(_column(one) for one in compared))
   return made.render(
     css=css,
     study=evidence.study,
@@ -146,13 +142,6 @@ def render(
     paper=paper,
     evidence=evidence,
     protocols=[_protocol(run) for run in runs],
-    compared=compared,
-    counts=tally(compared),
-    cells=_cells(compared),
-    rows=rows,
-    columns=columns,
-    listed=listed,
-    notes=[] if listed else _notes(compared),
     findings=found,
     figures=[
       (head, [(d.name, d.caption, figures.svg(*d[2:])) for d in some])
@@ -161,7 +150,6 @@ def render(
     settings=[_over(kind)[0] for kind in kinds if kind.startswith("by ")],
     looks=sequela.LOOK | looks,
     drawn=list(looks),
-    stands=_stands(compared),
     leftovers=_leftovers(evidence),
     sequela=sequela,
     beyond=_beyond(evidence, compared),
@@ -170,7 +158,24 @@ def render(
     sign=sign,
     marks=MARKS,
     span=span,
+    **_printed(compared),
   )
+
+
+def _printed(compared: Sequence[Compared]) -> dict[str, Any]:
+  """Returns what the page says of printed cells, by its template's names."""
+  # Where numbers come from the text, there are few, each with its place.
+  listed = any(one.cell.note.startswith("prose") for one in compared)
+  return {
+    "compared": compared,
+    "counts": tally(compared),
+    "cells": _cells(compared),
+    "rows": list(dict.fromkeys(one.cell.row for one in compared)),
+    "columns": list(dict.fromkeys(_column(one) for one in compared)),
+    "listed": listed,
+    "notes": [] if listed else _notes(compared),
+    "stands": _stands(compared),
+  }
 
 
 def span(reading: Any, digits: int = 1) -> str:

@@ -20,7 +20,17 @@ import optax
 from bdjax.data import distort
 from bdjax.models.parts import heads
 from bdjax.training import learn, optimizers
-from bdjax.types import Array, Dataset, Fit, Key, Params, Scalar, Step, View
+from bdjax.types import (
+  Array,
+  Dataset,
+  Fit,
+  Key,
+  Params,
+  Recipe,
+  Scalar,
+  Step,
+  View,
+)
 
 
 def nt_xent(z: Array, temperature: Scalar) -> tuple[Array, Array]:
@@ -76,12 +86,9 @@ def pretrain(
   key: Key,
   data: Dataset,
   fit: Fit,
+  recipe: Recipe,
   *,
   encoder: nn.Module,
-  epochs: int,
-  batch_size: int,
-  lr: Scalar,
-  weight_decay: Scalar,
   temperature: Scalar,
   name: str = "simclr",
 ) -> Params:
@@ -91,17 +98,16 @@ def pretrain(
     key: random key.
     data: images.
     fit: runs the epochs.
+    recipe: how it is trained, by Adam at a constant rate; each image of a batch
+      is seen in two views.
     encoder: an architecture without classes.
-    epochs: passes over the images.
-    batch_size: images per step; each is seen in two views.
-    lr: of Adam.
-    weight_decay: coupled.
     temperature: of the loss.
     name: of the stage.
   """
   k_init, k_fit = jax.random.split(key)
   model = heads.Headed(encoder, heads.Projection())
-  tx = optimizers.adam(lr, weight_decay=weight_decay)
+  decay = recipe.weight_decay
+  tx = optimizers.adam(recipe.lr, momentum=recipe.momentum, weight_decay=decay)
   variables = learn.init_variables(k_init, data, model=model)
   step = contrastive(model, tx, view=distort.simclr(), temperature=temperature)
   state, _ = fit(
@@ -109,8 +115,8 @@ def pretrain(
     step,
     learn.begun(variables, tx),
     data,
-    epochs=epochs,
-    batch_size=batch_size,
+    epochs=recipe.epochs,
+    batch_size=recipe.batch_size,
     name=name,
   )
   return heads.backbone(state.variables)

@@ -168,14 +168,12 @@ def test_devices_that_share_a_batch_reduce():
 def test_sweeps_and_what_else_is_compiled():
   devices = jax.devices()
   sweep = {**TINY, "width": 2, "images": FEW}
-  (planted,) = programs.BUILDERS["planting"](
-    devices, attack="badnets", batch=4, **sweep
-  )
+  (planted,) = programs.plant(devices, attack="badnets", batch=4, **sweep)
   row = case.compiled(H100, planted)
   assert row["compiles"] and row["fits"] and row["unexpected_groups"] == 0
   assert {tuple(x[:2]) for x in row["loops"]} >= {(2, 0), (3, 1)}
   options = {"epochs": 2, "batch_size": 4}
-  (tuned,) = programs.BUILDERS["defending"](
+  (tuned,) = programs.defend(
     devices, defense="ft", options=options, rate=0.5, **sweep
   )
   assert 0 < tuned.flop < planted.flop

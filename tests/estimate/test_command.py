@@ -134,10 +134,10 @@ def test_a_target_is_compiled_for_with_the_run_s_own_sizes(config, monkeypatch):
   assert program.devices == len(devices)
   together = settings.plan(config(sweep__width=2))
   ahead.speed(together, 32, pod)
-  assert asked[-1].build == "planting" and asked[-1].options["width"] == 2
+  assert asked[-1].build == "plant" and asked[-1].options["width"] == 2
   options = dict(asked[-1].options)
   assert options.pop("precision") == "default"
-  (program,) = programs.BUILDERS["planting"](devices[:1], **options)
+  (program,) = programs.plant(devices[:1], **options)
   assert program.grouped
   row |= {"compiles": False, "why": "aborts XLA"}
   with pytest.raises(ValueError, match="v5e:2x4: aborts XLA"):

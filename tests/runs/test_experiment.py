@@ -25,26 +25,21 @@ def cell(task):
 def test_the_whole_cell_is_one_pure_function(task, toy):
   attack, defense, clean = cell(task)
 
-  @jax.jit
-  def whole(key, task, clean, test):
-    return experiment.run(
-      key, attack, defense, task, clean, test, loop.scan_fit, batch_size=64
-    )
+  def whole(key, task, clean, test, fit):
+    backdoor = experiment.plant(key, attack, task, fit)
+    access = experiment.access_to(backdoor, task, clean)
+    defended = experiment.defend(key, defense, access, fit)
+    return [
+      experiment.score(
+        state, access, test, backdoor.params, attack=attack, batch_size=64
+      )
+      for state in (Defended(backdoor.variables), defended)
+    ]
 
-  before, after = whole(jax.random.key(3), task, clean, toy)
-  backdoor = experiment.plant(jax.random.key(3), attack, task, loop.host_fit())
-  access = experiment.access_to(backdoor, task, clean)
-  state = experiment.defend(jax.random.key(3), defense, access, loop.host_fit())
-
-  def score(state):
-    return experiment.score(
-      state, access, toy, backdoor.params, attack=attack, batch_size=64
-    )
-
-  for got, wanted in (
-    (before, score(Defended(backdoor.variables))),
-    (after, score(state)),
-  ):
+  args = jax.random.key(3), task, clean, toy
+  one_program = jax.jit(whole, static_argnums=4)(*args, loop.scan_fit)
+  by_epoch = whole(*args, loop.host_fit())
+  for got, wanted in zip(one_program, by_epoch, strict=True):
     assert got["images"] == 64 and got["triggered"] == 48
     for kind in got:  # rounding may tip a close decision
       assert abs(int(got[kind]) - int(wanted[kind])) <= 2, kind

@@ -12,7 +12,7 @@ from bdjax.training import (
   optimizers,
   simclr,
 )
-from bdjax.types import Dataset
+from bdjax.types import Dataset, Recipe
 
 
 def test_loss_by_hand():
@@ -57,11 +57,8 @@ def test_pretraining_gives_an_encoder_without_its_projection(toy):
       key,
       data,
       loop.scan_fit,
+      Recipe(epochs=2, batch_size=16, lr=lr, weight_decay=1e-6),
       encoder=encoder,
-      epochs=2,
-      batch_size=16,
-      lr=lr,
-      weight_decay=1e-6,
       temperature=0.5,
     )
 

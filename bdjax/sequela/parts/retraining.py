@@ -1,13 +1,14 @@
 """Trains a backdoor back into a model, and measures how soon it is back."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from bdjax.data import augment
+from bdjax.methods.signature import TRAINING, Count, Fraction
 from bdjax.training import learn, optimizers
 from bdjax.types import (
   POISON,
@@ -16,9 +17,13 @@ from bdjax.types import (
   Fit,
   Key,
   Params,
-  Scalar,
+  Recipe,
   View,
 )
+
+Retraining = Annotated[
+  Recipe, TRAINING.without("schedule").having(epochs=Count, momentum=Fraction)
+]
 
 
 class Relapse(NamedTuple):
@@ -40,14 +45,10 @@ def retrained(
   variables: Params,
   poisoned: Dataset,
   fit: Fit,
+  recipe: Recipe,
   *,
   model: nn.Module,
   view: View = augment.identity,
-  lr: Scalar,
-  epochs: int,
-  batch_size: int,
-  momentum: Scalar,
-  weight_decay: Scalar,
   name: str,
 ) -> Params:
   """Returns a model's variables after poison fine-tuning by SGD.
@@ -60,24 +61,21 @@ def retrained(
     variables: of the model, defended or clean.
     poisoned: images with poisons among them.
     fit: runs the epochs.
+    recipe: how the model is trained; its rate stays constant.
     model: the architecture.
     view: the augmentation used when training.
-    lr: learning rate, constant.
-    epochs: passes over the data; 0 leaves the model as it is.
-    batch_size: images per step.
-    momentum: of SGD.
-    weight_decay: coupled, on all parameters.
     name: of the stage.
   """
-  tx = optimizers.sgd(lr, momentum=momentum, weight_decay=weight_decay)
+  lr, decay = recipe.lr, recipe.weight_decay
+  tx = optimizers.sgd(lr, momentum=recipe.momentum, weight_decay=decay)
   init, step = learn.supervised(model, tx, view=view, lr=lambda step: lr)
   state, _ = fit(
     key,
     step,
     init(variables),
     poisoned,
-    epochs=epochs,
-    batch_size=batch_size,
+    epochs=recipe.epochs,
+    batch_size=recipe.batch_size,
     name=name,
   )
   return state.variables

@@ -15,7 +15,7 @@ from bdjax.training import (
   learn,
   loop,
 )
-from bdjax.types import CLEAN, COVER, POISON
+from bdjax.types import CLEAN, COVER, POISON, Recipe
 
 
 class Tiny(nn.Module):
@@ -150,12 +150,8 @@ def test_no_epochs_leave_the_model_as_it_is(remains):
     remains.variables,
     remains.poisoned,
     loop.host_fit(),
+    Recipe(epochs=0, batch_size=16),
     model=remains.model,
-    lr=0.01,
-    epochs=0,
-    batch_size=16,
-    momentum=0.9,
-    weight_decay=0.0,
     name="reinjection",
   )
   chex.assert_trees_all_equal(after, remains.variables)
