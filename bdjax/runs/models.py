@@ -14,13 +14,8 @@ from bdjax.runs import experiment, knowledge
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
-from bdjax.training import checkpoint, loop, sweep
-from bdjax.types import Backdoor, Defended, Fit, Params
-
-DIVERGED = (
-  "the weights are no longer finite numbers: lower the learning rate, or leave "
-  "this member out."
-)
+from bdjax.training import checkpoint, finite, loop
+from bdjax.types import Backdoor, Fit, Params
 
 
 def backdoor(session: Session, cell: Cell) -> Backdoor:
@@ -43,15 +38,15 @@ def planted(session: Session, cell: Cell) -> bool:
 def keep_backdoor(
   session: Session, cell: Cell, backdoor: Backdoor, spent: dict[str, float]
 ) -> None:
-  """Puts a planted model in the store, with the seconds it took."""
+  """Puts a planted model in the store, with the seconds it took.
+
+  Raises:
+    FloatingPointError: its training, or its trigger's, has diverged.
+  """
+  finite.check((backdoor.variables, backdoor.params))
   path = session.workdir.model(session.names.planted(cell))
   note = {"key": session.names.key(cell), "spent": spent}
   checkpoint.save(path, backdoor, note=note)
-
-
-def diverged(result: Backdoor | Defended) -> bool:
-  """Returns whether a model's weights are no longer numbers."""
-  return not sweep.finite(result.variables)
 
 
 def spent(session: Session, cell: Cell) -> dict[str, float]:
@@ -160,7 +155,12 @@ def _defend(
 
 
 def keep(session: Session, name: str, variables: Params) -> None:
-  """Puts a model in the store, for `kept`."""
+  """Puts a model in the store, for `kept`.
+
+  Raises:
+    FloatingPointError: its training has diverged.
+  """
+  finite.check(variables)
   checkpoint.save(session.workdir.model(name), variables, note={})
 
 

@@ -34,6 +34,7 @@ from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.session import Session
 from bdjax.runs.sweeps import Group
 from bdjax.runs.workdir import Workdir
+from bdjax.training import finite
 from bdjax.training.progress import Display
 
 OWN = (FloatingPointError, ValueError)  # what methods say in a sentence
@@ -225,12 +226,12 @@ class Runner:
     for done in sweeps.plant(session, group, mesh, width=width):
       cell = group.cells[done.place]
       session.display.stage("members", done.place + 1, len(group.cells), {})
-      if models.diverged(done.result):
-        self.failures[self._names.id(cell)] = models.DIVERGED
-      else:
+      if finite.finite((done.result.variables, done.result.params)):
         name = self._names.planted(cell)
         self._workdir.curves(name, done.journal)
         models.keep_backdoor(session, cell, done.result, done.spent)
+      else:
+        self.failures[self._names.id(cell)] = finite.DIVERGED
 
   def _defend(
     self, session: Session, group: Group, mesh: Mesh, width: int
@@ -245,7 +246,8 @@ class Runner:
 
     for done in sweeps.defend(group, access, mesh, width=width):
       cell = group.cells[done.place]
-      self._workdir.curves(self._names.id(cell), done.journal)
+      if finite.finite(done.result.variables):
+        self._workdir.curves(self._names.id(cell), done.journal)
       before = self._records[self._names.id(cell.root)]
       args = (*held.pop(done.place), done.result, done.spent, before)
       self._do(session, cell, partial(steps.finish, session, cell, *args))
