@@ -36,8 +36,8 @@ Other commands:
 
 SIGTERM, by which schedulers say that they will take a machine, makes a run save
 what it trains and leave with status 75. Other statuses: 0 done, 1 cells without
-a result, 2 a command that cannot be done, 3 another process of the run is lost
-(134 where JAX notices it before bdjax and aborts), 130 Ctrl-C.
+a result, 2 a command that cannot be done, 3 another process of the run is lost,
+130 Ctrl-C.
 
 Methods are written name, name.preset or name(argument=value), with commas
 between them; `none` (the undefended model) is always included. What defenses
@@ -45,8 +45,8 @@ leave behind is asked of all models by
 --config.sequela.name=membership,reinjection,retuning.
 """
 
-import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +62,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from bdjax import data, options
-from bdjax.machine import hosts, storage
+from bdjax.machine import backend, hosts, losses, storage
 from bdjax.machine.storage import Place
 from bdjax.methods import signature
 from bdjax.options import FLAGS
@@ -73,7 +73,6 @@ COMMANDS = (
   "cleanse",
 )
 TOGETHER = ("run", "estimate", "gallery")  # may be of several processes
-LOST = 3  # exit status when another process of the run is gone
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,25 +94,31 @@ def main(argv: Sequence[str]) -> int:
       "prepare": prepare,
       "cleanse": cleanse,
     }[command](rest)
-  except ValueError as error:
-    return fail(error)
-  except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1:
-      raise
-    if NOTICE.came():
-      NOTICE.wait()
-    fail(
-      "another process of this run is lost "
-      f"({str(error).splitlines()[0]}); start all of them again: the run "
-      "continues from what it has saved."
-    )
-    sys.stderr.flush()
-    os._exit(LOST)  # an ordinary exit waits for the lost one, then aborts
+  except preemption.Stopped:
+    return NOTICE.say(preemption.SAVED)
+  except Exception as error:
+    return _failed(error)
   except KeyboardInterrupt:
     print("stopped; the same command continues.", file=sys.stderr)
     return 130
-  except preemption.Stopped:
-    return NOTICE.say(preemption.SAVED)
+
+
+def _failed(error: Exception) -> int:
+  """Says what was raised, in a sentence where it is one; returns the status."""
+  if losses.lost(error):
+    if NOTICE.came():
+      NOTICE.wait()
+    reason = str(error).splitlines()[0]
+    fail(f"another process of this run is lost ({reason}); {losses.AGAIN}")
+    losses.leave(losses.LOST)
+  if not isinstance(error, ValueError):
+    if not losses.several():
+      raise error
+    traceback.print_exception(error)
+  status = fail(error)
+  if losses.several():
+    losses.leave(status)
+  return status
 
 
 def fail(error: Exception | str) -> int:
@@ -130,7 +135,7 @@ def run(rest: Sequence[str]) -> int:
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
   config, overridden = options.config()
-  mesh = _devices()
+  mesh = _devices(config)
   console = Console(quiet=not hosts.first())
   path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and hosts.first():
@@ -152,7 +157,7 @@ def gallery(rest: Sequence[str]) -> int:
   if not rest:
     config, overridden = options.config()
     config["defense"]["name"] = "none"
-    mesh = _devices()
+    mesh = _devices(config)
     console = Console(quiet=not hosts.first())
     path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and (rest or hosts.first()):
@@ -174,7 +179,7 @@ def estimate(rest: Sequence[str]) -> int:
     target = ahead.parse(FLAGS.target)
     jax.config.update("jax_platforms", "cpu")  # only to count and compile
   else:
-    mesh = _devices()
+    mesh = _devices(config)
   console = Console(quiet=not hosts.first())
   records = results.read(options.workdir() / "results.jsonl")
   plan = _planned(config, overridden)
@@ -224,7 +229,7 @@ def _finish(
   return workdir.path if workdir.records() else None, runner.failed()
 
 
-def _devices() -> Mesh | None:
+def _devices(config: dict[str, Any]) -> Mesh | None:
   """Meets other processes; returns the devices that share a cell's batches."""
   from bdjax.machine import mesh as meshes
 
@@ -233,7 +238,10 @@ def _devices() -> Mesh | None:
   place = hosts.Place(FLAGS.coordinator, FLAGS.processes, FLAGS.process_id)
   if not hosts.join(place):
     NOTICE.alone()
+  backend.require()
   hosts.stop_if_told()
+  places = (options.workdir(), FLAGS.store, FLAGS.shard, jax.__version__)
+  hosts.check_same(plans.digest([config, *places]))
   return (
     meshes.make(data=jax.device_count()) if jax.device_count() > 1 else None
   )
@@ -280,6 +288,7 @@ def cleanse(rest: Sequence[str]) -> int:
       "numbers with commas between them."
     )
   options.use_compilation_cache()
+  backend.require()
   return command.run(**options.cleansing())
 
 

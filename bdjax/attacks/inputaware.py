@@ -41,6 +41,7 @@ from bdjax.methods.signature import (
   Mode,
   NonNegative,
   Rate,
+  Some,
   validated,
 )
 from bdjax.models.parts import ushape
@@ -106,7 +107,7 @@ def make(
   density: Rate = 0.032,
   sparsity: NonNegative = 100.0,
   diversity: NonNegative = 1.0,
-  mask_epochs: int | None = None,
+  mask_epochs: Some = None,
   compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.

@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts import joint, poison, supply
 from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -101,6 +101,7 @@ def make(
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
+    supply.check_rate(rate, task.train.size)
     area = _area(task.train.image.shape[1:], size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)
     members = task.train.label == target

@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, levels, poison
+from bdjax.attacks.parts import joint, levels, poison, supply
 from bdjax.attacks.parts.joint import Joint
 from bdjax.methods.signature import (
   Annotated,
@@ -145,6 +145,7 @@ def make(
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_init, k_one, k_two, k_end = jax.random.split(key, 4)
     first = _first_epochs(task, stage1, peer)
+    supply.check_rate(rate, task.train.size)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
     game = _Game(task, target_fn, scale, alpha, peer)
     adam = optax.adam(lr_generator)

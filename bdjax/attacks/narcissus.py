@@ -75,7 +75,6 @@ def make(
   target_fn = poison.target_of(mode, target, num_classes)
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
-    _check(rate, task.train.size)
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
     optimize = functools.partial(_invert, target, eps, rounds, batch_size, lr)
@@ -132,13 +131,3 @@ def _invert(
   start = jnp.zeros((1, *data.image.shape[1:]))
   keys = jax.random.split(k_rounds, rounds)
   return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
-
-
-def _check(rate: Scalar, size: int) -> None:
-  if programs.traced(rate):
-    return
-  if round(float(rate) * size) == 0:
-    raise ValueError(
-      f"narcissus.rate is {float(rate):g}, which poisons none of {size} "
-      f"images: give more than {0.5 / size:.2g}."
-    )

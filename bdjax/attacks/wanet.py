@@ -88,6 +88,12 @@ def make(
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     _check(rate, noise_rate, task.recipe.batch_size)
+    side = min(task.train.image.shape[1:3])
+    if grid_size > side:
+      raise ValueError(
+        f"wanet.grid_size is {grid_size}, but images have {side} pixels a side:"
+        " give at most that."
+      )
     k_train, k_role, k_cover = jax.random.split(key, 3)
     params = {
       "grid": _grid(

@@ -24,7 +24,7 @@ import numpy as np
 from bdjax.cleanse import measure
 from bdjax.methods import registry, signature, specs
 from bdjax.runs import methods
-from bdjax.training import sweep
+from bdjax.training import finite
 from bdjax.types import Access, Defended, Defense, Fit, Key, Params
 
 SCARCE = 5_000
@@ -175,7 +175,7 @@ def _run(key: Key, repair: Repair, access: Access, fit: Fit) -> Defended:
     raise Broken(
       f"{repair.label} broke the model ({fault}) Nothing was written."
     ) from None
-  if not sweep.finite(state.variables):
+  if not finite.finite(state.variables):
     raise Broken(
       f"{repair.label} left weights that are not finite; lower its learning "
       "rate. Nothing was written."

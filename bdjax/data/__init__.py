@@ -4,7 +4,7 @@ tfds, Pillow and scipy are imported only where data are read or prepared.
 """
 
 from bdjax.data.catalog import Info, info, names
-from bdjax.data.loading import SPLITS, fingerprint, load
+from bdjax.data.loading import SPLITS, enough, fingerprint, load
 from bdjax.data.places import MissingDataset
 from bdjax.data.preparing import prepare
 from bdjax.data.splits import clean_subset, hold_out
@@ -14,6 +14,7 @@ __all__ = [
   "Info",
   "MissingDataset",
   "clean_subset",
+  "enough",
   "fingerprint",
   "hold_out",
   "info",

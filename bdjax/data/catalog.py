@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from bdjax.data import folders, labels, pictures, synthetic
 from bdjax.machine import storage
-from bdjax.methods import signature
+from bdjax.methods import signature, values
 
 FOLDER = "image_folder:"
 
@@ -132,8 +132,11 @@ def parse(name: str) -> tuple[str, int | None]:
   base, separator, size = name.rpartition("@")
   if not (separator and size.isdecimal()):
     base, size = name, None
-  elif int(size) < 1:
-    raise ValueError(f"dataset {name!r} asks for size {size}; give 1 or more.")
+  elif len(size) > 4 or int(size) < 1:
+    raise ValueError(
+      f"dataset {values.shown(name)} asks for size {size[:9]}; give 1 to 9999, "
+      "the images' side in pixels."
+    )
   if base not in KNOWN and not base.startswith(FOLDER):
     near = signature.nearest(base, names())
     raise ValueError(f"unknown dataset {name!r}: {near}")

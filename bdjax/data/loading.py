@@ -49,15 +49,49 @@ def load(
   if base == "synthetic":
     if size is not None:
       raise ValueError(f"{name!r} cannot be resized; say 'synthetic'.")
+    _check_count(name, split, images, synthetic.MOST)
     image, label = synthetic.generate(split, images)
     return _dataset(image, label)
-  shape = catalog.info(name, data_dir=data_dir).shape
-  source = _source(base, split, shape, data_dir)
-  image, label = cache.fetch(base, split, source, shape, cache_dir)
+  image, label = _stored(name, split, data_dir, cache_dir)
   if images is None:
     return _dataset(image, label)
-  rows = _first(name, split, images, len(label))
+  _check_count(name, split, images, len(label))
+  rows = shuffled(len(label))[:images]
   return _dataset(image[rows], label[rows])
+
+
+def enough(
+  name: str,
+  split: str = "train",
+  *,
+  data_dir: str | Path | None = None,
+  cache_dir: str | Path | None = None,
+) -> int:
+  """Returns how many images of a split `load` must take to see every class.
+
+  Args:
+    name: as for `load`.
+    split: as for `load`.
+    data_dir: as for `load`.
+    cache_dir: as for `load`.
+  """
+  if catalog.parse(name)[0] == "synthetic":
+    return len(synthetic.CLASS_NAMES)  # they take turns
+  _, label = _stored(name, split, data_dir, cache_dir)
+  first = np.unique(label[shuffled(len(label))], return_index=True)[1]
+  return int(first.max()) + 1
+
+
+def _stored(
+  name: str,
+  split: str,
+  data_dir: str | Path | None,
+  cache_dir: str | Path | None,
+) -> tuple[np.ndarray, np.ndarray]:
+  base, _ = catalog.parse(name)
+  shape = catalog.info(name, data_dir=data_dir).shape
+  source = _source(base, split, shape, data_dir)
+  return cache.fetch(base, split, source, shape, cache_dir)
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -70,13 +104,12 @@ def fingerprint(dataset: Dataset) -> str:
   return digest.hexdigest()[:16]
 
 
-def _first(name: str, split: str, images: int, count: int) -> np.ndarray:
-  if images > count:
+def _check_count(name: str, split: str, images: int | None, count: int) -> None:
+  if images is not None and images > count:
     raise ValueError(
       f"images is {images}, but {name!r} has {count} in {split}; ask for at "
       "most that many."
     )
-  return shuffled(count)[:images]
 
 
 def _dataset(image: np.ndarray, label: np.ndarray) -> Dataset:

@@ -17,6 +17,7 @@ import numpy as np
 
 SIZE = 32
 SPLITS = {"train": 5_000, "test": 1_000}
+MOST = 100_000  # images that are generated: a minute's work
 SHAPES = ("disc", "ring", "square", "triangle", "cross")
 TEXTURES = ("plain", "striped")
 CLASS_NAMES = tuple(f"{fill}_{shape}" for shape in SHAPES for fill in TEXTURES)

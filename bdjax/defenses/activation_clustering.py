@@ -37,6 +37,7 @@ from bdjax.methods.signature import (
   Count,
   Fraction,
   Range,
+  Some,
   validated,
 )
 from bdjax.training import inference
@@ -54,7 +55,7 @@ def make(
   threshold: Fraction = 0.35,
   silhouette: Annotated[Scalar, Range(-1.0, 1.0, closed=True)] = -1.0,
   components: Count = 10,
-  epochs: int | None = None,
+  epochs: Some = None,
   num_classes: Count = 10,
   compat: Compat = "paper",
 ) -> Defense:

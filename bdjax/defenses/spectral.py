@@ -32,6 +32,7 @@ from bdjax.methods.signature import (
   Compat,
   Count,
   Rate,
+  Some,
   validated,
 )
 from bdjax.training import inference
@@ -46,7 +47,7 @@ BB_PERCENT = 15
 def make(
   *,
   rate: Rate = 0.1,
-  epochs: int | None = None,
+  epochs: Some = None,
   num_classes: Count = 10,
   compat: Compat = "paper",
 ) -> Defense:

@@ -23,6 +23,7 @@ from bdjax.methods.signature import (
   Annotated,
   Choice,
   Count,
+  Cycle,
   NonNegative,
   Positive,
   validated,
@@ -46,7 +47,7 @@ def make(
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
   phase1_epochs: Count = 10,
-  cycle_steps: int | None = None,
+  cycle_steps: Cycle = None,
   shape: Annotated[str, Choice(("triangle", "sawtooth"))] = "triangle",
   recipe: Annotated[Recipe, TRAINING.without("lr", "schedule")] = Recipe(
     epochs=100, batch_size=256

@@ -48,6 +48,23 @@ _PEAK_FLOPS = {
 }
 
 
+def require() -> None:
+  """Refuses a platform that was asked for and is not here.
+
+  Raises:
+    ValueError: with the remedy.
+  """
+  try:
+    jax.devices()
+  except (AssertionError, RuntimeError) as error:
+    asked = jax.config.jax_platforms or "of this machine"
+    reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+    raise ValueError(
+      f"JAX cannot use the platform {asked}{reason}: install what it needs, as "
+      "docs/install.md says, or set JAX_PLATFORMS=cpu."
+    ) from error
+
+
 def compiler_options(platform: str | None = None) -> dict[str, str]:
   """Returns what to give to `lowered.compile(compiler_options=...)`.
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bdjax.machine import preemption
+from bdjax.machine import losses, preemption, rollcall
 from bdjax.machine.preemption import NOTICE
 
-SILENCE = 60  # seconds without a sign of life after which a process is lost
+SILENCE = 45  # seconds without a sign of life after which a process is lost
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # Open MPI; MPICH and Intel MPI
 _STOP = "bdjax/stop"  # the key under which processes tell of a notice
 
@@ -117,7 +117,7 @@ def join(place: Place = NOWHERE) -> bool:
     Whether there are others.
 
   Raises:
-    ValueError: the place is only half told.
+    ValueError: the place is only half told, or not all are there.
   """
   given = [name for name in Place._fields if getattr(place, name) is not None]
   if place.processes == 1:
@@ -128,7 +128,12 @@ def join(place: Place = NOWHERE) -> bool:
       f"--{given[0]} is given, but not --{missing[0]}: processes that meet "
       "need --coordinator, --processes and --process_id."
     )
-  return _meet(place) if given else _meet_by_cluster()
+  if not given:
+    return _meet_by_cluster()
+  rollcall.answer(
+    place.coordinator, rollcall.Caller(place.processes, place.process_id)
+  )
+  return _meet(place)
 
 
 def _meet_by_cluster() -> bool:
@@ -152,6 +157,7 @@ def _meet_whom_jax_finds() -> bool:
 def _meet(place: Place, method: str | None = None) -> bool:
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   jax.config.update("jax_enable_preemption_service", False)  # see `preemption`
+  losses.outlive_aborts()
   jax.distributed.initialize(
     *place,
     cluster_detection_method=method,
@@ -159,6 +165,28 @@ def _meet(place: Place, method: str | None = None) -> bool:
   )
   _share_notices()
   return jax.process_count() > 1
+
+
+def check_same(task: str) -> None:
+  """Refuses processes that were not told to do the same.
+
+  Args:
+    task: a hexadecimal digest of what this one was told.
+
+  Raises:
+    ValueError: in all of them.
+  """
+  if jax.process_count() == 1:
+    return
+  from jax.experimental import multihost_utils
+
+  tasks = multihost_utils.process_allgather(np.uint32(int(task[:8], 16)))
+  others = np.flatnonzero(tasks != tasks[0])
+  if others.size:
+    raise ValueError(
+      f"process {others[0]} was started with another config, workdir or version"
+      " than process 0: start all with the same command, but for --process_id."
+    )
 
 
 def first() -> bool:

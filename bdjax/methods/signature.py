@@ -12,7 +12,6 @@ import dataclasses
 import difflib
 import functools
 import inspect
-import math
 import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -22,54 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bdjax.methods import values
+from bdjax.methods.values import Choice, Extent, Picture, Range
 from bdjax.types import Array, Recipe, Scalar
 
 _MEANING = re.compile(r"^  (\w+): (.*(?:\n {4}.*)*)", re.MULTILINE)
-
-
-class Range(NamedTuple):
-  """Where a number must lie; ends are excluded unless `closed`."""
-
-  low: float
-  high: float = math.inf
-  closed: bool = False
-
-  def __contains__(self, value: float) -> bool:
-    """Returns whether the number lies in the range (NaN never does)."""
-    if self.closed:
-      return self.low <= value <= self.high
-    return self.low < value < self.high
-
-  def __str__(self) -> str:
-    """Returns the range in words."""
-    if self.high == math.inf:
-      return f"{'at least' if self.closed else 'above'} {self.low:g}"
-    ends = "included" if self.closed else "excluded"
-    return f"between {self.low:g} and {self.high:g} ({ends})"
-
-
-class Extent(NamedTuple):
-  """Pixels, at least 1; or what share of the image's they are, below 1."""
-
-  def __contains__(self, value: float) -> bool:
-    """Returns whether the number is one of whole pixels, or a share."""
-    return 0 < value < 1 or (value >= 1 and value == int(value))
-
-  def __str__(self) -> str:
-    """Returns the extent in words."""
-    return "of whole pixels, or a share of the image's between 0 and 1"
-
-
-class Choice(tuple):
-  """The strings that an argument may be."""
-
-  def __str__(self) -> str:
-    """Returns the choices in words."""
-    return f"one of {', '.join(self)}"
-
-
-class Picture(NamedTuple):
-  """Marks an array that a user may give as the path of an image file."""
 
 
 class Group(NamedTuple):
@@ -97,6 +53,8 @@ NonNegative = Annotated[Scalar, Range(0.0, closed=True)]
 Count = Annotated[int, Range(1, closed=True)]
 Index = Annotated[int, Range(0, closed=True)]
 Size = Annotated[float, Extent()]  # static: it decides shapes
+Some = Annotated[int | None, Range(1, closed=True)]
+Cycle = Annotated[int | None, Range(2, closed=True)]  # steps up and down
 Image = Annotated[Array | None, Picture()]
 Mode = Annotated[str, Choice(("all2one", "all2all"))]
 OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
@@ -131,7 +89,7 @@ class Argument(NamedTuple):
 
   def __str__(self) -> str:
     """Returns in words what the argument may be."""
-    return _expected(self)
+    return values.expected(self.base, self.check)
 
 
 def arguments(make: Callable) -> dict[str, Argument]:
@@ -252,44 +210,25 @@ def _signature(schema: dict[str, Argument]) -> inspect.Signature:
   )
 
 
+def check(label: str, hint: Any, value: Any) -> None:
+  """Refuses what is no value of an annotation.
+
+  Args:
+    label: of the value, such as train.lr.
+    hint: such as `Positive`, `Count` or bool.
+    value: a number that is not traced, a string, ...
+
+  Raises:
+    ValueError: naming the label, the value and what it may be.
+  """
+  _check(label, _argument(label, None, hint), value)
+
+
 def _check(label: str, argument: Argument, value: Any) -> None:
   if isinstance(value, jax.Array | np.ndarray) and argument.base is not int:
     return
-  if not _fits(argument, value):
+  if not values.fits(argument.base, argument.check, value):
     raise ValueError(
-      f"{label} is {value!r}, but must be {_expected(argument)}."
+      f"{label} is {values.shown(value)}, but must be {argument}"
+      f"{values.limit(argument.base, value)}."
     )
-
-
-def _fits(argument: Argument, value: Any) -> bool:
-  base, check = argument.base, argument.check
-  if isinstance(check, Picture):
-    return value is None
-  if base in (Scalar, float):
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and (check is None or value in check)
-  if base is int and isinstance(value, bool):
-    return False
-  origin = typing.get_origin(base)
-  kind = origin if origin in (tuple, Sequence) else base
-  if base is not Any and not isinstance(value, kind):
-    return False
-  return check is None or value in check
-
-
-def _expected(argument: Argument) -> str:
-  if isinstance(argument.check, Picture):
-    return "an image (an array, or the path of an image file)"
-  if isinstance(argument.check, Choice):
-    return str(argument.check)
-  names = {
-    Scalar: "a number",
-    float: "a number",
-    int: "a whole number",
-    Channels: "a number per channel",
-    int | None: "a whole number, or None",
-    str: "a string",
-    bool: "True or False",
-  }
-  kind = names.get(argument.base, str(argument.base))
-  return kind if argument.check is None else f"{kind} {argument.check}"

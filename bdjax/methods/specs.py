@@ -8,7 +8,16 @@ quotes: `ft(part=head)`. Several values in brackets are an axis of a sweep:
 
 import ast
 import itertools
+import warnings
 from typing import Any, NamedTuple
+
+from bdjax.methods import values
+
+# What Python's parser raises; the last two of expressions that are too deep.
+_UNREADABLE = (
+  *(AttributeError, SyntaxError, SyntaxWarning, TypeError, ValueError),
+  *(MemoryError, RecursionError),
+)
 
 
 class Spec(NamedTuple):
@@ -34,27 +43,37 @@ def parse(text: str | tuple | list) -> list[Spec]:
   if isinstance(text, tuple | list):
     return [spec for one in text for spec in parse(one)]
   if not isinstance(text, str):
-    raise ValueError(f"{text!r} is not the name of a method: give a string.")
+    raise ValueError(
+      f"{values.shown(text)} is not the name of a method: give a string."
+    )
   try:
-    body = ast.parse(text.strip(), mode="eval").body
+    body = _tree(text.strip()).body
     items = body.elts if isinstance(body, ast.Tuple | ast.List) else [body]
     return [_spec(item) for item in items]
-  except (SyntaxError, ValueError, AttributeError) as error:
+  except _UNREADABLE as error:
     raise ValueError(
-      f"cannot read {text!r}: write name, name.preset or name(argument=value), "
-      "separated by commas."
+      f"cannot read {values.shown(text)}: write name, name.preset or "
+      "name(argument=value), separated by commas."
     ) from error
+
+
+def _tree(text: str) -> ast.Expression:
+  with warnings.catch_warnings():
+    warnings.simplefilter("error", SyntaxWarning)  # such as of 1if
+    return ast.parse(text, mode="eval")
 
 
 def _spec(node: ast.expr) -> Spec:
   args = {}
   if isinstance(node, ast.Call):
-    if node.args:
-      raise ValueError("arguments need their names")
+    names = [keyword.arg for keyword in node.keywords]
+    if node.args or None in names or len(set(names)) < len(names):
+      raise ValueError("arguments need names of their own")
     args = {k.arg: _value(k.value) for k in node.keywords}
     node = node.func
-  if isinstance(node, ast.Constant) and isinstance(node.value, str):
-    return parse(node.value)[0]
+  elif isinstance(node, ast.Constant):  # in quotes, as of a tuple's text
+    (spec,) = parse(node.value)
+    return spec
   if isinstance(node, ast.Attribute):
     return Spec(node.value.id, node.attr, args)
   return Spec(node.id, None, args)
@@ -73,7 +92,8 @@ def expand(spec: Spec, axes: dict[str, tuple]) -> list[Spec]:
   """
   given = axes | spec.args
   several = {
-    k: v if isinstance(v, tuple | list) else (v,) for k, v in given.items()
+    k: _axis(k, v) if isinstance(v, tuple | list) else (v,)
+    for k, v in given.items()
   }
   return [
     spec._replace(args=dict(zip(several, values, strict=True)))
@@ -85,13 +105,32 @@ def axes(text: str) -> dict[str, tuple]:
   """Reads the axes of a sweep: `lr=(0.01, 0.05), rate=(0.05, 0.1)`.
 
   Raises:
-    ValueError: the text is not of that form, or an axis has no values.
+    ValueError: the text is not of that form, or an axis has no values, or one
+      twice.
   """
-  found = parse(f"sweep({text})")[0].args if text else {}
-  for name, values in found.items():
-    if not isinstance(values, tuple | list) or not values:
+  sweeps = parse(f"sweep({text})")
+  if len(sweeps) > 1:
+    raise ValueError(
+      f"sweep.axes is {values.shown(text)}, but must be axes alone, such as "
+      "lr=(0.01, 0.05), rate=(0.05, 0.1)."
+    )
+  return {name: _axis(name, values) for name, values in sweeps[0].args.items()}
+
+
+def _axis(name: str, values: Any) -> tuple:
+  """Returns an axis' values.
+
+  Raises:
+    ValueError: there are none, or one comes twice.
+  """
+  if not isinstance(values, tuple | list) or not values:
+    raise ValueError(
+      f"the axis {name} is {values.shown(values)}: give its values in "
+      f"brackets, such as {name}=(0.1, 0.2)."
+    )
+  for i, value in enumerate(values):
+    if value in values[:i]:
       raise ValueError(
-        f"the sweep's axis {name} is {values!r}: give its values in brackets, "
-        f"such as {name}=(0.1, 0.2)."
+        f"the axis {name} has {values.shown(value)} twice: leave one out."
       )
-  return found
+  return tuple(values)

@@ -32,6 +32,7 @@ from bdjax.methods.signature import (
   Count,
   Dtype,
   Index,
+  Some,
   validated,
 )
 from bdjax.models.parts import layers
@@ -175,7 +176,7 @@ class ViT(nn.Module):
 def make(
   num_classes: Index,
   *,
-  size: int | None = None,
+  size: Some = None,
   resize: bool = False,
   patch: Count = 16,
   width: Count = 768,

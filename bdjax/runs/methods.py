@@ -15,7 +15,7 @@ import numpy as np
 
 from bdjax import data
 from bdjax.machine import storage
-from bdjax.methods import registry, signature, specs
+from bdjax.methods import registry, signature, specs, values
 from bdjax.runs import experiment
 from bdjax.training import regimes
 
@@ -65,11 +65,13 @@ def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
     )
   (spec,) = specified
   options = {k: v for k, v in section.items() if v is not None and k != "name"}
-  options |= spec.args
   make = registry.get("models", spec.name)
-  _check_arguments(spec.name, make, options)
-  network = make(classes, mean=info.mean, std=info.std, **options)
-  args = options | {"mean": info.mean, "std": info.std}
+  _check_arguments(spec.name, make, options | spec.args)
+  facts = {"num_classes": classes, "mean": info.mean, "std": info.std}
+  _check_given(spec.name, options | spec.args, facts)
+  args = options | spec.args | facts
+  network = make(**args)
+  del args["num_classes"]
   return Method(str(spec), network, args)
 
 
@@ -108,6 +110,7 @@ def methods(
     used |= options.keys()
     overrides = {k: v for k, v in options.items() if k in overridden}
     options |= _preset(kind, spec) | overrides | spec.args
+    _check_given(spec.name, options, facts)
     built.append(_build(registry.get(kind, spec.name), spec, options, reserved))
   lost = shared.keys() - used
   lost = sorted(k for k in lost if k in overridden or k not in SHARED)
@@ -118,6 +121,20 @@ def methods(
       f"argument: {signature.nearest(lost[0], names)}"
     )
   return built
+
+
+def _check_given(
+  name: str, options: dict[str, Any], facts: dict[str, Any]
+) -> None:
+  """Refuses arguments that contradict the data."""
+  for key, fact in facts.items():
+    value = options.get(key, fact)
+    value = tuple(value) if isinstance(value, list) else value
+    if value != fact:
+      raise ValueError(
+        f"{name}.{key} is {values.shown(value)}, but the data says {fact}: "
+        "leave it out."
+      )
 
 
 def _axes(
@@ -169,10 +186,11 @@ def _build(
 def _picture(label: str, path: str) -> jax.Array:
   from PIL import Image
 
+  file = storage.local(path, label)
   try:
-    with Image.open(storage.local(path, label)) as image:
+    with Image.open(file) as image:
       return jnp.asarray(np.asarray(image.convert("RGB")), jnp.float32) / 255
-  except OSError as error:
+  except (OSError, ValueError) as error:  # a null byte is no path
     raise ValueError(
       f"{label} is {path!r}, which cannot be read as an image ({error})."
     ) from error
@@ -211,6 +229,10 @@ def training_regimes(section: dict[str, Any], match: str) -> list[Method]:
       )
     make = regimes.REGIMES[spec.name]
     schema = signature.arguments(make)
+    if spec.preset is not None:
+      raise ValueError(
+        f"{spec.name} has no preset {spec.preset!r}: known are none."
+      )
     options = {k: v for k, v in section.items() if k in schema} | spec.args
     options = {k: v for k, v in options.items() if v is not None}
     method = _build(make, spec, options, ())
@@ -222,12 +244,14 @@ def holding(method: Method, section: dict[str, Any]) -> Method:
   """Returns a built defense with what its defender holds."""
   rate = method.args.get("clean_rate", section["clean_rate"])
   balanced = method.args.get("balanced", section["balanced"])
-  if not isinstance(rate, int | float) or not 0 < rate <= 1:
+  signature.check("defense.balanced", bool, balanced)
+  number = isinstance(rate, int | float) and not isinstance(rate, bool)
+  if not number or not 0 < rate <= 1:
     raise ValueError(
       f"defense.clean_rate is {rate!r}, but must be above 0 and at most 1: the "
       "defender's share of the clean training set."
     )
-  defender = experiment.Holding(float(rate), bool(balanced))
+  defender = experiment.Holding(float(rate), balanced)
   return method._replace(holding=defender)
 
 

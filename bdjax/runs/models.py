@@ -14,13 +14,8 @@ from bdjax.runs import experiment, knowledge
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
-from bdjax.training import checkpoint, loop, sweep
-from bdjax.types import Backdoor, Defended, Fit, Params, Regime
-
-DIVERGED = (
-  "the weights are no longer finite numbers: lower the learning rate, or leave "
-  "this member out."
-)
+from bdjax.training import checkpoint, finite, loop
+from bdjax.types import Backdoor, Fit, Params, Regime
 
 
 def backdoor(session: Session, cell: Cell) -> Backdoor:
@@ -55,16 +50,15 @@ def keep_backdoor(
     backdoor: the planted model.
     spent: seconds of its training's parts.
     journal: of its training, which tells how much was learned.
+
+  Raises:
+    FloatingPointError: its training, or its trigger's, has diverged.
   """
+  finite.check((backdoor.variables, backdoor.params))
   path = session.workdir.model(session.names.planted(cell))
   note = {"key": session.names.key(cell), "spent": spent}
   note["train_accuracy"] = _learned(journal.rows, cell.regime.made)
   checkpoint.save(path, backdoor, note=note)
-
-
-def diverged(result: Backdoor | Defended) -> bool:
-  """Returns whether a model's weights are no longer numbers."""
-  return not sweep.finite(result.variables)
 
 
 def spent(session: Session, cell: Cell) -> dict[str, float]:
@@ -189,7 +183,12 @@ def _defend(
 
 
 def keep(session: Session, name: str, variables: Params) -> None:
-  """Puts a model in the store, for `kept`."""
+  """Puts a model in the store, for `kept`.
+
+  Raises:
+    FloatingPointError: its training has diverged.
+  """
+  finite.check(variables)
   checkpoint.save(session.workdir.model(name), variables, note={})
 
 

@@ -16,7 +16,7 @@ import jax
 from jax.sharding import Mesh
 from rich.markup import escape
 
-from bdjax.machine import hosts
+from bdjax.machine import hosts, losses
 from bdjax.machine import mesh as meshes
 from bdjax.report.results import Record
 from bdjax.runs import (
@@ -34,6 +34,7 @@ from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.session import Session
 from bdjax.runs.sweeps import Group
 from bdjax.runs.workdir import Workdir
+from bdjax.training import finite
 from bdjax.training.progress import Display
 
 OWN = (FloatingPointError, ValueError)  # what methods say in a sentence
@@ -162,6 +163,8 @@ class Runner:
     try:
       yield
     except OWN as error:
+      if losses.lost(error):
+        raise
       self._fail(session, names, str(error), error)
     except Exception as error:
       if jax.process_count() > 1:  # the others would wait for this one
@@ -223,12 +226,12 @@ class Runner:
     for done in sweeps.plant(session, group, mesh, width=width):
       cell = group.cells[done.place]
       session.display.stage("members", done.place + 1, len(group.cells), {})
-      if models.diverged(done.result):
-        self.failures[self._names.id(cell)] = models.DIVERGED
-      else:
+      if finite.finite((done.result.variables, done.result.params)):
         name = self._names.planted(cell)
         self._workdir.curves(name, done.journal)
         models.keep_backdoor(session, cell, *done[1:])
+      else:
+        self.failures[self._names.id(cell)] = finite.DIVERGED
 
   def _defend(
     self, session: Session, group: Group, mesh: Mesh, width: int
@@ -243,7 +246,8 @@ class Runner:
 
     for done in sweeps.defend(group, access, mesh, width=width):
       cell = group.cells[done.place]
-      self._workdir.curves(self._names.id(cell), done.journal)
+      if finite.finite(done.result.variables):
+        self._workdir.curves(self._names.id(cell), done.journal)
       before = self._records[self._names.id(cell.root)]
       args = (*held.pop(done.place), done.result, done.spent, before)
       self._do(session, cell, partial(steps.finish, session, cell, *args))

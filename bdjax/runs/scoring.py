@@ -16,6 +16,7 @@ from bdjax.runs import experiment, plans
 from bdjax.runs.cells import Cell
 from bdjax.training import (
   engine,
+  finite,
   learn,
   loop,
   metrics,
@@ -169,6 +170,7 @@ class Scorer:
     backdoor: Backdoor,
     test: Rows,
   ) -> tuple[dict[str, Any], dict[str, float]]:
+    finite.check((state.variables, access.variables))
     predict = cell.defense.made.predict if cell.defense else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)

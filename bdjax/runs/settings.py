@@ -7,28 +7,16 @@ each key. What `attack`, `regime`, `model`, `defense` and `sequela` hold beside
 default.
 """
 
-import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from bdjax.machine import backend
 from bdjax.methods import signature, specs
-from bdjax.runs import methods, plans, task_data
+from bdjax.runs import keys, methods, plans, rehearsal, task_data
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
 from bdjax.training import engine, regimes
 from bdjax.types import Recipe
-
-SECTIONS = {
-  "data": ("name", "train_images", "test_images", "crop", "dir", "cache"),
-  "downstream": ("name", "train_images", "test_images", "crop"),
-  "train": (*(field.name for field in dataclasses.fields(Recipe)), "match"),
-  "sweep": ("axes", "width"),
-  "evaluate": ("batch_size", "curve_images", "curve_every"),
-}
-TOP = (*SECTIONS, "model", "attack", "regime", "defense", "scenario", "seeds")
 
 
 def plan(
@@ -44,17 +32,18 @@ def plan(
     ValueError: one sentence that names the key, its value and the remedy.
   """
   config = plans.completed(config)
-  _check_keys(config)
-  _check_precision(config["precision"])
+  keys.check(config)
   scenario = methods.scenario(config["scenario"])
   source = task_data.source(config)
   user = task_data.user(config, scenario, source)
   result = _built(config, overridden, scenario, source, user)
   _check_axes(result)
+  _check_repeated(result)
   _check_sizes(result)
   _check_regimes(result)
   _check_defenses(result)
   _check_sequela(result)
+  rehearsal.check(result)
   return result
 
 
@@ -73,8 +62,15 @@ def _built(
   victims = facts | {"num_classes": classes or user.info.num_classes}
   build = functools.partial(_methods, config, overridden)
   attacks = build("attacks", "attack", victims)
+  if not attacks:
+    raise ValueError(
+      f"attack.name is {config['attack']['name']!r}, but must name an attack: "
+      "clean plants no backdoor."
+    )
   defenses = build("defenses", "defense", users, methods.DEFENDER)
   asked = bool(config["sequela"]["name"])
+  recipe = dict(config["train"])
+  match = recipe.pop("match")
   return plans.Plan(
     config=config,
     info=source.info,
@@ -82,13 +78,11 @@ def _built(
     test=source.test,
     model=model,
     attacks=attacks,
-    regimes=methods.training_regimes(
-      config["regime"], _match(config["train"]["match"])
-    ),
+    regimes=methods.training_regimes(config["regime"], match),
     defenses=[methods.holding(d, config["defense"]) for d in defenses],
     sequela=build("sequela", "sequela", users) if asked else [],
-    recipe=_recipe(config["train"]),
-    seeds=_seeds(config["seeds"]),
+    recipe=Recipe(**recipe),
+    seeds=keys.seeds(config["seeds"]),
     scenario=scenario,
     user=user,
   )
@@ -102,82 +96,19 @@ def _methods(
   facts: dict[str, Any],
   reserved: tuple[str, ...] = (),
 ) -> list[Method]:
-  keys = {k.partition(".")[2] for k in overridden if k.startswith(section)}
+  given = {k.partition(".")[2] for k in overridden if k.startswith(section)}
   return methods.methods(
     kind,
     config[section],
     facts,
     reserved=reserved,
-    overridden=frozenset(keys),
+    overridden=frozenset(given),
     axes=_axes(config),
   )
 
 
 def _axes(config: dict[str, Any]) -> dict[str, tuple]:
   return specs.axes(config["sweep"]["axes"] or "")
-
-
-def _check_keys(config: dict[str, Any]) -> None:
-  for key in TOP:
-    if key not in config:
-      raise ValueError(f"the config lacks {key!r}: start from configs/base.py.")
-  unknown = [
-    k for k in config if k not in (*TOP, *plans.OPTIONAL, *plans.LABELS)
-  ]
-  for section, names in SECTIONS.items():
-    unknown += [f"{section}.{k}" for k in config[section] if k not in names]
-  if unknown:
-    inner = (f"{s}.{k}" for s, ks in SECTIONS.items() for k in ks)
-    valid = [*TOP, *plans.OPTIONAL, *plans.LABELS, *inner]
-    raise ValueError(
-      f"unknown config key {unknown[0]!r}: "
-      f"{signature.nearest(unknown[0], valid)}"
-    )
-
-
-def _check_precision(value: Any) -> None:
-  if value not in backend.PRECISIONS:
-    raise ValueError(
-      f"precision is {value!r}, but must be one of "
-      f"{', '.join(backend.PRECISIONS)}."
-    )
-
-
-def _match(value: Any) -> str:
-  if value not in regimes.MATCHES:
-    raise ValueError(
-      f"train.match is {value!r}, but must be one of "
-      f"{', '.join(regimes.MATCHES)}: what all regimes have equal."
-    )
-  return value
-
-
-def _recipe(section: dict[str, Any]) -> Recipe:
-  recipe = Recipe(**{k: v for k, v in section.items() if k != "match"})
-  for key, low in (("epochs", 1), ("batch_size", 1)):
-    value = getattr(recipe, key)
-    if not isinstance(value, int) or value < low:
-      raise ValueError(
-        f"train.{key} is {value!r}, but must be a whole number of at least "
-        f"{low}."
-      )
-  if not (isinstance(recipe.lr, int | float) and 0 < recipe.lr < math.inf):
-    raise ValueError(f"train.lr is {recipe.lr!r}, but must be above 0.")
-  if recipe.schedule not in ("constant", "cosine"):
-    raise ValueError(
-      f"train.schedule is {recipe.schedule!r}, but must be constant or cosine."
-    )
-  return recipe
-
-
-def _seeds(seeds: Any) -> tuple[int, ...]:
-  seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-  if not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
-    raise ValueError(
-      f"seeds is {seeds!r}, but must be one or more whole numbers, such as "
-      "(0, 1, 2)."
-    )
-  return seeds
 
 
 def _check_axes(plan: plans.Plan) -> None:
@@ -188,6 +119,25 @@ def _check_axes(plan: plans.Plan) -> None:
         f"sweep.axes: no attack or defense here takes {name}: "
         f"{signature.nearest(name, arguments)}"
       )
+
+
+def _check_repeated(plan: plans.Plan) -> None:
+  """Refuses a method that is there twice, by whatever text: it counts once."""
+  for section, several in (
+    ("attack", plan.attacks),
+    ("regime", plan.regimes),
+    ("defense", plan.defenses),
+    ("sequela", plan.sequela),
+  ):
+    labels: dict[str, str] = {}
+    for method in several:
+      about = plans.digest([method.name, method.args, method.holding])
+      if about in labels:
+        raise ValueError(
+          f"{section}.name has {labels[about]} and {method.label}, which are "
+          "the same: leave one out."
+        )
+      labels[about] = method.label
 
 
 def _check_sizes(plan: plans.Plan) -> None:

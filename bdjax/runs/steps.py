@@ -83,8 +83,6 @@ def finish(
   Raises:
     FloatingPointError: its weights are lost.
   """
-  if models.diverged(state):
-    raise FloatingPointError(models.DIVERGED)
   plan, name = session.plan, session.names.id(cell)
   if plan.sequela:
     models.keep(session, name, state.variables)

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bdjax import data
 from bdjax.runs.methods import Method
 from bdjax.types import Dataset
@@ -80,10 +82,30 @@ def _load_all(label: str, section: dict[str, Any]) -> TaskData:
       cache_dir=section["cache"],
     )
 
-  return TaskData(
-    info,
-    load("train", section["train_images"]),
-    load("test", section["test_images"]),
+  train = load("train", section["train_images"])
+  _check_classes(label, section, info, train)
+  return TaskData(info, train, load("test", section["test_images"]))
+
+
+def _check_classes(
+  label: str, section: dict[str, Any], info: data.Info, train: Dataset
+) -> None:
+  """Refuses a training set that shows nothing of a class."""
+  present = np.unique(np.asarray(train.label)).tolist()
+  missing = min(set(range(info.num_classes)) - set(present), default=None)
+  if missing is None:
+    return
+  images = section["train_images"]
+  lacking = f"class {missing} has no image"
+  where = {"data_dir": section["dir"], "cache_dir": section["cache"]}
+  enough = images and data.enough(info.name, **where)
+  if images and images < enough:
+    raise ValueError(
+      f"{label}.train_images is {images}, of which {lacking}: give at least "
+      f"{enough}."
+    )
+  raise ValueError(
+    f"{label}.name is {info.name!r}, where {lacking} to train on: add some."
   )
 
 

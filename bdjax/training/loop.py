@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from bdjax.machine import hosts, programs
 from bdjax.machine import mesh as meshes
-from bdjax.training import engine
+from bdjax.training import engine, finite, learn
 from bdjax.types import Dataset, Fit, Key, Metrics, Params, State, Step
 
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
@@ -223,6 +223,7 @@ class _Spans:
       row["seconds_train"] = seconds
       _check_finite(one, row)
       rows.append(row)
+    finite.check([x.variables for x in learn.classifiers(state)])
     return state, rows
 
 

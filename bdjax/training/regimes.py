@@ -27,6 +27,7 @@ from bdjax.methods import signature
 from bdjax.methods.signature import (
   Choice,
   Count,
+  Cycle,
   NonNegative,
   Positive,
   Rate,
@@ -51,7 +52,7 @@ def cyclic(
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
   phase1: Rate = 0.6,
-  cycle_steps: int | None = None,
+  cycle_steps: Cycle = None,
 ) -> Regime:
   """Trains with FMN's two-phase cyclical rate; see `schedules.fmn_cyclical`."""
 
@@ -82,7 +83,7 @@ def fmn(
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
   phase1: Rate = 0.6,
-  cycle_steps: int | None = None,
+  cycle_steps: Cycle = None,
   original: bool = False,
   turn: Count = 1,
   start: Start = "scratch",

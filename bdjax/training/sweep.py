@@ -120,14 +120,6 @@ def member_of(stacked: Params, place: jax.Array) -> Params:
   return jax.tree.map(lambda x: x[place], stacked)
 
 
-def finite(tree: Params) -> bool:
-  """Returns whether all floating-point numbers of a tree are finite."""
-  leaves = [np.asarray(x) for x in jax.tree.leaves(tree)]
-  return all(
-    np.isfinite(x).all() for x in leaves if np.issubdtype(x.dtype, np.floating)
-  )
-
-
 def chunks(members: Sequence[Any], size: int) -> list[Sequence[Any]]:
   """Returns the members in runs of `size`, the last one maybe shorter."""
   return [members[i : i + size] for i in range(0, len(members), size)]

@@ -19,8 +19,7 @@ from jax._src import clusters
 from jax._src.clusters import cloud_tpu_cluster
 from orbax.checkpoint import v1 as ocp
 
-from bdjax import launch
-from bdjax.machine import hosts, preemption
+from bdjax.machine import hosts, losses, preemption
 from bdjax.training import checkpoint
 
 TOP = Path(__file__).parents[2]
@@ -107,7 +106,7 @@ def test_two_processes_end_as_one_whatever_ends_one(tmp_path):
   both = start_both(tmp_path / "both")
   (code, _, said), _ = signal_one(both, trained / "000002", signal.SIGKILL)
   if code != -signal.SIGABRT:  # JAX's own end, if it is killed in a barrier
-    assert code == launch.LOST
+    assert code == losses.LOST
     (line,) = (li for li in said.splitlines() if li.startswith("error:"))
     assert "another process of this run is lost" in line
     assert "start all of them again" in line

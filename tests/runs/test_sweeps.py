@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax.runs import models, settings, sweeps, widths
+from bdjax.runs import settings, sweeps, widths
 from bdjax.runs.cells import Names
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
+from bdjax.training import finite
 from bdjax.training.progress import Display
 
 AXES = "lr=(0.01, 0.05, 1e20)"
@@ -87,7 +88,7 @@ def test_members_keep_their_curves(sweeping, finished):
 
 def test_a_member_that_diverges_fails_alone(finished):
   path, runner = finished
-  assert list(runner.failures.values()) == [models.DIVERGED] * 2
+  assert list(runner.failures.values()) == [finite.DIVERGED] * 2
   assert {r["defense"] for r in read(path)} == {
     "none",
     "ft(lr=0.01, epochs=2)",

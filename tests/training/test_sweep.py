@@ -68,12 +68,5 @@ def test_a_mesh_needs_a_divisor():
     mesh.make(data=3)
 
 
-def test_finite():
-  good = {"a": jnp.ones(2), "i": jnp.arange(2)}
-  assert sweep.finite(good)
-  assert not sweep.finite(good | {"b": jnp.array([1.0, jnp.nan])})
-  assert not sweep.finite(good | {"b": jnp.array(jnp.inf)})
-
-
 def test_chunks():
   assert sweep.chunks(range(5), 2) == [range(0, 2), range(2, 4), range(4, 5)]

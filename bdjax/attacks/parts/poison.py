@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from bdjax.attacks.parts import supply
 from bdjax.machine import programs
 from bdjax.machine.keys import key_for
 from bdjax.training import learn
@@ -34,7 +35,7 @@ from bdjax.types import (
 )
 
 PART = 500  # images stamped at once
-Target = Callable[[Labels], Labels]
+Target = supply.Target
 Init = Callable[[Key, Task, Fit], Params]
 
 
@@ -182,8 +183,9 @@ def data_poisoning(
     return copies.stamped([jax.random.split(key, 4)[2]], task, params, role)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
+    supply.check_rate(rate, task.train.size)
     k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
-    only = candidates(task.train, target, rate) if clean_label else None
+    only = supply.candidates(task.train, target, rate) if clean_label else None
     start = None
     if pretrained:
       start = learn.clean_classifier(key_for(key, "clean"), task, fit)
@@ -205,25 +207,6 @@ def data_poisoning(
     return Backdoor(variables, params, train, role)
 
   return Attack(trigger, target, plant, continues=True, poisoned=poisoned)
-
-
-def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
-  """Returns which examples a clean-label attack may poison, [N] bool.
-
-  Raises:
-    ValueError: they are fewer than `rate` asks for (unless either is traced).
-  """
-  only = target(train.label) == train.label
-  if programs.traced(only, rate):
-    return only
-  needed, supply = round(float(rate) * train.size), int(only.sum())
-  if needed > supply:
-    raise ValueError(
-      f"the poison rate {float(rate):g} asks for {needed} images of the target "
-      f"class, but the data has {supply}: a clean-label attack needs a rate of "
-      f"at most {supply / train.size:.4g} here."
-    )
-  return only
 
 
 class Copies(NamedTuple):

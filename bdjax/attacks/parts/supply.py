@@ -1,0 +1,49 @@
+"""Whether there are images to poison, asked before anything is trained."""
+
+from collections.abc import Callable
+
+import jax
+
+from bdjax.machine import programs
+from bdjax.methods import values
+from bdjax.types import Array, Dataset, Labels, Scalar
+
+Target = Callable[[Labels], Labels]
+
+
+def check_rate(rate: Scalar, size: int) -> None:
+  """Refuses a rate that poisons no image, unless it is traced.
+
+  Args:
+    rate: share of the training set that is poisoned.
+    size: images of the training set.
+
+  Raises:
+    ValueError: with a rate that would do.
+  """
+  if not programs.traced(rate) and round(float(rate) * size) == 0:
+    raise ValueError(
+      f"the poison rate {float(rate):g} poisons none of {size} images: give at "
+      f"least {values.rounded_up(1 / size):g}."
+    )
+
+
+def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
+  """Returns which examples a clean-label attack may poison, [N] bool.
+
+  Raises:
+    ValueError: they are fewer than `rate` asks for (unless either is traced).
+  """
+  with jax.ensure_compile_time_eval():  # so that it is known when traced
+    only = target(train.label) == train.label
+    supply = only.sum()
+  if programs.traced(only, rate):
+    return only
+  needed, supply = round(float(rate) * train.size), int(supply)
+  if needed > supply:
+    raise ValueError(
+      f"the poison rate {float(rate):g} asks for {needed} images of the target "
+      f"class, but the data has {supply}: a clean-label attack needs a rate of "
+      f"at most {supply / train.size:.4g} here."
+    )
+  return only

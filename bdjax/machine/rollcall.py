@@ -1,0 +1,174 @@
+"""Processes that are started by hand say who they are before they meet.
+
+JAX aborts without a sentence where one is missing or two are the same. So the
+first process listens where JAX will, the others tell it who they are, and when
+all are there, or something is wrong, it answers all of them.
+"""
+
+import json
+import os
+import re
+import socket
+import time
+from typing import NamedTuple
+
+PATIENCE = 60.0  # seconds in which all must have come
+_READ = 5.0  # seconds in which one that has come must speak
+_MOST = 4096  # bytes of what one says
+
+
+class Caller(NamedTuple):
+  """Who a process says it is."""
+
+  processes: int
+  process_id: int
+
+
+def answer(address: str, own: Caller, patience: float = PATIENCE) -> None:
+  """Returns when all processes are there.
+
+  Args:
+    address: HOST:PORT of the first process.
+    own: who this process is.
+    patience: seconds to wait for the others.
+
+  Raises:
+    ValueError: one sentence: the address cannot be, the port is in use, the
+      host is unknown, a process is missing, there twice, or counts otherwise.
+  """
+  if not 0 <= own.process_id < own.processes:
+    raise ValueError(
+      f"--process_id is {own.process_id} of --processes={own.processes}: give "
+      f"0 to {own.processes - 1}, each once."
+    )
+  parts = re.fullmatch(r"\[?([^\[\]\s/]+?)\]?:(\d{1,5})", address)
+  if parts is None or not 0 < int(parts[2]) < 2**16:
+    raise ValueError(
+      f"--coordinator is {address!r}, but must be HOST:PORT of the first "
+      "process, such as node1:7788."
+    )
+  end = time.monotonic() + patience
+  if own.process_id == 0:
+    _gather(int(parts[2]), own, end)
+  else:
+    _report(parts[1], int(parts[2]), own, end)
+
+
+def _gather(port: int, own: Caller, end: float) -> None:
+  present = {0: None}
+  try:
+    with _listening(port) as server:
+      while len(present) < own.processes:
+        server.settimeout(max(0.01, end - time.monotonic()))
+        try:
+          line = server.accept()[0]
+        except TimeoutError:
+          raise ValueError(_absent(own, present)) from None
+        caller = _heard(line)
+        if caller is None:
+          line.close()  # somebody else
+        else:
+          wrong = _wrong(own, caller, present)
+          present[-1 if wrong else caller.process_id] = line
+          if wrong:
+            raise ValueError(wrong)
+    verdict = ""
+  except ValueError as error:
+    verdict = str(error)
+    raise
+  finally:
+    for line in filter(None, present.values()):
+      with line:
+        _send(line, verdict)
+
+
+def _listening(port: int) -> socket.socket:
+  family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+  both = family == socket.AF_INET6
+  try:
+    return socket.create_server(
+      ("", port), family=family, dualstack_ipv6=both, backlog=1024
+    )
+  except OSError as error:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    raise ValueError(
+      f"cannot listen at port {port} ({reason}): give --coordinator "
+      "another port, the same to all processes."
+    ) from error
+
+
+def _heard(line: socket.socket) -> Caller | None:
+  line.settimeout(_READ)
+  try:
+    caller = Caller(**json.loads(line.recv(_MOST)))
+  except (OSError, TypeError, ValueError):
+    return None
+  return caller if all(type(number) is int for number in caller) else None
+
+
+def _wrong(own: Caller, caller: Caller, present: dict) -> str:
+  if caller.processes != own.processes:
+    return (
+      f"process 0 has --processes={own.processes}, but process "
+      f"{caller.process_id} has --processes={caller.processes}: give all the "
+      "same."
+    )
+  if caller.process_id in present:
+    return (
+      f"two processes have --process_id={caller.process_id}: give each its "
+      f"own, from 0 to {own.processes - 1}."
+    )
+  return ""
+
+
+def _absent(own: Caller, present: dict) -> str:
+  missing = sorted(set(range(own.processes)) - present.keys())
+  return (
+    f"only {len(present)} of {own.processes} processes have come, not process "
+    f"{missing[0]}: start all of them within a minute, with the same "
+    "--coordinator."
+  )
+
+
+def _report(host: str, port: int, own: Caller, end: float) -> None:
+  line = _reached(host, port, end)
+  with line:
+    line.settimeout(max(0.01, end - time.monotonic()) + _READ)
+    try:
+      _send(line, own._asdict())
+      verdict = json.loads(line.recv(_MOST))
+    except (OSError, ValueError):
+      verdict = None
+  if verdict == "":
+    return
+  if isinstance(verdict, str):
+    raise ValueError(verdict)
+  raise ValueError(
+    f"process 0 has not answered at {host}:{port}: it has ended, or another "
+    "program listens there: start all processes again, with another port."
+  )
+
+
+def _reached(host: str, port: int, end: float) -> socket.socket:
+  while True:
+    try:
+      return socket.create_connection((host, port), timeout=_READ)
+    except (socket.gaierror, UnicodeError) as error:
+      raise ValueError(
+        f"--coordinator names the host {host!r}, which is unknown here: give "
+        "the name or address of the first process's machine."
+      ) from error
+    except OSError as error:
+      if time.monotonic() > end:
+        raise ValueError(
+          f"process 0 is not at {host}:{port}: start all processes within a "
+          "minute, with the same --coordinator."
+        ) from error
+      time.sleep(0.1)
+
+
+def _send(line: socket.socket, value: object) -> None:
+  try:
+    line.sendall(json.dumps(value).encode())
+  except OSError:
+    pass  # it has ended

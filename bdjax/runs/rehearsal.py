@@ -1,0 +1,131 @@
+"""Asks a plan's methods, before anything is trained, whether they can work.
+
+Methods refuse models and data that they cannot work on before their first
+training. So each is called on shapes alone, and left where it first trains.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+from bdjax.methods import values
+from bdjax.runs import experiment, knowledge, plans
+from bdjax.runs.cells import Cell
+from bdjax.runs.methods import Method
+from bdjax.training import learn
+from bdjax.types import Access, Dataset, Params
+
+
+class _Training(Exception):
+  """A method has come to its first training."""
+
+
+def check(plan: plans.Plan) -> None:
+  """Refuses a plan with a method that cannot work in it.
+
+  Args:
+    plan: the plan.
+
+  Raises:
+    ValueError: one sentence that names the method and the remedy.
+  """
+  for attack in plan.attacks:
+    for regime in plans.regimes_of(plan, attack):
+      _rehearse(attack, functools.partial(_plant, plan, attack, regime))
+  _check_test(plan)
+  if not plan.defenses:
+    return
+  kinds = {_kind(plan, defense): defense for defense in reversed(plan.defenses)}
+  victim = _victim(plan)
+  for defense in reversed(kinds.values()):
+    _rehearse(defense, functools.partial(_defend, plan, defense), victim)
+
+
+def _kind(plan: plans.Plan, defense: Method) -> str:
+  """Returns what decides whether a defense can work: no number of a sweep."""
+  fixed = {k: v for k, v in defense.args.items() if k not in defense.numbers}
+  return plans.digest([defense.name, fixed, _clean(plan, defense)])
+
+
+def _rehearse(method: Method, work: Callable[..., Any], *args: Params) -> None:
+  try:
+    jax.eval_shape(work, *args)
+  except _Training:
+    pass
+  except ValueError as error:
+    reason = " ".join(str(error).split())
+    raise ValueError(f"{method.label} cannot work here: {reason}") from error
+  except Exception:  # what is faulty fails by itself when it runs
+    pass
+
+
+def _train(*args: Any, **options: Any) -> NoReturn:
+  raise _Training
+
+
+def _plant(plan: plans.Plan, attack: Method, regime: Method) -> None:
+  cell = Cell(attack, regime, 0, None)
+  task = knowledge.adversary(plan, cell)
+  task = task.replace(clean=_train, recipe=plan.recipe)
+  experiment.plant(cell.key, attack.remake(), task, _train)
+
+
+def _check_test(plan: plans.Plan) -> None:
+  """Refuses a test set on which an attack's success is 0 of 0 images."""
+  if plan.elsewhere:
+    return
+  label = plan.test.label
+  for attack in plan.attacks:
+    if not (attack.made.target(label) != label).any():
+      raise ValueError(
+        f"data.test_images is {plan.test.size}, which leaves {attack.label} no "
+        "image of a class other than its target: give more, or None for all."
+      )
+
+
+def _victim(plan: plans.Plan) -> Params:
+  """Returns the shapes of a planted model's variables."""
+  return jax.eval_shape(
+    lambda key: learn.init_variables(key, plan.train, model=plan.model.made),
+    jax.random.key(0),
+  )
+
+
+def _clean(plan: plans.Plan, defense: Method) -> int:
+  """Returns how many clean images a defender holds.
+
+  Raises:
+    ValueError: fewer than there are classes, or too few of a class.
+  """
+  classes, train = plan.user.info.num_classes, plan.user.train
+  rate, balanced = defense.holding
+  count = rate * train.size
+  size = round(count / classes) * classes if balanced else round(count)
+  if size < classes:
+    raise ValueError(
+      f"{defense.label}'s clean_rate is {rate:g}, which of {train.size} images "
+      f"leaves {size}, but the data has {classes} classes: give at least "
+      f"{values.rounded_up(classes / train.size):g}, or load more images."
+    )
+  if balanced:  # there may be too few of a class
+    places = Dataset(np.arange(train.size), np.asarray(train.label))
+    experiment.clean_subset(jax.random.key(0), places, defense.holding)
+  return size
+
+
+def _defend(plan: plans.Plan, defense: Method, variables: Params) -> None:
+  size = _clean(plan, defense)
+  key = jax.random.key(0)
+  access = Access(
+    variables=variables,
+    clean=jax.tree.map(lambda x: x[:size], plan.user.train),
+    train=plan.train,
+    model=plan.model.made,
+    view=knowledge.view(plan.user.info),
+    recipe=plan.recipe,
+  )
+  access = plan.access(key, access, tuned=True)
+  experiment.defend(key, defense.remake(), access, _train)

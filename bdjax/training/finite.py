@@ -1,0 +1,37 @@
+"""Whether a model's numbers still are: one rule for all that is kept or scored.
+
+Training that diverges leaves weights or statistics that are infinite or NaN.
+Such a model would count as one that answers class 0: the accuracy of chance and
+a perfect defense.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DIVERGED = (
+  "diverged: the weights are no longer finite numbers: lower lr, or leave this "
+  "cell out."
+)
+
+
+def finite(tree: Any) -> bool:
+  """Returns whether all floating-point numbers of a tree are finite."""
+  leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
+  return all(
+    np.isfinite(np.asarray(x)).all()
+    for x in leaves
+    if jnp.issubdtype(x.dtype, jnp.floating)
+  )
+
+
+def check(tree: Any) -> None:
+  """Refuses a model that has diverged.
+
+  Raises:
+    FloatingPointError: with the remedy.
+  """
+  if not finite(tree):
+    raise FloatingPointError(DIVERGED)
