@@ -195,33 +195,33 @@ def _finish(
   plan: plans.Plan, console: Console, mesh: Mesh | None
 ) -> tuple[Place | None, dict[str, str]]:
   """Runs what a workdir lacks; returns it if it has results, and failures."""
+  from bdjax.runs import workdir as workdirs
   from bdjax.runs.runner import Runner
-  from bdjax.runs.workdir import Workdir
   from bdjax.training.progress import Display
 
   options.use_compilation_cache()
   path, (place, count) = options.workdir(), options.shard()
-  workdir = Workdir(
+  with workdirs.opened(
     path / f"shard-{place}-of-{count}" if count > 1 else path,
     plan.config,
     store=storage.place(FLAGS.store) if FLAGS.store else path / "models",
     save_seconds=FLAGS.save_seconds,
-  )
-  runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
-  todo, cells = runner.counts()
-  if todo:
-    finished = f", {cells - todo} finished before" if todo < cells else ""
-    console.print(f"{todo} cells to run{finished}, in {workdir.path}")
-    with (
-      NOTICE.grace(FLAGS.grace_seconds),
-      Display(console, cells=todo).running() as display,
-    ):
-      runner.run(display)
-  else:
-    console.print(
-      f"nothing to do: all {cells} cells in {workdir.path} are done"
-    )
-  return workdir.path if workdir.records() else None, runner.failed()
+  ) as workdir:
+    runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
+    todo, cells = runner.counts()
+    if todo:
+      finished = f", {cells - todo} finished before" if todo < cells else ""
+      console.print(f"{todo} cells to run{finished}, in {workdir.path}")
+      with (
+        NOTICE.grace(FLAGS.grace_seconds),
+        Display(console, cells=todo).running() as display,
+      ):
+        runner.run(display)
+    else:
+      console.print(
+        f"nothing to do: all {cells} cells in {workdir.path} are done"
+      )
+    return workdir.path if workdir.records() else None, runner.failed()
 
 
 def _devices() -> Mesh | None:

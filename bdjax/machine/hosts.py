@@ -8,6 +8,7 @@ of all. The first process writes results, all take part in saving checkpoints.
 import contextlib
 import importlib.util
 import os
+import sys
 from typing import NamedTuple
 
 import jax
@@ -164,6 +165,12 @@ def _meet(place: Place, method: str | None = None) -> bool:
 def first() -> bool:
   """Returns whether this is the process that writes."""
   return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+  """Says something to the user beside what a run shows, once."""
+  if first():
+    print(text, file=sys.stderr, flush=True)
 
 
 def agreed(choice: int) -> int:

@@ -2,7 +2,7 @@
 
 A line is whole or it is not there: records are written by one `write` on an
 O_APPEND descriptor and synced, and a line that a kill has torn is dropped. In a
-bucket, which cannot append, a log is a folder of objects; see `storage`.
+bucket, which cannot append, a log is a folder of objects; see `logs`.
 JSON has no NaN and no infinity: both are stored as null, and a statistic over
 a null is null too.
 """
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from scipy import stats
 
-from bdjax.machine import storage
+from bdjax.machine import logs
 from bdjax.machine.storage import Place
 
 Record = dict[str, Any]
@@ -66,7 +66,7 @@ def append(
   """
   records = list(records)
   lines = b"".join(_line(record, required) for record in records)
-  storage.append(path, lines, key=records[0]["cell"] if records else "none")
+  logs.append(path, lines, key=records[0]["cell"] if records else "none")
 
 
 def read(path: Place) -> list[Record]:
@@ -75,7 +75,7 @@ def read(path: Place) -> list[Record]:
   Raises:
     ValueError: a line, other than a torn last one, is not a JSON object.
   """
-  return [record for part in storage.logged(path) for record in _records(*part)]
+  return [record for part in logs.logged(path) for record in _records(*part)]
 
 
 def latest(records: Iterable[Record], *keys: str) -> list[Record]:
