@@ -35,9 +35,11 @@ Other commands:
                                          folder of clean images, and reports
 
 SIGTERM, by which schedulers say that they will take a machine, makes a run save
-what it trains and leave with status 75. Other statuses: 0 done, 1 cells without
-a result, 2 a command that cannot be done, 3 another process of the run is lost
-(134 where JAX notices it before bdjax and aborts), 130 Ctrl-C.
+what it trains and leave with status 75; so do Ctrl-C (130; pressed again, it
+leaves at once) and SIGHUP (129). Other statuses: 0 done, 1 cells without a
+result, 2 a command that cannot be done, 3 another process of the run is lost
+(134 where JAX notices it before bdjax and aborts), 74 a disk that is full or a
+folder that cannot be read or written.
 
 Methods are written name, name.preset or name(argument=value), with commas
 between them; `none` (the undefended model) is always included. What defenses
@@ -47,6 +49,7 @@ leave behind is asked of all models by
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +65,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from bdjax import data, options
-from bdjax.machine import hosts, storage
+from bdjax.machine import faults, hosts, storage
 from bdjax.machine.storage import Place
 from bdjax.methods import signature
 from bdjax.options import FLAGS
@@ -109,11 +112,13 @@ def main(argv: Sequence[str]) -> int:
     )
     sys.stderr.flush()
     os._exit(LOST)  # an ordinary exit waits for the lost one, then aborts
-  except KeyboardInterrupt:
-    print("stopped; the same command continues.", file=sys.stderr)
-    return 130
   except preemption.Stopped:
     return NOTICE.say(preemption.SAVED)
+  except OSError as error:
+    warnings.simplefilter("ignore")  # of what Orbax had under way
+    rest = f"; {preemption.KEPT}" if command in TOGETHER else "."
+    fail(f"{error}{rest}")
+    return faults.STATUS
 
 
 def fail(error: Exception | str) -> int:
@@ -176,7 +181,8 @@ def estimate(rest: Sequence[str]) -> int:
   else:
     mesh = _devices()
   console = Console(quiet=not hosts.first())
-  records = results.read(options.workdir() / "results.jsonl")
+  path = options.workdir() / "results.jsonl"
+  records = results.read(path, required=results.REQUIRED)
   plan = _planned(config, overridden)
   with jax.default_matmul_precision(plan.precision):
     estimates.show(plan, records, console, mesh, target)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
+STATUS = 74  # exit status: EX_IOERR of sysexits.h
 _REMEDIES = {
   errno.ENOSPC: "free some space there",
   errno.EDQUOT: "free some of your quota",

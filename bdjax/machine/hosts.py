@@ -216,12 +216,13 @@ def _share_notices() -> None:
 
   def told():
     try:
-      return float(get(_STOP))
+      number, seconds = get(_STOP).split()
+      return int(number), float(seconds)
     except jax.errors.JaxRuntimeError:  # nobody has, or its process is gone
       return None
 
-  def tell(seconds):
+  def tell(notice):
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-      put(_STOP, str(seconds), allow_overwrite=True)
+      put(_STOP, "{} {}".format(*notice), allow_overwrite=True)
 
   NOTICE.share(tell, told, last=first())

@@ -76,7 +76,8 @@ class Workdir:
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""
-    rows = results.read(self.path / "results.jsonl")
+    path = self.path / "results.jsonl"
+    rows = results.read(path, required=results.REQUIRED)
     return {record["cell"]: record for record in rows}
 
   def record(self, record: results.Record) -> None:
@@ -85,7 +86,8 @@ class Workdir:
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
-    rows = results.read(self.path / "sequela.jsonl")
+    path = self.path / "sequela.jsonl"
+    rows = results.read(path, required=results.SEQUEL)
     return {record["cell"]: record for record in rows}
 
   def sequel(self, record: results.Record) -> None:
@@ -203,15 +205,12 @@ def _writable(path: Place) -> Iterator[None]:
 
 def _check_same(path: Place, config: dict[str, Any]) -> None:
   try:
-    content = storage.read(path)
-    if content is None:
-      return
-    old = plans.identity(json.loads(content))
-  except (OSError, ValueError) as error:
-    raise ValueError(
-      f"cannot read {path} ({error}); use another --workdir."
-    ) from error
-  new = plans.identity(config)
+    content = results.read_object(path)
+  except (Fault, ValueError) as error:
+    raise ValueError(f"{error} Or use another --workdir.") from error
+  if content is None:
+    return
+  old, new = plans.identity(content), plans.identity(config)
   changed = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
   if changed:
     key = changed[0]
