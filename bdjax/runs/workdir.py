@@ -113,7 +113,8 @@ class Workdir:
 
   def failure(self, cell: str, text: str) -> None:
     """Writes where a cell failed."""
-    storage.make(self.path / "failures")
+    if self._mine():
+      storage.make(self.path / "failures")
     self._write(f"failures/{cell}.txt", text)
 
   def _arrays(
