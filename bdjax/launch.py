@@ -47,17 +47,17 @@ leave behind is asked of all models by
 --config.sequela.name=membership,reinjection,retuning.
 """
 
-import os
-import sys
-import warnings
-from collections.abc import Sequence
-from typing import Any
-
 from bdjax.machine import preemption
 from bdjax.machine.preemption import NOTICE
 
 if __name__ == "__main__":
   NOTICE.listen()  # the imports below take seconds
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -129,8 +129,7 @@ def fail(error: Exception | str) -> int:
 
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
-  from bdjax import report as reports
-  from bdjax.study import page as studies
+  from bdjax.study import pages
 
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
@@ -139,16 +138,14 @@ def run(rest: Sequence[str]) -> int:
   console = Console(quiet=not hosts.first())
   path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and hosts.first():
-    found = reports.load(path)
-    reports.show(found, console)
-    console.print(f"report: {reports.write(found)}", soft_wrap=True)
-    studies.write([found], console)
+    pages.write([path], console)
   return _say(failures)
 
 
 def gallery(rest: Sequence[str]) -> int:
   """Plants the config's attacks, or takes a run's, and shows their triggers."""
   from bdjax import report as reports
+  from bdjax.study import pages
 
   if rest[1:]:
     raise ValueError("gallery takes one folder or none: gallery DIR.")
@@ -161,7 +158,9 @@ def gallery(rest: Sequence[str]) -> int:
     console = Console(quiet=not hosts.first())
     path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and (rest or hosts.first()):
-    console.print(f"gallery: {reports.write_gallery(path)}", soft_wrap=True)
+    with pages.readable([path]):
+      page = reports.write_gallery(path)
+    console.print(f"gallery: {page}", soft_wrap=True)
   return _say(failures)
 
 
@@ -253,17 +252,11 @@ def _say(failures: dict[str, str]) -> int:
 
 def report(rest: Sequence[str]) -> int:
   """Prints runs' tables, writes their pages, and one for each study."""
-  from bdjax import report as reports
-  from bdjax.study import page as studies
+  from bdjax.study import pages
 
   if not rest:
     raise ValueError("report needs a folder, or several: report DIR.")
-  console = Console()
-  runs = [reports.load(path) for path in rest]
-  for found in runs:
-    reports.show(found, console)
-    console.print(f"report: {reports.write(found)}", soft_wrap=True)
-  studies.write(runs, console)
+  pages.write(rest, Console())
   return 0
 
 
