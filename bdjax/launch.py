@@ -35,9 +35,11 @@ Other commands:
                                          folder of clean images, and reports
 
 SIGTERM, by which schedulers say that they will take a machine, makes a run save
-what it trains and leave with status 75. Other statuses: 0 done, 1 cells without
-a result, 2 a command that cannot be done, 3 another process of the run is lost,
-130 Ctrl-C.
+what it trains and leave with status 75; so do Ctrl-C (130; pressed again, it
+leaves at once) and SIGHUP (129). Other statuses: 0 done, 1 cells without a
+result, 2 a command that cannot be done, 3 another process of the run is lost
+(134 where JAX notices it before bdjax and aborts), 74 a disk that is full or a
+folder that cannot be read or written.
 
 Methods are written name, name.preset or name(argument=value), with commas
 between them; `none` (the undefended model) is always included. What defenses
@@ -45,16 +47,17 @@ leave behind is asked of all models by
 --config.sequela.name=membership,reinjection,retuning.
 """
 
-import sys
-import traceback
-from collections.abc import Sequence
-from typing import Any
-
 from bdjax.machine import preemption
 from bdjax.machine.preemption import NOTICE
 
 if __name__ == "__main__":
   NOTICE.listen()  # the imports below take seconds
+
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -62,7 +65,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from bdjax import data, options
-from bdjax.machine import backend, hosts, losses, storage
+from bdjax.machine import backend, faults, hosts, losses, storage
 from bdjax.machine.storage import Place
 from bdjax.methods import signature
 from bdjax.options import FLAGS
@@ -97,13 +100,10 @@ def main(argv: Sequence[str]) -> int:
   except preemption.Stopped:
     return NOTICE.say(preemption.SAVED)
   except Exception as error:
-    return _failed(error)
-  except KeyboardInterrupt:
-    print("stopped; the same command continues.", file=sys.stderr)
-    return 130
+    return _failed(error, command)
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: Exception, command: str) -> int:
   """Says what was raised, in a sentence where it is one; returns the status."""
   if losses.lost(error):
     if NOTICE.came():
@@ -111,11 +111,16 @@ def _failed(error: Exception) -> int:
     reason = str(error).splitlines()[0]
     fail(f"another process of this run is lost ({reason}); {losses.AGAIN}")
     losses.leave(losses.LOST)
-  if not isinstance(error, ValueError):
+  status = 2
+  if isinstance(error, OSError):
+    warnings.simplefilter("ignore")  # of what Orbax had under way
+    rest = f"; {preemption.KEPT}" if command in TOGETHER else "."
+    status, error = faults.STATUS, f"{error}{rest}"
+  elif not isinstance(error, ValueError):
     if not losses.several():
       raise error
     traceback.print_exception(error)
-  status = fail(error)
+  fail(error)
   if losses.several():
     losses.leave(status)
   return status
@@ -129,8 +134,7 @@ def fail(error: Exception | str) -> int:
 
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
-  from bdjax import report as reports
-  from bdjax.study import page as studies
+  from bdjax.study import pages
 
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
@@ -139,16 +143,14 @@ def run(rest: Sequence[str]) -> int:
   console = Console(quiet=not hosts.first())
   path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and hosts.first():
-    found = reports.load(path)
-    reports.show(found, console)
-    console.print(f"report: {reports.write(found)}", soft_wrap=True)
-    studies.write([found], console)
+    pages.write([path], console)
   return _say(failures)
 
 
 def gallery(rest: Sequence[str]) -> int:
   """Plants the config's attacks, or takes a run's, and shows their triggers."""
   from bdjax import report as reports
+  from bdjax.study import pages
 
   if rest[1:]:
     raise ValueError("gallery takes one folder or none: gallery DIR.")
@@ -161,7 +163,9 @@ def gallery(rest: Sequence[str]) -> int:
     console = Console(quiet=not hosts.first())
     path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and (rest or hosts.first()):
-    console.print(f"gallery: {reports.write_gallery(path)}", soft_wrap=True)
+    with pages.readable([path]):
+      page = reports.write_gallery(path)
+    console.print(f"gallery: {page}", soft_wrap=True)
   return _say(failures)
 
 
@@ -181,7 +185,8 @@ def estimate(rest: Sequence[str]) -> int:
   else:
     mesh = _devices(config)
   console = Console(quiet=not hosts.first())
-  records = results.read(options.workdir() / "results.jsonl")
+  path = options.workdir() / "results.jsonl"
+  records = results.read(path, required=results.REQUIRED)
   plan = _planned(config, overridden)
   with jax.default_matmul_precision(plan.precision):
     estimates.show(plan, records, console, mesh, target)
@@ -200,33 +205,33 @@ def _finish(
   plan: plans.Plan, console: Console, mesh: Mesh | None
 ) -> tuple[Place | None, dict[str, str]]:
   """Runs what a workdir lacks; returns it if it has results, and failures."""
+  from bdjax.runs import workdir as workdirs
   from bdjax.runs.runner import Runner
-  from bdjax.runs.workdir import Workdir
   from bdjax.training.progress import Display
 
   options.use_compilation_cache()
   path, (place, count) = options.workdir(), options.shard()
-  workdir = Workdir(
+  with workdirs.opened(
     path / f"shard-{place}-of-{count}" if count > 1 else path,
     plan.config,
     store=storage.place(FLAGS.store) if FLAGS.store else path / "models",
     save_seconds=FLAGS.save_seconds,
-  )
-  runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
-  todo, cells = runner.counts()
-  if todo:
-    finished = f", {cells - todo} finished before" if todo < cells else ""
-    console.print(f"{todo} cells to run{finished}, in {workdir.path}")
-    with (
-      NOTICE.grace(FLAGS.grace_seconds),
-      Display(console, cells=todo).running() as display,
-    ):
-      runner.run(display)
-  else:
-    console.print(
-      f"nothing to do: all {cells} cells in {workdir.path} are done"
-    )
-  return workdir.path if workdir.records() else None, runner.failed()
+  ) as workdir:
+    runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
+    todo, cells = runner.counts()
+    if todo:
+      finished = f", {cells - todo} finished before" if todo < cells else ""
+      console.print(f"{todo} cells to run{finished}, in {workdir.path}")
+      with (
+        NOTICE.grace(FLAGS.grace_seconds),
+        Display(console, cells=todo).running() as display,
+      ):
+        runner.run(display)
+    else:
+      console.print(
+        f"nothing to do: all {cells} cells in {workdir.path} are done"
+      )
+    return workdir.path if workdir.records() else None, runner.failed()
 
 
 def _devices(config: dict[str, Any]) -> Mesh | None:
@@ -255,17 +260,11 @@ def _say(failures: dict[str, str]) -> int:
 
 def report(rest: Sequence[str]) -> int:
   """Prints runs' tables, writes their pages, and one for each study."""
-  from bdjax import report as reports
-  from bdjax.study import page as studies
+  from bdjax.study import pages
 
   if not rest:
     raise ValueError("report needs a folder, or several: report DIR.")
-  console = Console()
-  runs = [reports.load(path) for path in rest]
-  for found in runs:
-    reports.show(found, console)
-    console.print(f"report: {reports.write(found)}", soft_wrap=True)
-  studies.write(runs, console)
+  pages.write(rest, Console())
   return 0
 
 

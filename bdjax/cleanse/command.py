@@ -148,9 +148,6 @@ def run(**given: Any) -> int:
   console = Console()
   try:
     result = cleanse(**given, console=console)
-  except KeyboardInterrupt:
-    console.print("stopped; nothing was written.")
-    return 130
   except OSError as fault:  # a name that is too long, a disk that is gone
     raise ValueError(
       f"{printable(fault.filename)} cannot be used ({fault.strerror}); give "

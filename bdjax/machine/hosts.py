@@ -8,6 +8,7 @@ of all. The first process writes results, all take part in saving checkpoints.
 import contextlib
 import importlib.util
 import os
+import sys
 from typing import NamedTuple
 
 import jax
@@ -194,6 +195,12 @@ def first() -> bool:
   return jax.process_index() == 0
 
 
+def say(text: str) -> None:
+  """Says something to the user beside what a run shows, once."""
+  if first():
+    print(text, file=sys.stderr, flush=True)
+
+
 def agreed(choice: int) -> int:
   """Returns the first process's choice, to all."""
   if jax.process_count() == 1:
@@ -237,12 +244,13 @@ def _share_notices() -> None:
 
   def told():
     try:
-      return float(get(_STOP))
+      number, seconds = get(_STOP).split()
+      return int(number), float(seconds)
     except jax.errors.JaxRuntimeError:  # nobody has, or its process is gone
       return None
 
-  def tell(seconds):
+  def tell(notice):
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-      put(_STOP, str(seconds), allow_overwrite=True)
+      put(_STOP, "{} {}".format(*notice), allow_overwrite=True)
 
   NOTICE.share(tell, told, last=first())

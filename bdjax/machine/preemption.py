@@ -1,10 +1,12 @@
-"""A notice that the machine will soon be taken away: SIGTERM.
+"""A notice that the process must end soon: SIGTERM, SIGINT or SIGHUP.
 
-Spot and preemptible machines, SLURM before a time limit and Kubernetes send it,
-and kill some 30 seconds later. A run then goes on to the next place where its
-work can be saved, the end of an epoch as a rule, saves and leaves; if no such
-place comes in time it leaves without, and what was saved before stays. The
-status, that of a temporary failure, tells a scheduler to start it again.
+Spot and preemptible machines, SLURM before a time limit and Kubernetes send
+SIGTERM, and kill some 30 seconds later; Ctrl-C sends SIGINT, a terminal that is
+closed SIGHUP. A run then goes on to the next place where its work can be saved,
+the end of an epoch as a rule, saves and leaves; if no such place comes in time,
+or Ctrl-C is pressed again, it leaves without, and what was saved before stays.
+The status of SIGTERM, that of a temporary failure, tells a scheduler to start
+it again; those of the others are a shell's.
 
 The main thread may be deep in a compilation or an epoch, where Python runs no
 signal handlers; hence a thread waits for the notice and minds the time. JAX has
@@ -15,6 +17,7 @@ Nothing here imports JAX, which takes seconds: a notice then is heeded too.
 
 import atexit
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -23,11 +26,14 @@ import time
 from collections.abc import Callable, Iterator
 
 STATUS = 75  # exit status: EX_TEMPFAIL of sysexits.h
+STATUSES = {signal.SIGTERM: STATUS, signal.SIGINT: 130, signal.SIGHUP: 129}
+ONCE = 1.0  # seconds in which several SIGINTs are one: wrappers repeat it
 GRACE = 20.0  # seconds; Kubernetes, SLURM and spot machines kill after 30
 BEAT = 0.5  # seconds between looks for a notice to another process
 SAVED = "what was trained is saved, and the same command continues."
 KEPT = "what was saved last is kept, and the same command continues."
 AGAIN = "give the same command again."
+Told = tuple[int, float]  # a signal, and in how many seconds all will leave
 
 
 class Stopped(BaseException):
@@ -43,7 +49,7 @@ class Notice:
     Args:
       leave: ends the process with a status, whatever its threads do.
     """
-    self._came = threading.Event()
+    self._came, self._number = threading.Event(), int(signal.SIGTERM)
     self._leave, self._rest = leave, AGAIN
     self._grace, self._others, self._end = 0.0, 0.0, 0.0
 
@@ -52,23 +58,36 @@ class Notice:
     return self._came.is_set()
 
   def listen(self) -> None:
-    """Takes SIGTERM from now on; to be called by the main thread.
+    """Takes signals from now on; to be called by the main thread.
 
-    Until `alone` the process has a grace even where it has nothing to save:
-    others would wait for it, to meet it or for its part of the work.
+    Those that the process was started to ignore, as by nohup, stay ignored.
+    Until `alone` a SIGTERM has a grace even where there is nothing to save:
+    others would wait for the process, to meet it or for its part of the work.
     """
     self._grace = GRACE
     heard, told = os.pipe()
     os.set_blocking(told, False)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    for number in STATUSES:
+      if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
+    threading.Thread(target=self._heed, args=[heard], daemon=True).start()
 
-    def wait():
-      while signal.SIGTERM not in os.read(heard, 64):  # other signals: go on
-        pass
-      self._leave_in(self._grace)
-
-    threading.Thread(target=wait, daemon=True).start()
+  def _heed(self, heard: int) -> None:
+    """Has the process leave on a signal, and at once on another Ctrl-C."""
+    first = None
+    while True:
+      for number in set(os.read(heard, 64)) & set(STATUSES):
+        if first is None:
+          first = time.monotonic()
+          saving = self._rest == KEPT
+          seconds = self._grace if saving or number == signal.SIGTERM else 0.0
+          leave = functools.partial(self._leave_in, number, seconds)
+          threading.Thread(target=leave, daemon=True).start()
+          if saving and number == signal.SIGINT:
+            print("saving; Ctrl-C again leaves at once.", file=sys.stderr)
+        elif number == signal.SIGINT and time.monotonic() - first > ONCE:
+          self._leave(self.say(self._rest))
 
   def alone(self) -> None:
     """Has the process leave at once where it has nothing to save."""
@@ -76,15 +95,15 @@ class Notice:
 
   def share(
     self,
-    tell: Callable[[float], None],
-    told: Callable[[], float | None],
+    tell: Callable[[Told], None],
+    told: Callable[[], Told | None],
     *,
     last: bool,
   ) -> None:
     """Passes the notice on to the other processes of a run, and takes theirs.
 
     Args:
-      tell: tells the others in how many seconds all will leave.
+      tell: tells the others.
       told: returns what another has told, or None.
       last: this process is to end after the others, who depend on it.
     """
@@ -95,9 +114,9 @@ class Notice:
     def watch():
       while not done.wait(BEAT):
         if self.came():
-          return tell(max(0.0, self._end - time.monotonic()))
-        if (seconds := told()) is not None:
-          return self._leave_in(seconds)
+          return tell((self._number, max(0.0, self._end - time.monotonic())))
+        if (notice := told()) is not None:
+          return self._leave_in(*notice)
 
     def end():  # a thread of Python must not be in JAX when Python ends
       done.set()
@@ -122,10 +141,12 @@ class Notice:
 
   def say(self, rest: str) -> int:
     """Says that the notice ends the program, and returns its exit status."""
-    print(f"stopped by SIGTERM; {rest}", file=sys.stderr, flush=True)
-    return STATUS
+    name = signal.Signals(self._number).name
+    print(f"stopped by {name}; {rest}", file=sys.stderr, flush=True)
+    return STATUSES[self._number]
 
-  def _leave_in(self, seconds: float) -> None:
+  def _leave_in(self, number: int, seconds: float) -> None:
+    self._number = number
     self._end = time.monotonic() + seconds
     self._came.set()
     time.sleep(seconds)

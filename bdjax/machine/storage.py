@@ -14,19 +14,35 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from etils import epath
 
+from bdjax.machine.faults import Fault, faults
+
+P, T = ParamSpec("P"), TypeVar("T")
 Place = Path | epath.Path
 GS = "gs://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]*:/")
 _WHOLE = "commit_success.txt"  # what Orbax writes last into a bucket
 _READERS = 32  # requests at a time: each waits for the network
+
+
+def _guarded(doing: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+  """Has what the system refuses raised as a `Fault` that names the path."""
+
+  def decorate(function):
+    @functools.wraps(function)
+    def call(path, *args, **options):
+      with faults(path, doing, all_are=remote(path)):
+        return function(path, *args, **options)
+
+    return call
+
+  return decorate
 
 
 def place(path: str | os.PathLike[str]) -> Place:
@@ -52,10 +68,9 @@ def place(path: str | os.PathLike[str]) -> Place:
   found = epath.Path(text)
   try:
     names(found)
-  except Exception as error:  # each client has its own kinds
-    said = " ".join(str(error).split()) or type(error).__name__
+  except Fault as error:
     raise ValueError(
-      f"cannot reach {text} ({said}); log in with `gcloud auth "
+      f"cannot reach {text} ({error.reason}); log in with `gcloud auth "
       "application-default login`, or give a folder that you may read."
     ) from error
   return found
@@ -100,6 +115,7 @@ def absolute(path: Place) -> Place:
   return path if remote(path) else path.absolute()
 
 
+@_guarded("read")
 def names(folder: Place) -> list[str]:
   """Returns what lies directly in a folder, in order; nothing if it is not."""
   try:
@@ -112,6 +128,7 @@ def names(folder: Place) -> list[str]:
   return sorted(path.name for path in found if len(path.parts) == depth)
 
 
+@_guarded("read")
 def read(path: Place) -> bytes | None:
   """Returns a file's content, or None if there is no such file."""
   try:
@@ -128,6 +145,7 @@ def read_all(paths: Iterable[Place]) -> list[bytes | None]:
     return list(pool.map(read, paths))
 
 
+@_guarded("write")
 def write(path: Place, content: str | bytes) -> Place:
   """Writes a file so that a kill leaves the old one or the new one."""
   content = content.encode() if isinstance(content, str) else content
@@ -154,11 +172,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
 
 
+@_guarded("write")
 def make(folder: Place) -> None:
   """Makes a folder to write into; in a bucket, asks whether one may.
 
   Raises:
-    OSError: it cannot be made, or the account may not see the bucket itself.
+    Fault: it cannot be made, or the account may not see the bucket itself.
   """
   if remote(folder):
     _show_bucket(folder.parts[2])
@@ -166,6 +185,7 @@ def make(folder: Place) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+@_guarded("write")
 def remove(folder: Place) -> None:
   """Removes a folder and all in it, if it is there."""
   if not remote(folder):
@@ -175,79 +195,30 @@ def remove(folder: Place) -> None:
     _client().rm(os.fspath(folder), recursive=True)
 
 
+def set_aside(path: Place) -> Place:
+  """Moves a damaged folder or file away, and returns where it lies now."""
+  others = set(names(path.parent))
+  count = 1
+  while (name := f"{path.name}.damaged-{count}") in others:
+    count += 1
+  aside = path.with_name(name)
+  with faults(path, "move", all_are=remote(path)):
+    if not remote(path):
+      path.rename(aside)
+      return aside
+    for part in _client().find(os.fspath(path)):  # a bucket renames nothing
+      rest = f"{GS}{part}".removeprefix(os.fspath(path))
+      _client().pipe_file(f"{aside}{rest}", _client().cat_file(part))
+  remove(path)
+  return aside
+
+
 def committed(folder: Place) -> bool:
   """Returns whether Orbax has finished writing a folder of a bucket.
 
   Asked of Orbax, it takes some 25 requests; this is one.
   """
   return read(folder / _WHOLE) is not None
-
-
-# Logs: lines that are added and never changed.
-
-
-def append(log: Place, lines: bytes, *, key: str) -> None:
-  """Adds lines to a log so that a kill leaves all of them or none.
-
-  A local log is a file, and a line that a kill has torn is dropped. In a bucket
-  it is a folder with an object for each call; names begin with the time, so
-  that their order is that of writing.
-
-  Args:
-    log: NAME.jsonl, or in a bucket the folder NAME beside it. One process
-      writes it.
-    lines: each with its newline.
-    key: whose lines they are, a part of the object's name.
-
-  Raises:
-    OSError: the file system took less than everything.
-  """
-  if not remote(log):
-    _append(log, lines)
-  elif lines:
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    write(_objects(log) / f"{now}-{key}{log.suffix}", lines)
-
-
-def logged(log: Place) -> list[tuple[Place, bytes]]:
-  """Returns the parts of a log in the order of writing; none if it is not.
-
-  Both forms are read wherever they lie, so that a run may be copied between a
-  bucket and a folder.
-  """
-  folder = _objects(log)
-  parts = [log]
-  parts += [folder / n for n in names(folder) if n.endswith(log.suffix)]
-  contents = read_all(parts)
-  found = zip(parts, contents, strict=True)
-  return [(part, content) for part, content in found if content is not None]
-
-
-def _objects(log: Place) -> Place:
-  return log.with_suffix("")
-
-
-def _append(log: Path, lines: bytes) -> None:
-  flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-  descriptor = os.open(log, flags, 0o644)
-  try:
-    _drop_torn(descriptor)
-    written = os.write(descriptor, lines)
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
-  if written != len(lines):
-    raise OSError(
-      f"{log} took {written} of {len(lines)} bytes; free some space and run "
-      "again: the torn line is dropped by itself."
-    )
-
-
-def _drop_torn(descriptor: int) -> None:
-  size = os.fstat(descriptor).st_size
-  if not size or os.pread(descriptor, 1, size - 1) == b"\n":
-    return
-  os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
 
 
 @functools.cache

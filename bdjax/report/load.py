@@ -1,10 +1,10 @@
 """A work directory, read: the only place of the report that opens files."""
 
 import io
-import json
 import os
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from bdjax.machine import storage
 from bdjax.machine.storage import Place
 from bdjax.report import results
 
+T = TypeVar("T")
 NONE = "none"  # the defense that leaves the model alone
 
 
@@ -52,29 +53,34 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
   workdir = storage.place(workdir)
   shards = [n for n in storage.names(workdir) if n.startswith("shard-")]
   parts = [workdir, *(workdir / name for name in shards)]
-  records = _records(part / "results.jsonl" for part in parts)
+  records = _records("results.jsonl", parts, results.REQUIRED)
   if not records:
     raise ValueError(
       f"{workdir} holds no results (results.jsonl is missing or empty); run an "
       "experiment into it first, or name another work directory."
     )
-  configs = storage.read_all(part / "config.json" for part in parts)
-  config = next(filter(None, configs), None)
+  configs = (results.read_object(part / "config.json") for part in parts)
   return Run(
     workdir=workdir,
-    config=json.loads(config) if config else {},
+    config=next(filter(None, configs), {}),
     cells=records,
     records=_undefended(records) + records,
     curves=_joined(_curves(part / "curves.jsonl") for part in parts),
     pictures=_joined(_pictures(part / "pictures", records) for part in parts),
     findings=_joined(_findings(part / "findings", records) for part in parts),
-    sequela=_records(part / "sequela.jsonl" for part in parts),
+    sequela=_records("sequela.jsonl", parts, results.SEQUEL),
   )
 
 
-def _records(paths: Iterable[Place]) -> list[results.Record]:
+def _records(
+  name: str, folders: Iterable[Place], required: tuple[str, ...]
+) -> list[results.Record]:
   """Return the records of the logs that are there, the last of each cell."""
-  found = [record for path in paths for record in results.read(path)]
+  found = [
+    record
+    for folder in folders
+    for record in results.read(folder / name, required=required)
+  ]
   return results.latest(found, "cell")
 
 
@@ -106,7 +112,8 @@ def _before(record: results.Record) -> results.Record:
 
 def _curves(path: Place) -> dict[str, list[results.Record]]:
   cells: dict[str, list[results.Record]] = {}
-  for row in results.latest(results.read(path), *results.CURVE):
+  rows = results.read(path, required=results.CURVE)
+  for row in results.latest(rows, *results.CURVE):
     cells.setdefault(row["cell"], []).append(row)
   return cells
 
@@ -114,29 +121,53 @@ def _curves(path: Place) -> dict[str, list[results.Record]]:
 def _pictures(
   folder: Place, records: list[results.Record]
 ) -> dict[str, Picture]:
-  arrays = _arrays(folder, (record["planted"] for record in records))
-  return {name: _picture(data) for name, data in arrays.items()}
+  return _arrays(folder, (record["planted"] for record in records), _picture)
 
 
 def _findings(
   folder: Place, records: list[results.Record]
 ) -> dict[str, dict[str, np.ndarray]]:
-  return _arrays(folder, (record["cell"] for record in records))
+  return _arrays(folder, (record["cell"] for record in records), _found)
 
 
 def _arrays(
-  folder: Place, wanted: Iterable[str]
-) -> dict[str, dict[str, np.ndarray]]:
-  """Return the arrays of the files NAME.npz that are there, by name."""
+  folder: Place,
+  wanted: Iterable[str],
+  made: Callable[[dict[str, np.ndarray]], T],
+) -> dict[str, T]:
+  """Return what is made of the files NAME.npz that are there, by name.
+
+  One that is damaged is left out and said: it is only to look at.
+  """
   there = set(storage.names(folder))
-  found = [n for n in dict.fromkeys(wanted) if f"{n}.npz" in there]
-  contents = storage.read_all(folder / f"{name}.npz" for name in found)
-  return {n: _unpacked(c) for n, c in zip(found, contents, strict=True)}
+  names = [n for n in dict.fromkeys(wanted) if f"{n}.npz" in there]
+  paths = [folder / f"{name}.npz" for name in names]
+  sound = {}
+  for name, path, content in zip(
+    names, paths, storage.read_all(paths), strict=True
+  ):
+    try:
+      sound[name] = made(_unpacked(content))
+    except Exception:  # NumPy, zipfile and zlib raise nearly anything
+      words = f"{path} is damaged and not shown; you may delete it."
+      print(words, file=sys.stderr)
+  return sound
 
 
 def _unpacked(content: bytes) -> dict[str, np.ndarray]:
   with np.load(io.BytesIO(content), allow_pickle=False) as file:
     return {name: file[name] for name in file.files}
+
+
+def _found(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  return {name: _images(array) for name, array in data.items()}
+
+
+def _images(array: np.ndarray) -> np.ndarray:
+  """Returns [n, H, W, C] uint8, C 1 or 3, if that is what it is."""
+  if array.ndim != 4 or array.shape[3] not in (1, 3) or array.dtype != np.uint8:
+    raise ValueError(f"{array.shape} {array.dtype} are no pictures")
+  return array
 
 
 def _picture(data: dict[str, np.ndarray]) -> Picture:
@@ -145,9 +176,10 @@ def _picture(data: dict[str, np.ndarray]) -> Picture:
   def words(index: np.ndarray) -> list[str]:
     return [str(i if names is None else names[i]) for i in index]
 
+  clean, triggered = _images(data["clean"]), _images(data["triggered"])
   return Picture(
-    clean=data["clean"],
-    triggered=data["triggered"],
+    clean=clean,
+    triggered=triggered.reshape(clean.shape),
     label=words(data["label"]),
     target=words(data["target"]),
     names=words(range(len(names))) if names is not None else [],

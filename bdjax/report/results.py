@@ -2,7 +2,7 @@
 
 A line is whole or it is not there: records are written by one `write` on an
 O_APPEND descriptor and synced, and a line that a kill has torn is dropped. In a
-bucket, which cannot append, a log is a folder of objects; see `storage`.
+bucket, which cannot append, a log is a folder of objects; see `logs`.
 JSON has no NaN and no infinity: both are stored as null, and a statistic over
 a null is null too.
 """
@@ -10,12 +10,12 @@ a null is null too.
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from scipy import stats
 
-from bdjax.machine import storage
+from bdjax.machine import logs, storage
 from bdjax.machine.storage import Place
 
 Record = dict[str, Any]
@@ -44,6 +44,9 @@ SEQUEL = (  # and a record of sequela.jsonl
   *("device", "devices"),
 )
 CLASSES = 10  # of what records without a number of classes are of
+_WORDS = ("cell", "planted", *GROUP, "device", "stage", "sequel", "kind")
+_NUMBERS = (*COSTS, *FOUND, *ELSEWHERE)
+_WHOLE = (*COUNTS, "seed", "devices", "epoch")
 CLEAN_MODEL = "clean model"  # stands for the defense where nothing was planted
 
 
@@ -67,16 +70,39 @@ def append(
   """
   records = list(records)
   lines = b"".join(_line(record, required) for record in records)
-  storage.append(path, lines, key=records[0]["cell"] if records else "none")
+  logs.append(path, lines, key=records[0]["cell"] if records else "none")
 
 
-def read(path: Place) -> list[Record]:
+def read(path: Place, *, required: tuple[str, ...] = ()) -> list[Record]:
   """Return the records of a log, without a torn last line; none if no log.
 
+  Args:
+    path: the log.
+    required: keys that every record must have.
+
   Raises:
-    ValueError: a line, other than a torn last one, is not a JSON object.
+    ValueError: a line, other than a torn last or an empty one, is no record.
   """
-  return [record for part in storage.logged(path) for record in _records(*part)]
+  return [
+    record
+    for part, content in logs.logged(path)
+    for record in _records(part, content, required)
+  ]
+
+
+def read_object(path: Place) -> dict[str, Any] | None:
+  """Return the JSON object of a file, None if there is no file.
+
+  Raises:
+    ValueError: it holds something else.
+  """
+  content = storage.read(path)
+  try:
+    return None if content is None else _object(content)
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is not what a run writes: {error}; mend or delete it."
+    ) from error
 
 
 def latest(records: Iterable[Record], *keys: str) -> list[Record]:
@@ -232,22 +258,76 @@ def _plain(value: Any) -> Any:
   )
 
 
-def _records(path: Place, content: bytes) -> list[Record]:
-  lines = content.split(b"\n")[:-1]
-  return [_parse(path, i, line) for i, line in enumerate(lines, start=1)]
+def _records(
+  path: Place, content: bytes, required: tuple[str, ...]
+) -> list[Record]:
+  lines = enumerate(content.split(b"\n")[:-1], start=1)
+  return [_parse(path, i, line, required) for i, line in lines if line.strip()]
 
 
-def _parse(path: Place, number: int, line: bytes) -> Record:
+def _parse(
+  path: Place, number: int, line: bytes, required: tuple[str, ...]
+) -> Record:
   try:
-    record = json.loads(line, parse_constant=_no_constant)
-    if not isinstance(record, dict):
-      raise ValueError("a JSON object was expected")
+    record = _object(line)
+    _check(record, required)
   except ValueError as error:
     raise ValueError(
       f"{path}, line {number} is not a record: {error}; mend or "
       "delete that line."
     ) from error
   return record
+
+
+def _object(text: bytes) -> dict[str, Any]:
+  try:
+    value = json.loads(text, parse_constant=_no_constant)
+  except RecursionError:
+    raise ValueError("its brackets are too deep") from None
+  if not isinstance(value, dict):
+    raise ValueError("a JSON object was expected")
+  return value
+
+
+def _check(record: Record, required: tuple[str, ...]) -> None:
+  """Raises unless a record has what is required, of the right kind."""
+  missing = [key for key in required if key not in record]
+  if missing:
+    more = f" and {len(missing) - 3} more" if missing[3:] else ""
+    raise ValueError(f"it lacks {', '.join(missing[:3])}{more}")
+  for key, value in record.items():
+    kind, fits = _KINDS.get(key, ("", None))
+    nothing = value is None and key not in ("cell", *_WHOLE)
+    if fits and not (nothing or fits(value)):
+      raise ValueError(f"its {key} is {str(value)[:40]!r}, but must be {kind}")
+
+
+def _is_number(value: Any) -> bool:
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  return number and math.isfinite(value)
+
+
+def _is_rate(value: Any) -> bool:
+  return _is_number(value) and 0 <= value <= 1
+
+
+def _is_list(value: Any) -> bool:
+  return isinstance(value, list) and all(
+    part is None or _is_number(part) for part in value
+  )
+
+
+def _is_whole(value: Any) -> bool:
+  return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+  **dict.fromkeys(_WORDS, ("text", lambda value: isinstance(value, str))),
+  **dict.fromkeys((*BEFORE, *METRICS), ("from 0 to 1", _is_rate)),
+  **dict.fromkeys(_NUMBERS, ("a number", _is_number)),
+  "lr": ("a list of numbers", _is_list),
+  **dict.fromkeys(_WHOLE, ("a whole number", _is_whole)),
+}
 
 
 def _no_constant(name: str) -> NoReturn:

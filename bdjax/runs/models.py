@@ -4,9 +4,11 @@ They lie in the workdir's store under names of what decides them, so that cells
 and later runs share them.
 """
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -23,10 +25,9 @@ def backdoor(session: Session, cell: Cell) -> Backdoor:
   name = session.names.planted(cell)
   if session.planted is None or session.planted[0] != name:
     session.planted = None  # frees the previous model
-    if planted(session, cell):
-      session.planted = name, _load(session, cell)
-    else:
-      session.planted = name, _plant(session, cell)
+    plant = functools.partial(_plant, session, cell)
+    like = functools.partial(_shapes, session, cell)
+    session.planted = name, _once(session, name, plant, like=like)
   return session.planted[1]
 
 
@@ -55,10 +56,9 @@ def keep_backdoor(
     FloatingPointError: its training, or its trigger's, has diverged.
   """
   finite.check((backdoor.variables, backdoor.params))
-  path = session.workdir.model(session.names.planted(cell))
   note = {"key": session.names.key(cell), "spent": spent}
   note["train_accuracy"] = _learned(journal.rows, cell.regime.made)
-  checkpoint.save(path, backdoor, note=note)
+  _keep(session, session.names.planted(cell), backdoor, note)
 
 
 def spent(session: Session, cell: Cell) -> dict[str, float]:
@@ -82,14 +82,11 @@ def _learned(rows: list[loop.Row], regime: Regime) -> float | None:
   return sum(values) / len(values) if values else None
 
 
-def _load(session: Session, cell: Cell) -> Backdoor:
+def _shapes(session: Session, cell: Cell) -> Backdoor:
   task, _ = knowledge.traced(session.plan, cell)
   attack, fit = cell.attack.made, loop.scan_fit
-  like = jax.eval_shape(
+  return jax.eval_shape(
     lambda task: experiment.plant(cell.key, attack, task, fit), task
-  )
-  return checkpoint.load(
-    session.workdir.model(session.names.planted(cell)), like
   )
 
 
@@ -189,7 +186,15 @@ def keep(session: Session, name: str, variables: Params) -> None:
     FloatingPointError: its training has diverged.
   """
   finite.check(variables)
-  checkpoint.save(session.workdir.model(name), variables, note={})
+  _keep(session, name, variables, {})
+
+
+def _keep(session: Session, name: str, tree: Any, note: dict[str, Any]) -> None:
+  """Puts a tree in the store, unless another run has been quicker."""
+  path = session.workdir.model(name)
+  with session.workdir.reserved(name):
+    if not checkpoint.exists(path):
+      checkpoint.save(path, tree, note=note)
 
 
 def kept(
@@ -207,10 +212,31 @@ def kept(
     train: the training.
     like: shapes of what it gives.
   """
+
+  def make():
+    variables = train(session.fit(name))
+    keep(session, name, variables)
+    session.workdir.stages(name).clear()
+    return variables
+
+  return _once(session, name, make, like=like)
+
+
+def _once(
+  session: Session,
+  name: str,
+  make: Callable[[], Any],
+  *,
+  like: Callable[[], Any],
+) -> Any:
+  """Returns what the store holds, made first if it is damaged or not there.
+
+  Of several runs on one store, one makes it and the others wait.
+  """
   path = session.workdir.model(name)
-  if checkpoint.exists(path):
-    return checkpoint.load(path, like())
-  variables = train(session.fit(name))
-  keep(session, name, variables)
-  session.workdir.stages(name).clear()
-  return variables
+  with contextlib.suppress(checkpoint.Damaged):
+    if checkpoint.exists(path):
+      return checkpoint.load(path, like())
+  with session.workdir.reserved(name):
+    sound = checkpoint.restore(path, like)
+    return make() if sound is None else sound

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from bdjax.machine import hosts, losses
 from bdjax.machine import mesh as meshes
+from bdjax.machine.faults import Fault
 from bdjax.report.results import Record
 from bdjax.runs import (
   knowledge,
@@ -162,6 +163,8 @@ class Runner:
     session.display.start(title)
     try:
       yield
+    except Fault:  # of the disk, which the next cell would meet as well
+      raise
     except OWN as error:
       if losses.lost(error):
         raise

@@ -10,17 +10,21 @@ models/         planted models (or the folder given as store); clean, shadow
                 and defended ones where something needs them
 stages/         half-finished trainings, removed when their cell is done
 failures/       where cells failed last: a traceback of each
+lock            who is at it, while a run is; see `locks`
 
-In a bucket a log NAME.jsonl is a folder NAME, see `storage.append`.
+In a bucket a log NAME.jsonl is a folder NAME, see `logs.append`.
 """
 
+import contextlib
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from bdjax.machine import hosts, storage
+from bdjax.machine import hosts, locks, storage
+from bdjax.machine.faults import Fault
 from bdjax.machine.storage import Place
 from bdjax.report import results
 from bdjax.runs import plans
@@ -38,6 +42,7 @@ class Workdir:
     *,
     store: Place | None = None,
     save_seconds: float = 20.0,
+    lock: locks.Lock | None = None,
   ) -> None:
     """Opens or creates the folder for a config.
 
@@ -47,26 +52,22 @@ class Workdir:
         defenses, seeds) and nothing else.
       store: where planted models are kept; None keeps them in the folder.
       save_seconds: how often a stage under way is saved.
+      lock: is asked before everything that is written.
 
     Raises:
       ValueError: it cannot be written, or holds another config's results.
     """
-    self.path = path
+    self.path, self._lock = path, lock
+    self._reserved: set[str] = set()
     self._store = store or path / "models"
     self._save_seconds = save_seconds
     config = json.loads(json.dumps(config))
     _check_same(path / "config.json", config)
-    try:
+    with _writable(path):
       for folder in (path, path / "pictures", path / "findings", self._store):
         storage.make(folder)
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
-    except OSError as error:
-      reason = error.strerror or " ".join(str(error).split())
-      raise ValueError(
-        f"cannot write to the workdir {path} ({reason}); give another one with "
-        "--workdir."
-      ) from error
 
   @property
   def unseen(self) -> float:
@@ -75,24 +76,23 @@ class Workdir:
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""
-    rows = results.read(self.path / "results.jsonl")
+    path = self.path / "results.jsonl"
+    rows = results.read(path, required=results.REQUIRED)
     return {record["cell"]: record for record in rows}
 
   def record(self, record: results.Record) -> None:
     """Appends a finished cell's record."""
-    if hosts.first():
-      results.append(self.path / "results.jsonl", [record])
+    self._append("results.jsonl", [record], results.REQUIRED)
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
-    rows = results.read(self.path / "sequela.jsonl")
+    path = self.path / "sequela.jsonl"
+    rows = results.read(path, required=results.SEQUEL)
     return {record["cell"]: record for record in rows}
 
   def sequel(self, record: results.Record) -> None:
     """Appends a finished sequel's record."""
-    if hosts.first():
-      file = self.path / "sequela.jsonl"
-      results.append(file, [record], required=results.SEQUEL)
+    self._append("sequela.jsonl", [record], results.SEQUEL)
 
   def curves(self, cell: str, journal: Journal) -> None:
     """Appends a cell's rows; a crash may repeat them, readers take the last."""
@@ -100,8 +100,7 @@ class Workdir:
       {"cell": cell} | {k: v for k, v in row.items() if k != "metrics"}
       for row in journal.rows
     ]
-    if hosts.first():
-      results.append(self.path / "curves.jsonl", rows, required=results.CURVE)
+    self._append("curves.jsonl", rows, results.CURVE)
 
   def picture(self, planted: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a planted model's pictures."""
@@ -114,7 +113,8 @@ class Workdir:
 
   def failure(self, cell: str, text: str) -> None:
     """Writes where a cell failed."""
-    storage.make(self.path / "failures")
+    if self._mine():
+      storage.make(self.path / "failures")
     self._write(f"failures/{cell}.txt", text)
 
   def _arrays(
@@ -125,8 +125,36 @@ class Workdir:
     self._write(f"{folder}/{name}.npz", buffer.getvalue())
 
   def _write(self, name: str, content: str | bytes) -> None:
-    if hosts.first():
+    if self._mine():
       storage.write(self.path / name, content)
+
+  def _append(
+    self, name: str, rows: list[results.Record], required: tuple[str, ...]
+  ) -> None:
+    if self._mine():
+      results.append(self.path / name, rows, required=required)
+
+  def _mine(self) -> bool:
+    """Returns whether this process writes, and still may."""
+    if self._lock:
+      self._lock.check()
+    return hosts.first()
+
+  @contextlib.contextmanager
+  def reserved(self, name: str) -> Iterator[None]:
+    """Keeps other runs on the store from making a model in the block.
+
+    It waits for one that is at it. A bucket cannot keep anyone away.
+    """
+    if name in self._reserved or storage.remote(self._store):
+      yield
+      return
+    with locks.reserved(self._store / f"{name}.lock", f"model {name}"):
+      self._reserved.add(name)
+      try:
+        yield
+      finally:
+        self._reserved.remove(name)
 
   def model(self, planted: str) -> Place:
     """Returns where a planted model's checkpoint lies, or will."""
@@ -138,17 +166,52 @@ class Workdir:
     return checkpoint.Stages(folder, every_seconds=self._save_seconds)
 
 
+@contextlib.contextmanager
+def opened(
+  path: Place,
+  config: dict[str, Any],
+  *,
+  store: Place | None = None,
+  save_seconds: float = 20.0,
+) -> Iterator[Workdir]:
+  """Opens a workdir that no other run has open meanwhile; see `Workdir`.
+
+  In a bucket another run cannot be kept away.
+
+  Raises:
+    ValueError: another run has it open, or as `Workdir` says.
+  """
+  with contextlib.ExitStack() as stack:
+    lock = None
+    with _writable(path):
+      storage.make(path)
+      if not storage.remote(path):
+        only = locks.only(path / "lock", f"the workdir {path}")
+        lock = stack.enter_context(only)
+    yield Workdir(
+      path, config, store=store, save_seconds=save_seconds, lock=lock
+    )
+
+
+@contextlib.contextmanager
+def _writable(path: Place) -> Iterator[None]:
+  try:
+    yield
+  except Fault as error:
+    raise ValueError(
+      f"cannot write to the workdir {path} ({error.reason}); give another one "
+      "with --workdir."
+    ) from error
+
+
 def _check_same(path: Place, config: dict[str, Any]) -> None:
   try:
-    content = storage.read(path)
-    if content is None:
-      return
-    old = plans.identity(json.loads(content))
-  except (OSError, ValueError) as error:
-    raise ValueError(
-      f"cannot read {path} ({error}); use another --workdir."
-    ) from error
-  new = plans.identity(config)
+    content = results.read_object(path)
+  except (Fault, ValueError) as error:
+    raise ValueError(f"{error} Or use another --workdir.") from error
+  if content is None:
+    return
+  old, new = plans.identity(content), plans.identity(config)
   changed = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
   if changed:
     key = changed[0]

@@ -1,41 +1,59 @@
 """Saves and restores pytrees with Orbax; a kill leaves nothing half-written.
 
+A checkpoint in a folder is sealed by checksums. What is damaged is moved aside
+and said, so that what it held is trained again.
+
 Leaves are stored flat under their path's name, so that a checkpoint can be read
 without this package, and an error can name the leaf that does not fit.
 """
 
+import contextlib
+import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from bdjax.machine import hosts, preemption, storage
+from bdjax.machine import hosts, preemption, seals, storage
 from bdjax.machine import mesh as meshes
+from bdjax.machine.faults import Fault, code, faults
 from bdjax.machine.preemption import NOTICE
 from bdjax.machine.storage import Place
 from bdjax.training.loop import Row
 from bdjax.types import State
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates each save
+# Orbax narrates each save, and what it raises in each of its threads.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # other faults pass
 
 
 class Mismatch(ValueError):
   """A checkpoint that holds something else than what is asked for."""
 
 
+class Damaged(ValueError):
+  """A checkpoint that cannot be read, or is not what was written."""
+
+
 def save(path: Place, tree: Any, *, note: dict | None = None) -> None:
   """Writes a tree of arrays, and a JSON-able note, as one checkpoint folder.
 
   The folder appears under its name only when it is whole.
+
+  Raises:
+    Fault: it cannot be written.
   """
   flat = _flat(tree)
   if jax.process_count() > 1:  # arrays of one process alone are refused
     flat = meshes.place(flat, _home())
   where = storage.absolute(path)
-  ocp.save(where, flat, custom_metadata=note, overwrite=True)
+  with faults(path, "write"):
+    ocp.save(where, flat, custom_metadata=note, overwrite=True)
+    if hosts.first() and not storage.remote(path):
+      seals.seal(path)
 
 
 def load(path: Place, like: Any) -> Any:
@@ -46,15 +64,18 @@ def load(path: Place, like: Any) -> Any:
     like: arrays or `jax.ShapeDtypeStruct`s of the same structure.
 
   Raises:
-    Mismatch: another structure, shape or dtype was saved; names the first.
+    Mismatch: another structure or shape was saved; names the first.
+    Damaged: it is not what was saved.
+    Fault: the system refuses to read it.
   """
   shapes = {
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_home())
     for name, x in _flat(like).items()
   }
   where = storage.absolute(path)
-  _compare(path, ocp.metadata(where).metadata, shapes)
-  arrays = ocp.load(where, shapes)
+  with _reading(path):
+    _compare(path, ocp.metadata(where).metadata, shapes)
+    arrays = ocp.load(where, shapes)
   if jax.process_count() > 1:
     arrays = meshes.here(arrays)
   leaves = [arrays[name] for name in shapes]
@@ -63,15 +84,63 @@ def load(path: Place, like: Any) -> Any:
 
 def note(path: Place) -> dict:
   """Returns the note that was saved with a checkpoint."""
-  return ocp.metadata(storage.absolute(path)).custom_metadata or {}
+  with _reading(path):
+    return ocp.metadata(storage.absolute(path)).custom_metadata or {}
 
 
 def exists(path: Place) -> bool:
-  """Returns whether a whole checkpoint lies there."""
+  """Returns whether a checkpoint lies there, damaged or not."""
   if storage.remote(path):
     return storage.committed(path)
-  whole = path.is_dir() and any(path.iterdir())
-  return whole and ocp.is_orbax_checkpoint(path.absolute())
+  return path.exists() and (path.is_file() or bool(storage.names(path)))
+
+
+def restore(path: Place, like: Callable[[], Any]) -> Any | None:
+  """Returns what was saved, or None if nothing is there, or only damage.
+
+  What is damaged is moved aside.
+
+  Args:
+    path: the folder.
+    like: gives the shapes, see `load`.
+
+  Raises:
+    Mismatch: something else was saved.
+    Fault: the system refuses to read it, or to move it.
+  """
+  if not exists(path):
+    return None
+  try:
+    return load(path, like())
+  except Damaged as damage:
+    _set_aside(path, damage)
+  return None
+
+
+def _set_aside(path: Place, damage: Damaged) -> None:
+  hosts.meet("damage is known")
+  if hosts.first():
+    aside = storage.set_aside(path)
+    hosts.say(f"{damage}; it is now {aside.name}, and is made again.")
+  hosts.meet("damage is moved")
+
+
+@contextlib.contextmanager
+def _reading(path: Place) -> Iterator[None]:
+  """Has all that a damaged checkpoint may raise in the block be `Damaged`."""
+  if not storage.remote(path) and (words := seals.damage(path)):
+    raise Damaged(f"checkpoint {path} is damaged: {words}")
+  try:
+    yield
+  except (Mismatch, MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as error:  # Orbax raises nearly anything
+    number = code(error)
+    if number is not None and number not in _DAMAGE:
+      raise Fault(path, "read", error) from error
+    raise Damaged(
+      f"checkpoint {path} is damaged: Orbax cannot read it"
+    ) from error
 
 
 class Stages:
@@ -91,11 +160,12 @@ class Stages:
     self._last = clock()
 
   def restore(self, name: str, like: State) -> tuple[State, list[Row]] | None:
-    """Returns the stage's newest saved state and its rows, or None."""
-    saved = self._saved(name)
-    if not saved:
-      return None
-    return load(saved[-1], like), note(saved[-1])["rows"]
+    """Returns the stage's newest sound state and its rows, or None."""
+    for path in reversed(self._saved(name)):
+      state = restore(path, lambda: like)
+      if state is not None:
+        return state, note(path)["rows"]
+    return None
 
   def save(
     self, name: str, state: State, rows: list[Row], *, last: bool

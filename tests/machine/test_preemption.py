@@ -1,4 +1,4 @@
-"""SIGTERM ends a process in time, with its own status, wherever it is."""
+"""A signal ends a process in time, with its own status, wherever it is."""
 
 import signal
 import subprocess
@@ -13,7 +13,10 @@ from bdjax.training import checkpoint
 
 PATIENCE = 60  # seconds; far more than needed
 LISTENS = """
-import sys, time
+import signal, sys, time
+# As in a terminal: what starts the tests may have some ignored.
+for number in (signal.SIGINT, signal.SIGHUP):
+  signal.signal(number, signal.SIG_DFL)
 from bdjax.machine import preemption
 
 notice = preemption.NOTICE
@@ -45,14 +48,56 @@ print("{READY}", flush=True)
   assert end(code, signal.SIGCONT)[0] == 0
 
 
-def test_without_anything_to_save_a_process_leaves_at_once():
-  sleeps = f"""
+SIGNALS = pytest.mark.parametrize(
+  ("number", "status"),
+  [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+)
+SLEEPS = f"""
 print("{READY}", flush=True)
 time.sleep({2 * PATIENCE})
 """
-  code, _, said = end(sleeps)
-  assert code == preemption.STATUS == 75
-  assert said == "stopped by SIGTERM; give the same command again.\n"
+
+
+@SIGNALS
+def test_without_anything_to_save_a_process_leaves_at_once(number, status):
+  code, _, said = end(SLEEPS, number)
+  assert code == status
+  assert said == f"stopped by {number.name}; give the same command again.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_user_waits_for_no_start(number):
+  code, _, said = end("notice._grace = 1e9\n" + SLEEPS, number)
+  assert code == preemption.STATUSES[number]
+  assert said == f"stopped by {number.name}; {preemption.AGAIN}\n"
+
+
+def test_what_is_ignored_from_the_start_stays_so():
+  code = f"""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+notice.listen()
+print("{READY}", flush=True)
+time.sleep(0.5)
+"""
+  assert end(code, signal.SIGHUP) == (0, "", "")
+
+
+def test_ctrl_c_again_leaves_at_once():
+  waits = f"""
+preemption.ONCE = 0
+with notice.grace({2 * PATIENCE}):
+  print("{READY}", flush=True)
+  while not notice.came():
+    time.sleep(0.01)
+  signal.raise_signal(signal.SIGINT)
+  time.sleep({2 * PATIENCE})
+"""
+  code, _, said = end(waits, signal.SIGINT)
+  assert code == 130
+  assert said.splitlines() == [
+    "saving; Ctrl-C again leaves at once.",
+    f"stopped by SIGINT; {preemption.KEPT}",
+  ]
 
 
 def test_a_main_thread_that_runs_no_python_is_ended_after_its_grace():
@@ -69,7 +114,8 @@ with notice.grace(0.2):
   assert said == f"stopped by SIGTERM; {preemption.KEPT}\n"
 
 
-def test_work_that_is_saved_in_time_ends_by_itself():
+@SIGNALS
+def test_work_that_is_saved_in_time_ends_by_itself(number, status):
   works = f"""
 with notice.grace({2 * PATIENCE}):
   print("{READY}", flush=True)
@@ -77,23 +123,9 @@ with notice.grace({2 * PATIENCE}):
     time.sleep(0.01)
 raise SystemExit(notice.say(preemption.SAVED))
 """
-  code, _, said = end(works)
-  assert code == preemption.STATUS
-  assert said == f"stopped by SIGTERM; {preemption.SAVED}\n"
-
-
-def test_ctrl_c_is_what_it_was():
-  # As in a terminal: what starts the tests may have it ignored.
-  sleeps = f"""
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-try:
-  print("{READY}", flush=True)
-  time.sleep({2 * PATIENCE})
-except KeyboardInterrupt:
-  raise SystemExit(130 + notice.came())
-"""
-  assert end(sleeps, signal.SIGINT)[0] == 130
+  code, _, said = end(works, number)
+  assert code == status
+  assert said.endswith(f"stopped by {number.name}; {preemption.SAVED}\n")
 
 
 @pytest.fixture
@@ -110,9 +142,10 @@ def members(monkeypatch):
 def test_a_notice_to_one_process_ends_all_at_one_time(members):
   (one, other), board, left = members
   assert not other.came()
-  threading.Thread(target=one._leave_in, args=[0.2], daemon=True).start()
+  threading.Thread(target=one._leave_in, args=(2, 0.2), daemon=True).start()
   assert left.wait(PATIENCE) and other.came()
-  assert 0 <= board[0] <= 0.2  # what is left of the time when others are told
+  number, seconds = board[0]  # what is left of the time when others are told
+  assert number == signal.SIGINT and 0 <= seconds <= 0.2
 
 
 @pytest.fixture

@@ -99,6 +99,33 @@ def test_page_without_curves_and_pictures_says_so(tmp_path, fake):
     assert word in text
 
 
+def test_pictures_that_are_damaged_are_left_out_and_named(workdir, capsys):
+  some = sorted((workdir / "pictures").iterdir())
+  content, names = some[0].read_bytes(), []
+  damage = (
+    content[:-30],
+    b"",
+    content[:300] + b"\0" + content[301:],
+    b"\x93NUMPY no archive",
+  )
+  for path, bad in zip(some, damage, strict=False):
+    path.write_bytes(bad)
+    names.append(path)
+  np.savez(some[4], clean=np.zeros(3), triggered=np.zeros(3))
+  (workdir / "findings").mkdir()
+  found = workdir / "findings" / f"{report.load(workdir).cells[0]['cell']}.npz"
+  np.savez(found, trigger=np.zeros((2, 3, 3, 3)))  # not bytes
+  capsys.readouterr()
+  run = report.load(workdir)
+  assert set(run.pictures) == {path.stem for path in some[5:]}
+  assert not run.findings
+  said = capsys.readouterr().err.splitlines()
+  assert sorted(said) == sorted(
+    f"{path} is damaged and not shown; you may delete it."
+    for path in (*names, some[4], found)
+  )
+
+
 def test_page_of_an_empty_directory_is_refused(tmp_path):
   with pytest.raises(ValueError, match="holds no results"):
     report.write(tmp_path)

@@ -13,8 +13,9 @@ from bdjax.report import results
 def cell(seed=0, **changes):
   """Return a complete record with invented numbers."""
   record = dict.fromkeys(results.REQUIRED, 0.5)
-  record |= dict.fromkeys(results.GROUP, "x")
+  record |= dict.fromkeys((*results.GROUP, "device"), "x")
   counts = {"test_images": 100, "triggered_images": 10, "clean_images": 5}
+  counts["devices"] = 1
   record |= {"cell": f"c{seed}", "planted": "p", "seed": seed, **counts}
   return record | changes
 
@@ -55,13 +56,44 @@ def test_a_file_that_is_one_torn_line_starts_anew(tmp_path):
   assert results.read(path) == [cell(0)]
 
 
-@pytest.mark.parametrize("bad", ['{"cell": ', "[1]", '{"ca": NaN}', ""])
-def test_a_bad_line_is_named(tmp_path, bad):
+@pytest.mark.parametrize(
+  ("bad", "why"),
+  [
+    ('{"cell": ', "Expecting value"),
+    ("[1]", "a JSON object was expected"),
+    ('{"ca": NaN}', "NaN is not JSON"),
+    ("{}", "it lacks cell, planted, dataset and"),
+    (json.dumps(cell(ca="0.5")), "its ca is '0.5', but must be from 0 to 1"),
+    (json.dumps(cell(asr=1.5)), "its asr is '1.5'"),
+    (json.dumps(cell(seed=None)), "its seed is 'None', but must be a whole"),
+    (json.dumps(cell(attack=["x"])), "its attack is .* but must be text"),
+    ("[" * 100_000, "its brackets are too deep"),
+    ('{"cell": ' * 100_000, "its brackets are too deep"),
+  ],
+  ids=lambda text: text[:20],
+)
+def test_a_bad_line_is_named(tmp_path, bad, why):
   path = tmp_path / "results.jsonl"
   good = json.dumps(cell())
   path.write_text(f"{good}\n{bad}\n{good}\n")
-  with pytest.raises(ValueError, match=r"results\.jsonl, line 2 "):
-    results.read(path)
+  with pytest.raises(ValueError, match=rf"results\.jsonl, line 2 .*{why}"):
+    results.read(path, required=results.REQUIRED)
+
+
+def test_a_blank_line_is_no_record(tmp_path):
+  path = tmp_path / "results.jsonl"
+  good = json.dumps(cell())
+  path.write_text(f"{good}\n \n{good}\n\n\n")
+  assert results.read(path) == [cell(), cell()]
+
+
+@pytest.mark.parametrize("bad", ["[1]", "{", "", '{"a":' * 100_000])
+def test_a_file_that_is_no_object_is_named(tmp_path, bad):
+  path = tmp_path / "config.json"
+  assert results.read_object(path) is None
+  path.write_text(bad)
+  with pytest.raises(ValueError, match="config.json is not what a"):
+    results.read_object(path)
 
 
 def test_append_names_missing_keys_and_writes_nothing(tmp_path):

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -40,6 +43,101 @@ def test_an_empty_or_torn_folder_is_no_checkpoint(tmp_path):
   assert not checkpoint.exists(tmp_path / "a")
   (tmp_path / "b").mkdir()
   assert not checkpoint.exists(tmp_path / "b")
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+  path.write_bytes(b"")
+
+
+def flip(path):
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+
+
+TREE = {"w": jnp.arange(300.0), "image": jnp.zeros((5, 4, 4, 3), jnp.uint8)}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+  """Returns a checkpoint, and the names of its files that are not empty."""
+  folder = tmp_path_factory.mktemp("sound") / "a"
+  checkpoint.save(folder, TREE, note={"spent": 1.5})
+  files = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size]
+  assert len(files) > 5
+  return folder, [path.relative_to(folder) for path in files]
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip, os.unlink])
+def test_damage_to_any_file_is_named_and_moved_aside(
+  sound, tmp_path, damage, capsys
+):
+  folder, names = sound
+  path, count = tmp_path / "a", 0
+  for name in names:
+    if damage is os.unlink and name.name == "checksums.json":
+      continue  # what has no seal is trusted
+    count += 1
+    shutil.copytree(folder, path)
+    damage(path / name)
+    assert checkpoint.restore(path, lambda: TREE) is None
+    assert storage.names(tmp_path)[0] == "a.damaged-1"
+    assert not path.exists() and len(storage.names(tmp_path)) == count
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"checkpoint {path} is damaged: its ")
+    assert said.endswith(f"it is now a.damaged-{count}, and is made again.")
+
+
+def test_a_sound_one_is_restored_and_none_is_none(sound, tmp_path):
+  chex.assert_trees_all_equal(checkpoint.restore(sound[0], lambda: TREE), TREE)
+  assert checkpoint.restore(tmp_path / "none", lambda: TREE) is None
+
+
+def test_what_orbax_cannot_read_is_damage_without_a_seal_as_well(
+  sound, tmp_path
+):
+  path = tmp_path / "a"
+  shutil.copytree(sound[0], path)
+  (path / "checksums.json").unlink()
+  cut(path / "state" / "_METADATA")
+  with pytest.raises(checkpoint.Damaged, match="Orbax cannot read it"):
+    checkpoint.load(path, TREE)
+  with pytest.raises(checkpoint.Damaged, match="Orbax cannot read it"):
+    checkpoint.load(tmp_path, TREE)
+
+
+def test_a_damaged_checkpoint_in_a_bucket_is_moved_aside(bucket):
+  folder = storage.place("gs://bucket/run")
+  checkpoint.save(folder / "a", {"w": jnp.zeros(2)})
+  whole = len(bucket.names("run/a/"))
+  (name,) = (n for n in bucket.names() if n.endswith("a/state/_METADATA"))
+  bucket.put(name, b"{")
+  assert checkpoint.restore(folder / "a", lambda: {"w": jnp.zeros(2)}) is None
+  assert storage.names(folder) == ["a.damaged-1"]
+  assert len(bucket.names("run/a.damaged-1/")) == whole
+
+
+def test_the_newest_sound_state_of_a_stage_is_restored(tmp_path):
+  stages = checkpoint.Stages(tmp_path, every_seconds=0)
+  rows = [{"epoch": 1}, {"epoch": 2}]
+  stages.save("ft", {"w": jnp.full(2, 1)}, rows[:1], last=False)
+  shutil.copytree(tmp_path / "ft" / "000001", tmp_path / "older")
+  stages.save("ft", {"w": jnp.full(2, 2)}, rows, last=False)
+  (tmp_path / "older").rename(tmp_path / "ft" / "000001")
+  flip(tmp_path / "ft" / "000002" / "_CHECKPOINT_METADATA")
+  like = {"w": jnp.zeros(2, int)}
+  state, found = stages.restore("ft", like)
+  assert state["w"].tolist() == [1, 1] and found == rows[:1]
+  names = ["000001", "000002.damaged-1"]
+  assert storage.names(tmp_path / "ft") == names
+  flip(tmp_path / "ft" / "000001" / "_CHECKPOINT_METADATA")
+  assert stages.restore("ft", like) is None
+  stages.clear()
+  assert storage.names(tmp_path) == []
 
 
 class Clock:
