@@ -1,15 +1,17 @@
 """The program's flags: what they are, and what a command line says."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from bdjax.machine import preemption, storage
+from bdjax.machine import notes, preemption, storage
 from bdjax.machine.storage import Place
 
 FLAGS = flags.FLAGS
@@ -31,7 +33,8 @@ GALLERY = "configs/gallery.py"  # its config, unless another is given
 
 def define() -> None:
   """Defines this program's flags."""
-  logging.set_verbosity(logging.ERROR)  # libraries narrate otherwise
+  absl_logging.set_verbosity(absl_logging.ERROR)  # libraries narrate otherwise
+  _show_notes()
   config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional :argument.", lock_config=True
   )
@@ -233,6 +236,15 @@ def shard() -> tuple[int, int]:
       f"--shard is {FLAGS.shard!r}, but must be like 0/4, the first of four."
     )
   return int(place), int(count)
+
+
+def _show_notes() -> None:
+  """Prints notes as they are; absl would drop them with the narration."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("note: %(message)s"))
+  notes.LOG.addHandler(handler)
+  notes.LOG.setLevel(logging.WARNING)
+  notes.LOG.propagate = False
 
 
 def use_compilation_cache() -> None:

@@ -8,17 +8,19 @@ local folder of that name.
 """
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from etils import epath
 
@@ -122,6 +124,19 @@ def read(path: Place) -> bytes | None:
     return None
 
 
+def regular(path: Path) -> BinaryIO:
+  """Opens a local file to read it, but no pipe or device, which may not end.
+
+  Raises:
+    OSError: it cannot be opened, or is no regular file.
+  """
+  descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # nor wait for one
+  if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    return open(descriptor, "rb")
+  os.close(descriptor)
+  raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+
+
 def read_all(paths: Iterable[Place]) -> list[bytes | None]:
   """Returns files' contents as `read` does, many at a time."""
   with ThreadPoolExecutor(_READERS) as pool:
@@ -144,9 +159,14 @@ def replacing(path: Path) -> Iterator[Path]:
   """Yields a file to write; it becomes a local one at once, unless this fails.
 
   It lies beside `path` under a name of its own, so that neither a reader nor
-  another process that writes the same ever sees half a file.
+  another process that writes the same ever sees half a file. It is new: a link
+  that someone has put there under its name is not followed.
+
+  Raises:
+    OSError: no file can be made there.
   """
   temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
   try:
     yield temporary
     os.replace(temporary, path)
