@@ -16,7 +16,6 @@ from typing import NamedTuple
 from bdjax.data.pictures import printable
 from bdjax.machine import storage
 
-FILES = 200_000  # of a stranger that are listed, at most
 _LEFT = {  # names in lower case
   *("thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"),
   *("$recycle.bin", "system volume information"),
@@ -41,11 +40,13 @@ class Found(NamedTuple):
     """Returns a sentence about what is skipped, if anything is."""
     if not self.skipped:
       return []
-    kinds = [f"{printable(k)} ({n})" for k, n in self.skipped.most_common(5)]
-    more = ", and others" if len(self.skipped) > 5 else ""
+    shown = self.skipped.most_common(5)
+    kinds = [f"{count} {printable(kind)}" for kind, count in shown]
+    rest = self.skipped.total() - sum(count for _, count in shown)
+    kinds += [f"{rest} others"] if rest else []
     return [
-      f"{self.skipped.total()} files or folders in {printable(folder)} are no "
-      f"images of a class and are skipped: {', '.join(kinds)}{more}."
+      f"Skipped in {printable(folder)}, as no images of a class: "
+      f"{', '.join(kinds)}."
     ]
 
   def filled(self, folder: Path) -> "Found":

@@ -124,7 +124,7 @@ def test_images_of_one_size_tell_it_and_others_do_not(tmp_path):
 def test_images_are_resized_as_a_whole_and_made_colour(tmp_path):
   path = tmp_path / "gray.png"
   Image.fromarray(np.array([[0, 200]], np.uint8)).save(path)
-  (image,) = pictures.read([path], (1, 1, 3))
+  (image,), _ = pictures.read([path], (1, 1, 3))
   assert image.tolist() == [[[100, 100, 100]]]
 
 
@@ -166,7 +166,7 @@ def test_a_bad_file_is_named_in_one_sentence(tmp_path, name):
 def test_a_file_that_is_too_long_is_not_opened(tmp_path):
   path = tmp_path / "long.png"
   with open(path, "wb") as file:
-    file.truncate(pictures.FILE_BYTES + 1)  # no block of it is written
+    file.truncate(pictures.LIMITS.weight + 1)  # no block of it is written
   with pytest.raises(ValueError, match="bytes, more than the 67108864"):
     pictures.size(path)
 
