@@ -76,7 +76,7 @@ def cleanse(
   )
   flags = _flags(image_size, mean, std)
   model, out = Path(model), Path(out)
-  report = outputs.check(model, out, force=force)
+  report = outputs.check(model, out, images, triggered, classes, force=force)
   spec = repair.chosen(defense)
   accused = suspect.load(model, arch=arch, flags=flags)
   read = clean_images.read(

@@ -125,11 +125,7 @@ def read(path: Place) -> bytes | None:
 
 
 def regular(path: Path) -> BinaryIO:
-  """Opens a local file to read it, but no pipe or device, which may not end.
-
-  Raises:
-    OSError: it cannot be opened, or is no regular file.
-  """
+  """Opens a local file to read it; no pipe or device, which may not end."""
   descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # nor wait for one
   if stat.S_ISREG(os.fstat(descriptor).st_mode):
     return open(descriptor, "rb")
@@ -158,20 +154,26 @@ def write(path: Place, content: str | bytes) -> Place:
 def replacing(path: Path) -> Iterator[Path]:
   """Yields a file to write; it becomes a local one at once, unless this fails.
 
-  It lies beside `path` under a name of its own, so that neither a reader nor
-  another process that writes the same ever sees half a file. It is new: a link
-  that someone has put there under its name is not followed.
-
-  Raises:
-    OSError: no file can be made there.
+  It lies beside `path` under a new name of its own, so that no reader and no
+  other writer ever sees half a file, and no planted link is followed.
   """
-  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-  os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+  temporary = _beside(path)
   try:
     yield temporary
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def probe(path: Path) -> None:
+  """Raises OSError if `replacing` could not write a local file."""
+  _beside(path).unlink()
+
+
+def _beside(path: Path) -> Path:
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+  return temporary
 
 
 def make(folder: Place) -> None:
