@@ -10,6 +10,7 @@ from PIL import Image
 from bdjax import data
 from bdjax.data import cache, catalog
 from bdjax.data.places import PREPARED, Source
+from bdjax.machine import notes
 
 
 def paint(path, value, size=(8, 8)):
@@ -161,7 +162,9 @@ def test_changed_files_are_read_again(tree, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["image", "label"])
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "gone"])
+@pytest.mark.parametrize(
+  "damage", ["truncated", "foreign", "gone", "changed", "endless"]
+)
 def test_a_damaged_cache_is_rebuilt(tmp_path, part, damage):
   reads = []
 
@@ -180,6 +183,13 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, part, damage):
     path.write_bytes(path.read_bytes()[:-5])
   elif damage == "foreign":
     np.save(path, np.zeros((9, 9)))
+  elif damage == "changed":  # one pixel or label, and all else in order
+    array = np.load(path)
+    array[-1] -= 1
+    np.save(path, array)
+  elif damage == "endless":
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"(3,", b"(%d," % 10**15, 1))
   else:
     path.unlink()
   image, label = fetch()
@@ -187,6 +197,33 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, part, damage):
   fetch()
   assert len(reads) == 2
   assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "file/x"])
+def test_a_cache_that_cannot_be_written_stops_nothing(
+  tree, tmp_path, monkeypatch, place
+):
+  said = []
+  monkeypatch.setattr(notes, "say", said.append)
+  (tmp_path / "file").write_text("")
+  folder = tmp_path / place  # absolute ones stay as they are
+  train = data.load(f"image_folder:{tree}", cache_dir=folder)
+  assert train.size == 16
+  (sentence,) = said
+  assert sentence.startswith(f"decoded images cannot be kept in {folder} (")
+
+
+def test_a_full_disk_stops_nothing(tree, tmp_path, monkeypatch):
+  said = []
+  monkeypatch.setattr(notes, "say", said.append)
+
+  def full(*_):
+    raise OSError("16 requested and 0 written")  # as numpy says it
+
+  monkeypatch.setattr(cache.np, "save", full)
+  assert data.load(f"image_folder:{tree}", cache_dir=tmp_path / "c").size == 16
+  assert "16 requested and 0 written" in said[0]
+  assert not list((tmp_path / "c").iterdir())
 
 
 def test_another_identity_is_another_cache_entry(tmp_path):
