@@ -72,6 +72,13 @@ def jpeg(side: int) -> bytes:
   return claiming(saved("JPEG", 64), b"\xff\xc0", 5, size)
 
 
+def scans() -> bytes:
+  """Returns a JPEG file that asks for 20,000 passes over 16 million pixels."""
+  raw = saved("JPEG", 4096, progressive=True)
+  last = raw.rindex(b"\xff\xda")
+  return raw[:-2] + raw[last:-2][:32] * 20_000 + raw[-2:]
+
+
 def bmp(width: int, height: int) -> bytes:
   size = struct.pack("<2i", width, height)
   return claiming(saved("BMP"), b"BM", 18, size)
@@ -108,6 +115,17 @@ def looped(at: Path) -> Path:
   return top
 
 
+def void(at: Path) -> Path:
+  (layout(at) / "c").mkdir()
+  return at / "images"
+
+
+def tabled(at: Path) -> Path:
+  table = "Filename;ClassId\n0.png;0\n"
+  (layout(at) / "a" / "GT.csv").write_text(table)
+  return at / "images" / "a"
+
+
 def of(names, count: int = 2):
   return lambda at: layout(at, names, count)
 
@@ -118,6 +136,11 @@ def naming(raw: bytes):
     return at / "names"
 
   return make
+
+
+def pipe(at: Path) -> Path:
+  os.mkfifo(at / "names")
+  return at / "names"
 
 
 def empty(at: Path) -> Path:
@@ -154,6 +177,14 @@ IMAGES = {
   ),
   "a JPEG of 65,500 x 65,500": amid(lambda: jpeg(65_500), "x.jpg"),
   "a JPEG that is cut off": amid(lambda: saved("JPEG", 64)[:300], "x.jpg"),
+  "a JPEG of 20,000 scans": amid(scans, "x.jpg"),
+  "a JPEG of 4 million comments": amid(
+    lambda: b"\xff\xd8" + 2**22 * b"\xff\xfe\0\2", "x.jpg"
+  ),
+  "a PNG of 2 million comments": amid(
+    lambda: png(8, chunk(b"teSt", b"") * 2**21)
+  ),
+  "a PFM, of decimal numbers": amid(b"Pf\n1 1\n-1.0\n\0\0\0\0", "x.pfm"),
   "a BMP of 2 ** 31 x 2 ** 31": amid(lambda: bmp(2**31 - 1, 2**31 - 1)),
   "a BMP of 40,000 x -40,000": amid(lambda: bmp(40_000, -40_000), "x.bmp"),
   "a PPM of 10 ** 9 x 10 ** 9": amid(
@@ -185,6 +216,8 @@ FOLDERS = {
   "a folder without folders": empty,
   "three folders for two classes": of("abc"),
   "a class of one image": of("ab", 1),
+  "a class of no image": void,
+  "images beside a table of some of them": tabled,
   "folders numbered up to 10 ** 30": of(("0", "1" + "0" * 30)),
   "folders 0 and 00": of(("0", "00")),
   "a class that is a link to itself": looped,
@@ -202,6 +235,8 @@ NAMES = {
   "names of classes 100,000 lists deep": naming(b"[" * 10**5),
   "2 MB of names of classes": naming(b"ab\n" * 700_000),
   "a folder for names of classes": lambda at: at,
+  "a pipe for names of classes": pipe,
+  "a device for names of classes": lambda at: Path("/dev/zero"),
 }
 LARGE = {  # sound: they are read
   "a PNG of 4,096 x 4,096 that packs 1,000 to 1": amid(
