@@ -1,7 +1,8 @@
 """Counts the parts of an image file that make decoding slow, before it is done.
 
 A JPEG file of a few hundred kilobytes can ask for thousands of passes over the
-whole image, and a file of millions of empty parts keeps Pillow's Python busy.
+whole image, a file of millions of empty parts keeps Pillow's Python busy, and
+so do the kinds of PPM that it decodes number by number.
 """
 
 import re
@@ -9,10 +10,14 @@ from typing import BinaryIO
 
 SCANS = 100  # of a JPEG file; encoders make about ten
 PARTS = 100_000  # segments of a JPEG file, chunks of a PNG file
+HEADER = 1024  # bytes of a PPM file
+COMMENTS = 1000  # of a PPM file that is text
+SLOW = 2**22  # bytes of a PPM file that Pillow decodes number by number
 _PNG = b"\x89PNG\r\n\x1a\n"
+_FAST = ((b"P5", b"255"), (b"P5", b"65535"), (b"P6", b"255"))
 _SOI, _TEM, _EOI, _SOS = b"\xd8", b"\x01", b"\xd9", b"\xda"
 # FF 00 is a byte of the image, FF D0 to FF D7 stand between such bytes
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 
 def excess(file: BinaryIO) -> str | None:
@@ -21,6 +26,8 @@ def excess(file: BinaryIO) -> str | None:
   file.seek(0)
   if start.startswith(b"\xff\xd8"):
     fault = _jpeg(file.read())
+  elif re.match(b"P[0-6fy]", start):
+    fault = _ppm(file)
   else:
     fault = _png(file) if start == _PNG else None
   file.seek(0)
@@ -52,3 +59,20 @@ def _png(file: BinaryIO) -> str | None:
       return None
     file.seek(int.from_bytes(head[:4], "big") + 4, 1)  # and its checksum
   return f"more than {PARTS} parts"
+
+
+def _ppm(file: BinaryIO) -> str | None:
+  head = re.sub(rb"#[^\r\n]*", b" ", file.read(HEADER)).split()
+  kind, maximum = head[0][:2], head[3:4]
+  if len(head) < (3 if kind in (b"P1", b"P4") else 4):
+    return f"a header of more than {HEADER} bytes"
+  file.seek(0)
+  if kind == b"P4" or (kind, *maximum) in _FAST:
+    return None
+  raw = file.read(SLOW + 1)
+  if len(raw) > SLOW:
+    return f"more than {SLOW} bytes of a kind that is decoded slowly"
+  text = kind in (b"P1", b"P2", b"P3")
+  if text and raw.count(b"#") > COMMENTS:
+    return f"more than {COMMENTS} comments"
+  return None

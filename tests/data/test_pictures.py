@@ -183,6 +183,11 @@ def chunks(count):
     (progressive(20_000), "more than 100 scans"),
     (b"\xff\xd8" + 200_000 * b"\xff\xfe\0\2", "more than 100000 parts"),
     (chunks(100_000), "more than 100000 parts"),
+    (b"P6 #" + b"a" * 2000 + b"\n8 8 255\n", "a header of more than 1024"),
+    (b"P6" + b" " * 2000 + b"8 8 255\n", "a header of more than 1024"),
+    (b"P3 8 8 255\n" + b"#\n" * 1001, "more than 1000 comments"),
+    (b"P3 8 8 255\n" + b"1 " * 2**21, "bytes of a kind that is decoded slow"),
+    (b"P5 2048 2048 99\n" + bytes(2**22), "a kind that is decoded slowly"),
     (b"Pf\n1 1\n-1.0\n" + struct.pack("<f", 0.5), "pixels of mode F"),
     (saved(flat((1, 2, 3)), "TIFF"), "no image of a format that is read"),
     (saved(flat((1, 2, 3)), "GIF"), "no image of a format that is read"),
@@ -204,6 +209,8 @@ def test_what_encoders_make_is_not_refused():
   thumbnail = b"\xff\xe1\x01\x02" + b"\xff\xda" * 128  # bytes of a segment
   video = b"\0" + b"\xff\xda\0\2" * 200  # after the end, as telephones write
   for raw in (
+    b"P6\n# made by hand\n2048 2048\n255\n" + bytes(3 * 2**22),
+    b"P4 8 1\n\0",
     progressive(80),
     b"\xff\xd8" + thumbnail + progressive(0)[2:] + video,
     saved(Image.new("RGB", (8, 8)), "PNG") + bytes(12 * 200_000),

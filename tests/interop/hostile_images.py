@@ -191,6 +191,15 @@ IMAGES = {
     b"P6 1000000000 1000000000 255\n", "x.ppm"
   ),
   "a PPM of 10 ** 400": amid(b"P6 1" + b"0" * 400 + b" 8 255\n", "x.ppm"),
+  "a PPM that is a comment of 63 MiB": amid(
+    lambda: b"P6 #" + 63 * 2**20 * b"x", "x.ppm"
+  ),
+  "a PPM of a million comments": amid(
+    lambda: b"P3 8 8 255\n" + 2**20 * b"#\n", "x.ppm"
+  ),
+  "a PPM of 30 million numbers as text": amid(
+    lambda: b"P3 4096 4096 255\n" + 30 * 10**6 * b"1 ", "x.ppm"
+  ),
   "a PPM of -8 x 8": amid(b"P6 -8 8 255\n" + bytes(192), "x.ppm"),
   "a WebP of 16,384 x 16,384": amid(webp, "x.webp"),
   "a WebP that is cut off": amid(lambda: saved("WEBP", 64)[:40], "x.webp"),
