@@ -250,5 +250,10 @@ def _show_notes() -> None:
 def use_compilation_cache() -> None:
   """Keeps compiled programs between runs, unless the user chose a place."""
   if jax.config.jax_compilation_cache_dir is None:
-    folder = str(storage.cache("xla"))
-    jax.config.update("jax_compilation_cache_dir", folder)
+    folder = storage.cache("xla")
+
+    def use() -> None:
+      storage.probe(folder / "probe")  # JAX would complain of every program
+      jax.config.update("jax_compilation_cache_dir", str(folder))
+
+    notes.keep("compiled programs", folder, use)

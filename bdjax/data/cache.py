@@ -4,6 +4,7 @@ A digest beside them tells whether they are still what was decoded. Where they
 cannot be kept, a run goes on without.
 """
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -42,15 +43,8 @@ def fetch(
   arrays = _load(folder / stem, shape)
   if arrays is None:
     arrays = source.read()
-    try:
-      _save(folder / stem, arrays)
-    except OSError as fault:
-      notes.say(
-        f"decoded images cannot be kept in {folder} "
-        f"({fault.strerror or fault}); the run goes on, and the next one "
-        "decodes them again: free some space there, or let $XDG_CACHE_HOME "
-        "name another folder."
-      )
+    save = functools.partial(_save, folder / stem, arrays)
+    notes.keep("decoded images", folder, save)
   return arrays
 
 
@@ -72,7 +66,6 @@ def _paths(stem: Path) -> tuple[Path, Path, Path]:
 
 def _save(stem: Path, arrays: tuple[np.ndarray, np.ndarray]) -> None:
   *paths, last = _paths(stem)
-  stem.parent.mkdir(parents=True, exist_ok=True)
   for path, array in zip(paths, arrays, strict=True):
     with storage.replacing(path) as new, new.open("wb") as file:
       np.save(file, array)

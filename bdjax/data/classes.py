@@ -192,25 +192,18 @@ def _flat(
   folder: Path, paths: list[Path], skipped: Counter[str]
 ) -> dict[str, list[Path]]:
   """Returns images that lie in no folders, by the class that a table tells."""
-  told = {}
-  for path in sorted(folder.iterdir()) if ".csv" in skipped else ():
-    table = _table(path) if path.suffix.lower() == ".csv" else {}
-    clash = [
-      name for name in table if told.get(name, table[name]) != table[name]
-    ]
-    if clash:
-      raise ValueError(
-        f"two tables in {printable(folder)} tell different classes of "
-        f"{printable(clash[0])}; keep the one that is right."
-      )
-    told |= table
-  if not told:
+  tables = sorted(folder.iterdir()) if ".csv" in skipped else []
+  rows = [row for t in tables if t.suffix.lower() == ".csv" for row in _rows(t)]
+  if not rows:
     return {"": paths} if paths else {}
+  told = dict(rows)
+  twice = [name for name, kind in rows if told[name] != kind]
   lost = [path.name for path in paths if path.name not in told]
-  if lost:
+  if twice or lost:
+    times = "two classes" if twice else "no class"
     raise ValueError(
-      f"the table in {printable(folder)} does not tell the class of "
-      f"{printable(lost[0])}; add it, or remove the image."
+      f"the table in {printable(folder)} tells {times} for "
+      f"{printable([*twice, *lost][0])}; mend it, or remove the image."
     )
   groups = {told[path.name]: [] for path in paths}
   for path in paths:
@@ -218,14 +211,14 @@ def _flat(
   return dict(sorted(groups.items()))
 
 
-def _table(path: Path) -> dict[str, str]:
-  """Returns the class of each file that one of GTSRB's tables tells, if any."""
+def _rows(path: Path) -> list[tuple[str, str]]:
+  """Returns (file, class) of each row of a table, if it is like GTSRB's."""
   try:
     with storage.regular(path) as file:
-      text = file.read(_TABLE).decode()
+      text = file.read(_TABLE).decode("utf-8-sig")
     rows = csv.reader(io.StringIO(text), delimiter=";" if ";" in text else ",")
-    head = next(rows, [])
-    columns = head.index("Filename"), head.index("ClassId")
-    return {row[columns[0]]: row[columns[1]] for row in rows if row}
+    head = [name.strip() for name in next(rows, [])]
+    name, kind = head.index("Filename"), head.index("ClassId")
+    return [(row[name].strip(), row[kind].strip()) for row in rows if row]
   except (OSError, ValueError, IndexError, csv.Error):
-    return {}  # some other table
+    return []  # some other table

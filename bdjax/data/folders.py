@@ -71,10 +71,12 @@ def image_folder(path: Path, split: str) -> Listing:
     ValueError: no such folder, no images, or half a division.
   """
   if not path.is_dir():
-    raise ValueError(f"image folder {path} does not exist; give another path.")
+    raise ValueError(
+      f"image folder {path} does not exist, or is no folder; give another path."
+    )
   if not (path / "train").is_dir():
     found = _found(path)
-    return _share(_listing(path, found, tuple(found.groups)), split)
+    return _share(path, _listing(path, found, tuple(found.groups)), split)
   train = _found(path / "train")
   names = tuple(train.groups)
   if split == "train":
@@ -88,12 +90,25 @@ def image_folder(path: Path, split: str) -> Listing:
   )
 
 
-def _share(listing: Listing, split: str) -> Listing:
+def _share(path: Path, listing: Listing, split: str) -> Listing:
   order = shuffled(len(listing.paths))
   cut = len(order) // _TEST_SHARE
+  if not cut:
+    raise ValueError(
+      f"image folder {path} has {len(order)} images, too few to divide them "
+      f"into training and testing; give {_TEST_SHARE} or more."
+    )
   rows = np.sort(order[cut:] if split == "train" else order[:cut])
+  labels = listing.labels[rows]
+  lost = set(range(len(listing.classes))) - set(labels.tolist())
+  if lost:
+    names = ", ".join(listing.classes[i] for i in sorted(lost))
+    notes.say(
+      f"Dividing {path} leaves no {split} images of {names}: give more, or "
+      "divide them yourself into train and test."
+    )
   paths = tuple(listing.paths[row] for row in rows)
-  return Listing(paths, listing.labels[rows], listing.classes)
+  return Listing(paths, labels, listing.classes)
 
 
 def _found(folder: Path, names: tuple[str, ...] | None = None) -> Found:

@@ -53,7 +53,7 @@ def test_files_that_systems_leave_are_skipped_and_counted(tmp_path, name):
   "name", [".ipynb_checkpoints", "__MACOSX", ".git", "@eaDir", "lost+found"]
 )
 def test_folders_that_systems_leave_are_no_classes(tmp_path, name, said):
-  for place in (tmp_path, tree(tmp_path) / "a"):
+  for place in (tmp_path, tree(tmp_path, count=3) / "a"):
     paint(place / name / "0.png")
   info = data.info(f"image_folder:{tmp_path}")
   assert info.class_names == ("a", "b") and info.num_classes == 2
@@ -171,7 +171,13 @@ def test_gtsrb_is_read_as_it_is_laid_out(tmp_path):
 @pytest.mark.parametrize(
   ("table", "words"),
   [
-    ("Filename;ClassId\n00000.ppm;0\n", "not tell the class of 00001.ppm"),
+    ("Filename;ClassId\n00000.ppm;0\n", "no class for 00001.ppm"),
+    (
+      "Filename;ClassId\n"
+      + "".join(f"0000{i}.ppm;1\n" for i in (0, 1, 2))
+      + "00002.ppm;2\n",
+      "two classes for 00002.ppm",
+    ),
     ("Filename;Width\n00000.ppm;3\n", "holds no images in folders of classes"),
     ("Filename;ClassId\n00000.ppm\n", "holds no images in folders of classes"),
     ("\xff", "holds no images in folders of classes"),
@@ -183,8 +189,37 @@ def test_a_table_that_does_not_tell_is_refused(tmp_path, table, words):
     data.load(f"image_folder:{tmp_path}", "test", cache_dir=tmp_path / "c")
 
 
+def test_a_table_may_begin_with_a_mark_and_have_spaces(tmp_path):
+  rows = "".join(f"0000{i}.ppm, 2\n" for i in range(3))
+  path = gtsrb(tmp_path) / "test" / "GT-final_test.csv"
+  path.write_text("\ufeffFilename, ClassId\n" + rows, "utf-8")
+  test = data.load(f"image_folder:{tmp_path}", "test", cache_dir=tmp_path / "c")
+  assert test.label.tolist() == [2, 2, 2]
+
+
+def test_too_few_images_to_divide_are_refused(tmp_path):
+  tree(tmp_path, count=2)
+  with pytest.raises(ValueError, match="has 4 images, too few to divide"):
+    data.info(f"image_folder:{tmp_path}")
+
+
+def test_a_class_that_a_division_leaves_out_is_said(tmp_path, said):
+  tree(tmp_path / "x", names="a", count=9)
+  paint(tmp_path / "x" / "b" / "0.png", 9)
+  parts = [
+    data.load(f"image_folder:{tmp_path / 'x'}", s, cache_dir=tmp_path / "c")
+    for s in data.SPLITS
+  ]
+  (lacking,) = [part for part in parts if 1 not in part.label.tolist()]
+  split = data.SPLITS[0 if lacking is parts[0] else 1]
+  assert set(said) == {
+    f"Dividing {tmp_path / 'x'} leaves no {split} images of b: give more, or "
+    "divide them yourself into train and test."
+  }
+
+
 def test_tables_that_differ_are_refused(tmp_path):
   table = "Filename,ClassId\n00001.ppm,2\n"
   (gtsrb(tmp_path) / "test" / "mine.csv").write_text(table)
-  with pytest.raises(ValueError, match="different classes of 00001.ppm"):
+  with pytest.raises(ValueError, match="two classes for 00001.ppm"):
     data.load(f"image_folder:{tmp_path}", "test", cache_dir=tmp_path / "c")
