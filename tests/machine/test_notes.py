@@ -1,5 +1,6 @@
 """Notes are said once, and the command line shows them as they are."""
 
+import os
 import subprocess
 import sys
 
@@ -24,3 +25,30 @@ def test_the_command_line_shows_a_note_once():
   )
   assert (done.returncode, done.stdout) == (0, "")
   assert done.stderr == "note: x [bold] %d.\nnote: y.\n"
+
+
+KEEPING = """
+import jax
+from bdjax import options
+
+options.use_compilation_cache()
+options.use_compilation_cache()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+print(jax.jit(lambda x: x + 1)(2))
+"""
+
+
+def test_programs_that_cannot_be_kept_stop_nothing():
+  environment = os.environ | {"XDG_CACHE_HOME": "/proc/x"}
+  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+  done = subprocess.run(
+    [sys.executable, "-c", KEEPING],
+    capture_output=True,
+    text=True,
+    env=environment,
+  )
+  assert (done.returncode, done.stdout) == (0, "3\n")
+  assert done.stderr.startswith(
+    "compiled programs cannot be kept in /proc/x/bdjax/xla ("
+  )
+  assert len(done.stderr.splitlines()) == 1  # not one of every program
