@@ -8,13 +8,15 @@ ImageNet classes are drawn by a fixed seed from the sorted names.
 import csv
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from bdjax.data import classes, pictures
 from bdjax.data.classes import Found
+from bdjax.data.labels import CELEBA_BITS
 from bdjax.data.places import MissingDataset, Source, root
 from bdjax.data.splits import shuffled
 from bdjax.data.stored import celeba_label
@@ -183,16 +185,36 @@ def celeba(split: str, folder: Path, names: tuple[str, ...]) -> Listing:
   Args:
     split: "train" or "test".
     folder: holds attributes.csv, with the columns image_id and the attributes
-      as 0 or 1.
+      as 0 or 1, or as CelebA's own -1 or 1.
     names: of the eight classes.
 
   Raises:
     MissingDataset: the split has no images.
+    ValueError: the table lacks an image or a column.
   """
-  with (folder / "attributes.csv").open(newline="") as file:
-    rows = {row["image_id"]: celeba_label(row) for row in csv.DictReader(file)}
-  paths = tuple(sorted((folder / split).glob("*.jpg")))
-  if not paths:
+  found = sorted((folder / split).glob("[!.]*.jpg"))
+  if not found:
     raise MissingDataset("celeba8", [folder / split], "its attributes.csv")
-  labels = np.array([rows[path.stem] for path in paths], np.int32)
-  return Listing(paths, labels, names)
+  table = folder / "attributes.csv"
+  with table.open(newline="", encoding="utf-8-sig") as file:
+    rows = {Path(r["image_id"]).stem: celeba_label(r) for r in _rows(file)}
+  lost = [path.name for path in found if path.stem not in rows]
+  if lost:
+    raise ValueError(
+      f"{table} lacks {lost[0]}, which lies in {folder / split}; add its row, "
+      "or remove the image."
+    )
+  labels = np.array([rows[path.stem] for path in found], np.int32)
+  return Listing(tuple(found), labels, names)
+
+
+def _rows(file: TextIO) -> Iterator[dict[str, str]]:
+  """Returns the rows of CelebA's table, which must have what is needed."""
+  rows = csv.DictReader(file)
+  lost = {"image_id", *CELEBA_BITS} - set(rows.fieldnames or ())
+  if lost:
+    raise ValueError(
+      f"{file.name} lacks the columns {', '.join(sorted(lost))}; lay it out as "
+      "image_id and CelebA's attributes, with commas between them."
+    )
+  return rows

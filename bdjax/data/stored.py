@@ -154,7 +154,8 @@ def _label(name: str, example: dict[str, Any]) -> int:
 
 def celeba_label(attributes: dict[str, Any]) -> int:
   """Returns the class in 0..7 that three attributes spell in binary."""
-  high, middle, low = (int(attributes[bit]) for bit in labels.CELEBA_BITS)
+  bits = (attributes[bit] for bit in labels.CELEBA_BITS)
+  high, middle, low = (int(bit) > 0 for bit in bits)  # CelebA's 0 is -1
   return 4 * high + 2 * middle + low
 
 

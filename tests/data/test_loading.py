@@ -1,4 +1,4 @@
-"""Loading by name: catalog, image folders, cache, messages."""
+"""Loading by name: catalog, image folders, messages."""
 
 import subprocess
 import sys
@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from bdjax import data
-from bdjax.data import cache, catalog
-from bdjax.data.places import PREPARED, Source
-from bdjax.machine import notes
+from bdjax.data import catalog
+from bdjax.data.places import PREPARED
 
 
 def paint(path, value, size=(8, 8)):
@@ -161,80 +160,6 @@ def test_changed_files_are_read_again(tree, tmp_path):
   assert 55 in values(after) and 55 not in values(before)
 
 
-@pytest.mark.parametrize("part", ["image", "label"])
-@pytest.mark.parametrize(
-  "damage", ["truncated", "foreign", "gone", "changed", "endless"]
-)
-def test_a_damaged_cache_is_rebuilt(tmp_path, part, damage):
-  reads = []
-
-  def read():
-    reads.append(1)
-    return np.full((3, 2, 2, 3), 7, np.uint8), np.arange(3, dtype=np.int32)
-
-  def fetch():
-    source = Source("identity", read)
-    return cache.fetch("set", "train", source, (2, 2, 3), tmp_path)
-
-  fetch(), fetch()
-  assert len(reads) == 1
-  (path,) = tmp_path.glob(f"*-{part}.npy")
-  if damage == "truncated":
-    path.write_bytes(path.read_bytes()[:-5])
-  elif damage == "foreign":
-    np.save(path, np.zeros((9, 9)))
-  elif damage == "changed":  # one pixel or label, and all else in order
-    array = np.load(path)
-    array[-1] -= 1
-    np.save(path, array)
-  elif damage == "endless":
-    raw = path.read_bytes()
-    path.write_bytes(raw.replace(b"(3,", b"(%d," % 10**15, 1))
-  else:
-    path.unlink()
-  image, label = fetch()
-  assert len(reads) == 2 and (image == 7).all() and label.tolist() == [0, 1, 2]
-  fetch()
-  assert len(reads) == 2
-  assert not list(tmp_path.glob("*.tmp"))
-
-
-@pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "file/x"])
-def test_a_cache_that_cannot_be_written_stops_nothing(
-  tree, tmp_path, monkeypatch, place
-):
-  said = []
-  monkeypatch.setattr(notes, "say", said.append)
-  (tmp_path / "file").write_text("")
-  folder = tmp_path / place  # absolute ones stay as they are
-  train = data.load(f"image_folder:{tree}", cache_dir=folder)
-  assert train.size == 16
-  (sentence,) = said
-  assert sentence.startswith(f"decoded images cannot be kept in {folder} (")
-
-
-def test_a_full_disk_stops_nothing(tree, tmp_path, monkeypatch):
-  said = []
-  monkeypatch.setattr(notes, "say", said.append)
-
-  def full(*_):
-    raise OSError("16 requested and 0 written")  # as numpy says it
-
-  monkeypatch.setattr(cache.np, "save", full)
-  assert data.load(f"image_folder:{tree}", cache_dir=tmp_path / "c").size == 16
-  assert "16 requested and 0 written" in said[0]
-  assert not list((tmp_path / "c").iterdir())
-
-
-def test_another_identity_is_another_cache_entry(tmp_path):
-  def fetch(identity, value):
-    arrays = np.full((1, 2, 2, 3), value, np.uint8), np.zeros(1, np.int32)
-    source = Source(identity, lambda: arrays)
-    return cache.fetch("set", "train", source, (2, 2, 3), tmp_path)[0].max()
-
-  assert [fetch("a", 1), fetch("b", 2), fetch("a", 3)] == [1, 2, 1]
-
-
 @pytest.mark.parametrize("name", PREPARED)
 def test_missing_data_are_explained(name, tmp_path):
   with pytest.raises(data.MissingDataset) as caught:
@@ -269,6 +194,25 @@ def test_celeba_folders_spell_the_label_in_bits(tmp_path):
   assert train.image.shape == (2, 64, 64, 3)
   assert train.label.tolist() == [4, 3]
   assert data.load("celeba8", "test", **arguments).label.tolist() == [7]
+
+
+def test_celeba_s_own_table_is_read_and_what_it_lacks_is_named(tmp_path):
+  rows = ["image_id,Heavy_Makeup,Smiling,Mouth_Slightly_Open"]
+  rows += ["07.jpg,1,-1,-1", "08.jpg,-1,1,1"]
+  table = tmp_path / "celeba" / "attributes.csv"
+  table.parent.mkdir()
+  table.write_text("\n".join(rows) + "\n")
+  for stem in ("07", "08"):
+    paint(tmp_path / "celeba" / "train" / f"{stem}.jpg", 50, (17, 21))
+  (tmp_path / "celeba" / "train" / "._07.jpg").write_bytes(b"of a Mac")
+  arguments = {"data_dir": tmp_path, "cache_dir": tmp_path / "cache"}
+  assert data.load("celeba8", **arguments).label.tolist() == [4, 3]
+  paint(tmp_path / "celeba" / "train" / "09.jpg", 50, (17, 21))
+  with pytest.raises(ValueError, match="attributes.csv lacks 09.jpg"):
+    data.load("celeba8", **arguments)
+  table.write_text("image_id,Smiling\n07,1\n")
+  with pytest.raises(ValueError, match="lacks the columns Heavy_Makeup, Mouth"):
+    data.load("celeba8", **arguments)
 
 
 def test_the_imagenet_subsets_are_disjoint(tmp_path):
