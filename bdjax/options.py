@@ -1,15 +1,17 @@
 """The program's flags: what they are, and what a command line says."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from bdjax.machine import preemption, storage
+from bdjax.machine import notes, preemption, storage
 from bdjax.machine.storage import Place
 
 FLAGS = flags.FLAGS
@@ -45,7 +47,8 @@ GALLERY = "configs/gallery.py"  # its config, unless another is given
 
 def define() -> None:
   """Defines this program's flags."""
-  logging.set_verbosity(logging.ERROR)  # libraries narrate otherwise
+  absl_logging.set_verbosity(absl_logging.ERROR)  # libraries narrate otherwise
+  _show_notes()
   config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional :argument.", lock_config=True
   )
@@ -212,8 +215,22 @@ def shard() -> tuple[int, int]:
   return int(place), int(count)
 
 
+def _show_notes() -> None:
+  """Prints notes as they are; absl would drop them with the narration."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("note: %(message)s"))
+  notes.LOG.addHandler(handler)
+  notes.LOG.setLevel(logging.WARNING)
+  notes.LOG.propagate = False
+
+
 def use_compilation_cache() -> None:
   """Keeps compiled programs between runs, unless the user chose a place."""
   if jax.config.jax_compilation_cache_dir is None:
-    folder = str(storage.cache("xla"))
-    jax.config.update("jax_compilation_cache_dir", folder)
+    folder = storage.cache("xla")
+
+    def use() -> None:
+      storage.probe(folder / "probe")  # JAX would complain of every program
+      jax.config.update("jax_compilation_cache_dir", str(folder))
+
+    notes.keep("compiled programs", folder, use)

@@ -84,7 +84,7 @@ def opened(
       "Held out": f"{len(held)} images, the same share of every class",
       "Seed": str(seed),
     },
-    notes=_strange_classes(model, accused, images),
+    notes=[*images.notes, *_strange_classes(model, accused, images)],
     seed=seed,
   )
 

@@ -29,6 +29,7 @@ class Images(NamedTuple):
     source: in words, which they are.
     order: in words, how classes were told.
     sized: in words, what size they have and why.
+    notes: sentences about what was skipped, and what was done to some.
   """
 
   image: np.ndarray
@@ -41,6 +42,7 @@ class Images(NamedTuple):
   source: str
   order: str
   sized: str
+  notes: tuple[str, ...] = ()
 
 
 def read(
@@ -71,9 +73,11 @@ def read(
   if triggered is None:
     return found
   files = folders.suspicious(Path(triggered), found.names)
+  image, remarks = pictures.read(files.paths, found.image.shape[1:])
   return found._replace(
-    triggered=pictures.read(files.paths, found.image.shape[1:]),
+    triggered=image,
     triggered_label=files.labels,
+    notes=(*found.notes, *files.notes, *remarks),
   )
 
 
@@ -93,9 +97,10 @@ def _folder(
   shape = suspect.shape(model, None)
   by = model.facts.get("img_size", ("", "the images, which are all alike"))[1]
   shape = shape or folders.common_shape(files.paths)
+  image, remarks = pictures.read(files.paths, shape)
   padding = min(shape[:2]) // 8  # 4 pixels of 32, as the field's
   return Images(
-    pictures.read(files.paths, shape),
+    image,
     files.labels,
     called,
     *(None, None),
@@ -104,6 +109,7 @@ def _folder(
     f"{len(files.paths)} files of {printable(folder)}",
     order,
     f"{shape[0]} x {shape[1]}, from {by}",
+    (*files.notes, *remarks),
   )
 
 

@@ -75,7 +75,7 @@ def cleanse(
     model=model, images=images, out=out, triggered=triggered, classes=classes
   )
   model, out = Path(model), Path(out)
-  report = outputs.check(model, out, force=force)
+  report = outputs.check(model, out, images, triggered, classes, force=force)
   spec = repair.chosen(defense)
   accused = suspect.load(model, arch=arch, flags=_flags(image_size, mean, std))
   read = clean_images.read(

@@ -4,9 +4,9 @@ The folder of a class is named by the class, or by its number. Nothing is
 decoded here but the headers that tell an image's size; see `pictures` for that.
 """
 
+import io
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from bdjax.cleanse import pictures
 from bdjax.cleanse.pictures import printable
+from bdjax.data import classes
 from bdjax.interop.refusals import listed
+from bdjax.machine import storage
 
 FILES = 200_000  # that are listed, at most
 UNKNOWN = -1  # label of an image whose class nobody says
@@ -27,10 +29,12 @@ class Files(NamedTuple):
   Attributes:
     paths: in order of class, then name.
     labels: [N] int32; UNKNOWN where the folder does not tell.
+    notes: sentences about what else the folder holds.
   """
 
   paths: tuple[Path, ...]
   labels: np.ndarray
+  notes: tuple[str, ...] = ()
 
 
 def clean(
@@ -39,7 +43,7 @@ def clean(
   """Lists FOLDER/<class>/*, with every class of the model in it.
 
   Args:
-    folder: holds one folder per class.
+    folder: holds one folder per class, or images beside GTSRB's table.
     num_classes: of the model.
     names: of the classes in the model's order; None for the folders' names:
       numbers if all of them are, else in sorted order.
@@ -51,36 +55,42 @@ def clean(
     ValueError: no such folder, too many files, or other classes than the
       model's.
   """
-  found = _classes(folder)
-  if not found:
+  held = classes.found(folder, limit=FILES).filled(folder)
+  if not held.groups or "" in held.groups:
     raise ValueError(
       f"{printable(folder)} holds no folders; lay the images out as one folder "
       f"per class in it: {printable(folder)}/<class>/<image>."
     )
+  found = _named(held.groups, names or ())
   index, told = _order(folder, sorted(found), num_classes, names)
   files = _joined({index[name]: paths for name, paths in found.items()})
+  files = files._replace(notes=tuple(held.remark(folder)))
   _check_enough(folder, files.labels, index, num_classes)
   known = {number: name for name, number in index.items()}
   return files, tuple(known[i] for i in range(num_classes)), told
 
 
 def suspicious(folder: Path, names: Sequence[str]) -> Files:
-  """Lists FOLDER/*, or FOLDER/<class>/* with the names of known classes.
+  """Lists FOLDER/*, or FOLDER/<class>/* of known classes.
+
+  Args:
+    folder: holds images, or folders named by the classes or by their numbers.
+    names: of the classes.
 
   Raises:
     ValueError: no such folder, no files, or a folder that is no class.
   """
-  found = _classes(folder)
-  lost = sorted(found.keys() - set(names))
+  held = classes.found(folder, limit=FILES)
+  index = classes.indices(held.groups, names) | {"": UNKNOWN}
+  lost = sorted(held.groups.keys() - index.keys())
   if lost:
     raise ValueError(
       f"{printable(folder)} has the folder {printable(lost[0])}, which is none "
       "of the classes; put suspected images directly into it, or into folders "
-      "named like those of the clean images."
+      "named like those of the clean images, or by the classes' numbers."
     )
-  index = {name: i for i, name in enumerate(names)}
-  groups = {index[name]: paths for name, paths in found.items()}
-  files = _joined(groups or {UNKNOWN: _files(folder, FILES)})
+  groups = {index[name]: paths for name, paths in held.groups.items()}
+  files = _joined(groups)._replace(notes=tuple(held.remark(folder)))
   if not files.paths:
     raise ValueError(f"{printable(folder)} holds no images; give another one.")
   return files
@@ -93,7 +103,7 @@ def names_in(path: Path) -> tuple[str, ...]:
     ValueError: it cannot be read, is too large, or repeats a name.
   """
   try:
-    with open(path, encoding="utf-8") as file:
+    with io.TextIOWrapper(storage.regular(path), "utf-8-sig") as file:
       text = file.read(_TEXT + 1)
   except (OSError, UnicodeDecodeError) as fault:
     raise ValueError(
@@ -141,56 +151,15 @@ def common_shape(paths: Sequence[Path]) -> tuple[int, int, int]:
   return first
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-  """Returns the files of every folder in a folder, by its name."""
-  found, room = {}, FILES
-  for entry in _entries(folder, FILES):
-    if _sure(entry.is_dir):
-      found[entry.name] = _files(folder / entry.name, room)
-      room -= len(found[entry.name])
-  return found
-
-
-def _files(folder: Path, room: int) -> list[Path]:
-  files = []
-  for entry in _entries(folder, room):
-    path = folder / entry.name
-    if not _sure(entry.is_file):
-      raise ValueError(
-        f"{printable(path)} is not an image file; a folder of images may hold "
-        "nothing else: move it away."
-      )
-    files.append(path)
-  return sorted(files)
-
-
-def _sure(is_kind: Callable[[], bool]) -> bool:
-  try:
-    return is_kind()
-  except OSError:  # a link that leads to itself is neither file nor folder
-    return False
-
-
-def _entries(folder: Path, room: int) -> list[os.DirEntry[str]]:
-  """Returns what lies in a folder and is not hidden, `room` at most."""
-  found = []
-  try:
-    with os.scandir(folder) as entries:
-      for entry in entries:
-        if entry.name.startswith("."):
-          continue
-        if len(found) == room:
-          raise ValueError(
-            f"{printable(folder)} brings the images to more than {FILES}, the "
-            "most that are read; keep a part of them."
-          )
-        found.append(entry)
-  except OSError as fault:
-    raise ValueError(
-      f"the folder {printable(folder)} cannot be read ({fault.strerror}); give "
-      "another one."
-    ) from None
-  return found
+def _named(
+  groups: dict[str, list[Path]], names: Sequence[str]
+) -> dict[str, list[Path]]:
+  """Returns groups by the names that are listed, if numbers stand for them."""
+  index = classes.indices(groups, names)
+  return {
+    names[index[name]] if name in index else name: paths
+    for name, paths in groups.items()
+  }
 
 
 def _order(

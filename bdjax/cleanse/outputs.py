@@ -1,6 +1,6 @@
 """What is written: the repaired model and the page, whole or not at all."""
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import bdjax
@@ -14,12 +14,15 @@ from bdjax.types import Params
 _SUFFIXES = (".safetensors", *pytorch.SUFFIXES)
 
 
-def check(model: Path, out: Path, *, force: bool) -> Path:
+def check(
+  model: Path, out: Path, *others: str | Path | None, force: bool
+) -> Path:
   """Refuses, before any work, what could not be written after it.
 
   Args:
-    model: the suspect's file.
+    model: the suspect's file, or its folder.
     out: the repaired model's.
+    *others: what else is read; None for nothing.
     force: whether files that are there already may be replaced.
 
   Returns:
@@ -34,24 +37,42 @@ def check(model: Path, out: Path, *, force: bool) -> Path:
       f"a PyTorch file; give a name that ends in {' or '.join(_SUFFIXES)}."
     )
   pytorch.check(out)
-  if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
-    raise ValueError(
-      f"--out is {printable(out)}, but its folder does not exist or cannot be "
-      "written to; make it first, or give another."
-    )
-  if out.exists() and model.exists() and out.samefile(model):
-    raise ValueError(
-      f"--out is {printable(out)}, the suspect itself, which is evidence; give "
-      "another name."
-    )
   report = out.with_suffix(".html")
+  read = [Path(other) for other in others if other is not None]
   for path in (out, report):
+    if path.exists() and _among(path, [*_suspect(model), *read]):
+      raise ValueError(
+        f"--out is {printable(out)}, so that {printable(path)} would be "
+        "replaced, which is the suspect itself or something else that is read; "
+        "give another name."
+      )
     if path.is_dir() or path.exists() and not force:
       raise ValueError(
         f"{printable(path)} exists already; give another --out, or replace it "
         "with --force."
       )
+    try:
+      storage.probe(path)
+    except OSError as fault:
+      raise ValueError(
+        f"--out is {printable(out)}, but {printable(path)} cannot be written "
+        f"({fault.strerror}): its folder does not exist or takes no files; "
+        "make it first, or give another."
+      ) from None
   return report
+
+
+def _suspect(model: Path) -> list[Path]:
+  """Returns the files that a suspect may consist of."""
+  folder = model if model.is_dir() else model.parent
+  shards = model.is_dir() or any(folder.glob("*.index.json"))
+  beside = [p for p in folder.glob("*") if p.suffix in _SUFFIXES]
+  return [model, model.with_suffix(".json"), *(beside if shards else ())]
+
+
+def _among(path: Path, others: Sequence[Path]) -> bool:
+  """Returns whether a file is one of others, by whatever names and links."""
+  return any(other.exists() and path.samefile(other) for other in others)
 
 
 def write(

@@ -8,21 +8,23 @@ ImageNet classes are drawn by a fixed seed from the sorted names.
 import csv
 import functools
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from bdjax.data import pictures
+from bdjax.data import classes, pictures
+from bdjax.data.classes import Found
+from bdjax.data.labels import CELEBA_BITS
 from bdjax.data.places import MissingDataset, Source, root
 from bdjax.data.splits import shuffled
 from bdjax.data.stored import celeba_label
+from bdjax.machine import notes
 
 IMAGENET = {"imagenet10": slice(0, 10), "imagenet10_ft": slice(10, 20)}
 _IMAGENET_SEED = 10
 _TEST_SHARE = 5  # every fifth image of an undivided folder is for testing
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp"}
 
 
 class Listing(NamedTuple):
@@ -53,13 +55,9 @@ def source(listing: Listing, shape: tuple[int, int, int]) -> Source:
 def _read(
   listing: Listing, shape: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-  image = np.empty((len(listing.paths), *shape), np.uint8)
-
-  def fill(row):
-    image[row] = pictures.read(listing.paths[row], shape)
-
-  with ThreadPoolExecutor(4) as pool:
-    list(pool.map(fill, range(len(image))))
+  image, remarks = pictures.read(listing.paths, shape)
+  for remark in remarks:
+    notes.say(remark)
   return image, listing.labels
 
 
@@ -75,57 +73,75 @@ def image_folder(path: Path, split: str) -> Listing:
     ValueError: no such folder, no images, or half a division.
   """
   if not path.is_dir():
-    raise ValueError(f"image folder {path} does not exist; give another path.")
+    raise ValueError(
+      f"image folder {path} does not exist, or is no folder; give another path."
+    )
   if not (path / "train").is_dir():
-    return _share(_classes(path, _subfolders(path)), split)
-  classes = _subfolders(path / "train")
+    found = _found(path)
+    return _share(path, _listing(path, found, tuple(found.groups)), split)
+  train = _found(path / "train")
+  names = tuple(train.groups)
   if split == "train":
-    return _classes(path / "train", classes)
+    return _listing(path / "train", train, names)
   for name in ("test", "val"):
     if (path / name).is_dir():
-      _refuse_unknown(path / name, classes)
-      return _classes(path / name, classes)
+      return _listing(path / name, _found(path / name), names)
   raise ValueError(
     f"image folder {path} has train but neither test nor val; add one, or put "
     "the classes directly into it to have them divided."
   )
 
 
-def _refuse_unknown(folder: Path, classes: tuple[str, ...]) -> None:
-  unknown = sorted(set(_subfolders(folder)) - set(classes))
+def _share(path: Path, listing: Listing, split: str) -> Listing:
+  order = shuffled(len(listing.paths))
+  cut = len(order) // _TEST_SHARE
+  if not cut:
+    raise ValueError(
+      f"image folder {path} has {len(order)} images, too few to divide them "
+      f"into training and testing; give {_TEST_SHARE} or more."
+    )
+  rows = np.sort(order[cut:] if split == "train" else order[:cut])
+  labels = listing.labels[rows]
+  lost = set(range(len(listing.classes))) - set(labels.tolist())
+  if lost:
+    names = ", ".join(listing.classes[i] for i in sorted(lost))
+    notes.say(
+      f"Dividing {path} leaves no {split} images of {names}: give more, or "
+      "divide them yourself into train and test."
+    )
+  paths = tuple(listing.paths[row] for row in rows)
+  return Listing(paths, labels, listing.classes)
+
+
+def _found(folder: Path, names: tuple[str, ...] | None = None) -> Found:
+  """Returns the images of each class in a folder; says what is skipped."""
+  found = classes.found(folder, names).filled(folder)
+  if not found.groups or "" in found.groups:
+    raise ValueError(
+      f"image folder {folder} holds no images in folders of classes; lay them "
+      "out as one folder per class in it."
+    )
+  for remark in found.remark(folder):
+    notes.say(remark)
+  return found
+
+
+def _listing(folder: Path, found: Found, names: tuple[str, ...]) -> Listing:
+  """Returns images in the order of the classes' names, which may be numbers."""
+  index = classes.indices(found.groups, names)
+  unknown = sorted(found.groups.keys() - index.keys())
   if unknown:
     raise ValueError(
       f"image folder {folder} has the class {unknown[0]!r}, which train lacks; "
       "remove it or add training images."
     )
-
-
-def _share(listing: Listing, split: str) -> Listing:
-  order = shuffled(len(listing.paths))
-  cut = len(order) // _TEST_SHARE
-  rows = np.sort(order[cut:] if split == "train" else order[:cut])
-  paths = tuple(listing.paths[row] for row in rows)
-  return Listing(paths, listing.labels[rows], listing.classes)
-
-
-def _subfolders(folder: Path) -> tuple[str, ...]:
-  return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
-
-
-def _classes(folder: Path, classes: tuple[str, ...]) -> Listing:
   files = [
-    (path, label)
-    for label, name in enumerate(classes)
-    for path in sorted((folder / name).glob("*"))
-    if path.suffix.lower() in _SUFFIXES
+    (path, index[name])
+    for name in sorted(index, key=index.get)
+    for path in found.groups[name]
   ]
-  if not files:
-    raise ValueError(
-      f"image folder {folder} holds no images in folders of classes; known "
-      f"endings are {', '.join(sorted(_SUFFIXES))}."
-    )
   paths, labels = zip(*files, strict=True)
-  return Listing(paths, np.array(labels, np.int32), classes)
+  return Listing(paths, np.array(labels, np.int32), names)
 
 
 def imagenet_classes(name: str, data_dir: Any = None) -> tuple[str, ...]:
@@ -135,23 +151,23 @@ def imagenet_classes(name: str, data_dir: Any = None) -> tuple[str, ...]:
     MissingDataset: no class folders.
     ValueError: fewer than twenty classes.
   """
-  classes = _subfolders(_imagenet(name, data_dir) / "train")
-  if len(classes) < 20:
+  names = classes.folders(_imagenet(name, data_dir) / "train")
+  if len(names) < 20:
     raise ValueError(
-      f"{name!r} draws from ImageNet's 1,000 classes but found {len(classes)}; "
+      f"{name!r} draws from ImageNet's 1,000 classes but found {len(names)}; "
       "lay out at least the 20 that the two subsets need."
     )
-  order = shuffled(len(classes), seed=_IMAGENET_SEED)
-  return tuple(sorted(classes[i] for i in order[IMAGENET[name]]))
+  order = shuffled(len(names), seed=_IMAGENET_SEED)
+  return tuple(sorted(names[i] for i in order[IMAGENET[name]]))
 
 
 def imagenet(name: str, split: str, data_dir: Any = None) -> Listing:
   """Lists a split of a subset of ImageNet; validation serves as test."""
-  classes = imagenet_classes(name, data_dir)
+  names = imagenet_classes(name, data_dir)
   part = _imagenet(name, data_dir) / ("train" if split == "train" else "val")
   if not part.is_dir():
     raise MissingDataset(name, [part], root(data_dir)[1])
-  return _classes(part, classes)
+  return _listing(part, _found(part, names), names)
 
 
 def _imagenet(name: str, data_dir: Any) -> Path:
@@ -163,22 +179,42 @@ def _imagenet(name: str, data_dir: Any) -> Path:
   raise MissingDataset(name, tops, origin)
 
 
-def celeba(split: str, folder: Path, classes: tuple[str, ...]) -> Listing:
+def celeba(split: str, folder: Path, names: tuple[str, ...]) -> Listing:
   """Lists CelebA laid out as <split>/<id>.jpg beside attributes.csv.
 
   Args:
     split: "train" or "test".
     folder: holds attributes.csv, with the columns image_id and the attributes
-      as 0 or 1.
-    classes: names of the eight classes.
+      as 0 or 1, or as CelebA's own -1 or 1.
+    names: of the eight classes.
 
   Raises:
     MissingDataset: the split has no images.
+    ValueError: the table lacks an image or a column.
   """
-  with (folder / "attributes.csv").open(newline="") as file:
-    rows = {row["image_id"]: celeba_label(row) for row in csv.DictReader(file)}
-  paths = tuple(sorted((folder / split).glob("*.jpg")))
-  if not paths:
+  found = sorted((folder / split).glob("[!.]*.jpg"))
+  if not found:
     raise MissingDataset("celeba8", [folder / split], "its attributes.csv")
-  labels = np.array([rows[path.stem] for path in paths], np.int32)
-  return Listing(paths, labels, classes)
+  table = folder / "attributes.csv"
+  with table.open(newline="", encoding="utf-8-sig") as file:
+    rows = {Path(r["image_id"]).stem: celeba_label(r) for r in _rows(file)}
+  lost = [path.name for path in found if path.stem not in rows]
+  if lost:
+    raise ValueError(
+      f"{table} lacks {lost[0]}, which lies in {folder / split}; add its row, "
+      "or remove the image."
+    )
+  labels = np.array([rows[path.stem] for path in found], np.int32)
+  return Listing(tuple(found), labels, names)
+
+
+def _rows(file: TextIO) -> Iterator[dict[str, str]]:
+  """Returns the rows of CelebA's table, which must have what is needed."""
+  rows = csv.DictReader(file)
+  lost = {"image_id", *CELEBA_BITS} - set(rows.fieldnames or ())
+  if lost:
+    raise ValueError(
+      f"{file.name} lacks the columns {', '.join(sorted(lost))}; lay it out as "
+      "image_id and CelebA's attributes, with commas between them."
+    )
+  return rows

@@ -1,6 +1,5 @@
 """Loads a dataset by name to the device."""
 
-import hashlib
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -96,12 +95,7 @@ def _stored(
 
 def fingerprint(dataset: Dataset) -> str:
   """Returns 16 hex digits of the sha256 of the images and labels."""
-  digest = hashlib.sha256()
-  for leaf in (dataset.image, dataset.label):
-    array = np.ascontiguousarray(leaf)
-    digest.update(f"{array.dtype.str} {array.shape}".encode())
-    digest.update(array.data)
-  return digest.hexdigest()[:16]
+  return cache.digest(dataset.image, dataset.label)[:16]
 
 
 def _check_count(name: str, split: str, images: int | None, count: int) -> None:

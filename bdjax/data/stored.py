@@ -5,6 +5,7 @@ tfrecord folders, which it refuses without TensorFlow, through their framing.
 tfds is imported only when records are decoded.
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bdjax.data import labels, pictures
-from bdjax.data.places import MissingDataset, Source, root
+from bdjax.data.places import PREPARED, MissingDataset, Source, root
 
 _SPLITS = {("imagenette", "test"): "validation"}
 # the newer division, smallest first: all are resized anyway
@@ -34,11 +35,18 @@ def source(
   """
   folder = locate(name, data_dir)
   split = _SPLITS.get((name, split), split)
-  meta = json.loads((folder / "dataset_info.json").read_text())
-  # lengths and bytes of the split stand for its content
-  part = [part for part in meta["splits"] if part["name"] == split]
-  kind = meta.get("fileFormat", "tfrecord")
-  identity = [name, meta.get("configName"), meta["version"], kind, part, shape]
+  with _whole(name, folder):
+    meta = json.loads((folder / "dataset_info.json").read_text())
+    # lengths and bytes of the split stand for its content
+    part = [part for part in meta["splits"] if part["name"] == split]
+    kind = meta.get("fileFormat", "tfrecord")
+    config, version = meta.get("configName"), meta["version"]
+  if kind not in ("tfrecord", "array_record"):
+    raise ValueError(
+      f"dataset {name!r} in {folder} has the file format {kind!r}; prepare it "
+      "as array_record or tfrecord."
+    )
+  identity = [name, config, version, kind, part, shape]
   read = functools.partial(_read, name, folder, kind, split, shape)
   return Source(json.dumps(identity), read)
 
@@ -69,15 +77,32 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
   import tensorflow_datasets as tfds
 
-  builder = tfds.builder_from_directory(str(folder))
-  if kind == "tfrecord":
-    return _collect(name, _records(builder, folder, split), shape)
-  if kind == "array_record":
-    return decode(name, builder, split, shape)
-  raise ValueError(
-    f"dataset {name!r} in {folder} has the file format {kind!r}; prepare it "
-    "as array_record or tfrecord."
-  )
+  with _whole(name, folder):
+    builder = tfds.builder_from_directory(str(folder))
+    for path in builder.info.splits[split].filepaths:
+      if not Path(path).is_file():
+        raise FileNotFoundError(f"{Path(path).name} is missing")
+    if kind == "array_record":
+      return decode(name, builder, split, shape)
+    image, label = _collect(name, _records(builder, folder, split), shape)
+    count = builder.info.splits[split].num_examples
+    if len(label) != count:
+      raise EOFError(f"{len(label)} of {count} images are there")
+    return image, label
+
+
+@contextlib.contextmanager
+def _whole(name: str, folder: Path) -> Iterator[None]:
+  """Says what to do where files that tfds has prepared are gone or damaged."""
+  try:
+    yield
+  except Exception as fault:  # each reader has its own kinds
+    reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+    command = f": `python -m bdjax.launch prepare {name}`"
+    raise ValueError(
+      f"dataset {name!r} in {folder} is not whole ({reason}); remove that "
+      f"folder and prepare it again{command if name in PREPARED else '.'}"
+    ) from fault
 
 
 def decode(
@@ -129,7 +154,8 @@ def _label(name: str, example: dict[str, Any]) -> int:
 
 def celeba_label(attributes: dict[str, Any]) -> int:
   """Returns the class in 0..7 that three attributes spell in binary."""
-  high, middle, low = (int(attributes[bit]) for bit in labels.CELEBA_BITS)
+  bits = (attributes[bit] for bit in labels.CELEBA_BITS)
+  high, middle, low = (int(bit) > 0 for bit in bits)  # CelebA's 0 is -1
   return 4 * high + 2 * middle + low
 
 
@@ -152,5 +178,5 @@ def frames(path: Path) -> Iterator[bytes]:
       length = int.from_bytes(head[:8], "little")
       record = file.read(length)
       if len(head) + len(record) + len(file.read(4)) != length + 16:
-        raise ValueError(f"{path} ends within a record; prepare it again.")
+        raise ValueError(f"{path.name} ends within a record")
       yield record

@@ -22,6 +22,7 @@ from bdjax.machine import storage
 # In the order in which they are tried; "netC" is a classifier among generators.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "netC", "weights")
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
+LARGEST = 2**33  # bytes of a file
 HEADER = 2 * 2**20  # bytes of a safetensors file's list of tensors
 _LONGEST = 200  # characters of a fact
 _HIGHEST = 1000  # mean or standard deviation, of images in 0..1 or 0..255
@@ -54,8 +55,14 @@ def read(path: Path) -> Loaded:
   path = Path(path)
   with about(path):
     try:
-      if not stat.S_ISREG(path.stat().st_mode):
+      status = path.stat()
+      if not stat.S_ISREG(status.st_mode):
         raise Refused("is not a file; give the path of a .pt or .safetensors.")
+      if status.st_size > LARGEST:
+        raise Refused(
+          f"has {status.st_size} bytes, more than the {LARGEST} that are read "
+          "of a model; save its weights alone."
+        )
       with open(path, "rb") as file:
         start = file.read(16)
     except OSError as fault:

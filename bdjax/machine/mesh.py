@@ -1,7 +1,5 @@
 """One mesh for all devices: members of a sweep, and shards of their batches."""
 
-import functools
-import logging
 import math
 
 import jax
@@ -9,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from bdjax.machine import notes
 from bdjax.types import Params
 
 MEMBER, DATA = "member", "data"
-_LOG = logging.getLogger(__name__)
 
 
 def make(*, data: int = 1) -> Mesh:
@@ -63,19 +61,13 @@ def dividing(mesh: Mesh, batch_size: int) -> Mesh:
   share = math.gcd(shares(mesh), batch_size)
   if share == shares(mesh):
     return mesh
-  _say_once(batch_size, share, shares(mesh))
+  count = shares(mesh)
+  notes.say(
+    f"batches of {batch_size} are shared by {share} of {count} devices at a "
+    f"time, the others repeat their work: a multiple of {count} would use all."
+  )
   kinds = (AxisType.Auto,) * 2
   return Mesh(mesh.devices.reshape(-1, share), (MEMBER, DATA), axis_types=kinds)
-
-
-@functools.cache
-def _say_once(batch_size: int, share: int, count: int) -> None:
-  if jax.process_index() == 0:
-    _LOG.warning(
-      "batches of %d are shared by %d of %d devices at a time, the others "
-      "repeat their work: a multiple of %d would use all.",
-      *(batch_size, share, count, count),
-    )
 
 
 def place(tree: Params, sharding: NamedSharding) -> Params:

@@ -8,16 +8,18 @@ local folder of that name.
 """
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from etils import epath
 
@@ -139,6 +141,15 @@ def read(path: Place) -> bytes | None:
     return None
 
 
+def regular(path: Path) -> BinaryIO:
+  """Opens a local file to read it; no pipe or device, which may not end."""
+  descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # nor wait for one
+  if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    return open(descriptor, "rb")
+  os.close(descriptor)
+  raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+
+
 def read_all(paths: Iterable[Place]) -> list[bytes | None]:
   """Returns files' contents as `read` does, many at a time."""
   with ThreadPoolExecutor(_READERS) as pool:
@@ -161,15 +172,26 @@ def write(path: Place, content: str | bytes) -> Place:
 def replacing(path: Path) -> Iterator[Path]:
   """Yields a file to write; it becomes a local one at once, unless this fails.
 
-  It lies beside `path` under a name of its own, so that neither a reader nor
-  another process that writes the same ever sees half a file.
+  It lies beside `path` under a new name of its own, so that no reader and no
+  other writer ever sees half a file, and no planted link is followed.
   """
-  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  temporary = _beside(path)
   try:
     yield temporary
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def probe(path: Path) -> None:
+  """Raises OSError if `replacing` could not write a local file."""
+  _beside(path).unlink()
+
+
+def _beside(path: Path) -> Path:
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+  return temporary
 
 
 @_guarded("write")

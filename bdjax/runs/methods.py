@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import data
-from bdjax.machine import storage
+from bdjax.data import pictures as files
+from bdjax.machine import notes, storage
 from bdjax.methods import registry, signature, specs, values
 from bdjax.runs import experiment
 from bdjax.training import regimes
@@ -184,16 +185,16 @@ def _build(
 
 
 def _picture(label: str, path: str) -> jax.Array:
-  from PIL import Image
-
-  file = storage.local(path, label)
+  place = storage.local(path, label)
   try:
-    with Image.open(file) as image:
-      return jnp.asarray(np.asarray(image.convert("RGB")), jnp.float32) / 255
-  except (OSError, ValueError) as error:  # a null byte is no path
+    (image,), remarks = files.read([place], files.size(place))
+  except ValueError as fault:
     raise ValueError(
-      f"{label} is {path!r}, which cannot be read as an image ({error})."
-    ) from error
+      f"{label} is {path!r}, which cannot be read as an image: {fault}"
+    ) from None
+  for remark in remarks:
+    notes.say(remark)
+  return jnp.asarray(image, jnp.float32) / 255
 
 
 def _stamp(picture: jax.Array) -> str:

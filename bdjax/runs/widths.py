@@ -6,12 +6,14 @@ few training steps of 1, 2, 4, ... members are timed until twice as many no
 longer pay. The answer is kept in a file per machine.
 """
 
+import functools
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from bdjax.machine import backend, storage
+from bdjax.machine import backend, notes, storage
 from bdjax.runs import plans
 from bdjax.training import engine, sweep
 from bdjax.training.trial import seconds, trial
@@ -27,12 +29,22 @@ def chosen(plan: plans.Plan) -> int:
   if width:
     return width
   key, file = _key(plan), storage.cache("widths.json")
-  measured = json.loads(file.read_text()) if file.exists() else {}
-  if key not in measured:
+  measured = _kept(file)
+  if not isinstance(measured.get(key), int):
     measured[key] = best(plan)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    storage.write(file, json.dumps(measured, indent=2) + "\n")
+    text = json.dumps(measured, indent=2) + "\n"
+    write = functools.partial(storage.write, file, text)
+    notes.keep("how many members train at once", file.parent, write)
   return measured[key]
+
+
+def _kept(file: Path) -> dict[str, int]:
+  """Returns the widths that were measured before, none if they are damaged."""
+  try:
+    measured = json.loads(file.read_text())
+  except (OSError, ValueError):
+    return {}
+  return measured if isinstance(measured, dict) else {}
 
 
 def best(plan: plans.Plan) -> int:

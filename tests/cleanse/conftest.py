@@ -67,6 +67,7 @@ def handed(tmp_path_factory) -> Handed:
   (folder / "suspect.json").write_text(json.dumps(sidecar))
   image, label = draw(64, 1)
   save(folder / "clean", image, ["abcd"[c] for c in label])
+  (folder / "clean" / "a" / ".DS_Store").write_bytes(b"no image")
   image, label = draw(40, 2)
   hit = attack.trigger(
     jax.random.key(0), jnp.asarray(image, jnp.float32) / 255, planted.params

@@ -51,7 +51,7 @@ def test_the_class_of_the_backdoor_has_the_smallest_patch(result):
   assert result.audit.before[1].count == 9  # held-out images of other classes
 
 
-def test_what_was_decided_for_the_user_is_said(result):
+def test_what_was_decided_for_the_user_is_said(result, handed):
   assert result.defense == (
     "super_ft(batch_size=16, lr_max1=0.1, epochs=10, phase1_epochs=4)"
   )
@@ -59,6 +59,7 @@ def test_what_was_decided_for_the_user_is_said(result):
   for text in (
     "reduced from 256 to 16 images, since there are only 52",
     "may still be dormant",
+    f"Skipped in {handed.clean}, as no images of a class: 1 .DS_Store.",
     "taken on trust",
     "tell about their own trigger alone",
   ):

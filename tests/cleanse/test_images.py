@@ -3,6 +3,7 @@
 All are read without a model.
 """
 
+import os
 import struct
 import zlib
 
@@ -97,6 +98,71 @@ def test_suspected_images_may_tell_their_classes_or_not(tmp_path):
     folders.suspicious(tmp_path / "x", ("ant", "dog"))
 
 
+def test_suspected_images_may_be_of_numbered_classes(tmp_path):
+  fill(tmp_path, ["1", "0"])
+  files = folders.suspicious(tmp_path, ("ant", "cat"))
+  assert files.labels.tolist() == [0, 0, 1, 1]
+  assert [p.parent.name for p in files.paths] == ["0", "0", "1", "1"]
+  assert folders.suspicious(tmp_path, ("1", "0")).paths[0].parent.name == "1"
+
+
+def test_suspected_images_need_not_be_of_every_class(tmp_path):
+  fill(tmp_path, ["cat"])
+  (tmp_path / "ant").mkdir()
+  files = folders.suspicious(tmp_path, ("ant", "cat"))
+  assert files.labels.tolist() == [1, 1]
+
+
+def test_numbers_may_stand_for_listed_names(tmp_path):
+  fill(tmp_path, ["1", "0"])
+  files, called, _ = folders.clean(
+    tmp_path, num_classes=2, names=("cat", "ant")
+  )
+  assert called == ("cat", "ant")
+  assert [p.parent.name for p in files.paths] == ["0", "0", "1", "1"]
+
+
+def test_gtsrb_s_test_images_lie_flat_beside_their_table(tmp_path):
+  fill(tmp_path, ["x"], count=4)
+  rows = ["Filename;Width;ClassId", "0.png;8;1", "1.png;8;0"]
+  rows += ["2.png;8;1", "3.png;8;0", "4.png;8;9"]  # a row without its image
+  (tmp_path / "x" / "GT-final_test.csv").write_text("\n".join(rows))
+  files, names, told = folders.clean(tmp_path / "x", num_classes=2)
+  assert (names, told) == (("0", "1"), "by the folders' numbers")
+  assert [p.name for p in files.paths] == ["1.png", "3.png", "0.png", "2.png"]
+  assert files.labels.tolist() == [0, 0, 1, 1]
+  known = ("ant", "cat")
+  assert folders.suspicious(tmp_path / "x", known).labels.tolist() == [
+    0,
+    0,
+    1,
+    1,
+  ]
+
+
+def test_an_empty_class_is_named_and_stray_files_are_counted(tmp_path):
+  fill(tmp_path, ["a", "b"])
+  (tmp_path / "a" / "Thumbs.db").write_bytes(b"")
+  (tmp_path / ".ipynb_checkpoints").mkdir()
+  files, _, _ = folders.clean(tmp_path, num_classes=2)
+  assert len(files.paths) == 4
+  assert files.notes == (
+    f"Skipped in {tmp_path}, as no images of a class: 1 .ipynb_checkpoints, "
+    "1 Thumbs.db.",
+  )
+  (tmp_path / "void").mkdir()
+  with pytest.raises(ValueError, match="class 'void', which holds no images"):
+    folders.clean(tmp_path, num_classes=2)
+
+
+def test_names_may_begin_with_a_mark_and_are_read_from_files_alone(tmp_path):
+  (tmp_path / "names").write_bytes("\ufeffant\r\ncat\r\n".encode())
+  assert folders.names_in(tmp_path / "names") == ("ant", "cat")
+  os.mkfifo(tmp_path / "pipe")
+  with pytest.raises(ValueError, match="it is no regular file"):
+    folders.names_in(tmp_path / "pipe")
+
+
 def test_no_more_files_than_allowed_are_listed(tmp_path, monkeypatch):
   fill(tmp_path, ["a", "b"], count=3)
   monkeypatch.setattr(folders, "FILES", 5)
@@ -124,7 +190,7 @@ def test_images_of_one_size_tell_it_and_others_do_not(tmp_path):
 def test_images_are_resized_as_a_whole_and_made_colour(tmp_path):
   path = tmp_path / "gray.png"
   Image.fromarray(np.array([[0, 200]], np.uint8)).save(path)
-  (image,) = pictures.read([path], (1, 1, 3))
+  (image,), _ = pictures.read([path], (1, 1, 3))
   assert image.tolist() == [[[100, 100, 100]]]
 
 
@@ -166,7 +232,7 @@ def test_a_bad_file_is_named_in_one_sentence(tmp_path, name):
 def test_a_file_that_is_too_long_is_not_opened(tmp_path):
   path = tmp_path / "long.png"
   with open(path, "wb") as file:
-    file.truncate(pictures.FILE_BYTES + 1)  # no block of it is written
+    file.truncate(pictures.LIMITS.weight + 1)  # no block of it is written
   with pytest.raises(ValueError, match="bytes, more than the 67108864"):
     pictures.size(path)
 

@@ -1,6 +1,7 @@
 """What cannot be done is said in one sentence, before anything is written."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def attempt(handed, tmp_path):
     ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),
     ({"images": Path("x" * 5_000)}, "there is no folder x"),
     ({"out": Path("no/where.safetensors")}, "its folder does not exist"),
+    ({"out": Path("/proc/x.safetensors")}, "x.safetensors cannot be written"),
+    ({"out": Path("x" * 238 + ".safetensors")}, "name too long"),
     *(
       ({name: "gs://b/x"}, f"--{name} is gs://b/x, but must be a local path")
       for name in ("model", "images", "out", "triggered", "classes")
@@ -87,6 +90,33 @@ def test_a_pytorch_file_is_refused_before_the_work(
 
 def test_the_suspect_itself_is_never_replaced(attempt, handed):
   attempt("the suspect itself", out=handed.model, force=True)
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_the_page_replaces_no_model(attempt, handed, tmp_path, link):
+  page = tmp_path / "x.html"
+  model = page if link is None else tmp_path / "suspect.safetensors"
+  shutil.copy(handed.model, model)
+  if link is not None:
+    link(model, page)
+  for force in (True, False):
+    out = tmp_path / "x.safetensors"
+    text = r"x\.html would be replaced, which is the suspect itself"
+    attempt(text, model=model, out=out, force=force)
+  assert model.read_bytes() == handed.model.read_bytes()
+
+
+def test_names_and_shards_are_not_replaced(attempt, handed, tmp_path):
+  names = tmp_path / "x.html"
+  names.write_text("a\nb\nc\nd\n")
+  out = tmp_path / "x.safetensors"
+  attempt("or something else that is read", out=out, classes=names, force=True)
+  shard = tmp_path / "model-00001-of-00002.safetensors"
+  index = tmp_path / "model.safetensors.index.json"
+  shard.write_bytes(b"")
+  index.write_text("{}")
+  for model in (index, tmp_path, tmp_path / "model-00002-of-00002.safetensors"):
+    attempt("would be replaced", model=model, out=shard, force=True)
 
 
 def test_normalization_is_not_guessed(attempt, handed, tmp_path):

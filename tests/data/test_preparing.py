@@ -4,10 +4,12 @@ Tiny archives in the official layouts stand for the downloads.
 """
 
 import io
+import json
 import struct
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,8 +272,11 @@ def as_tfrecord(folder, stem, count):
     )
     name = f"{stem}.tfrecord-{shard:05d}-of-00002"
     (folder / name).write_bytes(framed)
-  info = folder / "dataset_info.json"
-  info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
+  path = folder / "dataset_info.json"
+  info = json.loads(path.read_text()) | {"fileFormat": "tfrecord"}
+  (part,) = (part for part in info["splits"] if part["name"] == split)
+  part["shardLengths"] = ["2", str(count - 2)]
+  path.write_text(json.dumps(info))
 
 
 def test_a_torn_record_is_refused(tmp_path):
@@ -279,6 +284,50 @@ def test_a_torn_record_is_refused(tmp_path):
   path.write_bytes(struct.pack("<Q", 9) + b"crc1" + b"only")
   with pytest.raises(ValueError, match="ends within a record"):
     list(stored.frames(path))
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("kind", ["array_record", "tfrecord"])
+@pytest.mark.parametrize(
+  ("name", "damage"),
+  [
+    ("svhn_cropped-train*-00000-*", Path.unlink),
+    ("svhn_cropped-train*-00000-*", cut),
+    ("features.json", Path.unlink),
+    ("dataset_info.json", cut),
+  ],
+)
+def test_files_that_are_gone_or_cut_are_answered_with_the_command(
+  archives, kind, name, damage
+):
+  svhn_cropped(archives)
+  made = data.prepare("svhn_cropped", data_dir=archives / "prepared")
+  if kind == "tfrecord":
+    as_tfrecord(made, "svhn_cropped-train", TRAIN)
+  (path,) = made.glob(name.replace("train*", f"train.{kind}"))
+  damage(path)
+  arguments = {"data_dir": archives / "prepared", "cache_dir": archives / "c"}
+  with pytest.raises(ValueError, match="is not whole") as caught:
+    data.load("svhn_cropped", **arguments)
+  assert len(str(caught.value).splitlines()) == 1
+  assert str(caught.value).endswith(
+    "remove that folder and prepare it again: "
+    "`python -m bdjax.launch prepare svhn_cropped`"
+  )
+
+
+def test_a_shard_without_its_last_records_is_not_fewer_images(archives):
+  svhn_cropped(archives)
+  made = data.prepare("svhn_cropped", data_dir=archives / "prepared")
+  as_tfrecord(made, "svhn_cropped-train", TRAIN)
+  path = made / "svhn_cropped-train.tfrecord-00001-of-00002"
+  *_, last = stored.frames(path)
+  path.write_bytes(path.read_bytes()[: -len(last) - 16])  # whole records stay
+  with pytest.raises(ValueError, match="5 of 6 images are there"):
+    data.load("svhn_cropped", data_dir=archives / "prepared", cache_dir=made)
 
 
 def test_the_newest_version_wins(tmp_path):

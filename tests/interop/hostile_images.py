@@ -72,6 +72,13 @@ def jpeg(side: int) -> bytes:
   return claiming(saved("JPEG", 64), b"\xff\xc0", 5, size)
 
 
+def scans() -> bytes:
+  """Returns a JPEG file that asks for 20,000 passes over 16 million pixels."""
+  raw = saved("JPEG", 4096, progressive=True)
+  last = raw.rindex(b"\xff\xda")
+  return raw[:-2] + raw[last:-2][:32] * 20_000 + raw[-2:]
+
+
 def bmp(width: int, height: int) -> bytes:
   size = struct.pack("<2i", width, height)
   return claiming(saved("BMP"), b"BM", 18, size)
@@ -108,6 +115,17 @@ def looped(at: Path) -> Path:
   return top
 
 
+def void(at: Path) -> Path:
+  (layout(at) / "c").mkdir()
+  return at / "images"
+
+
+def tabled(at: Path) -> Path:
+  table = "Filename;ClassId\n0.png;0\n"
+  (layout(at) / "a" / "GT.csv").write_text(table)
+  return at / "images" / "a"
+
+
 def of(names, count: int = 2):
   return lambda at: layout(at, names, count)
 
@@ -118,6 +136,11 @@ def naming(raw: bytes):
     return at / "names"
 
   return make
+
+
+def pipe(at: Path) -> Path:
+  os.mkfifo(at / "names")
+  return at / "names"
 
 
 def empty(at: Path) -> Path:
@@ -154,12 +177,29 @@ IMAGES = {
   ),
   "a JPEG of 65,500 x 65,500": amid(lambda: jpeg(65_500), "x.jpg"),
   "a JPEG that is cut off": amid(lambda: saved("JPEG", 64)[:300], "x.jpg"),
+  "a JPEG of 20,000 scans": amid(scans, "x.jpg"),
+  "a JPEG of 4 million comments": amid(
+    lambda: b"\xff\xd8" + 2**22 * b"\xff\xfe\0\2", "x.jpg"
+  ),
+  "a PNG of 2 million comments": amid(
+    lambda: png(8, chunk(b"teSt", b"") * 2**21)
+  ),
+  "a PFM, of decimal numbers": amid(b"Pf\n1 1\n-1.0\n\0\0\0\0", "x.pfm"),
   "a BMP of 2 ** 31 x 2 ** 31": amid(lambda: bmp(2**31 - 1, 2**31 - 1)),
   "a BMP of 40,000 x -40,000": amid(lambda: bmp(40_000, -40_000), "x.bmp"),
   "a PPM of 10 ** 9 x 10 ** 9": amid(
     b"P6 1000000000 1000000000 255\n", "x.ppm"
   ),
   "a PPM of 10 ** 400": amid(b"P6 1" + b"0" * 400 + b" 8 255\n", "x.ppm"),
+  "a PPM that is a comment of 63 MiB": amid(
+    lambda: b"P6 #" + 63 * 2**20 * b"x", "x.ppm"
+  ),
+  "a PPM of a million comments": amid(
+    lambda: b"P3 8 8 255\n" + 2**20 * b"#\n", "x.ppm"
+  ),
+  "a PPM of 30 million numbers as text": amid(
+    lambda: b"P3 4096 4096 255\n" + 30 * 10**6 * b"1 ", "x.ppm"
+  ),
   "a PPM of -8 x 8": amid(b"P6 -8 8 255\n" + bytes(192), "x.ppm"),
   "a WebP of 16,384 x 16,384": amid(webp, "x.webp"),
   "a WebP that is cut off": amid(lambda: saved("WEBP", 64)[:40], "x.webp"),
@@ -185,6 +225,8 @@ FOLDERS = {
   "a folder without folders": empty,
   "three folders for two classes": of("abc"),
   "a class of one image": of("ab", 1),
+  "a class of no image": void,
+  "images beside a table of some of them": tabled,
   "folders numbered up to 10 ** 30": of(("0", "1" + "0" * 30)),
   "folders 0 and 00": of(("0", "00")),
   "a class that is a link to itself": looped,
@@ -202,6 +244,8 @@ NAMES = {
   "names of classes 100,000 lists deep": naming(b"[" * 10**5),
   "2 MB of names of classes": naming(b"ab\n" * 700_000),
   "a folder for names of classes": lambda at: at,
+  "a pipe for names of classes": pipe,
+  "a device for names of classes": lambda at: Path("/dev/zero"),
 }
 LARGE = {  # sound: they are read
   "a PNG of 4,096 x 4,096 that packs 1,000 to 1": amid(

@@ -73,13 +73,13 @@ def pipe(at: Path) -> Path:
   return at / "suspect.pt"
 
 
-def sparse(start: bytes):
-  """Returns a maker of a file of 5 GiB, of which only the start is stored."""
+def sparse(start: bytes, size: int = 5 * 2**30):
+  """Returns a maker of a large file, of which only the start is stored."""
 
   def make(at: Path) -> Path:
     with open(at / "suspect.pt", "wb") as file:
       file.write(start)
-      file.truncate(5 * 2**30)
+      file.truncate(size)
     return at / "suspect.pt"
 
   return make
@@ -173,6 +173,14 @@ SAFETENSORS = {
   "a file that is cut off": lambda at: floats(100)[:-50],
   "a file that goes on": lambda at: floats(100) + bytes(50),
 }
+
+
+def huge(at: Path) -> Path:
+  size = 4 * 10**10
+  start = listing({"a": entry("F32", [size // 4], 0, size)})(at)
+  return sparse(start, len(start) + size)(at)
+
+
 OTHERS = {
   "an empty file": lambda at: b"",
   "a folder": lambda at: at,
@@ -185,6 +193,7 @@ OTHERS = {
   "5 GiB of zeros": sparse(b""),
   "5 GiB that start like a zip file": sparse(b"PK\3\4"),
   "5 GiB that start like safetensors": sparse(listing({})(None)),
+  "a tensor of 40 GB, of which nothing is stored": huge,
   "a bare pickle that calls os.system": lambda at: (
     b"\x80\2cposix\nsystem\nX\4\0\0\0true\x85R."
   ),

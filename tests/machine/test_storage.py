@@ -1,6 +1,8 @@
 """Folders and buckets do the same for a run; all else is refused."""
 
 import importlib.util
+import os
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,44 @@ def test_what_is_written_is_read_listed_and_removed(either):
   storage.remove(folder / "c")
   assert storage.names(folder) == ["a", "b"]
   storage.remove(folder / "c")
+
+
+def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
+  monkeypatch.setattr(storage.secrets, "token_hex", lambda n: "0" * n)
+  mine = tmp_path / "mine"
+  mine.write_text("kept")
+  (tmp_path / ".a.0000.tmp").symlink_to(mine)
+  for attempt in (lambda p: storage.write(p, "x"), storage.probe):
+    with pytest.raises(FileExistsError):
+      attempt(tmp_path / "a")
+  assert mine.read_text() == "kept" and not (tmp_path / "a").exists()
+
+
+def test_what_is_written_may_be_read_by_those_who_read_others(tmp_path):
+  (tmp_path / "plain").write_text("")
+  storage.write(tmp_path / "a", "")
+  assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_probe_leaves_nothing(tmp_path):
+  (tmp_path / "a").write_text("kept")
+  storage.probe(tmp_path / "a")
+  assert [path.name for path in tmp_path.iterdir()] == ["a"]
+  assert (tmp_path / "a").read_text() == "kept"
+  for path in (Path("/proc/x"), tmp_path / "b" / "c", tmp_path / ("x" * 250)):
+    with pytest.raises(OSError):
+      storage.probe(path)
+
+
+def test_regular_files_alone_are_opened(tmp_path):
+  (tmp_path / "a").write_bytes(b"text")
+  (tmp_path / "link").symlink_to("a")
+  with storage.regular(tmp_path / "link") as file:
+    assert file.read() == b"text"
+  os.mkfifo(tmp_path / "pipe")
+  for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+    with pytest.raises(OSError, match="no regular file"):
+      storage.regular(path)
 
 
 def test_a_log_keeps_its_order(either):

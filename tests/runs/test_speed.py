@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from bdjax.machine import notes, storage
 from bdjax.runs import settings, speed, widths
 
 
@@ -23,3 +26,31 @@ def test_members_at_once_are_timed(plan, monkeypatch):
     widths, "seconds", lambda call, *args: call(*args) and 2.0
   )
   assert [widths.rate(plan, width) for width in (1, 2)] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"other": 4}'])
+def test_a_width_is_measured_once_and_damage_is_mended(
+  config, tmp_path, monkeypatch, text
+):
+  file, asked = tmp_path / "bdjax" / "widths.json", []
+  monkeypatch.setattr(storage, "cache", lambda name: file)
+  monkeypatch.setattr(widths, "best", lambda plan: asked.append(plan) or 8)
+  if text is not None:
+    file.parent.mkdir()
+    file.write_text(text)
+  plan = settings.plan(config())
+  assert [widths.chosen(plan) for _ in range(2)] == [8, 8] and len(asked) == 1
+  kept = json.loads(file.read_text())
+  assert kept.pop("other", None) == (4 if "4" in str(text) else None)
+  assert list(kept.values()) == [8]
+
+
+def test_a_width_that_cannot_be_kept_stops_nothing(config, monkeypatch):
+  said = []
+  monkeypatch.setattr(notes, "say", said.append)
+  monkeypatch.setattr(
+    storage, "cache", lambda name: storage.Path("/proc/x/widths.json")
+  )
+  monkeypatch.setattr(widths, "best", lambda plan: 8)
+  assert widths.chosen(settings.plan(config())) == 8
+  assert said[0].startswith("how many members train at once cannot be kept in")

@@ -1,0 +1,54 @@
+"""Notes are said once, and the command line shows them as they are."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from absl import app
+from bdjax import options
+from bdjax.machine import notes
+
+def main(argv):
+  for sentence in ("x [bold] %d.", "y.", "x [bold] %d."):
+    notes.say(sentence)
+
+options.define()
+app.run(main, argv=["program"], flags_parser=options.parse)
+"""
+
+
+def test_the_command_line_shows_a_note_once():
+  done = subprocess.run(
+    [sys.executable, "-c", PROGRAM], capture_output=True, text=True
+  )
+  assert (done.returncode, done.stdout) == (0, "")
+  assert done.stderr == "note: x [bold] %d.\nnote: y.\n"
+
+
+KEEPING = """
+import jax
+from bdjax import options
+
+options.use_compilation_cache()
+options.use_compilation_cache()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+print(jax.jit(lambda x: x + 1)(2))
+"""
+
+
+def test_programs_that_cannot_be_kept_stop_nothing():
+  environment = os.environ | {"XDG_CACHE_HOME": "/proc/x"}
+  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+  done = subprocess.run(
+    [sys.executable, "-c", KEEPING],
+    capture_output=True,
+    text=True,
+    env=environment,
+  )
+  assert (done.returncode, done.stdout) == (0, "3\n")
+  assert done.stderr.startswith(
+    "compiled programs cannot be kept in /proc/x/bdjax/xla ("
+  )
+  assert len(done.stderr.splitlines()) == 1  # not one of every program
