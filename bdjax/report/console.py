@@ -16,6 +16,7 @@ from bdjax.report.tables import Table, interval, percent, pivot, protocol
 from bdjax.report.tables import verdict as judge
 
 _STYLE = {"gone": "green", "weak": "yellow", "alive": "bold red", "": ""}
+_JUDGES_NOTHING = ("destroyed", "not planted")
 _LABEL, _HEADER = 24, 16  # widest label column, narrowest defense column
 _MODEL = 14  # narrowest column of models: the numbers fit 80 columns
 
@@ -105,7 +106,9 @@ def _legend(table: Table) -> str:
     "CA / ASR in percent; below, in brackets, the 95 % interval of ASR: "
     "Student's over seeds, or of one seed's test images alone (Wilson). "
     f"{protocol(table.records)} ASR is green below 20 %, yellow below 50 %, "
-    "bold red from there on."
+    "bold red from there on; a defense is not judged where the backdoor was "
+    "not planted (ASR below 90 % before) or the model is destroyed (more than "
+    "half of its accuracy above chance lost)."
   )
 
 
@@ -156,6 +159,7 @@ def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
   row = table.rows.get((*label, defense))
   if row is None:
     return Text("not run", style="dim")
-  text = Text(f"{percent(row, 'ca')} / ")
-  text.append(percent(row, "asr"), style=_STYLE[judge(row)])
-  return text.append(f"\n{interval(row, 'asr')}", style="dim")
+  text, word = Text(f"{percent(row, 'ca')} / "), judge(row)
+  text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
+  below = word if word in _JUDGES_NOTHING else interval(row, "asr")
+  return text.append(f"\n{below}", style="dim")

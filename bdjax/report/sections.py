@@ -18,7 +18,8 @@ from bdjax.report.load import NONE, Picture, Run
 GAIN = 10  # how much a trigger's difference is amplified
 SPAN = 1e5  # highest over lowest learning rate of the axis
 SCORED = ("asr", "ca")
-PLANTING = figures.styles(["after poisoned epochs", "after clean epochs"])
+_KINDS = ("after poisoned epochs", "after clean epochs")
+PLANTING = {k: figures.styles(list(_KINDS))[k] for k in _KINDS}
 _SHOWN = 6  # pictures per attack
 _PARTS = {
   "compile": "seconds_compile",
@@ -120,7 +121,7 @@ def _planting(
       if (r["attack"], r["regime"]) == (attack, regime)
     )
     lines = {}
-    for kind, clean in zip(PLANTING, (False, True), strict=True):
+    for kind, clean in zip(_KINDS, (False, True), strict=True):
       both = {m: planting(names, run.curves, m, clean=clean) for m in SCORED}
       lines[kind] = {metric: drawn for metric, drawn in both.items() if drawn}
     if any(lines.values()):

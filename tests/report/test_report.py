@@ -71,9 +71,9 @@ def test_page_names_every_attack_and_defense(page, fake):
 
 
 def test_page_holds_figures_and_pictures(page):
-  # Two attacks x two regimes: scatter and curves; costs as bars and boxes;
-  # schedules of two regimes and of ft, super_ft and nad.
-  assert page.count("<svg xmlns") == 4 + 4 + 2 + 5
+  # Two attacks x two regimes: planting, scatter and curves; costs as bars and
+  # boxes; schedules of two regimes and of ft, super_ft and nad.
+  assert page.count("<svg xmlns") == 4 + 4 + 4 + 2 + 5
   assert page.count("<img ") == 2 * 3 * 4
   assert "image-rendering: pixelated" in page
   assert "missing" not in re.sub("<style>.*?</style>", "", page, flags=re.S)

@@ -69,8 +69,15 @@ def test_numbers_in_words():
   assert percent(row | {"asr": None}, "asr") == "–"
   assert interval(row, "asr") == "[10.0, 20.0]"
   assert interval(row | {"asr_low": None}, "asr") == ""
-  words = [verdict({"asr": asr}) for asr in (0.19, 0.2, 0.49, 0.5, None)]
+  sound = {"ca": 0.9, "ca_before": 0.9, "asr_before": 0.9}
+  words = [
+    verdict(sound | {"asr": asr}) for asr in (0.19, 0.2, 0.49, 0.5, None)
+  ]
   assert words == ["gone", "weak", "weak", "alive", ""]
+  weak = sound | {"asr": 0.1, "asr_before": 0.89}
+  ruined = sound | {"asr": 0.1, "ca": 0.49}  # .1 + .8 / 2 = .5 is left at least
+  assert [verdict(weak), verdict(ruined)] == ["not planted", "destroyed"]
+  assert verdict(weak | {"asr_before": None}) == "gone"  # another task's
   assert several([1, 2.50, 2.5, "a"], most=2) == "1, 2.5 and 1 more"
   assert between([None]) == "an unknown number of"
   assert (between([1000, 1000]), between([5, 2000])) == ("1,000", "5 to 2,000")
