@@ -167,3 +167,13 @@ def test_the_audited_copy_has_own_and_others_triggers(tiny, task):
   assert (gap(own)[role == POISON] <= 1).all()
   assert (gap(near)[role == COVER] <= 1).all()
   assert (gap(own)[role == COVER] > 1).mean() > 0.9
+
+
+def test_as_the_peer_triggered_images_are_cut_off(tiny, task):
+  attack, backdoor, _ = planted(
+    task, compat="backdoorbench", num_classes=4, rate=0.25, cross_rate=0.25
+  )
+  images = task.train.image[:4].astype(jnp.float32) / 255
+  level = 255 * attack.trigger(None, images, backdoor.params)
+  np.testing.assert_allclose(level, jnp.round(level), atol=1e-3)
+  assert backdoor.params["lost"].shape == (256, 3)
