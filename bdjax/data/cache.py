@@ -7,6 +7,7 @@ import numpy as np
 
 from bdjax.data.places import Source
 from bdjax.machine import storage
+from bdjax.machine.faults import faults
 
 
 def fetch(
@@ -39,9 +40,13 @@ def fetch(
   arrays = _load(paths, shape)
   if arrays is None:
     arrays = source.read()
-    folder.mkdir(parents=True, exist_ok=True)
+    storage.make(folder)
     for path, array in zip(paths, arrays, strict=True):
-      with storage.replacing(path) as new, new.open("wb") as file:
+      with (
+        faults(path, "write"),
+        storage.replacing(path) as new,
+        new.open("wb") as file,
+      ):
         np.save(file, array)
   return arrays
 
