@@ -205,10 +205,7 @@ def _writable(path: Place) -> Iterator[None]:
 
 
 def _check_same(path: Place, config: dict[str, Any]) -> None:
-  try:
-    content = results.read_object(path)
-  except (Fault, ValueError) as error:
-    raise ValueError(f"{error} Or use another --workdir.") from error
+  content = results.read_object(path)
   if content is None:
     return
   old, new = plans.identity(content), plans.identity(config)
