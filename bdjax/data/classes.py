@@ -20,7 +20,10 @@ _LEFT = {  # names in lower case
   *("thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"),
   *("$recycle.bin", "system volume information"),
 }
-_TEXTS = {".csv", ".txt", ".json", ".md", ".xml", ".yaml", ".yml", ".log"}
+_OTHERS = {  # endings of tables, texts, copies and halves
+  *(".csv", ".txt", ".json", ".md", ".xml", ".yaml", ".yml", ".log", ".html"),
+  *(".bak", ".orig", ".tmp", ".part", ".crdownload"),
+}
 _TABLE = 2**24  # bytes of a table of classes
 
 
@@ -178,7 +181,7 @@ def _no_image(entry: os.DirEntry[str]) -> str | None:
   if entry.name.startswith(".") or entry.name.lower() in _LEFT:
     return "._*" if entry.name.startswith("._") else entry.name  # of a Mac
   ending = os.path.splitext(entry.name)[1].lower()
-  return ending if ending in _TEXTS and _sure(entry.is_file) else None
+  return ending if ending in _OTHERS and _sure(entry.is_file) else None
 
 
 def _sure(is_kind: Callable[[], bool]) -> bool:

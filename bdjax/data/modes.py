@@ -25,6 +25,8 @@ _REMARKS = {
   "whatever their proportions.",
   "deep": "Gray images of 16 bits: {}; they are divided by 257, where "
   "torchvision's ImageFolder would clip them to white.",
+  "dim": "Gray images of 16 bits without a value above 255: {}; they become "
+  "black: save them with 8 bits if that is what they hold.",
 }
 
 
@@ -53,6 +55,7 @@ def oddities(image: Any, shape: tuple[int, int, int]) -> set[str]:
     "frames": several,  # a camera's MPO holds previews beside the photograph
     "resized": (image.height, image.width) != shape[:2],
     "deep": image.mode in DEEP,
+    "dim": image.mode in DEEP and 0 < image.getextrema()[1] < 256,
   }
   return {kind for kind, holds in found.items() if holds}
 

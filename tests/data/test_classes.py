@@ -34,6 +34,7 @@ def said(monkeypatch):
 LEFT = [
   *(".DS_Store", ".hidden.png", "Thumbs.db", "THUMBS.DB", "desktop.ini"),
   *("._0.png", "labels.csv", "readme.txt", "notes.MD", "boxes.json", "a.xml"),
+  *("0.png.bak", "0.png.crdownload"),
 ]
 
 

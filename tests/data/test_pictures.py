@@ -161,6 +161,18 @@ def test_oddities_are_counted_once_for_all_files(tmp_path):
   ]
 
 
+def test_eight_bits_kept_in_sixteen_are_said_to_become_black(tmp_path):
+  deep(0, 255).save(tmp_path / "0.png")
+  deep(0, 256).save(tmp_path / "1.png")
+  deep(0, 0).save(tmp_path / "2.png")
+  _, said = pictures.read(sorted(tmp_path.iterdir()), (1, 2, 3))
+  assert [s.partition(";")[0] for s in said] == [
+    f"Gray images of 16 bits: 3 of 3, first {tmp_path / '0.png'}",
+    "Gray images of 16 bits without a value above 255: 1 of 3, first "
+    f"{tmp_path / '0.png'}",
+  ]
+
+
 def progressive(scans):
   """Returns a JPEG file that repeats its last scan."""
   raw = saved(Image.new("RGB", (8, 8)), "JPEG", progressive=True)
