@@ -122,15 +122,15 @@ def items(plan: plans.Plan) -> list[Item]:
     label = f"plant {attack}, {regime}"
     often = 1 + _points(plan, stages)
     entries.append(Item(label, ids, len(cells), stages, often * scoring))
-  if starts_clean or plan.elsewhere and plan.defenses or plan.sequela:
+  compares = plan.elsewhere and plan.defenses
+  if starts_clean or compares or plan.floor or plan.sequela:
     stages = _clean(plan, names.cells()[0])
     entries.insert(0, Item("train clean victims", (), len(plan.seeds), stages))
   for defense in plan.defenses:
     cells = [c for c in names.cells() if c.defense is defense]
     ids = tuple(names.id(cell) for cell in cells)
-    repeats = (
-      len(plan.seeds) if plan.elsewhere else 0
-    )  # on clean models, to compare
+    compares = plan.floor and not defense.made.needs_train
+    repeats = len(plan.seeds) if plan.elsewhere or compares else 0
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
     often = 1 + _points(plan, stages)
     count = len(cells) + repeats

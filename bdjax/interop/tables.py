@@ -167,6 +167,7 @@ ARCHITECTURES = {
     _SIZES,
     {3: {}},
   ),
+  "resnet9": Architecture((Layout("bdjax", ()),), _SIZES, {3: {}}),
   "resnet18": _RESNET,
   "resnet50": _RESNET,
   "vgg16_bn": _vgg_of(16),

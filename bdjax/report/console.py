@@ -162,4 +162,6 @@ def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
   text, word = Text(f"{percent(row, 'ca')} / "), judge(row)
   text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
   below = word if word in _JUDGES_NOTHING else interval(row, "asr")
+  if row["clean_asr"] is not None and row["ta"] is None:
+    below += f" floor {percent(row, 'clean_asr')}"
   return text.append(f"\n{below}", style="dim")

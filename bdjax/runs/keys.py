@@ -36,6 +36,7 @@ SECTIONS = {
     "batch_size": Count,
     "curve_images": Index,
     "curve_every": Count,
+    "floor": bool,
   },
 }
 METHODS = {

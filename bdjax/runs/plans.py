@@ -16,6 +16,7 @@ OLD = ("protocol",)  # keys of older configs that decided nothing either
 OPTIONAL = {
   "sequela": {"name": ""},
   "train": {"match": "epochs"},
+  "evaluate": {"floor": False},
   "precision": "default",
 }
 AXES = (
@@ -50,6 +51,11 @@ class Plan(NamedTuple):
   def precision(self) -> str:
     """What float32 products are computed in: one of `backend.PRECISIONS`."""
     return self.config["precision"]
+
+  @property
+  def floor(self) -> bool:
+    """Whether cells have the ASR of a clean model after the same defense."""
+    return self.config["evaluate"]["floor"] and not self.elsewhere
 
   @property
   def elsewhere(self) -> bool:

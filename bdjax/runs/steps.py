@@ -10,7 +10,7 @@ from bdjax.runs import experiment, knowledge, models, records, scoring
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.training import loop, metrics
-from bdjax.types import Access, Backdoor, Defended
+from bdjax.types import Access, Backdoor, Defended, Params
 
 
 def score_planted(session: Session, cell: Cell) -> Record:
@@ -23,8 +23,11 @@ def score_planted(session: Session, cell: Cell) -> Record:
   name = session.names.planted(cell)
   session.workdir.picture(name, records.pictures(cell, backdoor, plan))
   before = {f"{k}_before": v for k, v in scoring.rates(counts).items()}
-  learned = {"train_accuracy": models.train_accuracy(session, cell)}
-  return learned | records.of_cell(
+  more = {"train_accuracy": models.train_accuracy(session, cell)}
+  if plan.floor and not plan.encoder:
+    clean = models.clean(session, cell)
+    more |= _floor(session, cell, clean, access, backdoor)
+  return more | records.of_cell(
     plan,
     session.names,
     cell,
@@ -100,8 +103,24 @@ def finish(
   )
   if plan.elsewhere:
     audit |= _compared(session, cell, counts, backdoor, access)
+  elif plan.floor and not cell.defense.made.needs_train:
+    clean = models.baseline(session, cell, backdoor)
+    audit |= _floor(session, cell, clean, access, backdoor)
   learned = {"train_accuracy": before.get("train_accuracy")}
   return learned | record | audit
+
+
+def _floor(
+  session: Session,
+  cell: Cell,
+  clean: Params,
+  access: Access,
+  backdoor: Backdoor,
+) -> dict[str, float]:
+  """Returns what a clean model answers, as low as an ASR can be expected."""
+  counts, _ = session.scorer.score(cell, Defended(clean), access, backdoor)
+  rates = scoring.rates(counts)
+  return {"clean_ca": rates["ca"], "clean_asr": rates["asr"]}
 
 
 def _compared(
