@@ -79,17 +79,44 @@ def test_curves_and_pictures_are_kept(finished):
     json.loads(line)
     for line in (finished / "curves.jsonl").read_text().splitlines()
   ]
-  stages = [(r["stage"], r["epoch"], "asr" in r) for r in rows]
-  plain = [("train", 1, False), ("train", 2, False)]
-  tuned = [("ft", 1, True), ("ft", 2, True)]
-  longer = [("train", e, False) for e in (1, 2, 3, 4)]
+  assert all("asr" in row and "ca" in row for row in rows)
+  stages = [(r["stage"], r["epoch"], r.get("turn")) for r in rows]
+  plain = [("train", 1, None), ("train", 2, None)]
+  tuned = [("ft", 1, None), ("ft", 2, None)]
+  longer = [("train", e, f"{2 - e % 2}/2") for e in (1, 2, 3, 4)]
   assert stages == plain + tuned + longer + tuned
+  assert records(finished)[0]["train_accuracy"] == rows[1]["accuracy"]
   planted = records(finished)[0]["planted"]
   with np.load(finished / "pictures" / f"{planted}.npz") as arrays:
     changed = (arrays["clean"] != arrays["triggered"]).any((0, 3))
     assert changed[-3:, -3:].all() and not changed[:-3].any()
     assert (arrays["target"] == 0).all() and (arrays["label"] != 0).all()
   assert not list((finished / "stages").glob("*"))
+
+
+def test_equal_steps_a_planted_start_and_the_floor(made, tmp_path):
+  config = made(
+    regime__name="conventional,fmn(start=planted)",
+    train__match="steps",
+    train__epochs=4,
+    evaluate__floor=True,
+  )
+  run(config, tmp_path)
+  rows = [
+    json.loads(line)
+    for line in (tmp_path / "curves.jsonl").read_text().splitlines()
+  ]
+  fmn = records(tmp_path)[2]["planted"]
+  stages = [(r["stage"], r["epoch"]) for r in rows if r["cell"] == fmn]
+  halves = [(stage, e) for stage in ("planted", "train") for e in (1, 2)]
+  assert stages == halves
+  none, ft, other, again = records(tmp_path)
+  assert none["clean_asr"] == other["clean_asr"] < 1
+  assert (ft["clean_ca"], ft["clean_asr"]) == (
+    again["clean_ca"],
+    again["clean_asr"],
+  )
+  assert none["planted"] != other["planted"]
 
 
 def test_a_finished_run_does_nothing(made, finished):
