@@ -32,6 +32,7 @@ def get_config(argument: str = "") -> ConfigDict:
       "train_images": placeholder(int),  # first n of a fixed shuffle; None: all
       "test_images": placeholder(int),
       "crop": placeholder(int),  # padding of the random crop; 0: no crop
+      "flip": placeholder(bool),  # mirror images in training
       "dir": placeholder(str),  # a tfds data_dir
       "cache": placeholder(str),  # where decoded images are kept
     }
@@ -72,6 +73,7 @@ def get_config(argument: str = "") -> ConfigDict:
       "train_images": placeholder(int),
       "test_images": placeholder(int),
       "crop": placeholder(int),
+      "flip": placeholder(bool),
     }
   )
   config.defense = ConfigDict(

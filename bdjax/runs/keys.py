@@ -25,6 +25,7 @@ _DATA = {
   "train_images": Some,
   "test_images": Some,
   "crop": _Pixels,
+  "flip": bool | None,
 }
 SECTIONS = {
   "data": _DATA | {"dir": _Folder, "cache": _Folder},

@@ -17,6 +17,8 @@ OPTIONAL = {
   "sequela": {"name": ""},
   "train": {"match": "epochs"},
   "evaluate": {"floor": False},
+  "data": {"flip": None},
+  "downstream": {"flip": None},
   "precision": "default",
 }
 AXES = (

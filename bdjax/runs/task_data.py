@@ -72,6 +72,8 @@ def _load_all(label: str, section: dict[str, Any]) -> TaskData:
   info = data.info(section["name"], data_dir=section["dir"])
   if section["crop"] is not None:
     info = info._replace(crop=_crop(label, section["crop"], info))
+  if section["flip"] is not None:
+    info = info._replace(flip=section["flip"])
 
   def load(split, images):
     return data.load(

@@ -28,9 +28,9 @@ from bdjax.methods.signature import (
   Choice,
   Count,
   Cycle,
+  Fraction,
   NonNegative,
   Positive,
-  Rate,
 )
 from bdjax.training import engine, schedules
 from bdjax.types import Recipe, Regime, Schedule
@@ -51,7 +51,7 @@ def cyclic(
   lr_min: NonNegative = 3e-4,
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
-  phase1: Rate = 0.6,
+  phase1: Fraction = 0.6,
   cycle_steps: Cycle = None,
 ) -> Regime:
   """Trains with FMN's two-phase cyclical rate; see `schedules.fmn_cyclical`."""
@@ -82,7 +82,7 @@ def fmn(
   lr_min: NonNegative = 3e-4,
   lr_max1: Positive = 0.1,
   lr_max2: Positive = 1e-3,
-  phase1: Rate = 0.6,
+  phase1: Fraction = 0.6,
   cycle_steps: Cycle = None,
   original: bool = False,
   turn: Count = 1,

@@ -97,8 +97,12 @@ def test_what_decides_a_planted_model(config):
     key(train__epochs=3),
     key(model__width=8),
     key(data__crop=2),
+    key(data__flip=True),
+    key(regime__name="fmn(phase1=1.0)"),
+    key(regime__name="fmn", train__match="steps"),
   ]
-  assert len({base, *different}) == 9
+  assert len({base, *different}) == 12
+  assert key(train__match="steps") == base  # nothing to match
 
 
 @pytest.mark.parametrize(
