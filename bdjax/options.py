@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 from absl import flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from bdjax.machine import notes, preemption, storage
 from bdjax.machine.storage import Place
@@ -112,20 +113,28 @@ def parse(argv: Sequence[str]) -> list[str]:
         "devices that JAX finds."
       )
     return rest
-  except (
-    flags.Error,
-    AttributeError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-  ) as error:
-    lost = isinstance(error, KeyError | AttributeError)
-    text = str(error.args[0]) if lost and error.args else str(error)
-    head = "unknown config key " if lost else ""
-    said = head + " ".join(text.split()) or type(error).__name__
-    print(f"error: {said}", file=sys.stderr)
+  except Exception as error:  # of a flag, or of the config, which is a program
+    print(f"error: {_sentence(error)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _sentence(error: Exception) -> str:
+  """Returns what is wrong with flags, or where a config fails."""
+  lost = isinstance(error, KeyError | AttributeError)
+  text = " ".join(str(error.args[0] if lost and error.args else error).split())
+  if lost and "get_config" not in text:
+    return f"unknown config key {text}"
+  if isinstance(error, flags.Error | OSError | TypeError | ValueError):
+    return text or type(error).__name__
+  place = traceback.extract_tb(error.__traceback__)[-1]
+  file = place.filename  # of the config, or of the library that reads it
+  ours = Path(file).is_file() and "site-packages" not in file
+  where = f", from {file}:{place.lineno}" if ours else ""
+  return (
+    f"the config cannot be read ({type(error).__name__}: {text}{where}): it "
+    "must be a Python file whose get_config() returns a ConfigDict, as "
+    "configs/base.py."
+  )
 
 
 def _refuse_foreign() -> None:
@@ -170,9 +179,14 @@ def config() -> tuple[dict[str, Any], frozenset[str]]:
   """Returns the config, and the dotted keys that the command line set.
 
   Raises:
-    ValueError: none was given, or its file is missing.
+    ValueError: none was given, or its file is missing or returns another thing.
   """
   _check_file()
+  if not isinstance(FLAGS.config, ConfigDict):
+    raise ValueError(
+      f"get_config() of {_named()[0]} returns no ConfigDict: start from "
+      "configs/base.py."
+    )
   overridden = config_flags.get_override_values(FLAGS["config"])
   return FLAGS.config.to_dict(), frozenset(overridden)
 

@@ -114,23 +114,23 @@ def axes(text: str) -> dict[str, tuple]:
       f"sweep.axes is {values.shown(text)}, but must be axes alone, such as "
       "lr=(0.01, 0.05), rate=(0.05, 0.1)."
     )
-  return {name: _axis(name, values) for name, values in sweeps[0].args.items()}
+  return {k: _axis(k, given) for k, given in sweeps[0].args.items()}
 
 
-def _axis(name: str, values: Any) -> tuple:
+def _axis(name: str, given: Any) -> tuple:
   """Returns an axis' values.
 
   Raises:
     ValueError: there are none, or one comes twice.
   """
-  if not isinstance(values, tuple | list) or not values:
+  if not isinstance(given, tuple | list) or not given:
     raise ValueError(
-      f"the axis {name} is {values.shown(values)}: give its values in "
+      f"the axis {name} is {values.shown(given)}: give its values in "
       f"brackets, such as {name}=(0.1, 0.2)."
     )
-  for i, value in enumerate(values):
-    if value in values[:i]:
+  for i, value in enumerate(given):
+    if value in given[:i]:
       raise ValueError(
         f"the axis {name} has {values.shown(value)} twice: leave one out."
       )
-  return tuple(values)
+  return tuple(given)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bdjax.methods import registry
 from bdjax.runs import plans, settings
 
 
@@ -134,6 +135,51 @@ def test_what_decides_a_planted_model(config):
     ({"scenario": "transfr"}, "unknown scenario 'transfr'"),
     ({"seeds": ()}, r"seeds is \(\)"),
     ({"seeds": ("a",)}, "seeds is"),
+    ({"seeds": (0, 1, 0)}, "seeds is .*, which has 0 twice: a seed counts onc"),
+    ({"seeds": 2**32}, "numbers from 0 to 4294967295"),
+    ({"seeds": -1}, "seeds is -1"),
+    ({"seeds": True}, "seeds is True"),
+    (
+      {"attack__name": "badnets,badnets.bb"},
+      "badnets and badnets.bb, which ar",
+    ),
+    ({"defense__name": "ft(lr=0.01),ft"}, "defense.name has .* are the same"),
+    ({"regime__name": "fmn,fmn"}, "regime.name has fmn and fmn, which are the"),
+    ({"regime__name": "fmn.paper"}, "fmn has no preset 'paper': known are no"),
+    (
+      {"attack__name": "none"},
+      "attack.name is 'none', but must name an attack",
+    ),
+    ({"attack__name": "badnets(rate=())"}, r"the axis rate is \(\): give its"),
+    ({"sweep__axes": "lr=(0.1, 0.1)"}, "the axis lr has 0.1 twice: leave one"),
+    ({"sweep__axes": "lr=(1, 2)), ft("}, "but must be axes alone, such as lr="),
+    ({"sweep__width": 0}, "sweep.width is 0, .* at least 1, or None"),
+    (
+      {"evaluate__batch_size": 0},
+      "evaluate.batch_size is 0, but must be a who",
+    ),
+    ({"evaluate__curve_every": 0}, "evaluate.curve_every is 0"),
+    ({"model__width": 10**12}, "cnn.width is 1000000000000, .* at most 2147"),
+    ({"train__momentum": float("nan")}, "train.momentum is nan"),
+    ({"train__lr": 1e-50}, "train.lr is 1e-50, .* between 1.2e-38 and 3.4e"),
+    ({"attack__rate": 2**2000}, "is a number of more than 40 digits"),
+    ({"data__train_images": "a"}, "data.train_images is 'a'"),
+    ({"data__train_images": 10**9}, "images is 1000000000, .* has 100000 in t"),
+    (
+      {"data__dir": 3},
+      "data.dir is 3, but must be a string or a path, or None",
+    ),
+    ({"data": 3}, "data is 3, but must be a section of keys"),
+    ({"evaluate": {}}, "the config lacks 'evaluate.batch_size'"),
+    ({"defense__balanced": "no"}, "defense.balanced is 'no', but must be True"),
+    ({"defense__name": "ft(balanced=no)"}, "defense.balanced is 'no'"),
+    ({"attack__name": "badnets(num_classes=5)"}, "is 5, but the data says 10"),
+    ({"model__name": "cnn(mean=(0, 0.1, 0.2))"}, "cnn.mean is .* data says"),
+    ({"attack__name": "badnets(size=33)"}, "size is 33, but images are 32x32"),
+    ({"attack__name": "l0_inv(pixels=1025)"}, "pixels is 1025, but images hav"),
+    ({"attack__name": "wanet(grid_size=33)"}, "grid_size is 33, but images"),
+    ({"defense__name": "ft(part=head)"}, "ft.* cannot work here: a CNN has no"),
+    ({"defense__name": "super_ft(cycle_steps=1)"}, "at least 2, or None"),
     ({"typo": 1}, "unknown config key 'typo'"),
     (
       {"regime__name": "fmn(turn=5)"},
@@ -150,6 +196,48 @@ def test_bad_configs_get_one_sentence(config, changes, text):
   with pytest.raises(ValueError, match=text) as error:
     settings.plan(config(**changes))
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("refused", "given", "remedy"),
+  [
+    # A half is rounded to even: 0.5 of an image is none, 1 of 200 is one.
+    ({"attack__rate": 0.0025}, {"attack__rate": 0.005}, "give at least 0.005"),
+    ({"defense__clean_rate": 0.047}, {"defense__clean_rate": 0.05}, "0.05, or"),
+    ({"data__train_images": 9}, {"data__train_images": 10}, "give at least 10"),
+    (
+      {"attack__name": "sig(rate=0.11)"},
+      {"attack__name": "sig(rate=0.1)"},
+      "a rate of at most 0.1 here",
+    ),
+    ({"data__test_images": 1}, {"data__test_images": 2}, "give more, or None"),
+  ],
+)
+def test_what_rounds_to_nothing_is_refused_with_what_would_do(
+  config, refused, given, remedy
+):
+  small = {"defense__batch_size": 1, "train__batch_size": 1}
+  if "data__train_images" in given:
+    small |= {"attack__name": "clean", "defense__clean_rate": 1.0}
+  with pytest.raises(ValueError, match=remedy):
+    settings.plan(config(**small | refused))
+  assert settings.plan(config(**small | given)).attacks
+
+
+def test_every_method_is_tried_and_can_work_here(config):
+  names = {kind: registry.names(kind) for kind in ("attacks", "defenses")}
+  names["attacks"].remove("badencoder")  # of another scenario
+  made = config(
+    attack__name=names["attacks"],
+    attack__rate=0.05,
+    defense__name=names["defenses"],
+    defense__batch_size=None,
+    defense__clean_rate=1.0,
+    data__train_images=300,
+  )
+  plan = settings.plan(made)
+  assert len(plan.attacks) == len(names["attacks"])
+  assert len(plan.defenses) == len(names["defenses"])
 
 
 def test_shared_keys_go_to_whom_they_concern(config):

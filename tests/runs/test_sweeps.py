@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdjax.runs import settings, sweeps, widths
+from bdjax.runs import rehearsal, settings, sweeps, widths
 from bdjax.runs.cells import Names
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
@@ -97,9 +97,10 @@ def test_a_member_that_diverges_fails_alone(finished):
 
 
 def test_a_program_that_cannot_be_made_fails_its_cells_alone(
-  sweeping, finished, tmp_path
+  sweeping, finished, tmp_path, monkeypatch
 ):
   path, _ = finished
+  monkeypatch.setattr(rehearsal, "check", lambda plan: None)  # it would refuse
   made = sweeping(sweep__axes="", scenario="standalone")
   made["defense"]["name"] = "ft(part=head),clp"
   runner = run(made, tmp_path, store=path / "models")
