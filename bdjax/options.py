@@ -18,11 +18,10 @@ _PATHS = {  # of `cleanse`
   "images": "a folder of clean images per class in a folder, or a dataset.",
   "out": "the repaired model, .safetensors or .pt; the report lies beside it.",
   "triggered": "a folder of images that may carry a trigger.",
-  "classes": "a file with the classes' names in the model's order.",
 }
 _CLEANSE = (
   *_PATHS,
-  *("arch", "defense", "audit", "image_size", "mean", "std"),
+  *("arch", "class_order", "defense", "audit", "image_size", "mean", "std"),
   *("held_out", "seed", "force"),
 )
 _NEEDED = ("model", "images", "out")
@@ -96,6 +95,14 @@ def _define_cleanse() -> None:
     None,
     "For `cleanse`: the model's architecture, unless its file says.",
   )
+  flags.DEFINE_string(
+    "class_order",
+    None,
+    "For `cleanse`: the model's order of the classes: natural, lexicographic, "
+    "their names with commas between them, or a file of them.",
+  )
+  for name in ("class-order", "classes"):
+    flags.DEFINE_alias(name, "class_order")
   flags.DEFINE_string(
     "defense", "super_ft", "For `cleanse`: what repairs, such as 'ft(lr=0.01)'."
   )

@@ -32,7 +32,7 @@ def cleanse(
   defense: str = "super_ft",
   audit: bool = False,
   triggered: str | Path | None = None,
-  classes: str | Path | None = None,
+  class_order: str | Path | None = None,
   image_size: int | None = None,
   mean: Sequence[float] | None = None,
   std: Sequence[float] | None = None,
@@ -56,7 +56,8 @@ def cleanse(
     defense: a spec, such as `ft(lr=0.01)`.
     audit: whether a backdoor is looked for.
     triggered: a folder of images that are suspected to carry a trigger.
-    classes: a file with the classes' names in the model's order.
+    class_order: of the model's classes: `natural`, `lexicographic`, the path of
+      a file with their names, or the names with commas between them.
     image_size: side of the images that the model takes, in pixels.
     mean: of pixels in [0, 1], subtracted first; one number, or one a channel.
     std: of pixels in [0, 1], divided by next.
@@ -71,16 +72,18 @@ def cleanse(
       then.
   """
   start = time.perf_counter()
-  _check_local(
-    model=model, images=images, out=out, triggered=triggered, classes=classes
-  )
+  _check_local(model=model, images=images, out=out, triggered=triggered)
   flags = _flags(image_size, mean, std)
   model, out = Path(model), Path(out)
   report = outputs.check(model, out, force=force)
   spec = repair.chosen(defense)
   accused = suspect.load(model, arch=arch, flags=flags)
   read = clean_images.read(
-    accused, images, triggered=triggered, classes=classes, data_dir=data_dir
+    accused,
+    images,
+    triggered=triggered,
+    class_order=class_order,
+    data_dir=data_dir,
   )
   case = cases.opened(accused, read, held_out=held_out, seed=seed)
   fixed = repair.fitted(spec, case.access.clean.size)
@@ -143,7 +146,7 @@ def _work(
 
 
 def run(**given: Any) -> int:
-  """Cleanses for a command line; returns the exit status.
+  """Cleanses for a command line; returns the exit status, 1 if in doubt.
 
   Raises:
     ValueError: it cannot be done; says why.
@@ -161,7 +164,7 @@ def run(**given: Any) -> int:
     ) from None
   files = f"model: {result.out}", f"report: {result.report}"
   _say(console, ["", result.verdict, "", *files])
-  return 0
+  return 1 if result.doubtful else 0
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:

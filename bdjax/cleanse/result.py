@@ -18,6 +18,8 @@ from bdjax.cleanse.weights import Change
 from bdjax.interop import layouts
 from bdjax.types import Params
 
+_LIFTED = 0.1  # accuracy that no repair of a model that is read rightly brings
+
 
 class Result(NamedTuple):
   """What a cleansing found and did.
@@ -58,6 +60,13 @@ class Result(NamedTuple):
   def accuracy(self) -> tuple[Share, Share]:
     """Accuracy on held-out images, before and after."""
     return self.before.accuracy, self.after.accuracy
+
+  @property
+  def doubtful(self) -> bool:
+    """Whether the repair raised accuracy as it can only of a misread model."""
+    before, after = self.accuracy
+    apart = after.interval[0] > before.interval[1]
+    return apart and after.rate - before.rate >= _LIFTED
 
   def called(self, c: int) -> str:
     """Returns a class's number, with its name if it has another."""

@@ -20,8 +20,8 @@ from bdjax import data
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
 from bdjax.interop import layouts, tables, tensors
-from bdjax.interop.refusals import about
-from bdjax.methods import registry, signature
+from bdjax.interop.refusals import about, listed
+from bdjax.methods import registry, signature, specs
 from bdjax.types import Params
 
 _SIDECAR = 2**20  # bytes
@@ -43,6 +43,7 @@ class Suspect(NamedTuple):
     arch: its architecture's name.
     layout: which of PyTorch's ways to name its modules the file uses.
     arguments: of the architecture's `make`, without the normalization.
+    chosen: those of them that no weights tell and that are not just usual.
     variables: its weights and statistics.
     facts: what else is said of it: value and who says so, by name.
     digest: sha256 of the file, in hex.
@@ -55,6 +56,7 @@ class Suspect(NamedTuple):
   variables: Params
   facts: dict[str, tuple[Any, str]]
   digest: str
+  chosen: dict[str, Any] = {}
 
   @property
   def num_classes(self) -> int:
@@ -67,8 +69,9 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
 
   Args:
     path: a PyTorch or safetensors file.
-    arch: a name in `tables.ARCHITECTURES`, or another spelling of it; None if
-      the file says.
+    arch: a name in `tables.ARCHITECTURES`, or another spelling of it, and in
+      brackets what no weights tell: resnet18(stem=cifar_pool); None if the file
+      says.
     flags: facts that the user gave; None for those not given.
 
   Raises:
@@ -76,10 +79,11 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
   """
   loaded = tensors.read(path)
   told = facts(path, loaded.metadata, flags)
-  arch = _arch(path, told, arch)
+  arch, form = _arch(path, told, arch)
   with about(path):
     tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
+  form = _form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
     told["img_size"] = (side, side), "the weights"
@@ -95,7 +99,8 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
   layout = _layout(variables, arch, loaded.tensors)
   with open(path, "rb") as file:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
-  return Suspect(path, arch, layout, arguments, variables, told, digest)
+  arguments |= form
+  return Suspect(path, arch, layout, arguments, variables, told, digest, form)
 
 
 def facts(
@@ -202,18 +207,39 @@ def _normalization(dataset: str | None) -> dict[str, tuple[float, ...]]:
 
 def _arch(
   path: Path, told: Mapping[str, tuple[Any, str]], given: str | None
-) -> str:
+) -> tuple[str, dict[str, Any]]:
+  """Returns an architecture, and what the user says of its form."""
   if given is not None:
-    return tables.known(given) or given
+    name, bracket, rest = given.partition("(")
+    form = specs.parse(f"form({rest}")[0].args if bracket else {}
+    return tables.known(name) or name, form
   name = told.get("model_name", ("", ""))[0]
   known = tables.known(name)
   if known is not None:
-    return known
+    return known, {}
   said = f" and its file says {printable(name)}" if name else ""
   raise ValueError(
     f"the architecture of {printable(path)} is not given{said}; give --arch, "
     f"one of {', '.join(tables.ARCHITECTURES)}."
   )
+
+
+def _form(
+  arch: str, arguments: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns what the user says of a form, as the architecture takes it."""
+  forms = tables.left_open(arch, arguments)
+  found = {}
+  for name, value in given.items():
+    values = {str(one): one for one in forms.get(name, ())}
+    if str(value) not in values:
+      known = "; ".join(f"{k} {listed(v, limit=9)}" for k, v in forms.items())
+      raise ValueError(
+        f"--arch says {name}={value} of {arch}, whose weights leave open: "
+        f"{known}."
+      )
+    found[name] = values[str(value)]
+  return found
 
 
 def _layout(variables: Params, arch: str, theirs: Mapping[str, Any]) -> str:

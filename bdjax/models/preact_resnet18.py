@@ -13,16 +13,19 @@ Parameter tree, with the PyTorch name where it differs:
   layerL_0/shortcut                   layerL.0.shortcut.0   L = 2..4
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 
 from bdjax.methods.signature import (
   Channels,
+  Choice,
   Count,
   Dtype,
   Index,
   validated,
 )
-from bdjax.models.parts import layers
+from bdjax.models.parts import layers, resnet
 from bdjax.types import Array, Images, Logits
 
 
@@ -32,18 +35,22 @@ class _Block(nn.Module):
   channels: int
   stride: int
   dtype: str
+  activation: str
+  shortcut: str
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
     """Maps [B, h, w, c] to [B, h/stride, w/stride, channels]."""
     kind = {"init": layers.torch_default, "dtype": self.dtype}
     shape = {"channels": self.channels, "stride": self.stride}
-    a = nn.relu(layers.batch_norm(train, name="bn1", dtype=self.dtype)(x))
+    act = layers.ACTIVATIONS[self.activation]
+    a = act(layers.batch_norm(train, name="bn1", dtype=self.dtype)(x))
     shortcut = x
     if self.stride != 1 or x.shape[-1] != self.channels:
-      shortcut = layers.conv(size=1, name="shortcut", **shape, **kind)(a)
+      source = a if self.shortcut == "activated" else x
+      shortcut = layers.conv(size=1, name="shortcut", **shape, **kind)(source)
     y = layers.conv(size=3, name="conv1", **shape, **kind)(a)
-    y = nn.relu(layers.batch_norm(train, name="bn2", dtype=self.dtype)(y))
+    y = act(layers.batch_norm(train, name="bn2", dtype=self.dtype)(y))
     y = layers.conv(self.channels, 3, name="conv2", **kind)(y)
     return y + shortcut
 
@@ -53,6 +60,10 @@ class PreActResNet18(nn.Module):
 
   num_classes: int
   width: int
+  stem: str
+  strides: str
+  activation: str
+  shortcut: str
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -63,16 +74,17 @@ class PreActResNet18(nn.Module):
   ) -> tuple[Logits, dict[str, Array]]:
     """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
     x = layers.normalize(x, self.mean, self.std, self.dtype)
-    x = layers.conv(
-      self.width, 3, name="conv1", init=layers.torch_default, dtype=self.dtype
-    )(x)
-    features = {}
+    kind = {"init": layers.torch_default, "dtype": self.dtype}
+    first = resnet.STEMS[self.stem].stride
+    x = layers.conv(self.width, 3, stride=first, name="conv1", **kind)(x)
+    x, features = resnet.pooled(x, self.stem), {}
+    form = self.dtype, self.activation, self.shortcut
     for stage in range(4):
       for block in range(2):
-        stride = 2 if stage > 0 and block == 0 else 1
+        stride = int(self.strides[stage]) if block == 0 else 1
         name = f"layer{stage + 1}_{block}"
         channels = self.width * 2**stage
-        x = _Block(channels, stride, self.dtype, name=name)(x, train)
+        x = _Block(channels, stride, *form, name=name)(x, train)
       features[f"layer{stage + 1}"] = x
     features["pooled"] = layers.pool(x)
     return layers.linear(features["pooled"], self.num_classes), features
@@ -83,6 +95,10 @@ def make(
   num_classes: Index,
   *,
   width: Count = 64,
+  stem: Annotated[str, Choice(resnet.SMALL)] = "cifar",
+  strides: Annotated[str, Choice(resnet.STRIDES)] = "1222",
+  activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
+  shortcut: Annotated[str, Choice(("activated", "raw"))] = "activated",
   mean: Channels = (0.0, 0.0, 0.0),
   std: Channels = (1.0, 1.0, 1.0),
   dtype: Dtype = "float32",
@@ -92,10 +108,15 @@ def make(
   Args:
     num_classes: number of logits; 0 for an encoder, which has no last layer.
     width: channels of the first stage; the last has eight times as many.
+    stem: "cifar" (3x3, stride 1), or what others make of it, `resnet.STEMS`.
+    strides: of the first block of each stage.
+    activation: what follows the norms.
+    shortcut: what a projected shortcut takes: x "activated", or "raw".
     mean: per-channel mean of the training images in [0, 1].
     std: per-channel standard deviation of the same.
     dtype: what convolutions compute in; parameters, batch statistics, pooled
       features and logits stay float32.
   """
   mean, std = layers.check(mean, std)
-  return PreActResNet18(num_classes, width, mean, std, dtype)
+  form = stem, strides, activation, shortcut
+  return PreActResNet18(num_classes, width, *form, mean, std, dtype)

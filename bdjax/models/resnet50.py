@@ -40,23 +40,26 @@ class _Block(nn.Module):
   channels: int
   stride: int
   dtype: str
+  activation: str
+  early: bool
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
     """Maps [B, h, w, c] to [B, h/stride, w/stride, 4 * channels]."""
     kind = {"init": layers.he_fan_out, "dtype": self.dtype}
     out = EXPANSION * self.channels
-    y = x
+    act, y = layers.ACTIVATIONS[self.activation], x
+    first, second = (self.stride, 1) if self.early else (1, self.stride)
     for i, (channels, size, stride) in enumerate(
-      ((self.channels, 1, 1), (self.channels, 3, self.stride), (out, 1, 1)), 1
+      ((self.channels, 1, first), (self.channels, 3, second), (out, 1, 1)), 1
     ):
-      y = nn.relu(y) if i > 1 else y
+      y = act(y) if i > 1 else y
       y = layers.conv(channels, size, stride=stride, name=f"conv{i}", **kind)(y)
       y = layers.batch_norm(train, name=f"bn{i}", dtype=self.dtype)(y)
     if self.stride != 1 or x.shape[-1] != out:
       x = layers.conv(out, 1, stride=self.stride, name="shortcut", **kind)(x)
       x = layers.batch_norm(train, name="shortcut_bn", dtype=self.dtype)(x)
-    return nn.relu(x + y)
+    return act(x + y)
 
 
 class ResNet50(nn.Module):
@@ -65,6 +68,9 @@ class ResNet50(nn.Module):
   num_classes: int
   width: int
   stem: str
+  strides: str
+  activation: str
+  early: bool
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -75,15 +81,16 @@ class ResNet50(nn.Module):
   ) -> tuple[Logits, dict[str, Array]]:
     """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
     x = layers.normalize(x, self.mean, self.std, self.dtype)
-    kind = {"width": self.width, "dtype": self.dtype}
-    x = resnet.stem(x, train, form=self.stem, **kind)
+    kind = {"dtype": self.dtype, "activation": self.activation}
+    x = resnet.stem(x, train, form=self.stem, width=self.width, **kind)
+    kind["early"] = self.early
     features = {}
     for stage, blocks in enumerate(BLOCKS):
       for block in range(blocks):
-        stride = 2 if stage > 0 and block == 0 else 1
+        stride = int(self.strides[stage]) if block == 0 else 1
         name = f"layer{stage + 1}_{block}"
         channels = self.width * 2**stage
-        x = _Block(channels, stride, self.dtype, name=name)(x, train)
+        x = _Block(channels, stride, name=name, **kind)(x, train)
       features[f"layer{stage + 1}"] = x
     features["pooled"] = layers.pool(x)
     return layers.linear(features["pooled"], self.num_classes), features
@@ -95,6 +102,9 @@ def make(
   *,
   width: Count = 64,
   stem: Annotated[str, Choice(resnet.STEMS)] = "cifar",
+  strides: Annotated[str, Choice(resnet.WIDENED)] = "1222",
+  activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
+  early: bool = False,
   mean: Channels = (0.0, 0.0, 0.0),
   std: Channels = (1.0, 1.0, 1.0),
   dtype: Dtype = "float32",
@@ -105,11 +115,17 @@ def make(
     num_classes: number of logits; 0 for an encoder, which has no last layer.
     width: channels inside the first stage's blocks; the last stage's output has
       32 times as many.
-    stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max pool).
+    stem: "cifar" (3x3, stride 1), "imagenet" (7x7, stride 2, max pool), or what
+      others make of them, `resnet.STEMS`.
+    strides: of the first block of each stage.
+    activation: what follows the norms.
+    early: whether a block's stride is in its first 1x1 convolution, as in the
+      paper.
     mean: per-channel mean of the training images in [0, 1].
     std: per-channel standard deviation of the same.
     dtype: what convolutions compute in; parameters, batch statistics, pooled
       features and logits stay float32.
   """
   mean, std = layers.check(mean, std)
-  return ResNet50(num_classes, width, stem, mean, std, dtype)
+  form = stem, strides, activation, early
+  return ResNet50(num_classes, width, *form, mean, std, dtype)

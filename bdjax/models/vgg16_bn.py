@@ -17,7 +17,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import vgg
+from bdjax.models.parts import layers, vgg
 
 
 @validated
@@ -28,6 +28,7 @@ def make(
   head: Annotated[str, Choice(vgg.HEADS)] = "torchvision",
   hidden: Count = 4096,
   dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
+  activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
   mean: Channels = (0.0, 0.0, 0.0),
   std: Channels = (1.0, 1.0, 1.0),
   dtype: Dtype = "float32",
@@ -41,6 +42,7 @@ def make(
       mean pool, none).
     hidden: channels of each hidden layer.
     dropout: share of them that is dropped in training.
+    activation: what follows the norms and the hidden layers.
     mean: per-channel mean of the training images in [0, 1].
     std: per-channel standard deviation of the same.
     dtype: what convolutions and hidden layers compute in; parameters, batch
@@ -56,6 +58,7 @@ def make(
     head=head,
     hidden=hidden,
     dropout=dropout,
+    activation=activation,
     mean=mean,
     std=std,
     dtype=dtype,

@@ -20,7 +20,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import vgg
+from bdjax.models.parts import layers, vgg
 
 
 @validated
@@ -31,6 +31,7 @@ def make(
   head: Annotated[str, Choice(vgg.HEADS)] = "torchvision",
   hidden: Count = 4096,
   dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
+  activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
   mean: Channels = (0.0, 0.0, 0.0),
   std: Channels = (1.0, 1.0, 1.0),
   dtype: Dtype = "float32",
@@ -44,6 +45,7 @@ def make(
       mean pool, none).
     hidden: channels of each hidden layer.
     dropout: share of them that is dropped in training.
+    activation: what follows the norms and the hidden layers.
     mean: per-channel mean of the training images in [0, 1].
     std: per-channel standard deviation of the same.
     dtype: what convolutions and hidden layers compute in; parameters, batch
@@ -59,6 +61,7 @@ def make(
     head=head,
     hidden=hidden,
     dropout=dropout,
+    activation=activation,
     mean=mean,
     std=std,
     dtype=dtype,

@@ -41,6 +41,7 @@ class VGG(nn.Module):
   head: str
   hidden: int
   dropout: float
+  activation: str
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -81,9 +82,8 @@ class VGG(nn.Module):
     channels = self.width * min(2 ** (stage - 1), 8)
     kind = {"init": layers.he_fan_out, "dtype": self.dtype, "bias": True}
     x = layers.conv(channels, 3, name=f"conv{suffix}", **kind)(x)
-    return nn.relu(
-      layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
-    )
+    x = layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
+    return layers.ACTIVATIONS[self.activation](x)
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
     """Returns the outputs of the two hidden layers, by name."""
@@ -95,7 +95,8 @@ class VGG(nn.Module):
       dense = nn.Dense(
         self.hidden, kernel_init=_INIT, dtype=self.dtype, name=f"linear{i}"
       )
-      x = features[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
+      x = layers.ACTIVATIONS[self.activation](dense(x))
+      x = features[name] = drop(x).astype(jnp.float32)
     return features
 
 
@@ -135,6 +136,7 @@ def build(
   head: str,
   hidden: int,
   dropout: float,
+  activation: str,
   mean: Sequence[float],
   std: Sequence[float],
   dtype: str,
@@ -154,6 +156,7 @@ def build(
     head=head,
     hidden=hidden,
     dropout=dropout,
+    activation=activation,
     mean=mean,
     std=std,
     dtype=dtype,
