@@ -21,7 +21,16 @@ _PATHS = {  # of `cleanse`
 }
 _CLEANSE = (
   *_PATHS,
-  *("arch", "class_order", "defense", "audit", "image_size", "mean", "std"),
+  *(
+    "arch",
+    "weights",
+    "class_order",
+    "defense",
+    "audit",
+    "image_size",
+    "mean",
+    "std",
+  ),
   *("held_out", "seed", "force"),
 )
 _NEEDED = ("model", "images", "out")
@@ -93,7 +102,13 @@ def _define_cleanse() -> None:
   flags.DEFINE_string(
     "arch",
     None,
-    "For `cleanse`: the model's architecture, unless its file says.",
+    "For `cleanse`: the model's architecture, unless its file says, and in "
+    "brackets what no weights tell: 'resnet18(stem=cifar_pool)'.",
+  )
+  flags.DEFINE_string(
+    "weights",
+    None,
+    "For `cleanse`: which weights of a checkpoint: raw, ema or their name.",
   )
   flags.DEFINE_string(
     "class_order",

@@ -76,6 +76,7 @@ def opened(
     held_label=images.label[held],
     facts={
       "Model": f"{name}: {accused.arch}, {arguments}",
+      **({"Weights": accused.source} if accused.source else {}),
       "sha256": accused.digest,
       "Clean images": images.source,
       "Classes": images.order,

@@ -29,6 +29,7 @@ def cleanse(
   out: str | Path,
   *,
   arch: str | None = None,
+  weights: str | None = None,
   defense: str = "super_ft",
   audit: bool = False,
   triggered: str | Path | None = None,
@@ -52,7 +53,10 @@ def cleanse(
       a dataset, whose test split is taken: images the suspect has not seen.
     out: the repaired model under PyTorch's names: a .safetensors file, or a .pt
       where PyTorch is installed.
-    arch: the architecture; None if the model's file says.
+    arch: the architecture, and in brackets what no weights tell of it, as
+      `resnet18(stem=cifar_pool)`; None if the model's file says.
+    weights: which are taken where a file holds several: `raw`, `ema` or a name;
+      None for averaged ones if there are any.
     defense: a spec, such as `ft(lr=0.01)`.
     audit: whether a backdoor is looked for.
     triggered: a folder of images that are suspected to carry a trigger.
@@ -77,7 +81,7 @@ def cleanse(
   model, out = Path(model), Path(out)
   report = outputs.check(model, out, force=force)
   spec = repair.chosen(defense)
-  accused = suspect.load(model, arch=arch, flags=flags)
+  accused = suspect.load(model, arch=arch, flags=flags, weights=weights)
   read = clean_images.read(
     accused,
     images,

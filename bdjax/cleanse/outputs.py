@@ -7,7 +7,7 @@ import bdjax
 from bdjax.cleanse.case import Case
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
-from bdjax.interop import layouts, pytorch, tensors
+from bdjax.interop import pytorch, tensors
 from bdjax.machine import storage
 from bdjax.types import Params
 
@@ -84,7 +84,7 @@ def write(
     "accuracy_before": str(before),
     "accuracy_after": str(after),
   }
-  named = layouts.to_torch(cleaned, arch, layout=case.suspect.layout)
+  named = case.suspect.named(cleaned)
   tensors.check_free(result.report, force=force)
   try:
     tensors.write(result.out, named, metadata, force=force)

@@ -15,7 +15,6 @@ from bdjax.cleanse.measure import Answers, Share, Taken
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.repair import Repair
 from bdjax.cleanse.weights import Change
-from bdjax.interop import layouts
 from bdjax.types import Params
 
 _LIFTED = 0.1  # accuracy that no repair of a model that is read rightly brings
@@ -111,8 +110,7 @@ def compared(
   taken = None
   if case.images.triggered is not None:
     taken = measure.taken(before, after, case.images.triggered_label)
-  arch, layout = case.suspect.arch, case.suspect.layout
-  old, new = (layouts.to_torch(v, arch, layout=layout) for v in pair)
+  old, new = map(case.suspect.named, pair)
   return Result(
     out=out,
     report=report,
