@@ -196,7 +196,10 @@ def facts(
   """
   known = {k: metadata[k] for k in tensors.FACTS if k in metadata}
   dataset = known.get("clean_data")
+  attack, by = _attack(path) if dataset is None else ({}, "")
   sources = (
+    (_normalization(attack.get("clean_data")), f"the dataset of {by}"),
+    (attack, by),
     (_normalization(dataset), f"dataset {dataset}, which the file names"),
     (known, "the model's file"),
     (_sidecar(_beside(path)), "the sidecar"),
@@ -318,6 +321,23 @@ def _form(
       )
     found[name] = values[str(value)]
   return found
+
+
+def _attack(path: Path) -> tuple[dict[str, Any], str]:
+  """Returns what BackdoorBench says of the suspect that a defense started from.
+
+  Of a `defense_result.pt`, whose `attack_result.pt` lies beside it or, where
+  the benchmark leaves it, two folders above.
+
+  Raises:
+    ValueError: that file is refused.
+  """
+  folders = path.absolute().parent, *path.absolute().parents[2:3]
+  places = [folder / "attack_result.pt" for folder in folders]
+  place = next(filter(Path.is_file, places), None)
+  if path.name != "defense_result.pt" or place is None:
+    return {}, ""
+  return tensors.read(place).metadata, f"{printable(place.name)} of the attack"
 
 
 def _beside(path: Path) -> Path:

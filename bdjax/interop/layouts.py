@@ -5,7 +5,6 @@ The arrays that a model needs, and their shapes, are asked from the model; the
 """
 
 import functools
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from bdjax.types import Params
 Path = tuple[str, ...]  # collection, modules, leaf
 Names = dict[str, str]  # from a layout's names to a file's
 Tensors = Mapping[str, np.ndarray]
+_TRIED = 20  # prefixes, of names that do not fit
 _ALIKE = 0.5  # of all names; below it, tensors look like no known model
 
 
@@ -73,9 +73,17 @@ def seen(tensors: Tensors, arch: str) -> Seen:
   kept = {k: v for k, v in tensors.items() if not k.endswith(IGNORED)}
   found = [one for x in table.layouts for one in _places(kept, arch, x)]
   if not found:
-    inner = {k.removeprefix(_shared(kept)): v for k, v in kept.items()}
-    layout = max(table.layouts, key=lambda x: _likeness(inner, arch, x))
-    _check_names(inner, arch, layout)
+    inner = [
+      (layout, {k.removeprefix(prefix): v for k, v in kept.items()})
+      for layout in table.layouts
+      for prefix in ["", *_prefixes(kept, _stem(arch, layout))[:_TRIED]]
+    ]
+    layout, best = max(inner, key=lambda x: _likeness(x[1], arch, x[0]))
+    _check_names(best, arch, layout)
+    raise Mismatch(
+      "some names are there twice, with a prefix and without; save one model's "
+      "tensors alone."
+    )
   found.sort(key=lambda one: len(one.prefix))
   first, *others = found
   for other in others:
@@ -91,11 +99,7 @@ def seen(tensors: Tensors, arch: str) -> Seen:
 def _places(tensors: Tensors, arch: str, layout: Layout) -> Iterator[Seen]:
   """Yields where all names of a layout are, and nothing else of weight."""
   names = {_theirs(path, layout) for path in _plain(arch, layout)}
-  stem = _theirs(_param(_table(arch).stem), layout)
-  for name in tensors:
-    prefix = name.removesuffix(stem)
-    if prefix == name or prefix and not prefix.endswith("."):
-      continue
+  for prefix in _prefixes(tensors, _stem(arch, layout)):
     known = _head(tensors, prefix, names)
     if not all(prefix + theirs in tensors for theirs in known.values()):
       continue
@@ -152,10 +156,14 @@ def _levels(tensors: Tensors, names: Collection[str]) -> dict[str, str]:
   return found if len(found) == 2 else {}
 
 
-def _shared(tensors: Collection[str]) -> str:
-  """Returns the parts with which all names begin, each with its dot."""
-  parts = [name.split(".")[:-1] for name in tensors]
-  return "".join(f"{part}." for part in os.path.commonprefix(parts))
+def _prefixes(tensors: Tensors, stem: str) -> list[str]:
+  """Returns what may stand before all names, by where the first layer is."""
+  ends = [name.removesuffix(stem) for name in tensors if name.endswith(stem)]
+  return sorted((p for p in ends if not p or p.endswith(".")), key=len)
+
+
+def _stem(arch: str, layout: Layout) -> str:
+  return _theirs(_param(_table(arch).stem), layout)
 
 
 def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
