@@ -10,18 +10,19 @@ guess. BackdoorBench's files name the dataset, whose normalization is fixed.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import numpy as np
 
 from bdjax import data
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
 from bdjax.interop import layouts, tables, tensors
-from bdjax.interop.refusals import about
-from bdjax.methods import registry, signature
+from bdjax.interop.refusals import about, listed
+from bdjax.methods import registry, signature, specs
 from bdjax.types import Params
 
 _SIDECAR = 2**20  # bytes
@@ -43,6 +44,9 @@ class Suspect(NamedTuple):
     arch: its architecture's name.
     layout: which of PyTorch's ways to name its modules the file uses.
     arguments: of the architecture's `make`, without the normalization.
+    chosen: those of them that no weights tell and that are not just usual.
+    renamed: names of tensors that the file has otherwise than the layout.
+    source: which of the file's weights these are, in words; "" for all.
     variables: its weights and statistics.
     facts: what else is said of it: value and who says so, by name.
     digest: sha256 of the file, in hex.
@@ -55,31 +59,50 @@ class Suspect(NamedTuple):
   variables: Params
   facts: dict[str, tuple[Any, str]]
   digest: str
+  chosen: dict[str, Any] = {}
+  renamed: dict[str, str] = {}
+  source: str = ""
 
   @property
   def num_classes(self) -> int:
     """Number of classes."""
     return self.arguments["num_classes"]
 
+  def named(self, variables: Params) -> dict[str, np.ndarray]:
+    """Returns a model's variables under the names of the suspect's file."""
+    found = layouts.to_torch(variables, self.arch, layout=self.layout)
+    return {self.renamed.get(name, name): x for name, x in found.items()}
 
-def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
+
+def load(
+  path: Path,
+  *,
+  arch: str | None,
+  flags: Mapping[str, Any],
+  weights: str | None = None,
+) -> Suspect:
   """Reads a classifier; nothing in its file is run.
 
   Args:
     path: a PyTorch or safetensors file.
-    arch: a name in `tables.ARCHITECTURES`, or another spelling of it; None if
-      the file says.
+    arch: a name in `tables.ARCHITECTURES`, or another spelling of it, and in
+      brackets what no weights tell: resnet18(stem=cifar_pool); None if the file
+      says.
     flags: facts that the user gave; None for those not given.
+    weights: which are taken of several; see `tensors.read`.
 
   Raises:
     ValueError: the file is refused, or is not of that architecture.
   """
-  loaded = tensors.read(path)
+  loaded = tensors.read(path, weights=weights)
   told = facts(path, loaded.metadata, flags)
-  arch = _arch(path, told, arch)
+  arch, form = _arch(path, told, arch)
   with about(path):
     tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
+    place = layouts.seen(loaded.tensors, arch)
+  told |= _levels(place, loaded.tensors, told)
+  form = _form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
     told["img_size"] = (side, side), "the weights"
@@ -92,10 +115,70 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
       f"{printable(path)} takes images of {kernel.shape[2]} channels, but only "
       "colour images, of 3, are read; give another model."
     )
-  layout = _layout(variables, arch, loaded.tensors)
-  with open(path, "rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-  return Suspect(path, arch, layout, arguments, variables, told, digest)
+  return Suspect(
+    path=path,
+    arch=arch,
+    layout=place.layout.name,
+    arguments=arguments | form,
+    variables=variables,
+    facts=told,
+    digest=_digest(loaded.files),
+    chosen=form,
+    renamed={k: v for k, v in place.names.items() if k != v},
+    source=_source(loaded, place),
+  )
+
+
+def _digest(files: Sequence[Path]) -> str:
+  """Returns the sha256 of files, one after the other."""
+  digest = hashlib.sha256()
+  for path in files:
+    with open(path, "rb") as file:
+      while block := file.read(2**20):
+        digest.update(block)
+  return digest.hexdigest()
+
+
+def _source(loaded: tensors.Loaded, place: layouts.Seen) -> str:
+  """Returns which of a file's weights were taken, and what was left, in words.
+
+  Returns:
+    "" where the file holds nothing else.
+  """
+  said = [printable(loaded.taken)] if loaded.taken else []
+  if loaded.others:
+    said.append(
+      f"not {printable(', '.join(loaded.others))}, which --weights takes"
+    )
+  if place.prefix:
+    said.append(f"names without their prefix {printable(place.prefix)}")
+  if place.rest:
+    said.append(f"without {listed(place.rest)}")
+  return ", ".join(said)
+
+
+def _levels(
+  place: layouts.Seen,
+  found: Mapping[str, np.ndarray],
+  told: Mapping[str, tuple[Any, str]],
+) -> dict[str, tuple[Any, str]]:
+  """Returns the normalization that a model does itself, if it does.
+
+  Raises:
+    ValueError: a flag says another.
+  """
+  levels = {}
+  for what, name in place.levels.items():
+    value = tuple(float(x) for x in found[name].ravel())
+    said, by = told.get(what, (value, ""))
+    wide = np.broadcast_to(np.array(said, float), len(value))
+    if by == "a flag" and not np.allclose(wide, value, atol=1e-3):
+      raise ValueError(
+        f"--{what} is {said}, but the model normalizes images itself, with "
+        f"{_said(value)} ({printable(name)}); leave out --{what}."
+      )
+    levels[what] = value, f"the model's own {printable(name)}"
+  return levels
 
 
 def facts(
@@ -113,10 +196,13 @@ def facts(
   """
   known = {k: metadata[k] for k in tensors.FACTS if k in metadata}
   dataset = known.get("clean_data")
+  attack, by = _attack(path) if dataset is None else ({}, "")
   sources = (
+    (_normalization(attack.get("clean_data")), f"the dataset of {by}"),
+    (attack, by),
     (_normalization(dataset), f"dataset {dataset}, which the file names"),
     (known, "the model's file"),
-    (_sidecar(path.with_suffix(".json")), "the sidecar"),
+    (_sidecar(_beside(path)), "the sidecar"),
     ({k: v for k, v in flags.items() if v is not None}, "a flag"),
   )
   return {k: (v, by) for said, by in sources for k, v in said.items()}
@@ -202,13 +288,16 @@ def _normalization(dataset: str | None) -> dict[str, tuple[float, ...]]:
 
 def _arch(
   path: Path, told: Mapping[str, tuple[Any, str]], given: str | None
-) -> str:
+) -> tuple[str, dict[str, Any]]:
+  """Returns an architecture, and what the user says of its form."""
   if given is not None:
-    return tables.known(given) or given
+    name, bracket, rest = given.partition("(")
+    form = specs.parse(f"form({rest}")[0].args if bracket else {}
+    return tables.known(name) or name, form
   name = told.get("model_name", ("", ""))[0]
   known = tables.known(name)
   if known is not None:
-    return known
+    return known, {}
   said = f" and its file says {printable(name)}" if name else ""
   raise ValueError(
     f"the architecture of {printable(path)} is not given{said}; give --arch, "
@@ -216,16 +305,46 @@ def _arch(
   )
 
 
-def _layout(variables: Params, arch: str, theirs: Mapping[str, Any]) -> str:
-  """Returns the name of the layout whose names the file uses."""
-  for layout in tables.ARCHITECTURES[arch].layouts:
-    try:
-      named = layouts.to_torch(variables, arch, layout=layout.name)
-    except layouts.Mismatch:
-      continue
-    if named.keys() <= theirs.keys():
-      return layout.name
-  raise AssertionError("a file that was read is in one of the layouts")
+def _form(
+  arch: str, arguments: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns what the user says of a form, as the architecture takes it."""
+  forms = tables.left_open(arch, arguments)
+  found = {}
+  for name, value in given.items():
+    values = {str(one): one for one in forms.get(name, ())}
+    if str(value) not in values:
+      known = "; ".join(f"{k} {listed(v, limit=9)}" for k, v in forms.items())
+      raise ValueError(
+        f"--arch says {name}={value} of {arch}, whose weights leave open: "
+        f"{known}."
+      )
+    found[name] = values[str(value)]
+  return found
+
+
+def _attack(path: Path) -> tuple[dict[str, Any], str]:
+  """Returns what BackdoorBench says of the suspect that a defense started from.
+
+  Of a `defense_result.pt`, whose `attack_result.pt` lies beside it or, where
+  the benchmark leaves it, two folders above.
+
+  Raises:
+    ValueError: that file is refused.
+  """
+  folders = path.absolute().parent, *path.absolute().parents[2:3]
+  places = [folder / "attack_result.pt" for folder in folders]
+  place = next(filter(Path.is_file, places), None)
+  if path.name != "defense_result.pt" or place is None:
+    return {}, ""
+  return tensors.read(place).metadata, f"{printable(place.name)} of the attack"
+
+
+def _beside(path: Path) -> Path:
+  """Returns where a model's sidecar is; an index of shards is none."""
+  return path.with_name(path.name.removesuffix(".index.json")).with_suffix(
+    ".json"
+  )
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """What stands for the globals in a PyTorch file: numbers in, arrays out.
 
 The names are those that files of torch.save and of the field's benchmarks use
-for tensors, numpy arrays and numpy scalars. Each is answered by a function of
-ours on checked arguments. Arrays are views of what was read wherever they can
-be; copies are counted and may not exceed twice the file.
+for tensors, numpy arrays and numpy scalars, and all others that PyTorch's own
+weights-only loader allows. Each is answered by a function of ours on checked
+arguments, or by an `Inert` where no weights can come of it. Arrays are views of
+what was read wherever they can be; copies are counted and may not exceed twice
+the file.
 What is compared with a word is seen to be one first: arrays compare otherwise.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bdjax.interop._members import BROKEN, Members
-from bdjax.interop._values import Name, Pending, Purse
+from bdjax.interop._members import BROKEN
+from bdjax.interop._values import Inert, Name, Pending, Purse
 from bdjax.interop.refusals import Refused, shown
 
 # PyTorch's storages in numpy's codes; bfloat16 is read as integers first.
@@ -29,8 +33,49 @@ STORAGES = {
   "CharStorage": "i1",
   "ByteStorage": "u1",
   "BoolStorage": "b1",
+  "ComplexFloatStorage": "c8",
+  "ComplexDoubleStorage": "c16",
 }
-ORDERS = {b"little": "<", b"big": ">"}
+# Names that are made without being read, by module; their arguments are not
+# looked at. Quantized, sparse and nested tensors are among them.
+_INERT = {
+  "argparse": ("Namespace",),
+  "types": ("SimpleNamespace",),
+  "pathlib": ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
+  "builtins": ("bytearray", "complex"),
+  "__builtin__": ("bytearray", "complex"),
+  "torch": ("device",),
+  "torch.serialization": ("_get_layout",),
+  "torch._utils": (
+    *("_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_tensor_v3"),
+    *("_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor"),
+    *("_rebuild_meta_tensor_no_storage", "_rebuild_wrapper_subclass"),
+  ),
+}
+_UNREAD = tuple(  # storages of such tensors
+  f"{kind}Storage"
+  for kind in ("Untyped", "QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
+)
+# Names that stand for themselves, by module.
+_TOKENS = {
+  "torch": (
+    *STORAGES,
+    *_UNREAD,
+    *(kind.replace("Storage", "Tensor") for kind in STORAGES),
+    *("Tensor", "float64", "float32", "float16", "bfloat16", "int64", "int32"),
+    *("int16", "int8", "uint8", "bool", "complex64", "complex128", "uint16"),
+    *("uint32", "uint64", "qint8", "quint8", "qint32", "float8_e4m3fn"),
+    *("float8_e5m2", "strided", "sparse_coo", "contiguous_format"),
+    *("channels_last", "preserve_format", "per_tensor_affine"),
+    *("per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric"),
+  ),
+  "torch.nn.parameter": ("Parameter",),
+  "numpy": ("ndarray",),
+  **dict.fromkeys(
+    ("builtins", "__builtin__"),
+    ("list", "dict", "int", "float", "str", "tuple", "bool"),
+  ),
+}
 _NUMPY = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _DIMENSIONS = 16
 _LARGEST = 2**31  # numbers in an empty array's other dimensions
@@ -47,38 +92,45 @@ class _Storage:
 
 
 class TensorRebuild:
-  """The `Rebuild` of tensors whose numbers are members of a zip file."""
+  """The `Rebuild` of tensors whose numbers are kept apart from the pickle."""
 
-  def __init__(self, members: Members, prefix: str):
-    """Takes the members, and the folder within that holds the storages.
+  def __init__(self, raw: Callable[[str, int], bytes], order: str, size: int):
+    """Takes where numbers come from.
 
-    Raises:
-      Refused: the file names an unknown order of bytes.
+    Args:
+      raw: from a storage's key and size in bytes to these; it raises Refused
+        where the file has no such storage.
+      order: of bytes in a number, as numpy writes it.
+      size: of the file, in bytes.
     """
-    self._members, self._prefix = members, prefix
-    self._copies = Purse(2 * members.file_size + _SPARE, _COPIES)
+    self._raw, self._order = raw, order
+    self._copies = Purse(2 * size + _SPARE, _COPIES)
     self._read: dict[str, tuple[str, _Storage]] = {}
-    order = f"{prefix}/byteorder"
-    said = members.read(order) if order in members else b"little"
-    if said not in ORDERS:
-      raise Refused(
-        BROKEN.format(f"its byte order {shown(said[:20])} is unknown")
-      )
-    self._order = ORDERS[said]
     self._calls = {
       Name("collections", "OrderedDict"): _mapping,
+      Name("collections", "Counter"): _counter,
+      Name("collections", "defaultdict"): _default,
+      Name("torch", "Size"): _items,
       Name("__builtin__", "bytes"): _no_bytes,
       Name("builtins", "bytes"): _no_bytes,
       Name("_codecs", "encode"): self._encode,
       Name("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+      Name("torch._utils", "_rebuild_tensor"): self._tensor,
       Name("torch._utils", "_rebuild_parameter"): _parameter,
+      Name("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+      Name("torch._utils", "_rebuild_device_tensor_from_numpy"): _parameter,
+      Name("torch._tensor", "_rebuild_from_type_v2"): self._typed,
       Name("numpy", "dtype"): _dtype,
     }
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
       self._calls[Name(module, "_reconstruct")] = _array
       self._calls[Name(module, "scalar")] = _scalar
-    self._tokens = {Name("torch", kind) for kind in STORAGES}
-    self._tokens.add(Name("numpy", "ndarray"))
+    for module in ("builtins", "__builtin__"):
+      for kind in ("set", "frozenset"):
+        self._calls[Name(module, kind)] = _items
+    for name in _all(_INERT):
+      self._calls[name] = functools.partial(_unread, Inert(name))
+    self._tokens = _all(_TOKENS)
 
   def knows(self, name: Name) -> bool:
     """Returns whether a file may use the name."""
@@ -90,10 +142,21 @@ class TensorRebuild:
       raise _senseless(name)
     return self._calls[name](arguments)
 
-  def storage(self, identity: Any) -> _Storage:
+  def storage(self, identity: Any) -> _Storage | Inert:
     """Returns the numbers of a storage, read from its member once."""
     match identity:
-      case (str("storage"), Name("torch", kind), str(key), _, int(count)):
+      case (str("storage"), Name("torch", kind), str(), _, int(), *_) if (
+        kind in _UNREAD
+      ):
+        return Inert(Name("torch", kind))
+      case (
+        str("storage"),
+        Name("torch", kind),
+        str(key),
+        _,
+        int(count),
+        *rest,  # None, in files of before 1.6
+      ) if kind in STORAGES and rest in ([], [None]):
         pass
       case _:
         raise _senseless("a storage")
@@ -105,17 +168,8 @@ class TensorRebuild:
     return storage
 
   def _numbers(self, kind: str, key: str, count: int) -> np.ndarray:
-    member = f"{self._prefix}/data/{key}"
     dtype = np.dtype(STORAGES[kind]).newbyteorder(self._order)
-    held = self._members.size(member) if member in self._members else None
-    if count * dtype.itemsize != held:
-      raise Refused(
-        BROKEN.format(
-          f"storage {shown(key)} should hold {count * dtype.itemsize} bytes "
-          f"and has {held or 0}"
-        )
-      )
-    numbers = np.frombuffer(self._members.read(member), dtype)
+    numbers = np.frombuffer(self._raw(key, count * dtype.itemsize), dtype)
     if kind == "BFloat16Storage":
       self._copies.spend(2 * numbers.nbytes)
       high = numbers.astype(np.uint32)
@@ -145,6 +199,16 @@ class TensorRebuild:
         )
       )
     return self._view(numbers, offset, size, strides)
+
+  def _typed(self, arguments: tuple) -> np.ndarray | Inert:
+    """Returns a tensor that carries attributes, without them."""
+    match arguments:
+      case (Name("torch._utils", str(kind)) as name, _, tuple(inner), *_) if (
+        kind.startswith("_rebuild") and name in self._calls
+      ):
+        return self._calls[name](inner)
+      case _:
+        raise _senseless("a tensor")
 
   def _view(
     self, numbers: np.ndarray, offset: int, size: tuple, strides: list[int]
@@ -198,6 +262,44 @@ def _mapping(arguments: tuple) -> dict:
   if arguments:
     raise _senseless("a mapping")
   return {}
+
+
+def _unread(inert: Inert, arguments: tuple) -> Inert:
+  del arguments
+  return inert
+
+
+def _counter(arguments: tuple) -> dict:
+  match arguments:
+    case ():
+      return {}
+    case (dict() as counts,):
+      return counts
+    case _:
+      raise _senseless("a mapping")
+
+
+def _default(arguments: tuple) -> dict:
+  match arguments:
+    case () | (None,) | (Name(),):
+      return {}
+    case _:
+      raise _senseless("a mapping")
+
+
+def _items(arguments: tuple) -> list | tuple:
+  """Returns what a set or a size is made of."""
+  match arguments:
+    case ():
+      return ()
+    case (list() | tuple() as items,):
+      return items
+    case _:
+      raise _senseless("a collection")
+
+
+def _all(names: dict[str, tuple[str, ...]]) -> set[Name]:
+  return {Name(module, name) for module in names for name in names[module]}
 
 
 def _no_bytes(arguments: tuple) -> bytes:

@@ -6,15 +6,15 @@ The arrays that a model needs, and their shapes, are asked from the model; the
 
 import functools
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bdjax.interop.refusals import Refused, listed
+from bdjax.interop.refusals import Refused, listed, shown
 from bdjax.interop.tables import (
   ARCHITECTURES,
   AXES,
@@ -27,12 +27,143 @@ from bdjax.methods import registry, signature
 from bdjax.types import Params
 
 Path = tuple[str, ...]  # collection, modules, leaf
+Names = dict[str, str]  # from a layout's names to a file's
 Tensors = Mapping[str, np.ndarray]
+_TRIED = 20  # prefixes, of names that do not fit
 _ALIKE = 0.5  # of all names; below it, tensors look like no known model
 
 
 class Mismatch(Refused):
   """Tensors or variables that are not those of the architecture asked for."""
+
+
+class Seen(NamedTuple):
+  """Where a file has the tensors of an architecture.
+
+  Attributes:
+    layout: whose names it uses.
+    prefix: before all of them; "" mostly.
+    names: from the layout's names to the file's without the prefix, which
+      differ where the last layer is the only one in a Sequential.
+    levels: mean and standard deviation, of a layer that normalizes images,
+      as the file names them; or none.
+    rest: names of tensors that no inference needs, such as a loss's weights.
+  """
+
+  layout: Layout
+  prefix: str
+  names: Names
+  levels: dict[str, str]
+  rest: tuple[str, ...]
+
+
+def seen(tensors: Tensors, arch: str) -> Seen:
+  """Returns where a file has the tensors of an architecture.
+
+  Args:
+    tensors: by PyTorch's names, in any of the architecture's layouts.
+    arch: name of a model in `tables.ARCHITECTURES`.
+
+  Raises:
+    Mismatch: names are not the architecture's; says which, and whose they are
+      likely to be.
+    ValueError: the architecture is unknown; names the known ones.
+  """
+  table = _table(arch)
+  kept = {k: v for k, v in tensors.items() if not k.endswith(IGNORED)}
+  found = [one for x in table.layouts for one in _places(kept, arch, x)]
+  if not found:
+    inner = [
+      (layout, {k.removeprefix(prefix): v for k, v in kept.items()})
+      for layout in table.layouts
+      for prefix in ["", *_prefixes(kept, _stem(arch, layout))[:_TRIED]]
+    ]
+    layout, best = max(inner, key=lambda x: _likeness(x[1], arch, x[0]))
+    _check_names(best, arch, layout)
+    raise Mismatch(
+      "some names are there twice, with a prefix and without; save one model's "
+      "tensors alone."
+    )
+  found.sort(key=lambda one: len(one.prefix))
+  first, *others = found
+  for other in others:
+    if other.layout is first.layout and not _same(kept, first, other):
+      raise Mismatch(
+        f"two sets of tensors are those of {arch}: names that start with "
+        f"{shown(other.prefix)} and with {shown(first.prefix) or 'nothing'}; "
+        "save one of them alone."
+      )
+  return first
+
+
+def _places(tensors: Tensors, arch: str, layout: Layout) -> Iterator[Seen]:
+  """Yields where all names of a layout are, and nothing else of weight."""
+  names = {_theirs(path, layout) for path in _plain(arch, layout)}
+  for prefix in _prefixes(tensors, _stem(arch, layout)):
+    known = _head(tensors, prefix, names)
+    if not all(prefix + theirs in tensors for theirs in known.values()):
+      continue
+    rest = tensors.keys() - {prefix + theirs for theirs in known.values()}
+    levels = _levels(tensors, rest)
+    rest = sorted(rest - set(levels.values()))
+    weighty = [k for k in rest if k.startswith(prefix) or tensors[k].ndim > 1]
+    if not weighty or prefix and _repeats(weighty, known):
+      yield Seen(layout, prefix, known, levels, tuple(rest))
+
+
+def _repeats(weighty: Sequence[str], known: Names) -> bool:
+  """Returns whether other tensors are the model's again, by another prefix."""
+  ends = {theirs.rpartition(".")[0] for theirs in known.values()}
+  modules = {name.rpartition(".")[0] for name in weighty}
+  return all(
+    any(module.endswith(f".{end}") for end in ends) for module in modules
+  )
+
+
+def _same(tensors: Tensors, first: Seen, other: Seen) -> bool:
+  pairs = zip(first.names.values(), other.names.values(), strict=True)
+  return all(
+    np.array_equal(tensors[first.prefix + one], tensors[other.prefix + two])
+    for one, two in pairs
+  )
+
+
+def _head(tensors: Tensors, prefix: str, names: Collection[str]) -> Names:
+  """Returns a layout's names as a file has them, but for the prefix."""
+  known = {name: name for name in names}
+  lost = {
+    name.rpartition(".")[0] for name in names if prefix + name not in tensors
+  }
+  if len(lost) != 1:
+    return known
+  (module,) = lost
+  inner = re.compile(re.escape(prefix + module) + r"\.(\d+)\.weight")
+  places = [m[1] for m in map(inner.fullmatch, tensors) if m]
+  if len(places) == 1:
+    for leaf in ("weight", "bias"):
+      known[f"{module}.{leaf}"] = f"{module}.{places[0]}.{leaf}"
+  return known
+
+
+def _levels(tensors: Tensors, names: Collection[str]) -> dict[str, str]:
+  """Returns the mean and deviation of a layer that normalizes images."""
+  found = {}
+  for name in names:
+    last = re.split(r"[._]", name)[-1]
+    small = tensors[name].size in (1, 3) and "running" not in name
+    if last in ("mean", "std") and small:
+      found[last] = name
+  return found if len(found) == 2 else {}
+
+
+def _prefixes(tensors: Tensors, stem: str) -> list[str]:
+  """Returns what may stand before all names, by where the first layer is."""
+  ends = [name.removesuffix(stem) for name in tensors if name.endswith(stem)]
+  return sorted((p for p in ends if not p or p.endswith(".")), key=len)
+
+
+def _stem(arch: str, layout: Layout) -> str:
+  return _theirs(_param(_table(arch).stem), layout)
 
 
 def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
@@ -51,15 +182,14 @@ def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
       they are likely to be.
     ValueError: the architecture is unknown; names the known ones.
   """
-  table = _table(arch)
-  kept = {k: v for k, v in tensors.items() if not k.endswith(IGNORED)}
-  layout = max(table.layouts, key=lambda x: _likeness(kept, arch, x))
-  _check_names(kept, arch, layout)
-  ranks = _plain(arch, layout)
-  names = {path: _theirs(path, layout) for path in ranks}
+  table, place = _table(arch), seen(tensors, arch)
+  layout, ranks = place.layout, _plain(arch, place.layout)
+  names = {
+    path: place.prefix + place.names[_theirs(path, layout)] for path in ranks
+  }
   for path, shape in ranks.items():
-    _check_kind(names[path], kept[names[path]], len(shape))
-  ours = {path: _turned(kept[name], _BACK) for path, name in names.items()}
+    _check_kind(names[path], tensors[names[path]], len(shape))
+  ours = {path: _turned(tensors[name], _BACK) for path, name in names.items()}
   arguments = _arguments(ours, arch, layout)
   channels = ours[_param(table.stem)].shape[-2]
   try:
@@ -69,8 +199,8 @@ def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
   for path, shape in needed.items():
     if ours[path].shape != shape:
       raise Mismatch(
-        f"{names[path]} has shape {kept[names[path]].shape}, but {arch} with "
-        f"{_said(arguments)} needs {_permuted(shape, AXES)}; name the "
+        f"{names[path]} has shape {tensors[names[path]].shape}, but {arch} "
+        f"with {_said(arguments)} needs {_permuted(shape, AXES)}; name the "
         "architecture that the file was made for."
       )
   cast = {p: jnp.array(_single(names[p], ours[p])) for p in needed}

@@ -2,14 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bdjax
 from bdjax.interop import pytorch, tensors
+
+FORM = (
+  "preact_resnet18(stem=cifar, strides=1222, activation=relu, "
+  "shortcut=activated)"
+)
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def attempt(handed, tmp_path):
     ({"std": (0.0,)}, "must be above 0"),
     ({"held_out": 1.0}, "held_out is 1.0"),
     ({"images": "cifar10x"}, "there is no folder cifar10x, nor a dataset"),
-    ({"images": "cifar100"}, "has 100 classes .* and the model 4"),
+    ({"images": "cifar100"}, "has 100 classes, and the model 4"),
     ({"model": Path("nowhere.pt")}, "nowhere.pt: cannot be opened"),
     ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),
     ({"images": Path("x" * 5_000)}, "there is no folder x"),
@@ -60,7 +67,7 @@ def attempt(handed, tmp_path):
     ({"out": Path("x" * 238 + ".safetensors")}, "name too long"),
     *(
       ({name: "gs://b/x"}, f"--{name} is gs://b/x, but must be a local path")
-      for name in ("model", "images", "out", "triggered", "classes")
+      for name in ("model", "images", "out", "triggered")
     ),
   ],
 )
@@ -110,7 +117,8 @@ def test_names_and_shards_are_not_replaced(attempt, handed, tmp_path):
   names = tmp_path / "x.html"
   names.write_text("a\nb\nc\nd\n")
   out = tmp_path / "x.safetensors"
-  attempt("or something else that is read", out=out, classes=names, force=True)
+  text = "or something else that is read"
+  attempt(text, out=out, class_order=names, force=True)
   shard = tmp_path / "model-00001-of-00002.safetensors"
   index = tmp_path / "model.safetensors.index.json"
   shard.write_bytes(b"")
@@ -127,10 +135,48 @@ def test_normalization_is_not_guessed(attempt, handed, tmp_path):
 
 
 def test_a_model_of_other_images_is_not_taught_them(attempt, handed, tmp_path):
-  """With the classes in another order all answers are wrong."""
-  names = tmp_path / "names.txt"
-  names.write_text("b\nc\nd\na\n")
-  attempt("may be guessing.*order of the classes", classes=names)
+  """Of noise its answers are guesses."""
+  noise = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
+  for i, image in enumerate(noise):
+    (tmp_path / "noise" / f"{i % 4}").mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(tmp_path / "noise" / f"{i % 4}" / f"{i}.png")
+  attempt(
+    "may be guessing: check --mean.*--class_order, --weights and --arch",
+    images=tmp_path / "noise",
+    arch=FORM,
+  )
+
+
+def renamed(folder, clean, names):
+  """Returns a copy of clean images whose folders have other names."""
+  for old, new in zip("abcd", names, strict=True):
+    shutil.copytree(clean / old, folder / new)
+  return folder
+
+
+ORDERS = {  # names of the folders, what says the model's order of them
+  "natural": (("c1", "c2", "c10", "c11"), "natural"),
+  "lexicographic": (("0", "1", "10", "2"), "lexicographic"),
+  "neither": (("d", "a", "c", "b"), "d,a,c,b"),
+  "odd": (("d, e", "a", "c", "b"), """'["d, e", "a", "c", "b"]'"""),
+}
+
+
+@pytest.mark.parametrize("names", ORDERS)
+def test_classes_in_another_order_are_seen_and_never_taught(
+  attempt, handed, tmp_path, names
+):
+  names, value = ORDERS[names]
+  images = renamed(tmp_path / "renamed", handed.clean, names)
+  listed = tmp_path / "names.txt"
+  wrong = (*names[1:], names[0])
+  listed.write_text("\n".join(wrong))
+  text = re.escape(f"give --class_order {value}")
+  attempt(text, images=images, class_order=listed)
+  attempt(text, images=images, class_order=json.dumps(wrong))
+  out = tmp_path / "x.safetensors"
+  given = {"class_order": value.strip("'"), "defense": "clp"}
+  assert bdjax.cleanse(handed.model, images, out, **given).names == names
 
 
 @pytest.mark.parametrize(
