@@ -130,8 +130,8 @@ def _check_clear(taken: Trial, others: list[Trial]) -> None:
       forms = tables.left_open(arch, arguments)
       full = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
       raise ValueError(
-        "the weights leave open which network they are of, and the clean images "
-        f"do not tell: {taken.form} is right on {taken.share}, {other.form} on "
+        "the weights leave open which network they are of, and the clean "
+        f"images do not tell: {taken.form} is right on {taken.share}, {other.form} on "
         f"{other.share}; check --mean, --std and --image_size, then give more "
         f"images, or the form, such as --arch '{arch}({', '.join(full)})'."
       )
