@@ -128,12 +128,13 @@ def _check_clear(taken: Trial, others: list[Trial]) -> None:
     if apart > _APART and not taken.beats(other):
       arch, arguments = taken.suspect.arch, taken.suspect.arguments
       forms = tables.left_open(arch, arguments)
-      full = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
+      pairs = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
+      form = f"{arch}({', '.join(pairs)})"
       raise ValueError(
         "the weights leave open which network they are of, and the clean "
         f"images do not tell: {taken.form} is right on {taken.share}, {other.form} on "
         f"{other.share}; check --mean, --std and --image_size, then give more "
-        f"images, or the form, such as --arch '{arch}({', '.join(full)})'."
+        f"images, or the form, such as --arch '{form}'."
       )
 
 
