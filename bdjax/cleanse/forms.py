@@ -19,6 +19,8 @@ from bdjax.data import splits
 from bdjax.interop import tables
 
 TRIED = 400  # images, at most, on which forms are compared
+_FEWEST = 64  # of them, if they are large
+_PIXELS = 2**20  # of all of them, if so
 CERTAIN = 0.97  # right on so many, a form needs no comparison
 _APART = 0.1  # of the answers, in which forms that are both right may differ
 _GAIN = 0.05  # of the answers, in which another form must be better
@@ -67,7 +69,9 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   Raises:
     ValueError: forms that answer differently are right as often.
   """
-  rows = np.sort(splits.shuffled(len(images.label))[:TRIED])
+  count = _PIXELS // images.image[0, ..., 0].size
+  order = splits.shuffled(len(images.label))
+  rows = np.sort(order[: max(_FEWEST, min(TRIED, count))])
   tried = [_tried(accused, images, rows, {})]
   taken = tried[0]
   if taken.share.rate >= CERTAIN:
@@ -124,12 +128,13 @@ def _check_clear(taken: Trial, others: list[Trial]) -> None:
     if apart > _APART and not taken.beats(other):
       arch, arguments = taken.suspect.arch, taken.suspect.arguments
       forms = tables.left_open(arch, arguments)
-      full = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
+      pairs = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
+      form = f"{arch}({', '.join(pairs)})"
       raise ValueError(
-        "weights leave open which network they are of, and the clean images do "
-        f"not tell: {taken.form} is right on {taken.share}, {other.form} on "
-        f"{other.share}; give more images, or the form, such as --arch "
-        f"'{arch}({', '.join(full)})'."
+        "the weights leave open which network they are of, and the clean "
+        f"images do not tell: {taken.form} is right on {taken.share}, {other.form} on "
+        f"{other.share}; check --mean, --std and --image_size, then give more "
+        f"images, or the form, such as --arch '{form}'."
       )
 
 

@@ -1,14 +1,10 @@
-"""The suspect: a classifier from a file, and what must be known beside it.
+"""The suspect: a classifier from a file, built as its weights tell.
 
-Weights tell the number of classes and the width. The normalization and the size
-of the images, which no weights tell, come from (the first that says) a flag,
-the sidecar, which is a JSON file of the model's name (`suspect.json` beside
-`suspect.pt`), the model's file, or the dataset that is named; never from a
-guess. BackdoorBench's files name the dataset, whose normalization is fixed.
+Weights tell the number of classes and the width; see `facts` for what they do
+not tell, and `forms` for what only answers do.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,23 +13,15 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from bdjax import data
+from bdjax.cleanse import facts
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
-from bdjax.interop import layouts, tables, tensors
+from bdjax.interop import layouts, naming, tables, tensors
 from bdjax.interop.refusals import about, listed
-from bdjax.methods import registry, signature, specs
+from bdjax.methods import registry, specs
 from bdjax.types import Params
 
-_SIDECAR = 2**20  # bytes
 _LARGEST = 2048  # image side
-# BackdoorBench's names of datasets that it normalizes as we do -> ours.
-_BENCHMARK = {
-  "cifar10": "cifar10",
-  "cifar100": "cifar100",
-  "gtsrb": "gtsrb",
-  "celeba": "celeba8",
-}
 
 
 class Suspect(NamedTuple):
@@ -95,13 +83,13 @@ def load(
     ValueError: the file is refused, or is not of that architecture.
   """
   loaded = tensors.read(path, weights=weights)
-  told = facts(path, loaded.metadata, flags)
+  told = facts.told(path, loaded.metadata, flags)
   arch, form = _arch(path, told, arch)
   with about(path):
     tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
-    place = layouts.seen(loaded.tensors, arch)
-  told |= _levels(place, loaded.tensors, told)
+    place = naming.seen(loaded.tensors, arch)
+  told |= facts.normalized(place, loaded.tensors, told)
   form = _form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
@@ -139,7 +127,7 @@ def _digest(files: Sequence[Path]) -> str:
   return digest.hexdigest()
 
 
-def _source(loaded: tensors.Loaded, place: layouts.Seen) -> str:
+def _source(loaded: tensors.Loaded, place: naming.Seen) -> str:
   """Returns which of a file's weights were taken, and what was left, in words.
 
   Returns:
@@ -155,57 +143,6 @@ def _source(loaded: tensors.Loaded, place: layouts.Seen) -> str:
   if place.rest:
     said.append(f"without {listed(place.rest)}")
   return ", ".join(said)
-
-
-def _levels(
-  place: layouts.Seen,
-  found: Mapping[str, np.ndarray],
-  told: Mapping[str, tuple[Any, str]],
-) -> dict[str, tuple[Any, str]]:
-  """Returns the normalization that a model does itself, if it does.
-
-  Raises:
-    ValueError: a flag says another.
-  """
-  levels = {}
-  for what, name in place.levels.items():
-    value = tuple(float(x) for x in found[name].ravel())
-    said, by = told.get(what, (value, ""))
-    wide = np.broadcast_to(np.array(said, float), len(value))
-    if by == "a flag" and not np.allclose(wide, value, atol=1e-3):
-      raise ValueError(
-        f"--{what} is {said}, but the model normalizes images itself, with "
-        f"{_said(value)} ({printable(name)}); leave out --{what}."
-      )
-    levels[what] = value, f"the model's own {printable(name)}"
-  return levels
-
-
-def facts(
-  path: Path, metadata: Mapping[str, Any], flags: Mapping[str, Any]
-) -> dict[str, tuple[Any, str]]:
-  """Returns what is said of a model besides its weights, and by whom.
-
-  Args:
-    path: the model's file; a JSON file beside it may say more.
-    metadata: what the file itself says.
-    flags: what the user says, which wins.
-
-  Raises:
-    ValueError: the JSON file says something that is not understood.
-  """
-  known = {k: metadata[k] for k in tensors.FACTS if k in metadata}
-  dataset = known.get("clean_data")
-  attack, by = _attack(path) if dataset is None else ({}, "")
-  sources = (
-    (_normalization(attack.get("clean_data")), f"the dataset of {by}"),
-    (attack, by),
-    (_normalization(dataset), f"dataset {dataset}, which the file names"),
-    (known, "the model's file"),
-    (_sidecar(_beside(path)), "the sidecar"),
-    ({k: v for k, v in flags.items() if v is not None}, "a flag"),
-  )
-  return {k: (v, by) for said, by in sources for k, v in said.items()}
 
 
 def shape(suspect: Suspect, info: Info | None) -> tuple[int, int, int] | None:
@@ -279,13 +216,6 @@ def _three(name: str, said: Any, by: str) -> tuple[float, ...]:
   return values
 
 
-def _normalization(dataset: str | None) -> dict[str, tuple[float, ...]]:
-  if dataset not in _BENCHMARK:
-    return {}
-  info = data.info(_BENCHMARK[dataset])
-  return {"mean": info.mean, "std": info.std}
-
-
 def _arch(
   path: Path, told: Mapping[str, tuple[Any, str]], given: str | None
 ) -> tuple[str, dict[str, Any]]:
@@ -321,55 +251,3 @@ def _form(
       )
     found[name] = values[str(value)]
   return found
-
-
-def _attack(path: Path) -> tuple[dict[str, Any], str]:
-  """Returns what BackdoorBench says of the suspect that a defense started from.
-
-  Of a `defense_result.pt`, whose `attack_result.pt` lies beside it or, where
-  the benchmark leaves it, two folders above.
-
-  Raises:
-    ValueError: that file is refused.
-  """
-  folders = path.absolute().parent, *path.absolute().parents[2:3]
-  places = [folder / "attack_result.pt" for folder in folders]
-  place = next(filter(Path.is_file, places), None)
-  if path.name != "defense_result.pt" or place is None:
-    return {}, ""
-  return tensors.read(place).metadata, f"{printable(place.name)} of the attack"
-
-
-def _beside(path: Path) -> Path:
-  """Returns where a model's sidecar is; an index of shards is none."""
-  return path.with_name(path.name.removesuffix(".index.json")).with_suffix(
-    ".json"
-  )
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-  if not path.is_file():
-    return {}
-  try:
-    with open(path, encoding="utf-8") as file:
-      said = json.loads(file.read(_SIDECAR))
-  except (OSError, ValueError, RecursionError):
-    said = None
-  if not isinstance(said, dict):
-    raise ValueError(
-      f"{printable(path)}, which lies beside the model, is no JSON object of "
-      f"{', '.join(tensors.FACTS)}; mend it, or move it away."
-    )
-  said = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-  for name, value in said.items():
-    if name not in tensors.FACTS:
-      near = signature.nearest(printable(name), tensors.FACTS)
-      raise ValueError(
-        f"{printable(path)} says {printable(name)}, which is unknown: {near}"
-      )
-    if not tensors.FACTS[name](value):
-      raise ValueError(
-        f"{printable(path)} says that {name} is {printable(value)[:80]}, which "
-        "is not understood; mend it, or move it away."
-      )
-  return said

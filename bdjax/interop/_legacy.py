@@ -14,7 +14,8 @@ import numpy as np
 
 from bdjax.interop._machine import CODE, Machine
 from bdjax.interop._members import BROKEN
-from bdjax.interop._rebuild import STORAGES, TensorRebuild
+from bdjax.interop._names import STORAGES
+from bdjax.interop._rebuild import TensorRebuild
 from bdjax.interop._values import ROOM
 from bdjax.interop.refusals import Refused, shown
 

@@ -17,68 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from bdjax.interop import _names, _numpy
 from bdjax.interop._members import BROKEN
-from bdjax.interop._values import Inert, Name, Pending, Purse
+from bdjax.interop._values import Inert, Name, Purse
 from bdjax.interop.refusals import Refused, shown
 
-# PyTorch's storages in numpy's codes; bfloat16 is read as integers first.
-STORAGES = {
-  "DoubleStorage": "f8",
-  "FloatStorage": "f4",
-  "HalfStorage": "f2",
-  "BFloat16Storage": "u2",
-  "LongStorage": "i8",
-  "IntStorage": "i4",
-  "ShortStorage": "i2",
-  "CharStorage": "i1",
-  "ByteStorage": "u1",
-  "BoolStorage": "b1",
-  "ComplexFloatStorage": "c8",
-  "ComplexDoubleStorage": "c16",
-}
-# Names that are made without being read, by module; their arguments are not
-# looked at. Quantized, sparse and nested tensors are among them.
-_INERT = {
-  "argparse": ("Namespace",),
-  "types": ("SimpleNamespace",),
-  "pathlib": ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
-  "builtins": ("bytearray", "complex"),
-  "__builtin__": ("bytearray", "complex"),
-  "torch": ("device",),
-  "torch.serialization": ("_get_layout",),
-  "torch._utils": (
-    *("_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_tensor_v3"),
-    *("_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor"),
-    *("_rebuild_meta_tensor_no_storage", "_rebuild_wrapper_subclass"),
-  ),
-}
-_UNREAD = tuple(  # storages of such tensors
-  f"{kind}Storage"
-  for kind in ("Untyped", "QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
-)
-# Names that stand for themselves, by module.
-_TOKENS = {
-  "torch": (
-    *STORAGES,
-    *_UNREAD,
-    *(kind.replace("Storage", "Tensor") for kind in STORAGES),
-    *("Tensor", "float64", "float32", "float16", "bfloat16", "int64", "int32"),
-    *("int16", "int8", "uint8", "bool", "complex64", "complex128", "uint16"),
-    *("uint32", "uint64", "qint8", "quint8", "qint32", "float8_e4m3fn"),
-    *("float8_e5m2", "strided", "sparse_coo", "contiguous_format"),
-    *("channels_last", "preserve_format", "per_tensor_affine"),
-    *("per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric"),
-  ),
-  "torch.nn.parameter": ("Parameter",),
-  "numpy": ("ndarray",),
-  **dict.fromkeys(
-    ("builtins", "__builtin__"),
-    ("list", "dict", "int", "float", "str", "tuple", "bool"),
-  ),
-}
-_NUMPY = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
-_DIMENSIONS = 16
-_LARGEST = 2**31  # numbers in an empty array's other dimensions
 _SPARE = 2**20  # bytes of copies that even a small file may cause
 _COPIES = (
   "expands to several times its own size; save the weights alone, each tensor "
@@ -120,17 +63,17 @@ class TensorRebuild:
       Name("torch._utils", "_rebuild_parameter_with_state"): _parameter,
       Name("torch._utils", "_rebuild_device_tensor_from_numpy"): _parameter,
       Name("torch._tensor", "_rebuild_from_type_v2"): self._typed,
-      Name("numpy", "dtype"): _dtype,
+      Name("numpy", "dtype"): _numpy.dtype,
     }
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-      self._calls[Name(module, "_reconstruct")] = _array
-      self._calls[Name(module, "scalar")] = _scalar
+      self._calls[Name(module, "_reconstruct")] = _numpy.array
+      self._calls[Name(module, "scalar")] = _numpy.scalar
     for module in ("builtins", "__builtin__"):
       for kind in ("set", "frozenset"):
         self._calls[Name(module, kind)] = _items
-    for name in _all(_INERT):
+    for name in _all(_names.INERT):
       self._calls[name] = functools.partial(_unread, Inert(name))
-    self._tokens = _all(_TOKENS)
+    self._tokens = _all(_names.TOKENS)
 
   def knows(self, name: Name) -> bool:
     """Returns whether a file may use the name."""
@@ -139,14 +82,14 @@ class TensorRebuild:
   def call(self, name: Name, arguments: tuple) -> Any:
     """Returns what our substitute for the name makes of the arguments."""
     if name not in self._calls:
-      raise _senseless(name)
+      raise _numpy.senseless(name)
     return self._calls[name](arguments)
 
   def storage(self, identity: Any) -> _Storage | Inert:
     """Returns the numbers of a storage, read from its member once."""
     match identity:
       case (str("storage"), Name("torch", kind), str(), _, int(), *_) if (
-        kind in _UNREAD
+        kind in _names.UNREAD
       ):
         return Inert(Name("torch", kind))
       case (
@@ -156,10 +99,10 @@ class TensorRebuild:
         _,
         int(count),
         *rest,  # None, in files of before 1.6
-      ) if kind in STORAGES and rest in ([], [None]):
+      ) if kind in _names.STORAGES and rest in ([], [None]):
         pass
       case _:
-        raise _senseless("a storage")
+        raise _numpy.senseless("a storage")
     if key not in self._read:
       self._read[key] = kind, _Storage(self._numbers(kind, key, count))
     known, storage = self._read[key]
@@ -168,7 +111,7 @@ class TensorRebuild:
     return storage
 
   def _numbers(self, kind: str, key: str, count: int) -> np.ndarray:
-    dtype = np.dtype(STORAGES[kind]).newbyteorder(self._order)
+    dtype = np.dtype(_names.STORAGES[kind]).newbyteorder(self._order)
     numbers = np.frombuffer(self._raw(key, count * dtype.itemsize), dtype)
     if kind == "BFloat16Storage":
       self._copies.spend(2 * numbers.nbytes)
@@ -183,10 +126,10 @@ class TensorRebuild:
       case (_Storage(numbers), int(offset), tuple(size), tuple(strides), *_):
         pass
       case _:
-        raise _senseless("a tensor")
-    count = _count(size)
-    if len(strides) != len(size) or not _naturals((offset, *strides)):
-      raise _senseless("a tensor")
+        raise _numpy.senseless("a tensor")
+    count = _numpy.count(size)
+    if len(strides) != len(size) or not _numpy.naturals((offset, *strides)):
+      raise _numpy.senseless("a tensor")
     # The stride of a dimension of one is never used, and may be anything.
     strides = [s if n != 1 else 0 for n, s in zip(size, strides, strict=True)]
     steps = zip(size, strides, strict=True)
@@ -208,7 +151,7 @@ class TensorRebuild:
       ):
         return self._calls[name](inner)
       case _:
-        raise _senseless("a tensor")
+        raise _numpy.senseless("a tensor")
 
   def _view(
     self, numbers: np.ndarray, offset: int, size: tuple, strides: list[int]
@@ -227,29 +170,11 @@ class TensorRebuild:
       case (str(text), str("latin1" | "latin-1")):
         self._copies.spend(len(text))
       case _:
-        raise _senseless("bytes")
+        raise _numpy.senseless("bytes")
     try:
       return text.encode("latin-1")
     except UnicodeEncodeError:
-      raise _senseless("bytes") from None
-
-
-def _senseless(what: object) -> Refused:
-  return Refused(BROKEN.format(f"its description of {what} makes no sense"))
-
-
-def _naturals(values: tuple) -> bool:
-  return all(type(value) is int and value >= 0 for value in values)
-
-
-def _count(size: tuple) -> int:
-  """Returns how many numbers an array of that size has, if it can be one."""
-  if len(size) > _DIMENSIONS or not _naturals(size):
-    raise _senseless("an array's size")
-  count = math.prod(size)
-  if not count and math.prod(n or 1 for n in size) > _LARGEST:
-    raise _senseless("an array's size")
-  return count
+      raise _numpy.senseless("bytes") from None
 
 
 def _rows(size: tuple) -> list[int]:
@@ -260,7 +185,7 @@ def _rows(size: tuple) -> list[int]:
 
 def _mapping(arguments: tuple) -> dict:
   if arguments:
-    raise _senseless("a mapping")
+    raise _numpy.senseless("a mapping")
   return {}
 
 
@@ -276,7 +201,7 @@ def _counter(arguments: tuple) -> dict:
     case (dict() as counts,):
       return counts
     case _:
-      raise _senseless("a mapping")
+      raise _numpy.senseless("a mapping")
 
 
 def _default(arguments: tuple) -> dict:
@@ -284,7 +209,7 @@ def _default(arguments: tuple) -> dict:
     case () | (None,) | (Name(),):
       return {}
     case _:
-      raise _senseless("a mapping")
+      raise _numpy.senseless("a mapping")
 
 
 def _items(arguments: tuple) -> list | tuple:
@@ -295,7 +220,7 @@ def _items(arguments: tuple) -> list | tuple:
     case (list() | tuple() as items,):
       return items
     case _:
-      raise _senseless("a collection")
+      raise _numpy.senseless("a collection")
 
 
 def _all(names: dict[str, tuple[str, ...]]) -> set[Name]:
@@ -304,7 +229,7 @@ def _all(names: dict[str, tuple[str, ...]]) -> set[Name]:
 
 def _no_bytes(arguments: tuple) -> bytes:
   if arguments:
-    raise _senseless("bytes")
+    raise _numpy.senseless("bytes")
   return b""
 
 
@@ -313,48 +238,4 @@ def _parameter(arguments: tuple) -> np.ndarray:
     case (np.ndarray() as tensor, *_):
       return tensor
     case _:
-      raise _senseless("a parameter")
-
-
-def _dtype(arguments: tuple) -> Pending:
-  match arguments:
-    case (str(code), *_) if code in _NUMPY:
-      return Pending(lambda state: _ordered(np.dtype(code), state))
-    case _:
-      raise _senseless("a numpy type")
-
-
-def _ordered(dtype: np.dtype, state: Any) -> np.dtype:
-  match state:
-    case (int(), str("<" | ">" | "|" | "=" as order), *_):
-      return dtype.newbyteorder(order)
-    case _:
-      raise _senseless("a numpy type")
-
-
-def _array(arguments: tuple) -> Pending:
-  match arguments:
-    case (Name("numpy", "ndarray"), *_):
-      return Pending(_filled)
-    case _:
-      raise _senseless("a numpy array")
-
-
-def _filled(state: Any) -> np.ndarray:
-  match state:
-    case (int(), tuple(size), np.dtype() as dtype, bool(columns), bytes(raw)):
-      pass
-    case _:
-      raise _senseless("a numpy array")
-  if _count(size) * dtype.itemsize != len(raw):
-    raise _senseless("a numpy array")
-  order = "F" if columns else "C"
-  return np.frombuffer(raw, dtype).reshape(size, order=order)
-
-
-def _scalar(arguments: tuple) -> Any:
-  match arguments:
-    case (np.dtype() as dtype, bytes(raw)) if len(raw) == dtype.itemsize:
-      return np.frombuffer(raw, dtype)[0].item()
-    case _:
-      raise _senseless("a numpy number")
+      raise _numpy.senseless("a parameter")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import bdjax
+from bdjax.cleanse import facts, suspect
 from bdjax.interop import pytorch, tensors
 
 FORM = (
@@ -197,7 +198,6 @@ def test_a_sidecar_that_makes_no_sense_is_refused(
 
 
 def test_a_benchmarks_file_names_architecture_and_dataset(handed, tmp_path):
-  from bdjax.cleanse import suspect
 
   said = {"model_name": "preactresnet18", "clean_data": "gtsrb"}
   state, path = tensors.read(handed.model).tensors, tmp_path / "m.safetensors"
@@ -215,11 +215,9 @@ def test_a_benchmarks_file_names_architecture_and_dataset(handed, tmp_path):
 
 
 def test_a_sidecar_wins_over_the_file_and_a_flag_over_both(handed):
-  from bdjax.cleanse import suspect
-
   metadata = {"mean": (0.1,), "std": (0.2,), "img_size": (16, 16, 3)}
   flags = {"std": (0.4,), "mean": None}
-  found = suspect.facts(handed.model, metadata, flags)
+  found = facts.told(handed.model, metadata, flags)
   assert found["mean"] == ((0.3,) * 3, "the sidecar")
   assert found["std"] == ((0.4,), "a flag")
   assert found["img_size"] == ((16, 16, 3), "the model's file")
@@ -229,6 +227,6 @@ def test_weights_that_are_not_finite_are_refused(attempt, handed, tmp_path):
   state = dict(tensors.read(handed.model).tensors)
   state["linear.bias"] = np.full(4, np.nan, np.float32)
   tensors.write(tmp_path / "nan.safetensors", state, {})
-  facts = json.loads(handed.model.with_suffix(".json").read_text())
-  (tmp_path / "nan.json").write_text(json.dumps(facts))
+  said = json.loads(handed.model.with_suffix(".json").read_text())
+  (tmp_path / "nan.json").write_text(json.dumps(said))
   attempt("nan.safetensors: .* hold NaN", model=tmp_path / "nan.safetensors")

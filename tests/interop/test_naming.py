@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax.interop import layouts
+from bdjax.interop import layouts, naming
 
 ARCH = "resnet18"
 
@@ -30,8 +30,8 @@ def same(one, other):
 def test_one_prefix_of_all_names_is_left_out(draw, prefix):
   plain = draw("kuangliu")
   assert same(under(prefix, plain), plain)
-  assert layouts.seen(under(prefix, plain), ARCH).prefix == prefix
-  assert layouts.seen(plain, ARCH).prefix == ""
+  assert naming.seen(under(prefix, plain), ARCH).prefix == prefix
+  assert naming.seen(plain, ARCH).prefix == ""
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])
@@ -39,7 +39,7 @@ def test_a_last_layer_in_a_sequential_keeps_its_name(draw, place):
   plain = draw("torchvision")
   state = renamed(plain, "fc.", f"fc.{place}.")
   assert same(under("model.", state), plain)
-  names = layouts.seen(state, ARCH).names
+  names = naming.seen(state, ARCH).names
   assert names["fc.bias"] == f"fc.{place}.bias"
   assert names["conv1.weight"] == "conv1.weight"
 
@@ -61,7 +61,7 @@ def test_a_head_of_two_layers_is_refused(draw):
 )
 def test_a_layer_that_normalizes_is_seen(draw, names, shape):
   levels = dict.fromkeys(names, np.full(shape, 0.5, np.float32))
-  place = layouts.seen(under("1.", draw("kuangliu")) | levels, ARCH)
+  place = naming.seen(under("1.", draw("kuangliu")) | levels, ARCH)
   assert place.levels == dict(zip(("mean", "std"), names, strict=True))
   assert place.rest == ()
 
@@ -69,7 +69,7 @@ def test_a_layer_that_normalizes_is_seen(draw, names, shape):
 def test_what_no_inference_needs_is_left_out_and_named(draw):
   state = under("model.", draw("kuangliu"))
   state |= {"loss.weight": np.ones(5), "accuracy.total": np.array(3.0)}
-  assert layouts.seen(state, ARCH).rest == ("accuracy.total", "loss.weight")
+  assert naming.seen(state, ARCH).rest == ("accuracy.total", "loss.weight")
 
 
 def test_weights_that_have_no_place_are_refused(draw):
@@ -83,7 +83,7 @@ def test_weights_that_have_no_place_are_refused(draw):
 def test_the_same_weights_twice_are_one_model_and_others_are_two(draw):
   state = under("model.", draw("kuangliu"))
   again = under("attacker.model.", draw("kuangliu"))
-  assert layouts.seen(state | again, ARCH).prefix == "model."
+  assert naming.seen(state | again, ARCH).prefix == "model."
   again["attacker.model.linear.bias"] = np.zeros(5, np.float32)
   with pytest.raises(layouts.Mismatch, match="two sets of tensors"):
     layouts.to_flax(state | again, ARCH)
