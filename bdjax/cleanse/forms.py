@@ -95,6 +95,8 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
     ]
   others = [trial for trial in tried if trial is not taken]
   _check_clear(taken, others)
+  if "stem" in taken.suspect.chosen and "stem" not in accused.chosen:
+    _check_size(taken, accused, images, rows)
   return taken.suspect, _notes(taken, others)
 
 
@@ -121,6 +123,32 @@ def _tried(
   return Trial(accused, form or "the usual form", answers, right, order)
 
 
+def _check_size(
+  taken: Trial, accused: Suspect, images: Images, rows: np.ndarray
+) -> None:
+  """Refuses a stem that makes up for images larger than the suspect's."""
+  height, width = images.image.shape[1:3]
+  if images.info is not None or "img_size" in accused.facts:
+    return
+  for factor in (2, 4):
+    if height % factor or width % factor or min(height, width) < 8 * factor:
+      return
+    blocks = images.image[rows].reshape(
+      len(rows), height // factor, factor, width // factor, factor, 3
+    )
+    small = images._replace(
+      image=blocks.mean((2, 4)).astype(np.uint8), label=images.label[rows]
+    )
+    trial = _tried(accused, small, np.arange(len(rows)), {})
+    if not taken.beats(trial):
+      raise ValueError(
+        f"the suspect is right on {taken.share} clean images with "
+        f"{taken.form}, and on {trial.share} in {trial.form} with images of "
+        f"{height // factor} x {width // factor}: give --image_size "
+        f"{height // factor}, or {height} if that is the size it takes."
+      )
+
+
 def _check_clear(taken: Trial, others: list[Trial]) -> None:
   """Refuses two forms of which nobody can say which is right."""
   for other in others:
@@ -132,9 +160,10 @@ def _check_clear(taken: Trial, others: list[Trial]) -> None:
       form = f"{arch}({', '.join(pairs)})"
       raise ValueError(
         "the weights leave open which network they are of, and the clean "
-        f"images do not tell: {taken.form} is right on {taken.share}, {other.form} on "
-        f"{other.share}; check --mean, --std and --image_size, then give more "
-        f"images, or the form, such as --arch '{form}'."
+        f"images do not tell: {taken.form} is right on {taken.share}, "
+        f"{other.form} on {other.share}; check --mean, --std and "
+        "--image_size, then give more images, or the form, such as --arch "
+        f"'{form}'."
       )
 
 
