@@ -34,8 +34,11 @@ _TEXTS_OF_CLEANSE = {
   "images": "a folder of clean images per class in a folder, or a dataset.",
   "out": "the repaired model, .safetensors or .pt; the report lies beside it.",
   "triggered": "a folder of images that may carry a trigger.",
-  "classes": "a file with the classes' names in the model's order.",
-  "arch": "the model's architecture, unless its file says.",
+  "arch": "the model's architecture, unless its file says, and in brackets "
+  "what no weights tell: 'resnet18(stem=cifar_pool)'.",
+  "weights": "which weights of a checkpoint: raw, ema or their name.",
+  "class_order": "the model's order of the classes: natural, lexicographic, "
+  "their names with commas between them, or a file of them.",
 }
 _CLEANSE = (
   *_TEXTS_OF_CLEANSE,
@@ -77,6 +80,8 @@ def define() -> None:
 def _define_cleanse() -> None:
   for name, words in _TEXTS_OF_CLEANSE.items():
     flags.DEFINE_string(name, None, f"For `cleanse`: {words}")
+  for name in ("class-order", "classes"):
+    flags.DEFINE_alias(name, "class_order")
   flags.DEFINE_string(
     "defense", "super_ft", "For `cleanse`: what repairs, such as 'ft(lr=0.01)'."
   )

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.cleanse import measure, suspect
+from bdjax.cleanse import forms, measure, orders, suspect
 from bdjax.cleanse.clean_images import Images
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.suspect import Suspect
@@ -59,6 +59,7 @@ def opened(
   """
   if not 0 < held_out < 1:
     raise ValueError(f"held_out is {held_out}; give a share between 0 and 1.")
+  accused, notes = forms.settled(accused, images)
   model, normalization = suspect.build(accused, images.info)
   train, held = measure.divided(images.label, rate=held_out, seed=seed)
   clean = Dataset(
@@ -75,6 +76,7 @@ def opened(
     held_label=images.label[held],
     facts={
       "Model": f"{name}: {accused.arch}, {arguments}",
+      **({"Weights": accused.source} if accused.source else {}),
       "sha256": accused.digest,
       "Clean images": images.source,
       "Classes": images.order,
@@ -84,15 +86,19 @@ def opened(
       "Held out": f"{len(held)} images, the same share of every class",
       "Seed": str(seed),
     },
-    notes=[*images.notes, *_strange_classes(model, accused, images)],
+    notes=[
+      *images.notes,
+      *notes,
+      *_strange_classes(model, accused, images, notes),
+    ],
     seed=seed,
   )
 
 
 def _strange_classes(
-  model: nn.Module, accused: Suspect, images: Images
+  model: nn.Module, accused: Suspect, images: Images, notes: list[str]
 ) -> list[str]:
-  """Refuses images that a model answers as if it were guessing.
+  """Refuses images of which a model's answers show that they are misread.
 
   It would be taught other classes than its own, and nobody would notice.
 
@@ -100,29 +106,36 @@ def _strange_classes(
     model: the architecture.
     accused: the suspect.
     images: the clean ones.
+    notes: what was tried already.
 
   Returns:
     Sentences about classes that are mostly answered with another one.
 
   Raises:
-    ValueError: it is right no more often than by chance, as far as the number
-      of images can tell.
+    ValueError: another order of the classes explains the answers, or they are
+      right hardly more often than by chance.
   """
   answers = measure.ask(model, accused.variables, images.image)
+  order = orders.seen(images.label, answers, images.names)
+  right = _share(answers == images.label)
+  better = _share(order.right(images.label, answers))
+  if order.value and not forms.guessing(better, accused.num_classes):
+    raise ValueError(orders.refusal(order, better, right, images.order))
+  if forms.guessing(right, accused.num_classes):
+    raise ValueError(
+      f"the suspect is right on {right} clean images, which may be guessing: "
+      "check --mean, --std, --image_size, --class_order, --weights and --arch, "
+      f"or give more images. {' '.join(notes)}".strip()
+    )
   counts = measure.confusion(images.label, answers, accused.num_classes)
-  size = counts.sum(1)
-  right = measure.Share(int(np.trace(counts)), int(size.sum()))
-  strange = [
+  return [
     f"Most images of class {c} ({printable(images.names[c])}) are answered "
     f"with class {d} ({printable(images.names[d])}): make sure that the "
     "classes are in the model's order."
     for c, d in enumerate(counts.argmax(1))
-    if c != d and 2 * counts[c, d] > size[c]
+    if c != d and 2 * counts[c, d] > counts[c].sum()
   ]
-  if right.interval[0] <= 1 / accused.num_classes:
-    raise ValueError(
-      f"the suspect is right on {right} clean images, which may be guessing: "
-      "check --mean, --std, --image_size and the order of the classes (list it "
-      f"with --classes FILE), or give more images. {' '.join(strange[:1])}"
-    )
-  return strange
+
+
+def _share(right: np.ndarray) -> measure.Share:
+  return measure.Share(int(right.sum()), len(right))

@@ -1,13 +1,12 @@
 """The user's clean images, and suspected ones, as arrays."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bdjax import data
-from bdjax.cleanse import folders, pictures, suspect
+from bdjax.cleanse import folders, orders, pictures, suspect
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.suspect import Suspect
 from bdjax.data import augment
@@ -50,7 +49,7 @@ def read(
   images: str | Path,
   *,
   triggered: str | Path | None,
-  classes: str | Path | None,
+  class_order: str | Path | None,
   data_dir: str | None,
 ) -> Images:
   """Reads clean and suspected images as the model takes them.
@@ -59,17 +58,17 @@ def read(
     model: the suspect.
     images: a folder of folders, or the name of a dataset.
     triggered: a folder, or None.
-    classes: a file with the classes' names in the model's order, or None.
+    class_order: what `orders.named` takes, or None.
     data_dir: folder of the datasets.
 
   Raises:
     ValueError: they cannot be read, or are not of the model's classes.
   """
-  names = None if classes is None else folders.names_in(Path(classes))
+  order = None if class_order is None else str(class_order)
   if _is_folder(images):
-    found = _folder(model, Path(images), names)
+    found = _folder(model, Path(images), order)
   else:
-    found = _dataset(model, str(images), names, data_dir)
+    found = _dataset(model, str(images), order, data_dir)
   if triggered is None:
     return found
   files = folders.suspicious(Path(triggered), found.names)
@@ -88,10 +87,11 @@ def _is_folder(images: str | Path) -> bool:
     return False
 
 
-def _folder(
-  model: Suspect, folder: Path, names: Sequence[str] | None
-) -> Images:
-  files, called, order = folders.clean(
+def _folder(model: Suspect, folder: Path, order: str | None) -> Images:
+  names = None
+  if order is not None:
+    names = orders.named(order, folders.called(folder))
+  files, called, told = folders.clean(
     folder, num_classes=model.num_classes, names=names
   )
   shape = suspect.shape(model, None)
@@ -107,22 +107,25 @@ def _folder(
     augment.standard(padding=padding, mirror=False),
     None,
     f"{len(files.paths)} files of {printable(folder)}",
-    order,
+    told,
     f"{shape[0]} x {shape[1]}, from {by}",
     (*files.notes, *remarks),
   )
 
 
 def _dataset(
-  model: Suspect, name: str, names: Sequence[str] | None, data_dir: str | None
+  model: Suspect, name: str, order: str | None, data_dir: str | None
 ) -> Images:
   info = _info(name, data_dir)
-  if info.num_classes != model.num_classes or names is not None:
+  if info.num_classes != model.num_classes:
     raise ValueError(
-      f"dataset {name!r} has {info.num_classes} classes and names them itself, "
-      f"and the model {model.num_classes}; give images of the model's classes, "
-      "and --classes with a folder only."
+      f"dataset {name!r} has {info.num_classes} classes, and the model "
+      f"{model.num_classes}; give images of the model's classes."
     )
+  names, told = info.class_names, "as the dataset numbers them"
+  if order is not None:
+    names, told = tuple(orders.named(order, names)), "as --class_order says"
+    _check_same(info, names)
   stored = data.load(name, "test", data_dir=data_dir)
   shape = suspect.shape(model, info)
   pictures.check_room(stored.size, shape)
@@ -132,15 +135,25 @@ def _dataset(
   by = model.facts.get("img_size", ("", f"dataset {name}"))[1]
   return Images(
     image,
-    np.asarray(stored.label),
-    info.class_names,
+    np.array([names.index(n) for n in info.class_names], np.int32)[
+      np.asarray(stored.label)
+    ],
+    names,
     *(None, None),
     augment.standard(padding=info.crop, mirror=info.flip),
     info,
     f"{stored.size} test images of dataset {name}",
-    "as the dataset numbers them",
+    told,
     f"{shape[0]} x {shape[1]}, from {by}",
   )
+
+
+def _check_same(info: data.Info, names: tuple[str, ...]) -> None:
+  if sorted(names) != sorted(info.class_names):
+    raise ValueError(
+      f"--class_order does not list the classes of dataset {info.name}; list "
+      f"{', '.join(info.class_names)}, in the model's order."
+    )
 
 
 def _info(name: str, data_dir: str | None) -> data.Info:

@@ -29,10 +29,11 @@ def cleanse(
   out: str | Path,
   *,
   arch: str | None = None,
+  weights: str | None = None,
   defense: str = "super_ft",
   audit: bool = False,
   triggered: str | Path | None = None,
-  classes: str | Path | None = None,
+  class_order: str | Path | None = None,
   image_size: int | None = None,
   mean: Sequence[float] | None = None,
   std: Sequence[float] | None = None,
@@ -52,11 +53,15 @@ def cleanse(
       a dataset, whose test split is taken: images the suspect has not seen.
     out: the repaired model under PyTorch's names: a .safetensors file, or a .pt
       where PyTorch is installed.
-    arch: the architecture; None if the model's file says.
+    arch: the architecture, and in brackets what no weights tell of it, as
+      `resnet18(stem=cifar_pool)`; None if the model's file says.
+    weights: which are taken where a file holds several: `raw`, `ema` or a name;
+      None for averaged ones if there are any.
     defense: a spec, such as `ft(lr=0.01)`.
     audit: whether a backdoor is looked for.
     triggered: a folder of images that are suspected to carry a trigger.
-    classes: a file with the classes' names in the model's order.
+    class_order: of the model's classes: `natural`, `lexicographic`, the path of
+      a file with their names, or the names with commas between them.
     image_size: side of the images that the model takes, in pixels.
     mean: of pixels in [0, 1], subtracted first; one number, or one a channel.
     std: of pixels in [0, 1], divided by next.
@@ -71,31 +76,39 @@ def cleanse(
       then.
   """
   start = time.perf_counter()
-  _check_local(
-    model=model, images=images, out=out, triggered=triggered, classes=classes
+  model, out = _local(model=model, images=images, out=out, triggered=triggered)
+  flags = _flags(image_size, mean, std)
+  report = outputs.check(
+    model, out, images, triggered, class_order, force=force
   )
-  model, out = Path(model), Path(out)
-  report = outputs.check(model, out, images, triggered, classes, force=force)
   spec = repair.chosen(defense)
-  accused = suspect.load(model, arch=arch, flags=_flags(image_size, mean, std))
+  accused = suspect.load(model, arch=arch, flags=flags, weights=weights)
   read = clean_images.read(
-    accused, images, triggered=triggered, classes=classes, data_dir=data_dir
+    accused,
+    images,
+    triggered=triggered,
+    class_order=class_order,
+    data_dir=data_dir,
   )
   case = cases.opened(accused, read, held_out=held_out, seed=seed)
   cleaned, fixed, audited = _work(case, spec, audit, console)
   result = compared(case, cleaned, fixed, audited, out=out, report=report)
   result = result._replace(seconds=time.perf_counter() - start)
-  judged = verdict.of(result)
-  result = result._replace(verdict=verdict.text(judged))
-  text = page.render(result, judged)
-  outputs.write(result, case, cleaned, text, force=force)
-  return result
+  return _written(result, case, cleaned, force)
 
 
-def _check_local(**paths: str | Path | None) -> None:
-  for name, path in paths.items():
+def _local(
+  model: str | Path, out: str | Path, **others: str | Path | None
+) -> tuple[Path, Path]:
+  """Returns where the suspect is and its repaired model goes, on this machine.
+
+  Raises:
+    ValueError: they, or others that are read, are in the cloud.
+  """
+  for name, path in {"model": model, "out": out, **others}.items():
     if path is not None:
       storage.local(path, f"--{name}")
+  return Path(model), Path(out)
 
 
 def _flags(
@@ -139,8 +152,19 @@ def _work(
   return state.variables, done, audited
 
 
+def _written(
+  result: Result, case: Case, cleaned: Params, force: bool
+) -> Result:
+  """Returns a result with its verdict, once the files are written."""
+  judged = verdict.of(result)
+  result = result._replace(verdict=verdict.text(judged))
+  text = page.render(result, judged)
+  outputs.write(result, case, cleaned, text, force=force)
+  return result
+
+
 def run(**given: Any) -> int:
-  """Cleanses for a command line; returns the exit status.
+  """Cleanses for a command line; returns the exit status, 1 if in doubt.
 
   Raises:
     ValueError: it cannot be done; says why.
@@ -155,7 +179,7 @@ def run(**given: Any) -> int:
     ) from None
   files = f"model: {result.out}", f"report: {result.report}"
   _say(console, ["", result.verdict, "", *files])
-  return 0
+  return 1 if result.doubtful else 0
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:

@@ -70,6 +70,11 @@ def clean(
   return files, tuple(known[i] for i in range(num_classes)), told
 
 
+def called(folder: Path) -> list[str]:
+  """Returns the names of the folders in a folder, sorted."""
+  return sorted(classes.found(folder, limit=FILES).groups)
+
+
 def suspicious(folder: Path, names: Sequence[str]) -> Files:
   """Lists FOLDER/*, or FOLDER/<class>/* of known classes.
 
@@ -108,27 +113,41 @@ def names_in(path: Path) -> tuple[str, ...]:
   except (OSError, UnicodeDecodeError) as fault:
     raise ValueError(
       f"the classes' names cannot be read from {printable(path)} "
-      f"({printable(fault)}); give a text file with a name in each line."
+      f"({printable(fault)}); give a text file with a name in each line, or "
+      "natural or lexicographic."
     ) from None
+  return names_of(text, printable(path))
+
+
+def names_of(text: str, source: str) -> tuple[str, ...]:
+  """Returns the classes' names in a text, as `names_in` does.
+
+  Args:
+    text: a line each, or a JSON list of strings.
+    source: what to call it.
+
+  Raises:
+    ValueError: it is too large, or repeats a name.
+  """
   names = [line.strip() for line in text.splitlines() if line.strip()]
   if text.lstrip().startswith("["):
-    names = _json_list(path, text)
+    names = _json_list(source, text)
   if len(text) > _TEXT or len(set(names)) != len(names) or not names:
     raise ValueError(
-      f"{printable(path)} does not name each class once; give a text file with "
+      f"{source} does not name each class once; give a text file with "
       "a name in each line, in the order of the model's classes."
     )
   return tuple(names)
 
 
-def _json_list(path: Path, text: str) -> list[str]:
+def _json_list(source: str, text: str) -> list[str]:
   try:
     names = json.loads(text)
   except (ValueError, RecursionError):
     names = None
   if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
     raise ValueError(
-      f"{printable(path)} begins like JSON but is no list of strings; give the "
+      f"{source} begins like JSON but is no list of strings; give the "
       "classes' names as one, or a name in each line."
     )
   return names
@@ -171,9 +190,7 @@ def _order(
   """Returns each folder's class, and in words how it was told."""
   if names is not None:
     _check_names(folder, found, num_classes, names)
-    return {
-      name: names.index(name) for name in found
-    }, "as --classes lists them"
+    return {name: names.index(name) for name in found}, "as --class_order says"
   if all(name.isascii() and name.isdecimal() for name in found):
     index = {name: int(name[:9]) for name in found}
     highest = max(index.values())
@@ -181,14 +198,14 @@ def _order(
       raise ValueError(
         f"the folders of {printable(folder)} are numbered up to {highest}, but "
         f"the model's {num_classes} classes are 0 to {num_classes - 1}, once "
-        "each; rename them, or list the names in order with --classes FILE."
+        "each; rename them, or list the names in order with --class_order FILE."
       )
     return index, "by the folders' numbers"
   if len(found) != num_classes:
     raise ValueError(
       f"{printable(folder)} has {len(found)} folders ({listed(found)}), but "
       f"the model {num_classes} classes; give one folder per class, or the "
-      "names in the model's order with --classes FILE."
+      "names in the model's order with --class_order FILE."
     )
   index = {name: i for i, name in enumerate(found)}
   return index, "by the folders' names, sorted"
@@ -197,14 +214,14 @@ def _order(
 def _check_names(folder, found, num_classes, names) -> None:
   if len(names) != num_classes:
     raise ValueError(
-      f"--classes lists {len(names)} names, but the model has {num_classes} "
-      "classes; list every one, in the model's order."
+      f"--class_order lists {len(names)} names, but the model has "
+      f"{num_classes} classes; list every one, in the model's order."
     )
   lost = sorted(set(found) - set(names))
   if lost:
     raise ValueError(
       f"{printable(folder)} has the folder {printable(lost[0])}, which "
-      "--classes does not list; rename or remove it."
+      "--class_order does not list; rename or remove it."
     )
 
 

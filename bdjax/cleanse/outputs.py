@@ -1,5 +1,6 @@
 """What is written: the repaired model and the page, whole or not at all."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import bdjax
 from bdjax.cleanse.case import Case
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result
-from bdjax.interop import layouts, pytorch, tensors
+from bdjax.interop import pytorch, tensors
 from bdjax.machine import storage
 from bdjax.types import Params
 
@@ -72,7 +73,7 @@ def _suspect(model: Path) -> list[Path]:
 
 def _among(path: Path, others: Sequence[Path]) -> bool:
   """Returns whether a file is one of others, by whatever names and links."""
-  return any(other.exists() and path.samefile(other) for other in others)
+  return any(os.path.exists(o) and path.samefile(o) for o in others)
 
 
 def write(
@@ -105,7 +106,7 @@ def write(
     "accuracy_before": str(before),
     "accuracy_after": str(after),
   }
-  named = layouts.to_torch(cleaned, arch, layout=case.suspect.layout)
+  named = case.suspect.named(cleaned)
   tensors.check_free(result.report, force=force)
   try:
     tensors.write(result.out, named, metadata, force=force)

@@ -15,8 +15,9 @@ from bdjax.cleanse.measure import Answers, Share, Taken
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.repair import Repair
 from bdjax.cleanse.weights import Change
-from bdjax.interop import layouts
 from bdjax.types import Params
+
+_LIFTED = 0.1  # accuracy that no repair of a model that is read rightly brings
 
 
 class Result(NamedTuple):
@@ -59,6 +60,13 @@ class Result(NamedTuple):
     """Accuracy on held-out images, before and after."""
     return self.before.accuracy, self.after.accuracy
 
+  @property
+  def doubtful(self) -> bool:
+    """Whether the repair raised accuracy as it can only of a misread model."""
+    before, after = self.accuracy
+    apart = after.interval[0] > before.interval[1]
+    return apart and after.rate - before.rate >= _LIFTED
+
   def called(self, c: int) -> str:
     """Returns a class's number, with its name if it has another."""
     name = printable(self.names[c])
@@ -91,8 +99,7 @@ def compared(
   taken = None
   if case.images.triggered is not None:
     taken = measure.taken(before, after, case.images.triggered_label)
-  arch, layout = case.suspect.arch, case.suspect.layout
-  old, new = (layouts.to_torch(v, arch, layout=layout) for v in pair)
+  old, new = map(case.suspect.named, pair)
   return Result(
     out=out,
     report=report,

@@ -1,38 +1,27 @@
-"""The suspect: a classifier from a file, and what must be known beside it.
+"""The suspect: a classifier from a file, built as its weights tell.
 
-Weights tell the number of classes and the width. The normalization and the size
-of the images, which no weights tell, come from (the first that says) a flag,
-the sidecar, which is a JSON file of the model's name (`suspect.json` beside
-`suspect.pt`), the model's file, or the dataset that is named; never from a
-guess. BackdoorBench's files name the dataset, whose normalization is fixed.
+Weights tell the number of classes and the width; see `facts` for what they do
+not tell, and `forms` for what only answers do.
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import numpy as np
 
-from bdjax import data
+from bdjax.cleanse import facts
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
-from bdjax.interop import layouts, tables, tensors
-from bdjax.interop.refusals import about
-from bdjax.methods import registry, signature
+from bdjax.interop import layouts, naming, tables, tensors
+from bdjax.interop.refusals import about, listed
+from bdjax.methods import registry, specs
 from bdjax.types import Params
 
-_SIDECAR = 2**20  # bytes
 _LARGEST = 2048  # image side
-# BackdoorBench's names of datasets that it normalizes as we do -> ours.
-_BENCHMARK = {
-  "cifar10": "cifar10",
-  "cifar100": "cifar100",
-  "gtsrb": "gtsrb",
-  "celeba": "celeba8",
-}
 
 
 class Suspect(NamedTuple):
@@ -43,6 +32,9 @@ class Suspect(NamedTuple):
     arch: its architecture's name.
     layout: which of PyTorch's ways to name its modules the file uses.
     arguments: of the architecture's `make`, without the normalization.
+    chosen: those of them that no weights tell and that are not just usual.
+    renamed: names of tensors that the file has otherwise than the layout.
+    source: which of the file's weights these are, in words; "" for all.
     variables: its weights and statistics.
     facts: what else is said of it: value and who says so, by name.
     digest: sha256 of the file, in hex.
@@ -55,31 +47,50 @@ class Suspect(NamedTuple):
   variables: Params
   facts: dict[str, tuple[Any, str]]
   digest: str
+  chosen: dict[str, Any] = {}
+  renamed: dict[str, str] = {}
+  source: str = ""
 
   @property
   def num_classes(self) -> int:
     """Number of classes."""
     return self.arguments["num_classes"]
 
+  def named(self, variables: Params) -> dict[str, np.ndarray]:
+    """Returns a model's variables under the names of the suspect's file."""
+    found = layouts.to_torch(variables, self.arch, layout=self.layout)
+    return {self.renamed.get(name, name): x for name, x in found.items()}
 
-def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
+
+def load(
+  path: Path,
+  *,
+  arch: str | None,
+  flags: Mapping[str, Any],
+  weights: str | None = None,
+) -> Suspect:
   """Reads a classifier; nothing in its file is run.
 
   Args:
     path: a PyTorch or safetensors file.
-    arch: a name in `tables.ARCHITECTURES`, or another spelling of it; None if
-      the file says.
+    arch: a name in `tables.ARCHITECTURES`, or another spelling of it, and in
+      brackets what no weights tell: resnet18(stem=cifar_pool); None if the file
+      says.
     flags: facts that the user gave; None for those not given.
+    weights: which are taken of several; see `tensors.read`.
 
   Raises:
     ValueError: the file is refused, or is not of that architecture.
   """
-  loaded = tensors.read(path)
-  told = facts(path, loaded.metadata, flags)
-  arch = _arch(path, told, arch)
+  loaded = tensors.read(path, weights=weights)
+  told = facts.told(path, loaded.metadata, flags)
+  arch, form = _arch(path, told, arch)
   with about(path):
     tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
+    place = naming.seen(loaded.tensors, arch)
+  told |= facts.normalized(place, loaded.tensors, told)
+  form = _form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
     told["img_size"] = (side, side), "the weights"
@@ -92,34 +103,46 @@ def load(path: Path, *, arch: str | None, flags: Mapping[str, Any]) -> Suspect:
       f"{printable(path)} takes images of {kernel.shape[2]} channels, but only "
       "colour images, of 3, are read; give another model."
     )
-  layout = _layout(variables, arch, loaded.tensors)
-  with open(path, "rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-  return Suspect(path, arch, layout, arguments, variables, told, digest)
-
-
-def facts(
-  path: Path, metadata: Mapping[str, Any], flags: Mapping[str, Any]
-) -> dict[str, tuple[Any, str]]:
-  """Returns what is said of a model besides its weights, and by whom.
-
-  Args:
-    path: the model's file; a JSON file beside it may say more.
-    metadata: what the file itself says.
-    flags: what the user says, which wins.
-
-  Raises:
-    ValueError: the JSON file says something that is not understood.
-  """
-  known = {k: metadata[k] for k in tensors.FACTS if k in metadata}
-  dataset = known.get("clean_data")
-  sources = (
-    (_normalization(dataset), f"dataset {dataset}, which the file names"),
-    (known, "the model's file"),
-    (_sidecar(path.with_suffix(".json")), "the sidecar"),
-    ({k: v for k, v in flags.items() if v is not None}, "a flag"),
+  return Suspect(
+    path=path,
+    arch=arch,
+    layout=place.layout.name,
+    arguments=arguments | form,
+    variables=variables,
+    facts=told,
+    digest=_digest(loaded.files),
+    chosen=form,
+    renamed={k: v for k, v in place.names.items() if k != v},
+    source=_source(loaded, place),
   )
-  return {k: (v, by) for said, by in sources for k, v in said.items()}
+
+
+def _digest(files: Sequence[Path]) -> str:
+  """Returns the sha256 of files, one after the other."""
+  digest = hashlib.sha256()
+  for path in files:
+    with open(path, "rb") as file:
+      while block := file.read(2**20):
+        digest.update(block)
+  return digest.hexdigest()
+
+
+def _source(loaded: tensors.Loaded, place: naming.Seen) -> str:
+  """Returns which of a file's weights were taken, and what was left, in words.
+
+  Returns:
+    "" where the file holds nothing else.
+  """
+  said = [printable(loaded.taken)] if loaded.taken else []
+  if loaded.others:
+    said.append(
+      f"not {printable(', '.join(loaded.others))}, which --weights takes"
+    )
+  if place.prefix:
+    said.append(f"names without their prefix {printable(place.prefix)}")
+  if place.rest:
+    said.append(f"without {listed(place.rest)}")
+  return ", ".join(said)
 
 
 def shape(suspect: Suspect, info: Info | None) -> tuple[int, int, int] | None:
@@ -193,22 +216,18 @@ def _three(name: str, said: Any, by: str) -> tuple[float, ...]:
   return values
 
 
-def _normalization(dataset: str | None) -> dict[str, tuple[float, ...]]:
-  if dataset not in _BENCHMARK:
-    return {}
-  info = data.info(_BENCHMARK[dataset])
-  return {"mean": info.mean, "std": info.std}
-
-
 def _arch(
   path: Path, told: Mapping[str, tuple[Any, str]], given: str | None
-) -> str:
+) -> tuple[str, dict[str, Any]]:
+  """Returns an architecture, and what the user says of its form."""
   if given is not None:
-    return tables.known(given) or given
+    name, bracket, rest = given.partition("(")
+    form = specs.parse(f"form({rest}")[0].args if bracket else {}
+    return tables.known(name) or name, form
   name = told.get("model_name", ("", ""))[0]
   known = tables.known(name)
   if known is not None:
-    return known
+    return known, {}
   said = f" and its file says {printable(name)}" if name else ""
   raise ValueError(
     f"the architecture of {printable(path)} is not given{said}; give --arch, "
@@ -216,41 +235,19 @@ def _arch(
   )
 
 
-def _layout(variables: Params, arch: str, theirs: Mapping[str, Any]) -> str:
-  """Returns the name of the layout whose names the file uses."""
-  for layout in tables.ARCHITECTURES[arch].layouts:
-    try:
-      named = layouts.to_torch(variables, arch, layout=layout.name)
-    except layouts.Mismatch:
-      continue
-    if named.keys() <= theirs.keys():
-      return layout.name
-  raise AssertionError("a file that was read is in one of the layouts")
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-  if not path.is_file():
-    return {}
-  try:
-    with open(path, encoding="utf-8") as file:
-      said = json.loads(file.read(_SIDECAR))
-  except (OSError, ValueError, RecursionError):
-    said = None
-  if not isinstance(said, dict):
-    raise ValueError(
-      f"{printable(path)}, which lies beside the model, is no JSON object of "
-      f"{', '.join(tensors.FACTS)}; mend it, or move it away."
-    )
-  said = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-  for name, value in said.items():
-    if name not in tensors.FACTS:
-      near = signature.nearest(printable(name), tensors.FACTS)
+def _form(
+  arch: str, arguments: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns what the user says of a form, as the architecture takes it."""
+  forms = tables.left_open(arch, arguments)
+  found = {}
+  for name, value in given.items():
+    values = {str(one): one for one in forms.get(name, ())}
+    if str(value) not in values:
+      known = "; ".join(f"{k} {listed(v, limit=9)}" for k, v in forms.items())
       raise ValueError(
-        f"{printable(path)} says {printable(name)}, which is unknown: {near}"
+        f"--arch says {name}={value} of {arch}, whose weights leave open: "
+        f"{known}."
       )
-    if not tensors.FACTS[name](value):
-      raise ValueError(
-        f"{printable(path)} says that {name} is {printable(value)[:80]}, which "
-        "is not understood; mend it, or move it away."
-      )
-  return said
+    found[name] = values[str(value)]
+  return found

@@ -47,6 +47,11 @@ def text(verdict: Verdict) -> str:
 
 
 def _headline(result: Result) -> str:
+  if result.doubtful:
+    return (
+      "Doubtful: the repair raised the accuracy by far, which it cannot where "
+      "a model is read as it was trained."
+    )
   audit, taken = result.audit, result.taken
   if audit is not None and audit.flagged.any():
     names = [result.called(c) for c in np.flatnonzero(audit.flagged)]
@@ -155,6 +160,13 @@ def _done(result: Result) -> list[str]:
     "their norm.",
     f"Accuracy on held-out images after the repair: {after}.",
   ]
+  if result.doubtful:
+    said.append(
+      "That is far above the suspect's, so that the suspect was likely asked "
+      "in another way than it was trained (its form, the size or normalization "
+      "of images, the order of classes), and the output fits that way alone: "
+      "do not use it before you know which is right."
+    )
   if after.interval[1] < before.interval[0]:
     said.append(
       "The repair cost accuracy, by more than chance explains. More clean "

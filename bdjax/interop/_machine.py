@@ -18,6 +18,7 @@ from bdjax.interop._values import (
   ENTRY,
   PLACE,
   ROOM,
+  Inert,
   Name,
   Pending,
   Purse,
@@ -31,6 +32,9 @@ from bdjax.interop.refusals import RESAVE, Refused, UnsafeFile
 CODE = 32 * 2**20
 INSTRUCTIONS = 4_000_000
 _KEY = 2**60  # Python hashes larger integers onto smaller ones
+# What may be a key, but is not looked for: such entries are left out, as some
+# hash alike, and nobody knows how many.
+_OTHER_KEYS = (bool, float, bytes, tuple, type(None), Name, Inert)
 _FULL = (
   "describes more values than its size allows for; save the weights alone."
 )
@@ -61,6 +65,11 @@ class Machine:
     self._stack: list[Any] = []
     self._marks: list[int] = []
     self._memo: dict[int, Any] = {}
+
+  @property
+  def end(self) -> int:
+    """Bytes of code that were read so far."""
+    return self._at
 
   def run(self) -> Any:
     """Returns the value that the pickle describes.
@@ -152,17 +161,23 @@ class Machine:
 
   def _extend(self, values: list[Any]) -> None:
     target = self._top()
+    if isinstance(target, Inert):
+      return
     self._need(isinstance(target, list))
     self._purse.spend(PLACE * len(values))
     target.extend(values)
 
   def _update(self, values: list[Any]) -> None:
     target = self._top()
+    if isinstance(target, Inert):
+      return
     self._need(isinstance(target, dict) and len(values) % 2 == 0)
     self._purse.spend(ENTRY * (1 + len(values) // 2))
     for key, value in zip(values[::2], values[1::2], strict=True):
-      self._need(isinstance(key, str) or type(key) is int and abs(key) < _KEY)
-      target[key] = value
+      if isinstance(key, str) or type(key) is int and abs(key) < _KEY:
+        target[key] = value
+      else:
+        self._need(isinstance(key, _OTHER_KEYS))
 
   def _pair(self) -> list[Any]:
     value = self._pop()
@@ -204,7 +219,7 @@ class Machine:
 
   def _build(self) -> None:
     state, target = self._pop(), self._top()
-    if isinstance(target, dict):
+    if isinstance(target, dict | Inert):
       return  # attributes of an OrderedDict, such as a state dict's versions
     self._need(isinstance(target, Pending))
     self._stack[-1] = target.finish(state)
@@ -241,6 +256,9 @@ _INSTRUCTIONS: dict[int, Instruction] = {
   ord("u"): lambda m: m._update(m._pop_marked()),
   ord("q"): lambda m: m._remember(m._number("<B")),
   ord("r"): lambda m: m._remember(m._number("<I")),
+  0x8F: lambda m: m._push([]),  # EMPTY_SET
+  0x90: lambda m: m._extend(m._pop_marked()),  # ADDITEMS
+  0x91: lambda m: m._push(tuple(m._pop_marked())),  # FROZENSET
   0x94: lambda m: m._remember(len(m._memo)),  # MEMOIZE
   ord("h"): lambda m: m._recall(m._number("<B")),
   ord("j"): lambda m: m._recall(m._number("<I")),
@@ -252,6 +270,7 @@ _INSTRUCTIONS: dict[int, Instruction] = {
   ord("J"): lambda m: m._push(m._number("<i")),
   ord("G"): lambda m: m._push(m._number(">d")),
   0x8A: Machine._long,
+  ord("U"): lambda m: m._push_text("<B"),
   ord("X"): lambda m: m._push_text("<I"),
   0x8C: lambda m: m._push_text("<B"),
   ord("B"): lambda m: m._push(m._take(m._number("<I"))),
@@ -260,6 +279,7 @@ _INSTRUCTIONS: dict[int, Instruction] = {
   ord("i"): Machine._instance,
   0x93: Machine._named_by_stack,  # STACK_GLOBAL
   ord("R"): Machine._reduce,
+  0x81: Machine._reduce,  # NEWOBJ: of those we know, it makes the same
   ord("b"): Machine._build,
   ord("Q"): lambda m: m._push(m._rebuild.storage(m._pop())),
 }

@@ -1,39 +1,27 @@
 """What stands for the globals in a PyTorch file: numbers in, arrays out.
 
 The names are those that files of torch.save and of the field's benchmarks use
-for tensors, numpy arrays and numpy scalars. Each is answered by a function of
-ours on checked arguments. Arrays are views of what was read wherever they can
-be; copies are counted and may not exceed twice the file.
+for tensors, numpy arrays and numpy scalars, and all others that PyTorch's own
+weights-only loader allows. Each is answered by a function of ours on checked
+arguments, or by an `Inert` where no weights can come of it. Arrays are views of
+what was read wherever they can be; copies are counted and may not exceed twice
+the file.
 What is compared with a word is seen to be one first: arrays compare otherwise.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bdjax.interop._members import BROKEN, Members
-from bdjax.interop._values import Name, Pending, Purse
+from bdjax.interop import _names, _numpy
+from bdjax.interop._members import BROKEN
+from bdjax.interop._values import Inert, Name, Purse
 from bdjax.interop.refusals import Refused, shown
 
-# PyTorch's storages in numpy's codes; bfloat16 is read as integers first.
-STORAGES = {
-  "DoubleStorage": "f8",
-  "FloatStorage": "f4",
-  "HalfStorage": "f2",
-  "BFloat16Storage": "u2",
-  "LongStorage": "i8",
-  "IntStorage": "i4",
-  "ShortStorage": "i2",
-  "CharStorage": "i1",
-  "ByteStorage": "u1",
-  "BoolStorage": "b1",
-}
-ORDERS = {b"little": "<", b"big": ">"}
-_NUMPY = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
-_DIMENSIONS = 16
-_LARGEST = 2**31  # numbers in an empty array's other dimensions
 _SPARE = 2**20  # bytes of copies that even a small file may cause
 _COPIES = (
   "expands to several times its own size; save the weights alone, each tensor "
@@ -47,38 +35,45 @@ class _Storage:
 
 
 class TensorRebuild:
-  """The `Rebuild` of tensors whose numbers are members of a zip file."""
+  """The `Rebuild` of tensors whose numbers are kept apart from the pickle."""
 
-  def __init__(self, members: Members, prefix: str):
-    """Takes the members, and the folder within that holds the storages.
+  def __init__(self, raw: Callable[[str, int], bytes], order: str, size: int):
+    """Takes where numbers come from.
 
-    Raises:
-      Refused: the file names an unknown order of bytes.
+    Args:
+      raw: from a storage's key and size in bytes to these; it raises Refused
+        where the file has no such storage.
+      order: of bytes in a number, as numpy writes it.
+      size: of the file, in bytes.
     """
-    self._members, self._prefix = members, prefix
-    self._copies = Purse(2 * members.file_size + _SPARE, _COPIES)
+    self._raw, self._order = raw, order
+    self._copies = Purse(2 * size + _SPARE, _COPIES)
     self._read: dict[str, tuple[str, _Storage]] = {}
-    order = f"{prefix}/byteorder"
-    said = members.read(order) if order in members else b"little"
-    if said not in ORDERS:
-      raise Refused(
-        BROKEN.format(f"its byte order {shown(said[:20])} is unknown")
-      )
-    self._order = ORDERS[said]
     self._calls = {
       Name("collections", "OrderedDict"): _mapping,
+      Name("collections", "Counter"): _counter,
+      Name("collections", "defaultdict"): _default,
+      Name("torch", "Size"): _items,
       Name("__builtin__", "bytes"): _no_bytes,
       Name("builtins", "bytes"): _no_bytes,
       Name("_codecs", "encode"): self._encode,
       Name("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+      Name("torch._utils", "_rebuild_tensor"): self._tensor,
       Name("torch._utils", "_rebuild_parameter"): _parameter,
-      Name("numpy", "dtype"): _dtype,
+      Name("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+      Name("torch._utils", "_rebuild_device_tensor_from_numpy"): _parameter,
+      Name("torch._tensor", "_rebuild_from_type_v2"): self._typed,
+      Name("numpy", "dtype"): _numpy.dtype,
     }
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-      self._calls[Name(module, "_reconstruct")] = _array
-      self._calls[Name(module, "scalar")] = _scalar
-    self._tokens = {Name("torch", kind) for kind in STORAGES}
-    self._tokens.add(Name("numpy", "ndarray"))
+      self._calls[Name(module, "_reconstruct")] = _numpy.array
+      self._calls[Name(module, "scalar")] = _numpy.scalar
+    for module in ("builtins", "__builtin__"):
+      for kind in ("set", "frozenset"):
+        self._calls[Name(module, kind)] = _items
+    for name in _all(_names.INERT):
+      self._calls[name] = functools.partial(_unread, Inert(name))
+    self._tokens = _all(_names.TOKENS)
 
   def knows(self, name: Name) -> bool:
     """Returns whether a file may use the name."""
@@ -87,16 +82,27 @@ class TensorRebuild:
   def call(self, name: Name, arguments: tuple) -> Any:
     """Returns what our substitute for the name makes of the arguments."""
     if name not in self._calls:
-      raise _senseless(name)
+      raise _numpy.senseless(name)
     return self._calls[name](arguments)
 
-  def storage(self, identity: Any) -> _Storage:
+  def storage(self, identity: Any) -> _Storage | Inert:
     """Returns the numbers of a storage, read from its member once."""
     match identity:
-      case (str("storage"), Name("torch", kind), str(key), _, int(count)):
+      case (str("storage"), Name("torch", kind), str(), _, int(), *_) if (
+        kind in _names.UNREAD
+      ):
+        return Inert(Name("torch", kind))
+      case (
+        str("storage"),
+        Name("torch", kind),
+        str(key),
+        _,
+        int(count),
+        *rest,  # None, in files of before 1.6
+      ) if kind in _names.STORAGES and rest in ([], [None]):
         pass
       case _:
-        raise _senseless("a storage")
+        raise _numpy.senseless("a storage")
     if key not in self._read:
       self._read[key] = kind, _Storage(self._numbers(kind, key, count))
     known, storage = self._read[key]
@@ -105,17 +111,8 @@ class TensorRebuild:
     return storage
 
   def _numbers(self, kind: str, key: str, count: int) -> np.ndarray:
-    member = f"{self._prefix}/data/{key}"
-    dtype = np.dtype(STORAGES[kind]).newbyteorder(self._order)
-    held = self._members.size(member) if member in self._members else None
-    if count * dtype.itemsize != held:
-      raise Refused(
-        BROKEN.format(
-          f"storage {shown(key)} should hold {count * dtype.itemsize} bytes "
-          f"and has {held or 0}"
-        )
-      )
-    numbers = np.frombuffer(self._members.read(member), dtype)
+    dtype = np.dtype(_names.STORAGES[kind]).newbyteorder(self._order)
+    numbers = np.frombuffer(self._raw(key, count * dtype.itemsize), dtype)
     if kind == "BFloat16Storage":
       self._copies.spend(2 * numbers.nbytes)
       high = numbers.astype(np.uint32)
@@ -129,10 +126,10 @@ class TensorRebuild:
       case (_Storage(numbers), int(offset), tuple(size), tuple(strides), *_):
         pass
       case _:
-        raise _senseless("a tensor")
-    count = _count(size)
-    if len(strides) != len(size) or not _naturals((offset, *strides)):
-      raise _senseless("a tensor")
+        raise _numpy.senseless("a tensor")
+    count = _numpy.count(size)
+    if len(strides) != len(size) or not _numpy.naturals((offset, *strides)):
+      raise _numpy.senseless("a tensor")
     # The stride of a dimension of one is never used, and may be anything.
     strides = [s if n != 1 else 0 for n, s in zip(size, strides, strict=True)]
     steps = zip(size, strides, strict=True)
@@ -145,6 +142,16 @@ class TensorRebuild:
         )
       )
     return self._view(numbers, offset, size, strides)
+
+  def _typed(self, arguments: tuple) -> np.ndarray | Inert:
+    """Returns a tensor that carries attributes, without them."""
+    match arguments:
+      case (Name("torch._utils", str(kind)) as name, _, tuple(inner), *_) if (
+        kind.startswith("_rebuild") and name in self._calls
+      ):
+        return self._calls[name](inner)
+      case _:
+        raise _numpy.senseless("a tensor")
 
   def _view(
     self, numbers: np.ndarray, offset: int, size: tuple, strides: list[int]
@@ -163,29 +170,11 @@ class TensorRebuild:
       case (str(text), str("latin1" | "latin-1")):
         self._copies.spend(len(text))
       case _:
-        raise _senseless("bytes")
+        raise _numpy.senseless("bytes")
     try:
       return text.encode("latin-1")
     except UnicodeEncodeError:
-      raise _senseless("bytes") from None
-
-
-def _senseless(what: object) -> Refused:
-  return Refused(BROKEN.format(f"its description of {what} makes no sense"))
-
-
-def _naturals(values: tuple) -> bool:
-  return all(type(value) is int and value >= 0 for value in values)
-
-
-def _count(size: tuple) -> int:
-  """Returns how many numbers an array of that size has, if it can be one."""
-  if len(size) > _DIMENSIONS or not _naturals(size):
-    raise _senseless("an array's size")
-  count = math.prod(size)
-  if not count and math.prod(n or 1 for n in size) > _LARGEST:
-    raise _senseless("an array's size")
-  return count
+      raise _numpy.senseless("bytes") from None
 
 
 def _rows(size: tuple) -> list[int]:
@@ -196,13 +185,51 @@ def _rows(size: tuple) -> list[int]:
 
 def _mapping(arguments: tuple) -> dict:
   if arguments:
-    raise _senseless("a mapping")
+    raise _numpy.senseless("a mapping")
   return {}
+
+
+def _unread(inert: Inert, arguments: tuple) -> Inert:
+  del arguments
+  return inert
+
+
+def _counter(arguments: tuple) -> dict:
+  match arguments:
+    case ():
+      return {}
+    case (dict() as counts,):
+      return counts
+    case _:
+      raise _numpy.senseless("a mapping")
+
+
+def _default(arguments: tuple) -> dict:
+  match arguments:
+    case () | (None,) | (Name(),):
+      return {}
+    case _:
+      raise _numpy.senseless("a mapping")
+
+
+def _items(arguments: tuple) -> list | tuple:
+  """Returns what a set or a size is made of."""
+  match arguments:
+    case ():
+      return ()
+    case (list() | tuple() as items,):
+      return items
+    case _:
+      raise _numpy.senseless("a collection")
+
+
+def _all(names: dict[str, tuple[str, ...]]) -> set[Name]:
+  return {Name(module, name) for module in names for name in names[module]}
 
 
 def _no_bytes(arguments: tuple) -> bytes:
   if arguments:
-    raise _senseless("bytes")
+    raise _numpy.senseless("bytes")
   return b""
 
 
@@ -211,48 +238,4 @@ def _parameter(arguments: tuple) -> np.ndarray:
     case (np.ndarray() as tensor, *_):
       return tensor
     case _:
-      raise _senseless("a parameter")
-
-
-def _dtype(arguments: tuple) -> Pending:
-  match arguments:
-    case (str(code), *_) if code in _NUMPY:
-      return Pending(lambda state: _ordered(np.dtype(code), state))
-    case _:
-      raise _senseless("a numpy type")
-
-
-def _ordered(dtype: np.dtype, state: Any) -> np.dtype:
-  match state:
-    case (int(), str("<" | ">" | "|" | "=" as order), *_):
-      return dtype.newbyteorder(order)
-    case _:
-      raise _senseless("a numpy type")
-
-
-def _array(arguments: tuple) -> Pending:
-  match arguments:
-    case (Name("numpy", "ndarray"), *_):
-      return Pending(_filled)
-    case _:
-      raise _senseless("a numpy array")
-
-
-def _filled(state: Any) -> np.ndarray:
-  match state:
-    case (int(), tuple(size), np.dtype() as dtype, bool(columns), bytes(raw)):
-      pass
-    case _:
-      raise _senseless("a numpy array")
-  if _count(size) * dtype.itemsize != len(raw):
-    raise _senseless("a numpy array")
-  order = "F" if columns else "C"
-  return np.frombuffer(raw, dtype).reshape(size, order=order)
-
-
-def _scalar(arguments: tuple) -> Any:
-  match arguments:
-    case (np.dtype() as dtype, bytes(raw)) if len(raw) == dtype.itemsize:
-      return np.frombuffer(raw, dtype)[0].item()
-    case _:
-      raise _senseless("a numpy number")
+      raise _numpy.senseless("a parameter")

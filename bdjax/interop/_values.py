@@ -27,6 +27,13 @@ class Name:
     return shown(f"{self.module}.{self.name}")
 
 
+@dataclass(frozen=True, slots=True)
+class Inert:
+  """What stands for a value that no weights need; it holds nothing of it."""
+
+  kind: Name
+
+
 @dataclass(slots=True)
 class Pending:
   """A value that a BUILD instruction completes."""

@@ -4,6 +4,7 @@ The format: an uncompressed zip file with one pickle, `NAME/data.pkl`, which
 refers to members `NAME/data/KEY` for the tensors' numbers. The pickle is run by
 a machine of our own (`_machine`) that has no way to call what it names. Members
 must match their checksums, which PyTorch writes unless it is told not to.
+Files of before 1.6 have another format; see `_legacy`.
 
 Memory: at most 5 times the file's size (its numbers once, copies of those that
 must be rearranged or widened at most twice, and at most twice again for the
@@ -13,15 +14,16 @@ values beside them) and 32 MiB.
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bdjax.interop import _legacy
 from bdjax.interop._machine import Machine
 from bdjax.interop._members import BROKEN, Members
 from bdjax.interop._rebuild import TensorRebuild
 from bdjax.interop._values import ROOM
-from bdjax.interop.refusals import RESAVE, Refused, about
+from bdjax.interop.refusals import RESAVE, Refused, about, shown
 
 ZIP = b"PK"
-# How torch.save began a file before 1.6: a pickle of this number.
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+_PICKLES = tuple(b"\x80%c" % protocol for protocol in range(2, 6))
+_ORDERS = {b"little": "<", b"big": ">"}
 
 
 def load(path: Path) -> Any:
@@ -38,21 +40,20 @@ def load(path: Path) -> Any:
     Refused: it is damaged, of another format, or too large; says what to do.
   """
   with about(path), open(path, "rb") as file:
-    refuse_pickles(file.read(len(_LEGACY)))
+    start = file.read(len(_legacy.MAGIC))
+    if start == _legacy.MAGIC:
+      return _legacy.load(file)
+    _refuse_pickles(start)
     return _load(file)
 
 
-def refuse_pickles(start: bytes) -> None:
-  """Refuses a file that starts as one pickle does, not as a zip file does.
+def is_one(start: bytes) -> bool:
+  """Returns whether a file that starts so is PyTorch's, or a bare pickle."""
+  return start.startswith((ZIP, *_PICKLES))
 
-  Raises:
-    Refused: it does.
-  """
-  if start.startswith(_LEGACY):
-    raise Refused(
-      f"is in PyTorch's format of before 1.6, a bare pickle; {RESAVE}"
-    )
-  if start.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+
+def _refuse_pickles(start: bytes) -> None:
+  if start.startswith(_PICKLES):
     raise Refused(f"is a bare pickle, which could run any code; {RESAVE}")
 
 
@@ -72,4 +73,32 @@ def _load(file: BinaryIO) -> Any:
   prefix = pickles[0].partition("/")[0]
   code = members.read(pickles[0])
   room = ROOM + 2 * members.file_size
-  return Machine(code, TensorRebuild(members, prefix), room=room).run()
+  return Machine(code, _rebuild(members, prefix), room=room).run()
+
+
+def _rebuild(members: Members, prefix: str) -> TensorRebuild:
+  """Returns what stands for a file's globals.
+
+  Args:
+    members: of the file.
+    prefix: the folder within that holds the storages.
+  """
+  order = f"{prefix}/byteorder"
+  said = members.read(order) if order in members else b"little"
+  if said not in _ORDERS:
+    raise Refused(
+      BROKEN.format(f"its byte order {shown(said[:20])} is unknown")
+    )
+
+  def raw(key: str, size: int) -> bytes:
+    member = f"{prefix}/data/{key}"
+    held = members.size(member) if member in members else None
+    if size != held:
+      raise Refused(
+        BROKEN.format(
+          f"storage {shown(key)} should hold {size} bytes and has {held or 0}"
+        )
+      )
+    return members.read(member)
+
+  return TensorRebuild(raw, _ORDERS[said], members.file_size)

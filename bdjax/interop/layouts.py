@@ -1,38 +1,21 @@
 """Turns PyTorch's named tensors into variables of our models, and back.
 
-The arrays that a model needs, and their shapes, are asked from the model; the
-`tables` only rename. Running statistics are taken as they are.
+Which name is whose, `naming` tells. Running statistics are taken as they are.
 """
 
-import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bdjax.interop.refusals import Refused, listed
-from bdjax.interop.tables import (
-  ARCHITECTURES,
-  AXES,
-  IGNORED,
-  LEAVES,
-  Architecture,
-  Layout,
-)
-from bdjax.methods import registry, signature
+from bdjax.interop import naming
+from bdjax.interop.naming import Mismatch, Path, Tensors
+from bdjax.interop.refusals import listed
+from bdjax.interop.tables import AXES, Layout
+from bdjax.methods import signature
 from bdjax.types import Params
-
-Path = tuple[str, ...]  # collection, modules, leaf
-Tensors = Mapping[str, np.ndarray]
-_ALIKE = 0.5  # of all names; below it, tensors look like no known model
-
-
-class Mismatch(Refused):
-  """Tensors or variables that are not those of the architecture asked for."""
 
 
 def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
@@ -51,26 +34,26 @@ def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
       they are likely to be.
     ValueError: the architecture is unknown; names the known ones.
   """
-  table = _table(arch)
-  kept = {k: v for k, v in tensors.items() if not k.endswith(IGNORED)}
-  layout = max(table.layouts, key=lambda x: _likeness(kept, arch, x))
-  _check_names(kept, arch, layout)
-  ranks = _plain(arch, layout)
-  names = {path: _theirs(path, layout) for path in ranks}
+  table, place = naming.architecture(arch), naming.seen(tensors, arch)
+  layout, ranks = place.layout, naming.plain(arch, place.layout)
+  names = {
+    path: place.prefix + place.names[naming.called(path, layout)]
+    for path in ranks
+  }
   for path, shape in ranks.items():
-    _check_kind(names[path], kept[names[path]], len(shape))
-  ours = {path: _turned(kept[name], _BACK) for path, name in names.items()}
+    _check_kind(names[path], tensors[names[path]], len(shape))
+  ours = {path: _turned(tensors[name], _BACK) for path, name in names.items()}
   arguments = _arguments(ours, arch, layout)
-  channels = ours[_param(table.stem)].shape[-2]
+  channels = ours[naming.param(table.stem)].shape[-2]
   try:
-    needed = _shapes(arch, tuple(sorted(arguments.items())), channels)
+    needed = naming.shapes(arch, tuple(sorted(arguments.items())), channels)
   except ValueError as e:
     raise Mismatch(f"no {arch} has {_said(arguments)}: {e}") from e
   for path, shape in needed.items():
     if ours[path].shape != shape:
       raise Mismatch(
-        f"{names[path]} has shape {kept[names[path]].shape}, but {arch} with "
-        f"{_said(arguments)} needs {_permuted(shape, AXES)}; name the "
+        f"{names[path]} has shape {tensors[names[path]].shape}, but {arch} "
+        f"with {_said(arguments)} needs {_permuted(shape, AXES)}; name the "
         "architecture that the file was made for."
       )
   cast = {p: jnp.array(_single(names[p], ours[p])) for p in needed}
@@ -96,10 +79,10 @@ def to_torch(
     ValueError: architecture or layout is unknown; names the known ones.
   """
   flat = flatten_dict(variables)
-  layouts = {x.name: x for x in _table(arch).layouts}
+  layouts = {x.name: x for x in naming.architecture(arch).layouts}
   if layout is None:
     fits = (
-      x for x in layouts if _plain(arch, layouts[x]).keys() == flat.keys()
+      x for x in layouts if naming.plain(arch, layouts[x]).keys() == flat.keys()
     )
     layout = next(fits, next(iter(layouts)))
   if layout not in layouts:
@@ -107,7 +90,7 @@ def to_torch(
       f"unknown layout {layout!r} of {arch}: "
       f"{signature.nearest(layout, layouts)}"
     )
-  needed = _plain(arch, layouts[layout])
+  needed = naming.plain(arch, layouts[layout])
   odd = flat.keys() ^ needed.keys()
   if odd:
     raise Mismatch(
@@ -116,88 +99,9 @@ def to_torch(
       "made for."
     )
   return {
-    _theirs(path, layouts[layout]): _turned(np.asarray(flat[path]), AXES)
+    naming.called(path, layouts[layout]): _turned(np.asarray(flat[path]), AXES)
     for path in needed
   }
-
-
-def _table(arch: str) -> Architecture:
-  if arch not in ARCHITECTURES:
-    raise ValueError(
-      f"no PyTorch names are known for architecture {arch!r}: "
-      f"{signature.nearest(arch, ARCHITECTURES)}"
-    )
-  return ARCHITECTURES[arch]
-
-
-def _plain(arch: str, layout: Layout) -> dict[Path, tuple[int, ...]]:
-  """Returns paths and shapes of a model of any widths in a layout."""
-  given = {"num_classes": 2} | _table(arch).any_size | layout.arguments
-  return _shapes(arch, tuple(sorted(given.items())))
-
-
-@functools.cache
-def _shapes(
-  arch: str, arguments: tuple[tuple[str, Any], ...], channels: int = 3
-) -> dict[Path, tuple[int, ...]]:
-  """Returns the shape of every array of a model; nothing is computed."""
-  levels = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-  given = dict(arguments)
-  model = registry.get("models", arch)(**given, **levels)
-  size = given.get("size", 32)
-  images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-  made = jax.eval_shape(model.init, jax.random.key(0), images)
-  return {path: leaf.shape for path, leaf in flatten_dict(made).items()}
-
-
-def _param(dotted: str) -> Path:
-  return ("params", *dotted.split("."))
-
-
-def _theirs(path: Path, layout: Layout) -> str:
-  module = ".".join(path[1:-1])
-  for pattern, replacement in layout.rules:
-    module = re.sub(pattern, replacement, module)
-  name = ".".join(filter(None, (module, LEAVES[path[-1]])))
-  for pattern, replacement in layout.names:
-    name = re.sub(pattern, replacement, name)
-  return name
-
-
-def _likeness(tensors: Tensors, arch: str, layout: Layout) -> float:
-  """Returns the share of names that tensors and layout have in common."""
-  names = {_theirs(path, layout) for path in _plain(arch, layout)}
-  return len(names & tensors.keys()) / len(names | tensors.keys())
-
-
-def _check_names(tensors: Tensors, arch: str, layout: Layout) -> None:
-  names = {_theirs(path, layout) for path in _plain(arch, layout)}
-  odd = []
-  for what, some in (
-    ("missing", names - tensors.keys()),
-    ("unknown", tensors.keys() - names),
-  ):
-    if some:
-      odd.append(f"{len(some)} {what} ({listed(sorted(some))})")
-  if odd:
-    raise Mismatch(
-      f"the tensors are not those of {arch} ({layout.name}): "
-      f"{', '.join(odd)}; {_nearest(tensors, arch, layout)}"
-    )
-
-
-def _nearest(tensors: Tensors, arch: str, layout: Layout) -> str:
-  known = [(a, x) for a, table in ARCHITECTURES.items() for x in table.layouts]
-  best = max(known, key=lambda each: _likeness(tensors, *each))
-  if _likeness(tensors, *best) < _ALIKE:
-    names = ", ".join(
-      f"{a} ({', '.join(x.name for x in table.layouts)})"
-      for a, table in ARCHITECTURES.items()
-    )
-    return f"they look like none of the known ones: {names}."
-  if best == (arch, layout):
-    return "no known one is nearer, so the file is not whole, or of another."
-  return f"the nearest is {best[0]} ({best[1].name}): ask for that."
 
 
 def _check_kind(name: str, tensor: np.ndarray, dimensions: int) -> None:
@@ -212,8 +116,8 @@ def _check_kind(name: str, tensor: np.ndarray, dimensions: int) -> None:
 def _arguments(
   ours: Mapping[Path, np.ndarray], arch: str, layout: Layout
 ) -> dict[str, Any]:
-  table = _table(arch)
-  height, width, channels, _ = ours[_param(table.stem)].shape
+  table = naming.architecture(arch)
+  height, width, channels, _ = ours[naming.param(table.stem)].shape
   if height != width or (table.stems and height not in table.stems):
     forms = " or ".join(f"{size} x {size}" for size in table.stems)
     raise Mismatch(
@@ -222,9 +126,9 @@ def _arguments(
     )
   found = table.arguments(
     {
-      name: ours[_param(path)].shape[axis]
+      name: ours[naming.param(path)].shape[axis]
       for name, (path, axis) in table.sizes.items()
-      if _param(path) in ours
+      if naming.param(path) in ours
     }
   )
   if not min(channels, *found.values()):

@@ -6,10 +6,9 @@ be read from which shape. To add an architecture, add one of the former for each
 way its modules are named, and one of the latter.
 
 What no state dict tells: the means and standard deviations that images are
-normalized with, and whether a first convolution of 7 x 7 has a stride of 2 and
-is followed by a max pool; here it always does and is, and one of 3 x 3 never.
-Nor how many heads a transformer's channels are parted in: one for each 64, as
-in all common ones.
+normalized with, strides, pools, activations, and in how many heads a
+transformer's channels are parted. Each has a usual form, which is taken here;
+`left_open` lists the others, which only answers to images can tell apart.
 """
 
 import math
@@ -17,7 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bdjax.models.parts import vgg
+from bdjax.models.parts import layers, resnet, vgg
 
 Rules = tuple[tuple[str, str], ...]  # of re.sub: pattern, replacement
 Arguments = dict[str, Any]
@@ -50,6 +49,7 @@ class Architecture(NamedTuple):
     stem: our path of that kernel, without its collection, as in `sizes`.
     arguments: from these sizes to arguments of `make`.
     any_size: arguments beyond the layout's to ask a model for its names with.
+    forms: arguments that do not show in the weights, and what they may be.
   """
 
   layouts: tuple[Layout, ...]
@@ -58,10 +58,14 @@ class Architecture(NamedTuple):
   stem: str = "conv1.kernel"
   arguments: Callable[[dict[str, int]], Arguments] = dict
   any_size: Arguments = {}
+  forms: dict[str, tuple[Any, ...]] = {}
 
 
 _STAGES = (r"^layer(\d)_(\d)", r"layer\1.\2")
 _SIZES = {"width": ("conv1.kernel", 3), "num_classes": ("linear.kernel", 1)}
+
+_ACTIVATIONS = {"activation": tuple(layers.ACTIVATIONS)}
+_FORMS = {"stem": tuple(resnet.STEMS), "strides": resnet.STRIDES}
 
 _RESNET = Architecture(
   (
@@ -85,7 +89,9 @@ _RESNET = Architecture(
   ),
   _SIZES,
   {3: {"stem": "cifar"}, 7: {"stem": "imagenet"}},
+  forms=_FORMS | _ACTIVATIONS,
 )
+_BOTTLENECKS = {"strides": resnet.WIDENED, "early": (False, True)}
 
 
 def _vgg_of(depth: int) -> Architecture:
@@ -110,7 +116,8 @@ def _vgg_of(depth: int) -> Architecture:
     "width": ("conv1_1.kernel", 3),
     "hidden": ("linear1.kernel", 1),
   }
-  return Architecture(layouts, sizes, {3: {}}, "conv1_1.kernel")
+  stem = "conv1_1.kernel"
+  return Architecture(layouts, sizes, {3: {}}, stem, forms=_ACTIVATIONS)
 
 
 def _vit_layout(name: str, mlp: tuple[str, str], prefix: str) -> Layout:
@@ -159,6 +166,7 @@ _VIT = Architecture(
   "conv_proj.kernel",
   _vit_arguments,
   {"size": 32},
+  {"head_width": (64, 32, 128, 16)},
 )
 
 ARCHITECTURES = {
@@ -166,10 +174,11 @@ ARCHITECTURES = {
     (Layout("backdoorbench", (_STAGES, (r"shortcut$", "shortcut.0"))),),
     _SIZES,
     {3: {}},
+    forms=_FORMS | _ACTIVATIONS | {"shortcut": ("activated", "raw")},
   ),
   "resnet9": Architecture((Layout("bdjax", ()),), _SIZES, {3: {}}),
   "resnet18": _RESNET,
-  "resnet50": _RESNET,
+  "resnet50": _RESNET._replace(forms=_RESNET.forms | _BOTTLENECKS),
   "vgg16_bn": _vgg_of(16),
   "vgg19_bn": _vgg_of(19),
   "vit_b_16": _VIT,
@@ -184,6 +193,25 @@ def known(name: str) -> str | None:
   """
   plain = {re.sub("_", "", arch): arch for arch in ARCHITECTURES}
   return plain.get(re.sub(r"[\W_]", "", name).lower())
+
+
+def left_open(arch: str, arguments: Arguments) -> dict[str, tuple[Any, ...]]:
+  """Returns what a model's arguments may be, of those no weights tell.
+
+  Args:
+    arch: the architecture.
+    arguments: that its weights told.
+  """
+  forms = dict(ARCHITECTURES[arch].forms)
+  if "stem" in forms:
+    size = resnet.STEMS[arguments.get("stem", "cifar")].size
+    forms["stem"] = tuple(
+      name for name in forms["stem"] if resnet.STEMS[name].size == size
+    )
+  if "head_width" in forms:
+    widths = forms["head_width"]
+    forms["head_width"] = tuple(n for n in widths if not arguments["width"] % n)
+  return forms
 
 
 # The last part of a name, for every layout.

@@ -1,8 +1,8 @@
 """Named tensors in and out of files: PyTorch's zip format and safetensors.
 
 What a file is, is told by its first bytes, not by its name. Of a checkpoint
-that holds more than weights, the weights are looked for under the names in
-`WRAPPERS`, and the few other facts in `FACTS` are kept.
+that holds more than weights, `sets` picks the weights, and the few other facts
+in `FACTS` are kept.
 """
 
 import json
@@ -15,18 +15,14 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from bdjax.interop import archive, pytorch
+from bdjax.interop import archive, pytorch, sets, shards
 from bdjax.interop.refusals import Refused, about, listed, shown
 from bdjax.machine import storage
 
-# In the order in which they are tried; "netC" is a classifier among generators.
-WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "netC", "weights")
-PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
 LARGEST = 2**33  # bytes of a file
 HEADER = 2 * 2**20  # bytes of a safetensors file's list of tensors
 _LONGEST = 200  # characters of a fact
 _HIGHEST = 1000  # mean or standard deviation, of images in 0..1 or 0..255
-_LEVELS = 3  # a state dict in a wrapper in a wrapper
 
 
 class Loaded(NamedTuple):
@@ -36,23 +32,47 @@ class Loaded(NamedTuple):
     tensors: by name, as the file has them; bfloat16 as float32.
     metadata: those of the `FACTS` that the file states; of a safetensors file
       also its other strings.
+    taken: what a checkpoint calls the weights that were taken; "" for all.
+    others: what it calls others, of the same names, that were not.
+    files: that were read.
   """
 
   tensors: dict[str, np.ndarray]
   metadata: dict[str, Any]
+  taken: str = ""
+  others: tuple[str, ...] = ()
+  files: tuple[Path, ...] = ()
 
 
-def read(path: Path) -> Loaded:
-  """Reads the tensors of a PyTorch or safetensors file.
+def read(path: Path, *, weights: str | None = None) -> Loaded:
+  """Reads the tensors of a PyTorch or safetensors file, or of its shards.
 
   Args:
-    path: the file; it is only read, and nothing in it is run or extracted.
+    path: the file, one of several with an index beside them, that index, or
+      the folder of either; it is only read, and nothing in it is run or
+      extracted.
+    weights: which are taken of several, "raw", "ema" or a name; None for the
+      averaged ones if there are any.
 
   Raises:
     UnsafeFile: it asks for code; says for which.
     Refused: it cannot be read; says why, and what to do.
   """
-  path = Path(path)
+  with about(Path(path)):
+    path = shards.resolved(Path(path))
+    places = shards.places(path) if shards.is_index(path) else None
+  files = (path,) if places is None else tuple(dict.fromkeys(places.values()))
+  contents = {file: _contents(file) for file in files}
+  with about(path):
+    found, metadata = contents[files[0]]
+    if places is not None:
+      found = shards.joined(places, {k: v for k, (v, _) in contents.items()})
+    some = sets.picked(found, weights)
+  return Loaded(some.tensors, metadata, some.name, some.others, files)
+
+
+def _contents(path: Path) -> tuple[Any, dict[str, Any]]:
+  """Returns what one file holds, and the facts that it states."""
   with about(path):
     try:
       status = path.stat()
@@ -67,11 +87,9 @@ def read(path: Path) -> Loaded:
         start = file.read(16)
     except OSError as fault:
       raise Refused(f"cannot be opened: {fault.strerror}.") from None
-    archive.refuse_pickles(start)
-  if start.startswith(archive.ZIP):
+  if archive.is_one(start):
     found = archive.load(path)
-    with about(path):
-      return _picked(found)
+    return found, _facts(found) if isinstance(found, dict) else {}
   with about(path):
     return _read_safetensors(path, start)
 
@@ -149,7 +167,9 @@ def check_free(path: Path, *, force: bool) -> None:
     )
 
 
-def _read_safetensors(path: Path, start: bytes) -> Loaded:
+def _read_safetensors(
+  path: Path, start: bytes
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   header = int.from_bytes(start[:8], "little")
   if start[8:9] != b"{":
     raise Refused(
@@ -174,50 +194,13 @@ def _read_safetensors(path: Path, start: bytes) -> Loaded:
     ) from None
   told = {name: _told(name, text) for name, text in texts.items()}
   others = {name: text for name, text in texts.items() if name not in FACTS}
-  return Loaded(_stripped(tensors), others | _facts(told))
+  return tensors, others | _facts(told)
 
 
 def _widened(tensor: np.ndarray) -> np.ndarray:
   return (
     tensor.astype(np.float32) if tensor.dtype.name == "bfloat16" else tensor
   )
-
-
-def _picked(found: Any) -> Loaded:
-  facts = _facts(found) if isinstance(found, dict) else {}
-  for _ in range(_LEVELS):
-    inner = [w for w in WRAPPERS if isinstance(_get(found, w), dict)]
-    if not inner:
-      break
-    found = found[inner[0]]
-  tensors = _tensors(found)
-  if not tensors:
-    keys = list(found) if isinstance(found, dict) else [type(found).__name__]
-    raise Refused(
-      f"holds no weights under {', '.join(WRAPPERS)} but {listed(keys)}; save "
-      "them with torch.save(model.state_dict(), ...)."
-    )
-  return Loaded(_stripped(tensors), facts)
-
-
-def _get(found: Any, name: str) -> Any:
-  return found.get(name) if isinstance(found, dict) else None
-
-
-def _tensors(found: Any) -> dict[str, np.ndarray]:
-  items = found.items() if isinstance(found, dict) else ()
-  return {
-    name: value
-    for name, value in items
-    if isinstance(name, str) and isinstance(value, np.ndarray)
-  }
-
-
-def _stripped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  for prefix in PREFIXES * 2:  # either may wrap the other
-    if tensors and all(name.startswith(prefix) for name in tensors):
-      tensors = {name.removeprefix(prefix): v for name, v in tensors.items()}
-  return tensors
 
 
 def _facts(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,20 +26,22 @@ class _Block(nn.Module):
   channels: int
   stride: int
   dtype: str
+  activation: str
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
     """Maps [B, h, w, c] to [B, h/stride, w/stride, channels]."""
     kind = {"init": layers.he_fan_out, "dtype": self.dtype}
     shape = {"channels": self.channels, "stride": self.stride}
+    act = layers.ACTIVATIONS[self.activation]
     y = layers.conv(size=3, name="conv1", **shape, **kind)(x)
-    y = nn.relu(layers.batch_norm(train, name="bn1", dtype=self.dtype)(y))
+    y = act(layers.batch_norm(train, name="bn1", dtype=self.dtype)(y))
     y = layers.conv(self.channels, 3, name="conv2", **kind)(y)
     y = layers.batch_norm(train, name="bn2", dtype=self.dtype)(y)
     if self.stride != 1 or x.shape[-1] != self.channels:
       x = layers.conv(size=1, name="shortcut", **shape, **kind)(x)
       x = layers.batch_norm(train, name="shortcut_bn", dtype=self.dtype)(x)
-    return nn.relu(x + y)
+    return act(x + y)
 
 
 make = resnet.maker(__name__, _Block, (2, 2, 2, 2))

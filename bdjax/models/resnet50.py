@@ -15,6 +15,8 @@ Parameter tree, with torchvision's name where it differs:
 with B = 0..2, 0..3, 0..5 and 0..2 in the four stages.
 """
 
+import dataclasses
+
 import flax.linen as nn
 
 from bdjax.models.parts import layers, resnet
@@ -23,29 +25,45 @@ from bdjax.types import Array
 EXPANSION = 4  # channels of a block's output per channel inside it
 
 
+@dataclasses.dataclass(frozen=True)
+class _Form(resnet.Form):
+  """Where a block strides.
+
+  Attributes:
+    early: whether in its first 1x1 convolution, as in the paper.
+  """
+
+  early: bool = False
+
+
 class _Block(nn.Module):
   """1x1, 3x3 and 1x1 convolutions with norms, plus the shortcut, then relu."""
 
   channels: int
   stride: int
   dtype: str
+  activation: str
+  early: bool
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
     """Maps [B, h, w, c] to [B, h/stride, w/stride, 4 * channels]."""
     kind = {"init": layers.he_fan_out, "dtype": self.dtype}
     out = EXPANSION * self.channels
-    y = x
+    act, y = layers.ACTIVATIONS[self.activation], x
+    first, second = (self.stride, 1) if self.early else (1, self.stride)
     for i, (channels, size, stride) in enumerate(
-      ((self.channels, 1, 1), (self.channels, 3, self.stride), (out, 1, 1)), 1
+      ((self.channels, 1, first), (self.channels, 3, second), (out, 1, 1)), 1
     ):
-      y = nn.relu(y) if i > 1 else y
+      y = act(y) if i > 1 else y
       y = layers.conv(channels, size, stride=stride, name=f"conv{i}", **kind)(y)
       y = layers.batch_norm(train, name=f"bn{i}", dtype=self.dtype)(y)
     if self.stride != 1 or x.shape[-1] != out:
       x = layers.conv(out, 1, stride=self.stride, name="shortcut", **kind)(x)
       x = layers.batch_norm(train, name="shortcut_bn", dtype=self.dtype)(x)
-    return nn.relu(x + y)
+    return act(x + y)
 
 
-make = resnet.maker(__name__, _Block, (3, 4, 6, 3))
+make = resnet.maker(
+  __name__, _Block, (3, 4, 6, 3), strides=resnet.WIDENED, form=_Form()
+)

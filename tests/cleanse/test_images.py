@@ -47,7 +47,7 @@ def test_listed_names_give_the_order(tmp_path):
     files, called, told = folders.clean(
       tmp_path / "x", num_classes=2, names=names
     )
-    assert called == ("cat", "ant") and "--classes" in told
+    assert called == ("cat", "ant") and "--class_order" in told
     assert files.paths[0].parent.name == "cat"
 
 

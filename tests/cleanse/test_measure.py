@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax.cleanse import measure, repair, weights
+from bdjax.cleanse import measure, repair, verdict, weights
+from bdjax.cleanse.result import Result
 from bdjax.methods import registry, specs
 from bdjax.runs import work
 from bdjax.types import Access, Defended, Defense
@@ -189,3 +190,26 @@ def test_the_lower_peak_says_that_it_came_second():
   assert "0.3 instead of 0.1" in found.notes[1]
   assert "times 64/256 as batches are" in found.notes[1]
   assert "repaired anew with 0.025" in found.milder.notes[-1]
+
+
+@pytest.mark.parametrize(
+  ("before", "after", "doubtful"),
+  [(50, 90, True), (85, 94, False), (90, 60, False), (90, 98, False)],
+)
+def test_a_repair_that_raises_accuracy_by_far_is_in_doubt(
+  before, after, doubtful
+):
+  """85 to 94 of 100 is no tenth; 50 to 90 is, and beyond chance."""
+
+  def answers(right):
+    confusion = np.diag([right, 0])
+    confusion[0, 1] = 100 - right
+    return measure.Answers(confusion, np.ones(2, int), None)
+
+  whole = dict.fromkeys(Result._fields) | {"names": ("a", "b"), "moved": 0.1}
+  whole |= {"before": answers(before), "after": answers(after), "notes": ()}
+  result = Result(**whole)
+  assert result.doubtful == doubtful
+  said = verdict.text(verdict.of(result))
+  assert said.startswith("Doubtful") == doubtful
+  assert ("do not use it before" in said) == doubtful

@@ -2,14 +2,22 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bdjax
+from bdjax.cleanse import facts, suspect
 from bdjax.interop import pytorch, tensors
+
+FORM = (
+  "preact_resnet18(stem=cifar, strides=1222, activation=relu, "
+  "shortcut=activated)"
+)
 
 
 @pytest.fixture
@@ -51,7 +59,7 @@ def attempt(handed, tmp_path):
     ({"std": (0.0,)}, "must be above 0"),
     ({"held_out": 1.0}, "held_out is 1.0"),
     ({"images": "cifar10x"}, "there is no folder cifar10x, nor a dataset"),
-    ({"images": "cifar100"}, "has 100 classes .* and the model 4"),
+    ({"images": "cifar100"}, "has 100 classes, and the model 4"),
     ({"model": Path("nowhere.pt")}, "nowhere.pt: cannot be opened"),
     ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),
     ({"images": Path("x" * 5_000)}, "there is no folder x"),
@@ -60,7 +68,7 @@ def attempt(handed, tmp_path):
     ({"out": Path("x" * 238 + ".safetensors")}, "name too long"),
     *(
       ({name: "gs://b/x"}, f"--{name} is gs://b/x, but must be a local path")
-      for name in ("model", "images", "out", "triggered", "classes")
+      for name in ("model", "images", "out", "triggered")
     ),
   ],
 )
@@ -110,7 +118,8 @@ def test_names_and_shards_are_not_replaced(attempt, handed, tmp_path):
   names = tmp_path / "x.html"
   names.write_text("a\nb\nc\nd\n")
   out = tmp_path / "x.safetensors"
-  attempt("or something else that is read", out=out, classes=names, force=True)
+  text = "or something else that is read"
+  attempt(text, out=out, class_order=names, force=True)
   shard = tmp_path / "model-00001-of-00002.safetensors"
   index = tmp_path / "model.safetensors.index.json"
   shard.write_bytes(b"")
@@ -127,10 +136,48 @@ def test_normalization_is_not_guessed(attempt, handed, tmp_path):
 
 
 def test_a_model_of_other_images_is_not_taught_them(attempt, handed, tmp_path):
-  """With the classes in another order all answers are wrong."""
-  names = tmp_path / "names.txt"
-  names.write_text("b\nc\nd\na\n")
-  attempt("may be guessing.*order of the classes", classes=names)
+  """Of noise its answers are guesses."""
+  noise = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
+  for i, image in enumerate(noise):
+    (tmp_path / "noise" / f"{i % 4}").mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(tmp_path / "noise" / f"{i % 4}" / f"{i}.png")
+  attempt(
+    "may be guessing: check --mean.*--class_order, --weights and --arch",
+    images=tmp_path / "noise",
+    arch=FORM,
+  )
+
+
+def renamed(folder, clean, names):
+  """Returns a copy of clean images whose folders have other names."""
+  for old, new in zip("abcd", names, strict=True):
+    shutil.copytree(clean / old, folder / new)
+  return folder
+
+
+ORDERS = {  # names of the folders, what says the model's order of them
+  "natural": (("c1", "c2", "c10", "c11"), "natural"),
+  "lexicographic": (("0", "1", "10", "2"), "lexicographic"),
+  "neither": (("d", "a", "c", "b"), "d,a,c,b"),
+  "odd": (("d, e", "a", "c", "b"), """'["d, e", "a", "c", "b"]'"""),
+}
+
+
+@pytest.mark.parametrize("names", ORDERS)
+def test_classes_in_another_order_are_seen_and_never_taught(
+  attempt, handed, tmp_path, names
+):
+  names, value = ORDERS[names]
+  images = renamed(tmp_path / "renamed", handed.clean, names)
+  listed = tmp_path / "names.txt"
+  wrong = (*names[1:], names[0])
+  listed.write_text("\n".join(wrong))
+  text = re.escape(f"give --class_order {value}")
+  attempt(text, images=images, class_order=listed)
+  attempt(text, images=images, class_order=json.dumps(wrong))
+  out = tmp_path / "x.safetensors"
+  given = {"class_order": value.strip("'"), "defense": "clp"}
+  assert bdjax.cleanse(handed.model, images, out, **given).names == names
 
 
 @pytest.mark.parametrize(
@@ -151,7 +198,6 @@ def test_a_sidecar_that_makes_no_sense_is_refused(
 
 
 def test_a_benchmarks_file_names_architecture_and_dataset(handed, tmp_path):
-  from bdjax.cleanse import suspect
 
   said = {"model_name": "preactresnet18", "clean_data": "gtsrb"}
   state, path = tensors.read(handed.model).tensors, tmp_path / "m.safetensors"
@@ -169,11 +215,9 @@ def test_a_benchmarks_file_names_architecture_and_dataset(handed, tmp_path):
 
 
 def test_a_sidecar_wins_over_the_file_and_a_flag_over_both(handed):
-  from bdjax.cleanse import suspect
-
   metadata = {"mean": (0.1,), "std": (0.2,), "img_size": (16, 16, 3)}
   flags = {"std": (0.4,), "mean": None}
-  found = suspect.facts(handed.model, metadata, flags)
+  found = facts.told(handed.model, metadata, flags)
   assert found["mean"] == ((0.3,) * 3, "the sidecar")
   assert found["std"] == ((0.4,), "a flag")
   assert found["img_size"] == ((16, 16, 3), "the model's file")
@@ -183,6 +227,6 @@ def test_weights_that_are_not_finite_are_refused(attempt, handed, tmp_path):
   state = dict(tensors.read(handed.model).tensors)
   state["linear.bias"] = np.full(4, np.nan, np.float32)
   tensors.write(tmp_path / "nan.safetensors", state, {})
-  facts = json.loads(handed.model.with_suffix(".json").read_text())
-  (tmp_path / "nan.json").write_text(json.dumps(facts))
+  said = json.loads(handed.model.with_suffix(".json").read_text())
+  (tmp_path / "nan.json").write_text(json.dumps(said))
   attempt("nan.safetensors: .* hold NaN", model=tmp_path / "nan.safetensors")

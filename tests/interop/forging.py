@@ -43,6 +43,21 @@ class Stored(NamedTuple):
   count: int
 
 
+class OldStored(NamedTuple):
+  """The same, as files of before 1.6 have it."""
+
+  kind: str
+  key: str
+  count: int
+
+
+class Made(NamedTuple):
+  """An object of a class that is made without a call, and its attributes."""
+
+  kind: Global
+  state: dict
+
+
 class Code(NamedTuple):
   """Pickle instructions, as they are."""
 
@@ -72,6 +87,12 @@ def _stored(stored: Stored) -> bytes:
   return encode(parts) + b"Q"
 
 
+def _old_stored(stored: OldStored) -> bytes:
+  kind = Global("torch", stored.kind)
+  parts = ("storage", kind, stored.key, "cpu", stored.count, None)
+  return encode(parts) + b"Q"
+
+
 def _many(values) -> bytes:
   return b"".join(map(encode, values))
 
@@ -81,6 +102,8 @@ ENCODERS = {
   Global: lambda g: f"c{g.module}\n{g.name}\n".encode(),
   Call: _call,
   Stored: _stored,
+  OldStored: _old_stored,
+  Made: lambda m: encode(m.kind) + b")\x81" + encode(m.state) + b"b",
   str: _text,
   bool: lambda v: b"\x88" if v else b"\x89",
   int: _integer,
@@ -102,14 +125,15 @@ def pickled(value) -> bytes:
   return b"\x80\x02" + encode(value) + b"."
 
 
-def tensor(kind, key, count, *, offset=0, size=None, stride=(1,)):
+def tensor(
+  kind, key, count, *, offset=0, size=None, stride=(1,), stored=Stored
+):
   """Returns the call that rebuilds a tensor."""
   hooks = Call(Global("collections", "OrderedDict"), ())
   size = (count,) if size is None else size
-  stored = Stored(kind, key, count)
   return Call(
     Global("torch._utils", "_rebuild_tensor_v2"),
-    (stored, offset, size, stride, False, hooks),
+    (stored(kind, key, count), offset, size, stride, False, hooks),
   )
 
 
@@ -149,6 +173,25 @@ def saved(value) -> bytes:
     return tensor(kind, key, part.size, size=part.shape, stride=stride)
 
   return checkpoint(replaced(value), storages)
+
+
+MAGIC = b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+
+
+def old(value, storages, *, machine=MACHINE, keys=None) -> bytes:
+  """Returns a file of before 1.6.
+
+  Args:
+    value: with tensors of `OldStored`.
+    storages: by key, their count and bytes.
+    machine: what it says of the machine that wrote it.
+    keys: of the storages, as the file lists them; None for all in order.
+  """
+  keys = list(storages) if keys is None else keys
+  parts = (1001, machine, value, keys)
+  numbers = (struct.pack("<q", n) + raw for n, raw in storages.values())
+  return MAGIC + b"".join(map(pickled, parts)) + b"".join(numbers)
 
 
 def bare(code: bytes) -> bytes:

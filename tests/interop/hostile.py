@@ -135,6 +135,7 @@ def _all() -> dict[str, Case]:
     (weights.SLOW, "model", {"quick": False, "warm": True}),
     (weights.SIDECARS, "model", {"warm": True}),
     (weights.SAFETENSORS, "model", {}),
+    (weights.SHARDS, "model", {}),
     (weights.OTHERS, "model", {}),
     (images.IMAGES, "images", {}),
     (images.FOLDERS, "images", {}),

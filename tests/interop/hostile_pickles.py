@@ -69,6 +69,12 @@ def beside_weights(at: Path) -> bytes:
   return f.saved({"model": WEIGHTS, "optimizer": evil})
 
 
+def beside_counter(at: Path) -> bytes:
+  counter = f.Call(f.Global("collections", "Counter"), ({3: 1},))
+  evil = f.Call(f.Global("posix", "system"), (command(at),))
+  return f.saved({"model": WEIGHTS, "scheduler": [counter, evil]})
+
+
 def as_storage(at: Path) -> bytes:
   evil = f.encode(("os.system", command(at))) + b"Q"
   return f.checkpoint({"model": f.Code(evil)})
@@ -146,6 +152,22 @@ RUNS = {
   "attributes set on a class": code(
     b"\x80\2ccollections\nOrderedDict\n}X\1\0\0\0xK\1sb."
   ),
+  "os.system beside a counter": beside_counter,
+  "a namespace of os.system": value(
+    f.Made(
+      f.Global("argparse", "Namespace"),
+      {"a": f.Call(f.Global("os", "system"), ("true",))},
+    )
+  ),
+  "a default of os.system": value(
+    f.Call(f.Global("collections", "defaultdict"), (f.Global("os", "system"),))
+  ),
+  "a tensor of a type from os.system": value(
+    f.Call(
+      f.Global("torch._tensor", "_rebuild_from_type_v2"),
+      (f.Global("os", "system"), None, ("true",), None),
+    )
+  ),
   "a codec that is none": value(
     f.Call(f.Global("_codecs", "encode"), ("a", "rot13"))
   ),
@@ -162,6 +184,21 @@ SENSELESS = {
   "text that is not UTF-8": inner(b"X\1\0\0\0\xff"),
   "what was never remembered": inner(b"h\7"),
   "a type of Python objects": value(dtype("O8", (3, "|", None))),
+  "a set of a number": value(f.Call(f.Global("builtins", "set"), (7,))),
+  "a counter of a list": value(
+    f.Call(f.Global("collections", "Counter"), ([1],))
+  ),
+  "a size of a text": value(f.Call(f.Global("torch", "Size"), ("ab",))),
+  "a tensor of a type that is a kind of number": value(
+    f.Call(
+      f.Global("torch._tensor", "_rebuild_from_type_v2"),
+      (f.Global("torch", "float32"), None, (), None),
+    )
+  ),
+  "a kind of number that is called": value(
+    f.Call(f.Global("torch", "float32"), ())
+  ),
+  "a list that is called": value(f.Call(f.Global("builtins", "list"), ([],))),
   "bytes(10 ** 12)": value(f.Call(f.Global("builtins", "bytes"), (10**12,))),
   "an array larger than its bytes": value(array_of((2**40,), bytes(8))),
 }
@@ -172,6 +209,10 @@ GREEDY = {
   "a value doubled 60 times": inner(doubling()),
   "a million lists": inner(b"](" + b"]" * MILLION + b"e"),
   "a million mappings": inner(b"](" + b"}" * MILLION + b"e"),
+  "a million sets": inner(b"](" + b"\x8f" * MILLION + b"e"),
+  "a million namespaces": inner(
+    b"](" + b"cargparse\nNamespace\n)\x81" * 300_000 + b"e"
+  ),
   "a million marks": code(b"\x80\2" + b"(" * MILLION + b"."),
   "a million tuples of one": inner(b"](" + b"K\1\x85" * MILLION + b"e"),
   "a million memories": inner(b"N" + numbered(MILLION)),

@@ -85,6 +85,31 @@ def sparse(start: bytes, size: int = 5 * 2**30):
   return make
 
 
+def old(*, raw=bytes(24), count=6, said=None, keys=None, machine=None, **shape):
+  """Returns a maker of a file of before 1.6 with one tensor of six numbers."""
+  tensor = f.tensor("FloatStorage", "0", count, stored=f.OldStored, **shape)
+  numbers = {"0": (count % 2**62 if said is None else said, raw)}
+  machine = f.MACHINE if machine is None else machine
+  return lambda at: f.old({"a": tensor}, numbers, machine=machine, keys=keys)
+
+
+def sharded(index, **files):
+  """Returns a maker of an index of shards and of what lies beside it."""
+
+  def make(at: Path) -> Path:
+    raw = index if isinstance(index, bytes) else json.dumps(index).encode()
+    (at / "m.safetensors.index.json").write_bytes(raw)
+    for name, contents in files.items():
+      (at / name).write_bytes(contents)
+    return at / "m.safetensors.index.json"
+
+  return make
+
+
+def mapped(place):
+  return {"weight_map": {"a": place}}
+
+
 def floats(size: int) -> bytes:
   return save({"a": np.zeros(size, np.float32)})
 
@@ -173,6 +198,26 @@ SAFETENSORS = {
   "a file that is cut off": lambda at: floats(100)[:-50],
   "a file that goes on": lambda at: floats(100) + bytes(50),
 }
+SHARDS = {
+  "an index that is no JSON": sharded(b"{"),
+  "an index 100,000 lists deep": sharded(b"[" * DEEP),
+  "an index of nothing": sharded({"weight_map": {}}),
+  "an index that is a list": sharded([1]),
+  "a shard that is missing": sharded(mapped("x.safetensors")),
+  "a shard /etc/passwd": sharded(mapped("/etc/passwd")),
+  "a shard ../../x": sharded(mapped("../../x")),
+  "a shard ..": sharded(mapped("..")),
+  "a shard ..\\x": sharded(mapped("..\\x")),
+  "a shard that is a number": sharded(mapped(7)),
+  "a shard that is the index": sharded(mapped("m.safetensors.index.json")),
+  "a shard that lacks a tensor": sharded(mapped("x"), x=save({})),
+  "a shard that calls os.system": sharded(
+    mapped("x"), x=f.checkpoint(f.Call(f.Global("os", "system"), ("true",)))
+  ),
+  "1,001 shards": sharded(
+    {"weight_map": {f"{i}": f"{i}.safetensors" for i in range(1001)}}
+  ),
+}
 
 
 def huge(at: Path) -> Path:
@@ -197,9 +242,21 @@ OTHERS = {
   "a bare pickle that calls os.system": lambda at: (
     b"\x80\2cposix\nsystem\nX\4\0\0\0true\x85R."
   ),
-  "PyTorch's format of before 1.6": lambda at: (
-    b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.rest"
+  "a bare pickle after the number of PyTorch's old format": lambda at: (
+    f.MAGIC + b"\x80\2cposix\nsystem\nX\4\0\0\0true\x85R."
   ),
+  "an old format that ends early": old(raw=b"", count=6),
+  "an old format of os.system": lambda at: f.old(
+    f.Call(f.Global("os", "system"), (f"touch {at / 'was_run'}",)), {}
+  ),
+  "an old format with a storage of 2 ** 60 numbers": old(count=2**60),
+  "an old format with a storage of -1 numbers": old(count=-1),
+  "an old format that lists a storage twice": old(keys=["0", "0"]),
+  "an old format that lists no storages": old(keys=[]),
+  "an old format that lists numbers": old(keys=[0]),
+  "an old format of another count": old(said=7),
+  "an old format of another order of bytes": old(machine={}),
+  "an old format that repeats one number": old(size=(2**40,), stride=(0,)),
   "an HDF5 file": lambda at: b"\x89HDF\r\n\x1a\n" + bytes(99),
   "a gzip file": lambda at: b"\x1f\x8b\x08" + bytes(99),
   "a program": lambda at: b"\x7fELF" + bytes(99),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bdjax.interop import archive
-from bdjax.interop.refusals import Refused, UnsafeFile
+from bdjax.interop._values import Inert
+from bdjax.interop.refusals import UnsafeFile
 
 DTYPES = "float32 float64 float16 int64 int32 int16 int8 uint8 bool".split()
 
@@ -168,6 +169,47 @@ def test_large_members_have_their_size_in_a_zip64_field(forge, put):
   assert archive.load(put(raw)) == {"a": 7}
 
 
+def test_what_lies_beside_weights_is_read_or_left_out(forge, put):
+  """All that PyTorch's weights-only loader allows, and namespaces."""
+  name, raw = forge.Global, np.float32([7]).tobytes()
+  weight = forge.tensor("FloatStorage", "0", 1)
+  attributes = (name("torch._utils", "_rebuild_tensor_v2"), None)
+  unread = forge.tensor("UntypedStorage", "1", 9).arguments
+  value = {
+    "weight": weight,
+    "typed": forge.Call(
+      name("torch._tensor", "_rebuild_from_type_v2"),
+      (*attributes, weight.arguments, {}),
+    ),
+    "milestones": forge.Call(name("collections", "Counter"), ({100: 1},)),
+    "default": forge.Call(
+      name("collections", "defaultdict"), (name("builtins", "list"),)
+    ),
+    "size": forge.Call(name("torch", "Size"), ((2, 3),)),
+    "set": forge.Call(name("__builtin__", "set"), ([1, 2],)),
+    "newer set": forge.Code(b"\x8f(K\1K\2\x90"),
+    "device": forge.Call(name("torch", "device"), ("cuda", 0)),
+    "dtype": name("torch", "float32"),
+    "args": forge.Made(name("argparse", "Namespace"), {"lr": 0.1}),
+    "path": forge.Call(name("pathlib", "PosixPath"), ("/", "data")),
+    "sparse": forge.Call(
+      name("torch._utils", "_rebuild_sparse_tensor"), (1, 2)
+    ),
+    "other": forge.Call(name("torch._utils", "_rebuild_tensor_v3"), unread),
+    "keys": forge.Code(b"}(G" + bytes(8) + b"K\1NK\2K\3K\4u"),
+  }
+  found = archive.load(put(forge.checkpoint(value, {"0": raw})))
+  assert found["weight"] == found["typed"] == np.float32([7])
+  assert found["milestones"] == {100: 1} and found["default"] == {}
+  assert found["size"] == (2, 3) and found["set"] == found["newer set"] == [
+    1,
+    2,
+  ]
+  assert found["keys"] == {3: 4}  # those of 0.0 and None are left out
+  for unread in ("device", "args", "path", "sparse", "other"):
+    assert isinstance(found[unread], Inert)
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_reads_what_pytorch_writes(tmp_path, protocol):
   torch = pytest.importorskip("torch")
@@ -202,6 +244,12 @@ def test_what_pytorch_writes_besides_weights_is_refused(tmp_path):
   torch.save(net, path)
   with pytest.raises(UnsafeFile, match="torch.nn.modules.linear.Linear"):
     archive.load(path)
+
+
+def test_reads_what_pytorch_wrote_before_1_6(tmp_path):
+  torch = pytest.importorskip("torch")
+  net, path = torch.nn.Linear(2, 3), tmp_path / "a.pth"
   torch.save(net.state_dict(), path, _use_new_zipfile_serialization=False)
-  with pytest.raises(Refused, match="before 1.6"):
-    archive.load(path)
+  np.testing.assert_array_equal(
+    archive.load(path)["weight"], net.weight.detach().numpy()
+  )

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax.interop import layouts, tables
+from bdjax.interop import layouts, naming, tables
 from bdjax.methods import registry
 
 CASES = {
@@ -174,6 +174,6 @@ def test_every_table_is_of_a_model_and_no_two_names_collide():
   assert tables.ARCHITECTURES.keys() <= set(registry.names("models"))
   for arch, table in tables.ARCHITECTURES.items():
     for layout in table.layouts:
-      paths = layouts._plain(arch, layout)
-      names = {layouts._theirs(path, layout) for path in paths}
+      paths = naming.plain(arch, layout)
+      names = {naming.called(path, layout) for path in paths}
       assert len(names) == len(paths)

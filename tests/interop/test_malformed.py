@@ -19,7 +19,7 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.rest"
 @pytest.mark.parametrize(
   ("raw", "words"),
   [
-    (LEGACY, "before 1.6"),
+    (LEGACY, "damaged"),
     (pickle.dumps(os.system, 4), "bare pickle"),
     (b"", "neither"),
     (b"\x89HDF\r\n\x1a\n", "neither"),

@@ -144,8 +144,8 @@ def test_arguments_are_explained_typed_and_in_range(name):
   assert first.name == "num_classes"
   assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
   assert {"width", "mean", "std", "dtype"} <= schema.keys()
+  assert list(signature.meanings(make)) == list(schema)
   for argument in schema:
-    assert f"    {argument}: " in make.__doc__, argument
     assert schema[argument].base is not Any, argument
   wrong = {"num_classes": -1, "width": 0, "dtype": "float16", "stem": "tiny"}
   for argument in wrong.keys() & schema.keys():

@@ -5,6 +5,7 @@ stride 2 by one pixel. Batch norm's running variance is the unbiased one, as
 PyTorch's; Flax would keep the biased one.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -17,6 +18,15 @@ from bdjax.types import Array, Images, Key, Logits
 Init = Callable[..., Array]
 Floats = tuple[float, ...]
 
+# What follows a norm; by PyTorch's names and with its constants.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  "relu": nn.relu,
+  "leaky_relu": nn.leaky_relu,
+  "leaky_relu_0.1": functools.partial(nn.leaky_relu, negative_slope=0.1),
+  "gelu": functools.partial(nn.gelu, approximate=False),
+  "silu": nn.silu,
+  "elu": nn.elu,
+}
 # PyTorch's default for convolutions and linear layers: U(-b, b), b = fan_in^-.5
 torch_default: Init = nn.initializers.variance_scaling(
   1 / 3, "fan_in", "uniform"

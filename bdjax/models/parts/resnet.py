@@ -1,10 +1,14 @@
 """What ResNets share: all but their blocks.
 
-He et al. 2015 (arXiv:1512.03385) and 2016 (arXiv:1603.05027).
+He et al. 2015 (arXiv:1512.03385) and 2016 (arXiv:1603.05027). Of the forms that
+others give to the stem and the strides, the weights show no more than the size
+of the first kernel.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 
@@ -13,13 +17,41 @@ from bdjax.methods.signature import (
   Choice,
   Count,
   Dtype,
+  Group,
   Index,
   validated,
 )
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
-STEMS = ("cifar", "imagenet")
+
+class Stem(NamedTuple):
+  """The first convolution's size and stride, and whether a max pool follows."""
+
+  size: int
+  stride: int
+  pool: bool
+
+
+STEMS = {
+  "cifar": Stem(3, 1, False),
+  "cifar_pool": Stem(3, 1, True),
+  "cifar_stride": Stem(3, 2, False),
+  "cifar_stride_pool": Stem(3, 2, True),
+  "imagenet": Stem(7, 2, True),
+  "imagenet_unpooled": Stem(7, 2, False),
+  "imagenet_dense": Stem(7, 1, False),
+  "imagenet_dense_pool": Stem(7, 1, True),
+}
+SMALL = tuple(name for name, stem in STEMS.items() if stem.size == 3)
+# Of the four stages. Where the first stage widens, it may stride as well.
+STRIDES = ("1222", "1221", "1212", "1211", "1122", "1112", "1111")
+WIDENED = (*STRIDES, "2222", "2221")
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """What the blocks of one ResNet alone leave open: here nothing."""
 
 
 class ResNet(nn.Module):
@@ -27,10 +59,15 @@ class ResNet(nn.Module):
 
   Attributes:
     num_classes: logits; 0 for an encoder.
-    block: the class of its blocks, made of (channels, stride, dtype).
+    block: the class of its blocks, made of (channels, stride, dtype,
+      activation) and, by name, the fields of `form`.
     blocks: how many each stage has.
     width: channels of the first stage's blocks; each later one doubles them.
-    stem: the form of the first layers, see `stem`.
+    stem: a name in STEMS.
+    strides: of the first block of each stage, a digit each.
+    activation: a name in `layers.ACTIVATIONS`.
+    bare: whether the stem is a convolution alone, drawn as PyTorch does.
+    form: what else its blocks are made of.
     mean: per channel.
     std: per channel.
     dtype: what convolutions compute in.
@@ -41,6 +78,10 @@ class ResNet(nn.Module):
   blocks: tuple[int, ...]
   width: int
   stem: str
+  strides: str
+  activation: str
+  bare: bool
+  form: Form
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -51,45 +92,43 @@ class ResNet(nn.Module):
   ) -> tuple[Logits, dict[str, Array]]:
     """Returns logits and {layer1..layer4: [B, h, w, c], pooled: [B, c]}."""
     x = layers.normalize(x, self.mean, self.std, self.dtype)
-    kind = {"width": self.width, "dtype": self.dtype}
-    x = stem(x, train, form=self.stem, **kind)
+    x = self._stemmed(x, train)
+    kind = {"dtype": self.dtype, "activation": self.activation}
+    kind |= dataclasses.asdict(self.form)
     features = {}
     for stage, blocks in enumerate(self.blocks):
       for place in range(blocks):
-        stride = 2 if stage > 0 and place == 0 else 1
+        stride = int(self.strides[stage]) if place == 0 else 1
         name = f"layer{stage + 1}_{place}"
         channels = self.width * 2**stage
-        x = self.block(channels, stride, self.dtype, name=name)(x, train)
+        x = self.block(channels, stride, name=name, **kind)(x, train)
       features[f"layer{stage + 1}"] = x
     features["pooled"] = layers.pool(x)
     return layers.linear(features["pooled"], self.num_classes), features
 
-
-def stem(x: Array, train: bool, *, form: str, width: int, dtype: str) -> Array:
-  """Applies the layers before the first stage; call it in a compact method.
-
-  Args:
-    x: [B, H, W, C], normalized.
-    train: whether batch norm uses the batch's statistics.
-    form: "cifar" (3x3, stride 1), "imagenet" (7x7, stride 2, max pool), or
-      "bare" (the convolution of "cifar" alone, drawn as PyTorch does).
-    width: channels of the result.
-    dtype: what it computes in.
-  """
-  if form == "bare":
-    kind = {"init": layers.torch_default, "dtype": dtype}
-    return layers.conv(width, 3, name="conv1", **kind)(x)
-  size, stride = (7, 2) if form == "imagenet" else (3, 1)
-  kind = {"init": layers.he_fan_out, "dtype": dtype}
-  x = layers.conv(width, size, stride=stride, name="conv1", **kind)(x)
-  x = nn.relu(layers.batch_norm(train, name="bn1", dtype=dtype)(x))
-  if form == "imagenet":
-    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-  return x
+  def _stemmed(self, x: Array, train: bool) -> Array:
+    """Returns what the first stage takes, [B, h, w, width]."""
+    size, stride, pool = STEMS[self.stem]
+    init = layers.torch_default if self.bare else layers.he_fan_out
+    kind = {"init": init, "dtype": self.dtype}
+    x = layers.conv(self.width, size, stride=stride, name="conv1", **kind)(x)
+    if not self.bare:
+      x = layers.batch_norm(train, name="bn1", dtype=self.dtype)(x)
+      x = layers.ACTIVATIONS[self.activation](x)
+    if pool:
+      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    return x
 
 
 def maker(
-  module: str, block: type[nn.Module], blocks: tuple[int, ...]
+  module: str,
+  block: type[nn.Module],
+  blocks: tuple[int, ...],
+  *,
+  stems: Sequence[str] = tuple(STEMS),
+  strides: Sequence[str] = STRIDES,
+  bare: bool = False,
+  form: Form = Form(),
 ) -> Callable[..., ResNet]:
   """Returns the `make` of a file that holds a ResNet.
 
@@ -97,13 +136,21 @@ def maker(
     module: the file's `__name__`, by which errors name the model.
     block: see `ResNet`.
     blocks: see `ResNet`.
+    stems: those that it may have.
+    strides: likewise.
+    bare: see `ResNet`.
+    form: its usual one; the fields are arguments of the `make`, too.
   """
+  own = Group(typing.get_type_hints(type(form), include_extras=True))
 
   def make(
     num_classes: Index,
     *,
     width: Count = 64,
-    stem: Annotated[str, Choice(STEMS)] = "cifar",
+    stem: Annotated[str, Choice(stems)] = "cifar",
+    strides: Annotated[str, Choice(strides)] = "1222",
+    activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
+    form: Annotated[type(form), own] = form,
     mean: Channels = (0.0, 0.0, 0.0),
     std: Channels = (1.0, 1.0, 1.0),
     dtype: Dtype = "float32",
@@ -112,16 +159,18 @@ def maker(
 
     Args:
       num_classes: number of logits; 0 for an encoder, which has no last layer.
-      width: channels inside the first stage's blocks; the last stage's have
-        eight times as many.
-      stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max pool).
+      width: channels inside the first stage's blocks, an eighth of the last's.
+      stem: "cifar" (3x3), "imagenet" (7x7, stride 2, max pool), or of STEMS.
+      strides: of the first block of each stage.
+      activation: what follows the norms.
+      form: what its blocks leave open besides.
       mean: per-channel mean of the training images in [0, 1].
       std: per-channel standard deviation of the same.
       dtype: what convolutions compute in; parameters, batch statistics, pooled
         features and logits stay float32.
     """
-    mean, std = layers.check(mean, std)
-    return ResNet(num_classes, block, blocks, width, stem, mean, std, dtype)
+    usual = num_classes, block, blocks, width, stem, strides, activation
+    return ResNet(*usual, bare, form, *layers.check(mean, std), dtype)
 
   make.__module__ = module
   return validated(make)

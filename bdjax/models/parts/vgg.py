@@ -51,6 +51,7 @@ class VGG(nn.Module):
   head: str
   hidden: int
   dropout: float
+  activation: str
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -91,9 +92,8 @@ class VGG(nn.Module):
     channels = self.width * min(2 ** (stage - 1), 8)
     kind = {"init": layers.he_fan_out, "dtype": self.dtype, "bias": True}
     x = layers.conv(channels, 3, name=f"conv{suffix}", **kind)(x)
-    return nn.relu(
-      layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
-    )
+    x = layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
+    return layers.ACTIVATIONS[self.activation](x)
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
     """Returns the outputs of the two hidden layers, by name."""
@@ -105,7 +105,8 @@ class VGG(nn.Module):
       dense = nn.Dense(
         self.hidden, kernel_init=_INIT, dtype=self.dtype, name=f"linear{i}"
       )
-      x = features[name] = drop(nn.relu(dense(x))).astype(jnp.float32)
+      x = layers.ACTIVATIONS[self.activation](dense(x))
+      x = features[name] = drop(x).astype(jnp.float32)
     return features
 
 
@@ -152,6 +153,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
     head: Annotated[str, Choice(HEADS)] = "torchvision",
     hidden: Count = 4096,
     dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
+    activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
     mean: Channels = (0.0, 0.0, 0.0),
     std: Channels = (1.0, 1.0, 1.0),
     dtype: Dtype = "float32",
@@ -165,6 +167,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
         mean pool, none).
       hidden: channels of each hidden layer.
       dropout: share of them that is dropped in training.
+      activation: what follows the norms and the hidden layers.
       mean: per-channel mean of the training images in [0, 1].
       std: per-channel standard deviation of the same.
       dtype: what convolutions and hidden layers compute in; parameters, batch
@@ -175,11 +178,9 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
     """
     if dropout == 1:
       raise ValueError("dropout 1 leaves no hidden channel: give less.")
-    stages = STAGES[depth]
+    form = STAGES[depth], width, head, hidden, dropout, activation
     mean, std = layers.check(mean, std)
-    return VGG(
-      num_classes, stages, width, head, hidden, dropout, mean, std, dtype
-    )
+    return VGG(num_classes, *form, mean, std, dtype)
 
   make.__module__ = module
   return validated(make)

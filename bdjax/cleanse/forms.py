@@ -1,0 +1,179 @@
+"""The form of a suspect's network: what its weights leave open.
+
+Strides, pools and activations are not in a file of weights. The usual ones are
+taken, unless the suspect answers the clean images right far more often with
+others: a network in a wrong form is another network, and a repair would fit it
+to a form in which nobody runs it.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bdjax.cleanse import measure, orders, suspect
+from bdjax.cleanse.clean_images import Images
+from bdjax.cleanse.measure import Share
+from bdjax.cleanse.orders import Order
+from bdjax.cleanse.suspect import Suspect
+from bdjax.data import splits
+from bdjax.interop import tables
+
+TRIED = 400  # images, at most, on which forms are compared
+_FEWEST = 64  # of them, if they are large
+_PIXELS = 2**20  # of all of them, if so
+CERTAIN = 0.97  # right on so many, a form needs no comparison
+_APART = 0.1  # of the answers, in which forms that are both right may differ
+_GAIN = 0.05  # of the answers, in which another form must be better
+_NEAR = 0.2  # of the way from chance to always right
+
+
+class Trial(NamedTuple):
+  """A form, and what the suspect answers in it.
+
+  Attributes:
+    suspect: with the form's arguments.
+    form: what is not usual about it, in words.
+    answers: [N].
+    right: [N] bool, in the order of classes that explains most.
+    order: that one.
+  """
+
+  suspect: Suspect
+  form: str
+  answers: np.ndarray
+  right: np.ndarray
+  order: Order
+
+  @property
+  def share(self) -> Share:
+    """How many answers are right."""
+    return Share(int(self.right.sum()), len(self.right))
+
+  def beats(self, other: "Trial") -> bool:
+    """Returns whether it is right far more often, and not by chance."""
+    gained = int((self.right & ~other.right).sum())
+    lost = int((other.right & ~self.right).sum())
+    far = gained - lost >= _GAIN * len(self.right)
+    return far and Share(gained, gained + lost).interval[0] > 0.5
+
+
+def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
+  """Returns a suspect in its right form, and notes on how that was told.
+
+  One argument after the other is varied, and kept where that helps.
+
+  Args:
+    accused: the suspect in the usual form.
+    images: clean ones.
+
+  Raises:
+    ValueError: forms that answer differently are right as often.
+  """
+  count = _PIXELS // images.image[0, ..., 0].size
+  order = splits.shuffled(len(images.label))
+  rows = np.sort(order[: max(_FEWEST, min(TRIED, count))])
+  tried = [_tried(accused, images, rows, {})]
+  taken = tried[0]
+  if taken.share.rate >= CERTAIN:
+    return accused, []
+  for name, values in tables.left_open(accused.arch, accused.arguments).items():
+    if name in accused.chosen:
+      continue
+    usual = taken.suspect.arguments.get(name, values[0])
+    for value in values:
+      if value != usual:
+        tried.append(_tried(taken.suspect, images, rows, {name: value}))
+    best = max(tried, key=lambda trial: trial.share.hits)
+    taken = best if best.beats(taken) else taken
+  if guessing(taken.share, accused.num_classes):
+    if len(tried) == 1:
+      return accused, []
+    best = max(tried[1:], key=lambda trial: trial.share.hits)
+    return accused, [
+      f"None of {len(tried) - 1} other forms that the weights leave open makes "
+      f"sense either (the best, {best.form}, is right on {best.share})."
+    ]
+  others = [trial for trial in tried if trial is not taken]
+  _check_clear(taken, others)
+  if "stem" in taken.suspect.chosen and "stem" not in accused.chosen:
+    _check_size(taken, accused, images, rows)
+  return taken.suspect, _notes(taken, others)
+
+
+def guessing(right: Share, num_classes: int) -> bool:
+  """Returns whether answers are so near chance that they may be guesses."""
+  chance = 1 / num_classes
+  near = right.rate - chance < _NEAR * (1 - chance)
+  return near or right.interval[0] <= chance
+
+
+def _tried(
+  accused: Suspect, images: Images, rows: np.ndarray, changed: dict[str, Any]
+) -> Trial:
+  arguments = accused.arguments | changed
+  accused = accused._replace(
+    arguments=arguments, chosen=accused.chosen | changed
+  )
+  model, _ = suspect.build(accused, images.info)
+  label = images.label[rows]
+  answers = measure.ask(model, accused.variables, images.image[rows])
+  order = orders.seen(label, answers, images.names)
+  form = ", ".join(f"{k}={v}" for k, v in accused.chosen.items())
+  right = order.right(label, answers)
+  return Trial(accused, form or "the usual form", answers, right, order)
+
+
+def _check_size(
+  taken: Trial, accused: Suspect, images: Images, rows: np.ndarray
+) -> None:
+  """Refuses a stem that makes up for images larger than the suspect's."""
+  height, width = images.image.shape[1:3]
+  if images.info is not None or "img_size" in accused.facts:
+    return
+  for factor in (2, 4):
+    if height % factor or width % factor or min(height, width) < 8 * factor:
+      return
+    blocks = images.image[rows].reshape(
+      len(rows), height // factor, factor, width // factor, factor, 3
+    )
+    small = images._replace(
+      image=blocks.mean((2, 4)).astype(np.uint8), label=images.label[rows]
+    )
+    trial = _tried(accused, small, np.arange(len(rows)), {})
+    if not taken.beats(trial):
+      raise ValueError(
+        f"the suspect is right on {taken.share} clean images with "
+        f"{taken.form}, and on {trial.share} in {trial.form} with images of "
+        f"{height // factor} x {width // factor}: give --image_size "
+        f"{height // factor}, or {height} if that is the size it takes."
+      )
+
+
+def _check_clear(taken: Trial, others: list[Trial]) -> None:
+  """Refuses two forms of which nobody can say which is right."""
+  for other in others:
+    apart = (taken.answers != other.answers).mean()
+    if apart > _APART and not taken.beats(other):
+      arch, arguments = taken.suspect.arch, taken.suspect.arguments
+      forms = tables.left_open(arch, arguments)
+      pairs = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
+      form = f"{arch}({', '.join(pairs)})"
+      raise ValueError(
+        "the weights leave open which network they are of, and the clean "
+        f"images do not tell: {taken.form} is right on {taken.share}, "
+        f"{other.form} on {other.share}; check --mean, --std and "
+        "--image_size, then give more images, or the form, such as --arch "
+        f"'{form}'."
+      )
+
+
+def _notes(taken: Trial, others: list[Trial]) -> list[str]:
+  if not others:
+    return []
+  rest = "; ".join(
+    f"{trial.form} {100 * trial.share.rate:.1f} %" for trial in others
+  )
+  return [
+    f"Of the forms that the weights leave open, {taken.form} was taken, right "
+    f"on {taken.share} clean images (the others: {rest})."
+  ]

@@ -1,0 +1,117 @@
+"""Models in several files, with an index that says what is where.
+
+The index is a JSON file whose `weight_map` holds a file's name for each tensor;
+the files lie beside it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdjax.interop.refusals import Refused, listed, shown
+
+FILES = 1000
+_INDEX = ".index.json"
+_BYTES = 2**24  # of an index
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
+
+
+def resolved(path: Path) -> Path:
+  """Returns the file that a folder or a shard stands for, or the path itself.
+
+  Raises:
+    Refused: a folder holds no model or several, or a shard has no index.
+  """
+  if os.path.isdir(path):  # which a name that is too long is not
+    names = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
+    found = [p for p in names if is_index(p)]
+    found = found or [p for p in names if p.suffix in _SUFFIXES]
+    if len(found) != 1:
+      raise Refused(
+        "is not a file, and a folder of "
+        f"{listed([p.name for p in found]) or 'no models'}; give the path "
+        "of one .pt or .safetensors."
+      )
+    return found[0]
+  match = _SHARD.fullmatch(path.name)
+  if match is None:
+    return path
+  index = path.with_name(f"{match[1]}{match[2]}{_INDEX}")
+  if not index.is_file():
+    raise Refused(
+      f"is one of several files of a model, and {shown(index.name)}, which "
+      "lists them, is not beside it; fetch all of them into one folder."
+    )
+  return index
+
+
+def is_index(path: Path) -> bool:
+  """Returns whether a path is named like an index."""
+  return path.name.endswith(_INDEX)
+
+
+def places(index: Path) -> dict[str, Path]:
+  """Returns the file of every tensor that an index lists.
+
+  Raises:
+    Refused: it makes no sense, or names what does not lie beside it.
+  """
+  try:
+    with open(index, encoding="utf-8") as file:
+      said = json.loads(file.read(_BYTES))
+  except OSError as fault:
+    raise Refused(f"cannot be opened: {fault.strerror}.") from None
+  except (ValueError, RecursionError):
+    said = None
+  found = said.get("weight_map") if isinstance(said, dict) else None
+  if not isinstance(found, dict) or not found:
+    raise Refused(
+      "is no index of a model's files, a JSON object with a weight_map; fetch "
+      "it again."
+    )
+  for name in {str(name): None for name in found.values()}:
+    if Path(name).name != name or "\\" in name or is_index(Path(name)):
+      raise Refused(
+        f"lists the file {shown(name)}, which is not beside it; do not trust "
+        "it."
+      )
+  files = {name: index.with_name(str(file)) for name, file in found.items()}
+  if len(set(files.values())) > FILES:
+    raise Refused(f"lists more than {FILES} files; join some of them.")
+  lost = [p.name for p in dict.fromkeys(files.values()) if not p.is_file()]
+  if lost:
+    raise Refused(
+      f"lists {listed(lost)}, which is not beside it; fetch all files into "
+      "one folder."
+    )
+  return files
+
+
+def joined(
+  places: Mapping[str, Path], contents: Mapping[Path, Any]
+) -> dict[str, np.ndarray]:
+  """Returns the tensors that an index lists.
+
+  Args:
+    places: the file of every tensor.
+    contents: what each file holds.
+
+  Raises:
+    Refused: a file lacks one of them.
+  """
+  found = {}
+  for name, file in places.items():
+    held = contents[file]
+    if not isinstance(held, dict) or not isinstance(held.get(name), np.ndarray):
+      raise Refused(
+        f"says that {shown(name)} is in {shown(file.name)}, which lacks it; "
+        "fetch the files again."
+      )
+    found[name] = held[name]
+  return found

@@ -1,0 +1,106 @@
+"""What is read of a suspect's file besides its weights, and written back."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bdjax.cleanse import suspect
+from bdjax.interop import tensors
+
+FLAGS = {"mean": None, "std": None, "img_size": None}
+
+
+@pytest.fixture
+def state(handed):
+  return dict(tensors.read(handed.model).tensors)
+
+
+@pytest.fixture
+def load(tmp_path):
+  """Returns a call: tensors, facts of the file, flags -> the suspect."""
+
+  def load(found, *, name="m.safetensors", facts=None, **flags):
+    path = tmp_path / name
+    tensors.write(path, found, facts or {}, force=True)
+    given = FLAGS | flags
+    return suspect.load(path, arch="preact_resnet18", flags=given)
+
+  return load
+
+
+def wrapped(state):
+  """Returns the tensors of Sequential(Normalize, net), and what it adds."""
+  own = {
+    "0.mean": np.full((1, 3, 1, 1), 0.3),
+    "0.std": np.full((1, 3, 1, 1), 0.25),
+  }
+  own = {name: value.astype(np.float32) for name, value in own.items()}
+  return own | {f"1.{name}": value for name, value in state.items()}
+
+
+def test_a_models_own_normalization_is_taken(load, state):
+  found = load(wrapped(state), facts={"mean": (0.9,)})
+  assert found.facts["mean"][0] == pytest.approx((0.3,) * 3)
+  assert found.facts["std"] == ((0.25,) * 3, "the model's own 0.std")
+  assert found.source == "names without their prefix 1."
+  assert found.named(found.variables).keys() == state.keys()
+  load(wrapped(state), mean=(0.3,), std=(0.25, 0.25, 0.25))
+  with pytest.raises(ValueError, match="normalizes images itself.*leave out"):
+    load(wrapped(state), mean=(0.5,))
+
+
+def test_a_last_layer_is_written_as_it_was_named(load, state):
+  heads = {n.replace("linear.", "linear.1."): v for n, v in state.items()}
+  found = load({f"net.{name}": value for name, value in heads.items()})
+  assert found.source == "names without their prefix net."
+  written = found.named(found.variables)
+  assert written.keys() == heads.keys()
+  np.testing.assert_array_equal(written["linear.1.bias"], state["linear.bias"])
+
+
+def test_which_weights_were_taken_is_said(tmp_path, state):
+  found = {f"model.{name}": value for name, value in state.items()}
+  found |= {f"ema.{name}": 2 * value for name, value in state.items()}
+  path = tmp_path / "m.safetensors"
+  tensors.write(path, found, {})
+  given = {"arch": "preact_resnet18", "flags": FLAGS}
+  assert suspect.load(path, **given).source == (
+    "ema, not model, which --weights takes"
+  )
+  raw = suspect.load(path, **given, weights="raw")
+  assert raw.source == "model, not ema, which --weights takes"
+  np.testing.assert_array_equal(
+    raw.named(raw.variables)["linear.bias"], state["linear.bias"]
+  )
+
+
+@pytest.mark.parametrize("folder", [".", "defense/ft"])
+def test_a_benchmarks_defense_says_what_its_attack_says(
+  tmp_path, state, folder
+):
+  said = {"clean_data": "gtsrb", "img_size": (8, 8, 3)}
+  tensors.write(tmp_path / "attack_result.pt.safetensors", state, said)
+  (tmp_path / "attack_result.pt.safetensors").rename(
+    tmp_path / "attack_result.pt"
+  )
+  (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+  path = tmp_path / folder / "defense_result.safetensors"
+  tensors.write(path, state, {"model_name": "preactresnet18"})
+  path = path.rename(path.with_suffix(".pt"))
+  found = suspect.load(path, arch=None, flags=FLAGS)
+  by = "attack_result.pt of the attack"
+  assert found.facts["img_size"] == ((8, 8, 3), by)
+  assert found.facts["std"] == ((1.0, 1.0, 1.0), f"the dataset of {by}")
+  other = path.rename(path.with_name("model.pt"))
+  assert "img_size" not in suspect.load(other, arch=None, flags=FLAGS).facts
+
+
+def test_the_sidecar_of_an_index_is_not_the_index(tmp_path, state):
+  tensors.write(tmp_path / "a.safetensors", state, {})
+  index = tmp_path / "m.safetensors.index.json"
+  places = dict.fromkeys(state, "a.safetensors")
+  index.write_text(json.dumps({"weight_map": places}))
+  (tmp_path / "m.json").write_text('{"mean": [0.1], "std": [0.2]}')
+  found = suspect.load(index, arch="preact_resnet18", flags=FLAGS)
+  assert found.facts["mean"] == ((0.1,), "the sidecar")
