@@ -99,11 +99,6 @@ def make(
   """
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
-    if task.regime != Regime():
-      raise ValueError(
-        f"handcrafted trains nothing, so the regime {task.regime} cannot "
-        "apply: use the regime conventional."
-      )
     _check(task, neurons)
     k_clean, k_sample = jax.random.split(key)
     shape = task.train.image.shape[1:]
@@ -118,14 +113,8 @@ def make(
     )
     rows = jax.random.permutation(k_sample, task.train.size)[:images]
     sample = engine.take(task.train, rows)
-    edited = programs.jit(edit)(
-      variables,
-      sample,
-      params,
-      guard=guard,
-      strength=strength,
-      target=target,
-    )
+    how = {"guard": guard, "strength": strength, "target": target}
+    edited = programs.jit(edit)(variables, sample, params, **how)
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     return Backdoor(edited, params, task.train, role)
 
@@ -134,7 +123,12 @@ def make(
 
 
 def _check(task: Task, neurons: int) -> None:
-  """Refuses, before anything is trained, a model that has no such path."""
+  """Refuses any regime, and a model without a path, before it is trained."""
+  if task.regime != Regime():
+    raise ValueError(
+      f"handcrafted trains nothing, so the regime {task.regime} cannot apply: "
+      "use the regime conventional."
+    )
   image = jnp.zeros((1, *task.train.image.shape[1:]))
   params = jax.eval_shape(
     lambda: task.model.init(jax.random.key(0), image)["params"]

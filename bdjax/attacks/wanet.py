@@ -88,18 +88,10 @@ def make(
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     _check(rate, noise_rate, task.recipe.batch_size)
-    side = min(task.train.image.shape[1:3])
-    if grid_size > side:
-      raise ValueError(
-        f"wanet.grid_size is {grid_size}, but images have {side} pixels a side:"
-        " give at most that."
-      )
     k_train, k_role, k_cover = jax.random.split(key, 3)
-    params = {
-      "grid": _grid(
-        task.train.image.shape[1:3], grid_size, strength, pattern_seed
-      )
-    } | levels.lost(task.model, compat)
+    shape = task.train.image.shape[1:3]
+    params = {"grid": _grid(shape, grid_size, strength, pattern_seed)}
+    params |= levels.lost(task.model, compat)
     plain = task.view
     plain = augment.together(plain) if compat == "backdoorbench" else plain
     dirty = poisoned(plain, params, target_fn, rate, noise_rate)
@@ -139,6 +131,11 @@ def _grid(
   size: tuple[int, int], points: int, strength: Scalar, seed: int
 ) -> Array:
   """Returns the sampling grid [1, H, W, 2] of the warp."""
+  if points > min(size):
+    raise ValueError(
+      f"wanet.grid_size is {points}, but images have {min(size)} pixels a "
+      "side: give at most that."
+    )
   height, width = size
   coarse = jax.random.uniform(
     jax.random.key(seed), (points, points, 2), minval=-1.0

@@ -136,14 +136,12 @@ def make(
       rate=lambda steps: falling(recipe.lr, steps=steps * recipe.epochs),
       name="tuning",
     )
+    view = augment.identity if compat == "paper" else access.view
     isolated = Dataset(data.image[index], data.label[index])
-    as_seen = access.view if compat == "backdoorbench" else augment.identity
-    access = access.replace(clean=isolated, view=as_seen)
     variables = tuning.fine_tune(
       k_unlearn,
-      access.replace(variables=variables),
-      fit,
-      unlearning.replace(batch_size=min(recipe.batch_size, count)),
+      access.replace(variables=variables, clean=isolated, view=view),
+      *(fit, unlearning.replace(batch_size=min(recipe.batch_size, count))),
       loss=ascent,
       name="unlearning",
     )

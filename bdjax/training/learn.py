@@ -226,34 +226,24 @@ def train_classifier(
     name: of the stage.
   """
   first = data[0] if type(data) is tuple else data
+  views = view if isinstance(view, tuple) else (view,)
   before, recipe = regimes.parts(recipe, regime)
   if before:
-    start = train_classifier(
-      key_for(key, "planted"),
-      first,
-      fit,
-      model=model,
-      recipe=recipe.replace(epochs=before),
-      view=view[0] if isinstance(view, tuple) else view,
-      start=start,
-      trigger=trigger,
-      name="planted",
-    )
+    how = {"model": model, "recipe": recipe.replace(epochs=before)}
+    how |= {"view": views[0], "start": start, "trigger": trigger}
+    key_before = key_for(key, "planted")
+    start = train_classifier(key_before, first, fit, name="planted", **how)
   k_init, k_fit = jax.random.split(key)
   lr = regimes.planned_rate(recipe, regime, size=first.size)
   tx = optimizers.sgd(
     lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
   )
-  views = view if isinstance(view, tuple) else (view,)
   pairs = [supervised(model, tx, view=view, lr=lr) for view in views]
   init = pairs[0][0]
   if start is None:
     start = init_variables(k_init, first, model=model)
   state, _ = fit(
-    k_fit,
-    tuple(step for _, step in pairs),
-    init(start),
-    data,
+    *(k_fit, tuple(step for _, step in pairs), init(start), data),
     epochs=regimes.planned_epochs(recipe, regime),
     batch_size=recipe.batch_size,
     name=name,
