@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, levels, poison
+from bdjax.attacks.parts import joint, levels, masks, poison
 from bdjax.data import augment
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -45,7 +45,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.models.parts import ushape
-from bdjax.training import engine, learn
+from bdjax.training import learn
 from bdjax.types import (
   Array,
   Attack,
@@ -66,7 +66,6 @@ PRESETS = {
   "bb": {"compat": "backdoorbench"},
   "fmn": {"rate": 0.05, "cross_rate": 0.05},
 }
-MASK_DROPS = (10 / 25, 20 / 25)  # of stage 1
 PATTERN_DROPS = (200 / 600, 300 / 600, 400 / 600, 500 / 600)  # of stage 2
 
 
@@ -146,7 +145,7 @@ def make(
     plan = _Plan(nets, target_fn, rate, cross_rate, weights, as_peer)
     slices(plan, task.recipe.batch_size)  # raises, if it must, before training
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
-    mask = _train_mask(k_mask, plan, task, fit, first)
+    mask = masks.trained(k_mask, nets, weights, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)
     params = plan.params(task, state)
     variables = state.victim.variables
@@ -188,45 +187,13 @@ def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:
   return first, second
 
 
-def _train_mask(
-  key: Key, plan: _Plan, task: Task, fit: Fit, epochs: int
-) -> Params:
-  """Returns the variables of the mask generator (stage 1)."""
-  k_init, k_fit = jax.random.split(key)
-  tx = adam(task, MASK_DROPS, epochs)
-
-  def step(key, state, batch):
-    images = task.view(key, batch).image
-    variables, opt_state = state
-    params, stats = learn.parted(variables)
-
-    def objective(params):
-      output, new = learn.forward(plan.nets.mask, params, stats, images)
-      masks = ushape.harden(output)
-      loss = ushape.mask_loss(plan.nets.spread(images), masks, plan.weights)
-      return loss, (masks.mean(), new)
-
-    grad = jax.value_and_grad(objective, has_aux=True)
-    (loss, (area, new)), grads = grad(params)
-    updates, opt_state = tx.update(grads, opt_state, params)
-    params = optax.apply_updates(params, updates)
-    return ({"params": params, **new}, opt_state), {"loss": loss, "area": area}
-
-  variables = learn.init_variables(k_init, task.train, model=plan.nets.mask)
-  # Not a TrainState: a fit's probe takes those for classifiers.
-  start = variables, tx.init(variables["params"])
-  return joint.fitted(
-    fit, k_fit, task, step, start, epochs=epochs, name="mask"
-  )[0]
-
-
 def _train_joint(
   key: Key, plan: _Plan, task: Task, fit: Fit, mask: Params, epochs: int
 ) -> _Trio:
   """Returns the state after stage 2."""
   k_victim, k_pattern, k_fit = jax.random.split(key, 3)
   training = joint.training(task, epochs=epochs)
-  tx = adam(task, PATTERN_DROPS, epochs, adds_up=plan.adds_up)
+  tx = masks.adam(task, PATTERN_DROPS, epochs, adds_up=plan.adds_up)
   pattern = learn.init_variables(k_pattern, task.train, model=plan.nets.pattern)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
   state = _Trio(training.start(victim), learn.begun(pattern, tx), mask)
@@ -311,17 +278,3 @@ def slices(plan: _Plan, size: int) -> tuple[Scalar, Scalar, int]:
       f"batch of {size}: change them or batch_size to make at least one each."
     )
   return first, first + more, first + more
-
-
-def adam(
-  task: Task, drops: tuple[float, ...], epochs: int, *, adds_up: bool = False
-) -> optax.GradientTransformation:
-  """Returns the generators' optimizer; `drops` are shares of the epochs."""
-  steps = epochs * engine.steps_per_epoch(
-    task.train.size, task.recipe.batch_size
-  )
-  boundaries = {round(share * steps): 0.1 for share in drops}
-  tx = optax.adam(
-    optax.piecewise_constant_schedule(0.01, boundaries), b1=0.5, b2=0.9
-  )
-  return optax.chain(optax.trace(1.0), tx) if adds_up else tx

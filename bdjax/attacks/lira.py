@@ -31,6 +31,7 @@ Choices and deviations:
   decides the copy of the training set that is frozen at the end.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.struct
@@ -94,18 +95,16 @@ class _Game(NamedTuple):
   target: poison.Target
   scale: Array  # [1, 1, 1, C], the largest noise
   alpha: Scalar
-  peer: bool  # whether to do as BackdoorBench
+  compat: str
 
   def params(self, state: Joint) -> Params:
     """Returns the trigger's parameters as they are in training."""
-    params = {"generator": state.partner.variables, "scale": self.scale}
-    compat = "backdoorbench" if self.peer else "paper"
-    return params | levels.lost(self.task.model, compat)
+    lost = levels.lost(self.task.model, self.compat)
+    return lost | {"generator": state.partner.variables, "scale": self.scale}
 
   def hit(self, images: Images, generator: Params) -> Images:
     """Returns the images with a generator's trigger."""
-    params = {"generator": generator, "scale": self.scale}
-    return trigger(None, images, params)
+    return trigger(None, images, {"generator": generator, "scale": self.scale})
 
 
 @validated
@@ -147,7 +146,7 @@ def make(
     first = _first_epochs(task, stage1, peer)
     supply.check_rate(rate, task.train.size)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
-    game = _Game(task, target_fn, scale, alpha, peer)
+    game = _Game(task, target_fn, scale, alpha, compat)
     adam = optax.adam(lr_generator)
     state = _train_both(k_init, k_one, game, adam, fit, first)
     if not peer:
@@ -192,18 +191,6 @@ def _per_channel(std: tuple[float, ...], channels: int) -> Array:
   return jnp.asarray(std, jnp.float32).reshape(1, 1, 1, -1)
 
 
-def _start(
-  key: Key,
-  task: Task,
-  training: joint.Training,
-  adam: optax.GradientTransformation,
-) -> _Both:
-  k_victim, k_partner = jax.random.split(key)
-  victim = learn.init_variables(k_victim, task.train, model=task.model)
-  fresh = learn.init_variables(k_partner, task.train, model=Autoencoder())
-  return _Both(training.start(victim), learn.begun(fresh, adam), fresh)
-
-
 def _train_both(
   k_init: Key,
   k_fit: Key,
@@ -216,8 +203,11 @@ def _train_both(
   task = game.task
   steady = task.replace(recipe=task.recipe.replace(schedule="constant"))
   training = joint.training(steady, epochs=epochs, regime=Regime())
+  k_victim, k_partner = jax.random.split(k_init)
+  victim = learn.init_variables(k_victim, task.train, model=task.model)
+  fresh = learn.init_variables(k_partner, task.train, model=Autoencoder())
+  start = _Both(training.start(victim), learn.begun(fresh, adam), fresh)
   step = _stage1(game, training, adam)
-  start = _start(k_init, task, training, adam)
   how = {"epochs": epochs, "name": "stage1", "params": game.params}
   return joint.fitted(fit, k_fit, task, step, start, **how)
 
@@ -251,14 +241,11 @@ def _stage1(
     batch = task.view(key, batch)
     victim, partner = state.victim, state.partner
     epoch_ended = victim.step % steps == 0
-    previous = jax.tree.map(
-      lambda new, old: jnp.where(epoch_ended, new, old),
-      partner.variables,
-      state.previous,
-    )
+    newer = functools.partial(jnp.where, epoch_ended)
+    previous = jax.tree.map(newer, partner.variables, state.previous)
     params, stats = learn.parted(partner.variables)
     victim_params, victim_stats = learn.parted(victim.variables)
-    which = (0, 1) if game.peer else (0,)
+    which = (0,) if game.compat == "paper" else (0, 1)
     gradient = jax.grad(fool, argnums=which, has_aux=True)
     grads, new = gradient(params, victim_params, stats, victim_stats, batch)
     hit = game.hit(batch.image, previous)

@@ -16,7 +16,7 @@ import numpy as np
 from bdjax.cleanse.folders import UNKNOWN
 from bdjax.data import splits
 from bdjax.machine import backend
-from bdjax.report import results
+from bdjax.report import intervals
 from bdjax.types import Params
 
 NOISE = 500  # images
@@ -39,7 +39,7 @@ class Share(NamedTuple):
   def interval(self) -> tuple[float, float]:
     """Wilson's 95 % interval; all of [0, 1] of nothing."""
     rate = self.rate if self.count else None
-    return results.wilson(rate, self.count) or (0.0, 1.0)
+    return intervals.wilson(rate, self.count) or (0.0, 1.0)
 
   def __str__(self) -> str:
     """Returns the share in percent with its interval and its count."""

@@ -76,18 +76,14 @@ def styles(defenses: list[str]) -> dict[str, Style]:
 def curve_panel(
   lines: dict[str, dict[str, Line]],
   looks: dict[str, Style],
-  *,
   epochs: str = "defense epoch",
 ) -> str:
-  """Draw one attack's ASR (solid) and CA (dashed) over epochs.
+  """Draw one attack's ASR (solid) and CA (dashed) over epochs, as an SVG.
 
   Args:
     lines: defense, say, -> {"asr": its line, "ca": its line}.
     looks: defense -> style.
     epochs: whose, in words.
-
-  Returns:
-    An SVG element.
   """
 
   def draw(axes: "Axes") -> None:

@@ -13,10 +13,9 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from scipy import stats
-
 from bdjax.machine import logs, storage
 from bdjax.machine.storage import Place
+from bdjax.report import intervals
 
 Record = dict[str, Any]
 
@@ -155,45 +154,6 @@ def destroyed(record: Record) -> bool:
   return record["ca"] - chance < (before - chance) / 2
 
 
-def wilson(share: float | None, count: int) -> tuple[float, float] | None:
-  """Return the Wilson 95 % interval of a share of what was counted.
-
-  Args:
-    share: fraction of successes, in [0, 1].
-    count: of how many.
-
-  Returns:
-    The low and the high end, or None if the share is missing or nothing
-    counted.
-  """
-  if share is None or not count:
-    return None
-  test = stats.binomtest(round(share * count), count)
-  interval = test.proportion_ci(method="wilson")
-  return float(interval.low), float(interval.high)
-
-
-def student(
-  values: list[float | None],
-  limits: tuple[float, float] = (-math.inf, math.inf),
-) -> tuple[float, float] | None:
-  """Return Student's 95 % interval of the mean of values, one per seed.
-
-  Args:
-    values: of each seed.
-    limits: that no value can be beyond.
-
-  Returns:
-    The low and the high end, or None with one value, or if one is missing.
-  """
-  n = len(values)
-  if n < 2 or any(value is None for value in values):
-    return None
-  mean, sd = statistics.fmean(values), statistics.stdev(values)
-  half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
-  return max(limits[0], mean - half), min(limits[1], mean + half)
-
-
 def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   _check_seeds(key, cells)
   row: Record = dict(zip(GROUP, key, strict=True))
@@ -206,7 +166,8 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
     row[name], row[f"{name}_sd"] = _mean_sd(values)
   for name, count in (("ca", "test_images"), ("asr", "triggered_images")):
     values, counts = [[cell[k] for cell in cells] for k in (name, count)]
-    ends = student(values, (0.0, 1.0)) or wilson(values[0], counts[0])
+    ends = intervals.student(values, (0.0, 1.0))
+    ends = ends or intervals.wilson(values[0], counts[0])
     row[count] = sum(counts)
     row[f"{name}_low"], row[f"{name}_high"] = ends or (None, None)
   return row

@@ -10,7 +10,7 @@ import math
 import statistics
 from typing import NamedTuple
 
-from bdjax.report import results
+from bdjax.report import intervals, results
 from bdjax.report.curves import line, timeline
 from bdjax.report.load import Run
 from bdjax.study.published import Cell
@@ -96,7 +96,7 @@ def estimate(
     limits: that no value can be beyond.
   """
   mean, n = statistics.fmean(values.values()), len(values)
-  ends = results.student(list(values.values()), limits)
+  ends = intervals.student(list(values.values()), limits)
   how = STUDENT if ends else POINT
   return Reading(mean, *(ends or limits), n, how, tuple(values.items()))
 

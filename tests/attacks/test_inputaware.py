@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.attacks import inputaware
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import masks, poison
 from bdjax.methods import registry
 from bdjax.models.parts import ushape
 from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
@@ -93,14 +93,14 @@ def updates(tx, grads):
 def test_generators_rate_falls_at_its_shares_of_the_epochs(task):
   # Adam's step under a constant gradient is the rate. One step an epoch.
   task = task.replace(recipe=Recipe(batch_size=64))
-  tx = inputaware.adam(task, inputaware.MASK_DROPS, 10)
+  tx = masks.adam(task, masks.DROPS, 10)
   wanted = -0.01 * np.array([1] * 4 + [0.1] * 4 + [0.01] * 2)
   np.testing.assert_allclose(updates(tx, [1.0] * 10), wanted, rtol=1e-3)
 
 
 def test_as_the_peer_gradients_add_up(task):
   plain, adding = (
-    inputaware.adam(task, (0.5,), 9, adds_up=x) for x in (False, True)
+    masks.adam(task, (0.5,), 9, adds_up=x) for x in (False, True)
   )
   assert updates(adding, [1.0, -1.0, 2.0]) == updates(plain, [1.0, 0.0, 2.0])
 

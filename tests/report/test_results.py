@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.report import results
+from bdjax.report import intervals, results
 
 
 def cell(seed=0, **changes):
@@ -119,14 +119,14 @@ def test_append_of_curves_asks_for_their_own_keys(tmp_path):
 def test_wilson_by_hand():
   # k = 2 of n = 10, z = 1.959964: centre (k + z^2/2) / (n + z^2) = 0.283260,
   # half width z / (n + z^2) * sqrt(k (n - k) / n + z^2 / 4) = 0.226577.
-  low, high = results.wilson(0.2, 10)
+  low, high = intervals.wilson(0.2, 10)
   assert low == pytest.approx(0.056683, abs=2e-6)
   assert high == pytest.approx(0.509837, abs=2e-6)
 
 
 def test_without_a_share_or_a_count_wilson_has_nothing():
-  assert results.wilson(None, 10) is None
-  assert results.wilson(0.0, 0) is None
+  assert intervals.wilson(None, 10) is None
+  assert intervals.wilson(0.0, 0) is None
 
 
 def test_summarize_by_hand():

@@ -1,0 +1,45 @@
+"""95 % intervals: of a share that was counted, and of a mean over seeds."""
+
+import math
+import statistics
+
+from scipy import stats
+
+
+def wilson(share: float | None, count: int) -> tuple[float, float] | None:
+  """Return the Wilson 95 % interval of a share of what was counted.
+
+  Args:
+    share: fraction of successes, in [0, 1].
+    count: of how many.
+
+  Returns:
+    The low and the high end, or None if the share is missing or nothing
+    counted.
+  """
+  if share is None or not count:
+    return None
+  test = stats.binomtest(round(share * count), count)
+  interval = test.proportion_ci(method="wilson")
+  return float(interval.low), float(interval.high)
+
+
+def student(
+  values: list[float | None],
+  limits: tuple[float, float] = (-math.inf, math.inf),
+) -> tuple[float, float] | None:
+  """Return Student's 95 % interval of the mean of values, one per seed.
+
+  Args:
+    values: of each seed.
+    limits: that no value can be beyond.
+
+  Returns:
+    The low and the high end, or None with one value, or if one is missing.
+  """
+  n = len(values)
+  if n < 2 or any(value is None for value in values):
+    return None
+  mean, sd = statistics.fmean(values), statistics.stdev(values)
+  half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+  return max(limits[0], mean - half), min(limits[1], mean + half)
