@@ -184,10 +184,10 @@ def parse(monkeypatch):
 
 
 def nothing(name, split="train", *, images=None, **places):
-  """Returns a dataset as large as CIFAR-10 that takes no memory."""
-  count = images or SIZES[split]
-  image = np.broadcast_to(np.uint8(0), (count, *data.info(name).shape))
-  return Dataset(image, np.broadcast_to(np.int32(0), (count,)))
+  """Returns a dataset as large as CIFAR-10 whose images take no memory."""
+  count, info = images or SIZES[split], data.info(name)
+  image = np.broadcast_to(np.uint8(0), (count, *info.shape))
+  return Dataset(image, np.arange(count, dtype=np.int32) % info.num_classes)
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
