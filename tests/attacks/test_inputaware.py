@@ -28,7 +28,7 @@ def planted(task, **args):
   """Returns attack, backdoor and the stages' (steps, state, epochs)."""
   stages = {}
 
-  def note(key, step, state, data, *, epochs, batch_size, name):
+  def note(key, step, state, data, *, epochs, batch_size, name, **how):
     stages[name] = step, state, epochs
     return state, {}
 
