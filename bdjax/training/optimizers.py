@@ -74,7 +74,7 @@ def penalized(
   inside looks around.
 
   Args:
-    tx: gets the sum of both gradients.
+    tx: gets the sum of both gradients; its weight decay and momentum follow.
     penalty: (parameters, memory) -> scalar.
     memory: arrays that the penalty compares with, part of the state so that no
       program holds them; None for the parameters at the start.
