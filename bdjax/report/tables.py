@@ -68,10 +68,10 @@ def verdict(row: results.Record) -> str:
   """
   if row["asr"] is None:
     return ""
-  if results.destroyed(row):
-    return "destroyed"
   if row["asr_before"] is not None and row["asr_before"] < PLANTED:
     return "not planted"
+  if results.destroyed(row):
+    return "destroyed"
   if row["asr"] < FORGOTTEN:
     return "gone"
   return "alive" if row["asr"] >= KEPT else "weak"
