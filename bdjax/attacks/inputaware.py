@@ -57,7 +57,6 @@ from bdjax.types import (
   Labels,
   Params,
   Scalar,
-  Step,
   Task,
 )
 
@@ -154,11 +153,7 @@ def _nets(channels: int, **how: Any) -> ushape.Pair:
 
 
 def _stamp(
-  nets_for: Callable[[int], ushape.Pair],
-  shift: int,
-  key: Key,
-  images: Images,
-  params: Params,
+  nets_for: Callable, shift: int, key: Key, images: Images, params: Params
 ) -> Images:
   """Returns the images with the triggers of those `shift` places before."""
   del key
@@ -178,9 +173,7 @@ def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:
   return first, second
 
 
-def _train_mask(
-  key: Key, plan: _Plan, task: Task, fit: Fit, epochs: int
-) -> Params:
+def _train_mask(key, plan, task, fit, epochs):
   """Returns the variables of the mask generator (stage 1)."""
   k_init, k_fit = jax.random.split(key)
   tx = adam(task, MASK_DROPS, epochs)
@@ -210,9 +203,7 @@ def _train_mask(
   )[0]
 
 
-def _train_joint(
-  key: Key, plan: _Plan, task: Task, fit: Fit, mask: Params, epochs: int
-) -> _Trio:
+def _train_joint(key, plan, task, fit, mask, epochs):
   """Returns the state after stage 2."""
   k_victim, k_pattern, k_fit = jax.random.split(key, 3)
   training = joint.training(task, epochs=epochs)
@@ -227,12 +218,7 @@ def _train_joint(
   )
 
 
-def _joint_step(
-  plan: _Plan,
-  task: Task,
-  training: joint.Training,
-  tx: optax.GradientTransformation,
-) -> Step:
+def _joint_step(plan, task, training, tx):
   """Returns the step that trains the victim and the pattern generator."""
 
   def step(key, state, batch):
