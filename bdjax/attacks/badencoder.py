@@ -170,11 +170,10 @@ def _terms(
   task: Task, clean: Params, trigger: Params, reference: Array, copies: int
 ) -> _Terms:
   """Returns the losses of a task's model against a clean one."""
-  of_batch = programs.jit(functools.partial(prototypes.features, task.model))
-  of_all = programs.jit(functools.partial(_known, task.model))
-  nothing = jnp.zeros(1, jnp.int32)
-  place = of_batch(clean, Batch(reference[None], nothing, nothing))
-  known = of_all(clean, task.train)
+  place, known = (
+    programs.jit(functools.partial(features, task.model))(clean, of)
+    for features, of in ((_reference, reference), (_known, task.train))
+  )
   return _Terms(task.model, trigger, reference, place, known, copies)
 
 
@@ -234,3 +233,8 @@ def _typical(task: Task, clean: Params, label: int, num_classes: int) -> Array:
 
 def _known(model: nn.Module, clean: Params, data: Dataset) -> Array:
   return inference.each(data, lambda b: prototypes.features(model, clean, b))
+
+
+def _reference(model: nn.Module, clean: Params, picture: Array) -> Array:
+  batch = Batch(picture[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+  return prototypes.features(model, clean, batch)

@@ -58,7 +58,6 @@ from bdjax.types import (
   Labels,
   Params,
   Scalar,
-  Step,
   Task,
 )
 
@@ -163,11 +162,7 @@ def _nets(channels: int, **how: Any) -> ushape.Pair:
 
 
 def _stamp(
-  nets_for: Callable[[int], ushape.Pair],
-  shift: int,
-  key: Key,
-  images: Images,
-  params: Params,
+  nets_for: Callable, shift: int, key: Key, images: Images, params: Params
 ) -> Images:
   """Returns the images with the triggers of those `shift` places before."""
   del key
@@ -207,12 +202,7 @@ def _train_joint(
   )
 
 
-def _joint_step(
-  plan: _Plan,
-  task: Task,
-  training: joint.Training,
-  tx: optax.GradientTransformation,
-) -> Step:
+def _joint_step(plan, task, training, tx):
   """Returns the step that trains the victim and the pattern generator."""
 
   def step(key, state, batch):
