@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
 from bdjax.attacks.parts import joint, levels, masks, poison
 from bdjax.data import augment

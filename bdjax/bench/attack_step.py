@@ -71,8 +71,8 @@ def _attack(name: str, size: int) -> Attack:
 def _stages(attack: Attack, task: Task) -> list[_Stage]:
   found: list[_Stage] = []
 
-  def note(key, step, state, data, *, epochs, batch_size, name):
-    del key, epochs, batch_size
+  def note(key, step, state, data, *, name, **how):
+    del key, how
     steps = engine.turns(step, data).steps
     for i, step in enumerate(steps):
       label = f"{name}, turn {i + 1}" if steps[1:] else name

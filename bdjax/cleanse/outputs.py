@@ -1,7 +1,6 @@
 """What is written: the repaired model and the page, whole or not at all."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import bdjax
@@ -41,7 +40,7 @@ def check(
   report = out.with_suffix(".html")
   read = [Path(other) for other in others if other is not None]
   for path in (out, report):
-    if path.exists() and _among(path, [*_suspect(model), *read]):
+    if any(_same(path, other) for other in (*_suspect(model), *read)):
       raise ValueError(
         f"--out is {printable(out)}, so that {printable(path)} would be "
         "replaced, which is the suspect itself or something else that is read; "
@@ -65,15 +64,19 @@ def check(
 
 def _suspect(model: Path) -> list[Path]:
   """Returns the files that a suspect may consist of."""
-  folder = model if model.is_dir() else model.parent
-  shards = model.is_dir() or any(folder.glob("*.index.json"))
+  whole = os.path.isdir(model)  # which a name that is too long is not
+  folder = model if whole else model.parent
+  shards = whole or any(folder.glob("*.index.json"))
   beside = [p for p in folder.glob("*") if p.suffix in _SUFFIXES]
   return [model, model.with_suffix(".json"), *(beside if shards else ())]
 
 
-def _among(path: Path, others: Sequence[Path]) -> bool:
-  """Returns whether a file is one of others, by whatever names and links."""
-  return any(os.path.exists(o) and path.samefile(o) for o in others)
+def _same(path: Path, other: Path) -> bool:
+  """Returns whether two names are of one file, by whatever links."""
+  try:
+    return path.samefile(other)
+  except OSError:  # it is not there, or no name of a file
+    return False
 
 
 def write(

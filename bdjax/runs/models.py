@@ -203,6 +203,7 @@ def kept(
   train: Callable[[Fit], Params],
   *,
   like: Callable[[], Params],
+  check: bool = True,
 ) -> Params:
   """Returns the result of a training, from the store if it is there.
 
@@ -211,11 +212,17 @@ def kept(
     name: in the store.
     train: the training.
     like: shapes of what it gives.
+    check: whether that is a model, whose numbers must be finite.
+
+  Raises:
+    FloatingPointError: they are not.
   """
 
   def make():
     variables = train(session.fit(name))
-    keep(session, name, variables)
+    if check:
+      finite.check(variables)
+    _keep(session, name, variables, {})
     session.workdir.stages(name).clear()
     return variables
 

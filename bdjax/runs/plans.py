@@ -104,9 +104,9 @@ class Plan(NamedTuple):
 def completed(config: dict[str, Any]) -> dict[str, Any]:
   """Returns a config with the keys that older ones lack."""
   return config | {
-    key: default | config.get(key, {})
-    if isinstance(default, dict)
-    else config.get(key, default)
+    key: default | given
+    if isinstance(given := config.get(key, default), dict)
+    else given
     for key, default in OPTIONAL.items()
   }
 

@@ -109,7 +109,8 @@ def _learn(session: Session, name: str, cell: Cell, sequel: Method) -> Params:
   def prepare(fit):
     return sequel.made.prepare(key, shadow, fit)
 
-  return models.kept(session, name, prepare, like=like)
+  # Thresholds of what no image reaches may be infinite.
+  return models.kept(session, name, prepare, like=like, check=False)
 
 
 # Training poisons back in.

@@ -114,6 +114,18 @@ def test_the_page_replaces_no_model(attempt, handed, tmp_path, link):
   assert model.read_bytes() == handed.model.read_bytes()
 
 
+def test_a_name_that_is_too_long_is_no_file_that_is_replaced(attempt, tmp_path):
+  out = tmp_path / "x.safetensors"
+  out.write_bytes(b"")
+  attempt("there is no folder x", images="x" * 5_000, out=out, force=True)
+  attempt(
+    "cannot be opened: File name too long",
+    model=Path("x" * 5_000),
+    out=out,
+    force=True,
+  )
+
+
 def test_names_and_shards_are_not_replaced(attempt, handed, tmp_path):
   names = tmp_path / "x.html"
   names.write_text("a\nb\nc\nd\n")

@@ -79,7 +79,8 @@ def test_retrains_from_scratch_on_what_it_keeps(access):
   found, asked = filtered(access)
   assert asked.data.keep.tolist() == found.keep.tolist()
   assert asked.start.keys() == {"params"} and "w" in asked.start["params"]
-  assert asked.how == {"epochs": 3, "batch_size": 8, "name": "retrain"}
+  how = {"epochs": 3, "batch_size": 8, "name": "retrain", "params": None}
+  assert asked.how == how
   assert filtered(access, epochs=7)[1].how["epochs"] == 7
 
 

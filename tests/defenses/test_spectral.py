@@ -94,7 +94,8 @@ def test_drops_each_class_of_its_outliers():
   assert found.memo["dropped"].tolist() == [2, 2]
   assert asked.data.keep.tolist() == found.keep.tolist()
   assert "w" in asked.start["params"]
-  assert asked.how == {"epochs": 3, "batch_size": 4, "name": "retrain"}
+  how = {"epochs": 3, "batch_size": 4, "name": "retrain", "params": None}
+  assert asked.how == how
 
 
 def test_more_poisons_assumed_more_dropped():

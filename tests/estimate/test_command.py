@@ -63,6 +63,14 @@ def test_seconds_and_memory_by_hand(plan):
   assert needs["images"] == sum(d.image.nbytes + d.label.nbytes for d in held)
 
 
+def points(plan, item):
+  """Returns how many test sets the points of an item's curves are worth."""
+  setting = plan.config["evaluate"]  # after each epoch that is shown
+  assert setting["curve_every"] == 1
+  part = min(setting["curve_images"], plan.test.size) / plan.test.size
+  return part * sum(stage.epochs for stage in item.stages)
+
+
 def test_scoring_is_two_passes_over_the_test_set(plan, found):
   item = found["plant blended, conventional"]
   model, size = plan.model.made, plan.config["evaluate"]["batch_size"]
@@ -74,17 +82,10 @@ def test_scoring_is_two_passes_over_the_test_set(plan, found):
     return model.apply(variables, images, train=False)[0]
 
   once = work.flop(jax.make_jaxpr(forward)(start, images).jaxpr)
-  assert item.scoring == 2 * once * plan.test.size / images.shape[0]
-
-
-def test_scoring_counts_the_points_of_curves(plan, found):
-  whole = found["plant blended, conventional"].scoring
-  # Of the curves' images, after each epoch that is shown.
-  setting = plan.config["evaluate"]
-  part = min(setting["curve_images"], plan.test.size) / plan.test.size
-  assert setting["curve_every"] == 1
-  epochs = sum(stage.epochs for stage in found["ft"].stages)
-  assert found["ft"].scoring == whole * (1 + epochs * part)
+  whole = 2 * once * plan.test.size / images.shape[0]
+  assert points(plan, item) > 0
+  for each in (item, found["ft"]):
+    assert each.scoring == pytest.approx(whole * (1 + points(plan, each)))
 
 
 def test_it_shows_what_finished_cells_took(config):

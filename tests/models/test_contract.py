@@ -17,7 +17,7 @@ MODELS = registry.names("models")
 SMALL = {"width": 8, "head_width": 4, "depth": 3, "patch": 8, "hidden": 8}
 CLASSES = 7
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 2.0, 4.0)
-UNPUBLISHED = ("cnn",)
+UNPUBLISHED = ("cnn", "resnet9")
 
 
 def small(name, classes=CLASSES, **args):

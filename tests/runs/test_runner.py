@@ -12,7 +12,7 @@ from rich.console import Console
 from bdjax import report
 from bdjax.defenses import clp
 from bdjax.report import results
-from bdjax.runs import experiment, settings
+from bdjax.runs import experiment, rehearsal, settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
 from bdjax.training.progress import Display
@@ -199,9 +199,10 @@ def test_several_values_of_an_argument_are_an_axis(finished):
 
 
 def test_a_method_that_cannot_work_here_is_reported_and_others_go_on(
-  made, finished
+  made, finished, monkeypatch
 ):
   few = "anp(batch_size=90, iterations=2)"  # 100 clean images, 20 held out
+  monkeypatch.setattr(rehearsal, "check", lambda plan: None)  # it would refuse
   runner, said = run(made(defense__name=f"{few},clp"), finished)
   assert len(runner.failures) == 1
   assert "batch_size is 90, but the data has 80" in said
@@ -236,6 +237,9 @@ def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
     return own(*args)
 
   monkeypatch.setattr(experiment, "defend", defend)
+  monkeypatch.setattr(
+    rehearsal, "check", lambda plan: None
+  )  # which defends too
   run(made(defense__name="clp", defense__epochs=None) | EXACT, tmp_path)
   assert held == ["highest"]
   assert jax.config.jax_default_matmul_precision is None

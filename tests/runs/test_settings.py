@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bdjax import data
 from bdjax.methods import registry
 from bdjax.runs import plans, settings
 
@@ -18,7 +19,7 @@ def test_methods_are_built_from_sections_presets_and_specs(config):
   assert (fmn.label, fmn.args["rate"], fmn.args["size"]) == (
     "badnets.fmn",
     0.05,
-    4,
+    0.125,
   )
   assert (blended.args["rate"], blended.args["alpha"]) == (0.1, 0.3)
   ft, super_ft = made.defenses
@@ -98,7 +99,7 @@ def test_what_decides_a_planted_model(config):
     key(train__epochs=3),
     key(model__width=8),
     key(data__crop=2),
-    key(data__flip=True),
+    key(data__flip=not data.info("synthetic").flip),
     key(regime__name="fmn(phase1=1.0)"),
     key(regime__name="fmn", train__match="steps"),
   ]
