@@ -28,6 +28,7 @@ _STRUCTURE = {
   *results.ELSEWHERE,
   "poisons",
   "collapse_class",
+  "train_accuracy",
   "finished",
   "git",
 }
