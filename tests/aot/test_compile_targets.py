@@ -37,10 +37,6 @@ def of_a_method(name):
   return case
 
 
-VIT = (
-  "XLA:GPU finds no tiles for a product of the vision transformer (jax 0.10.2, "
-  "without a device to tune on): 'Couldn't find output tile sizes'"
-)
 H100 = [
   *(train(model) for model in registry.names("models") if model not in LIKE),
   of_a_method("neural_cleanse"),
@@ -68,9 +64,6 @@ def compiled(name, case):
 def test_it_compiles_and_is_shaped_for_the_device(name, case):
   rows = compiled(name, case)
   assert rows
-  if (name, case.name) == ("h100", "train/vit_b_16"):
-    assert all("output tile sizes" in row.get("why", "") for row in rows)
-    pytest.xfail(VIT)
   for row in rows:
     assert row["compiles"], row["why"]
     assert row["fits"], row["total_mib"]
