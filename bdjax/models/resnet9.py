@@ -6,8 +6,8 @@ image, four convolutions that widen, and one residual pair. Each convolution is
 3x3, followed by batch norm and ReLU; global mean pool, so any image size will
 do. Initialization is PyTorch's default.
 
-The layout is ours, not that author's; docs/performance.md has its accuracy and
-speed beside those of others.
+The layout is ours, not that author's; its accuracy and speed are not measured
+yet.
 
 Parameter tree, which PyTorch's names follow: conv1, bn1, ..., conv5, bn5,
 res1, res1_bn, res2, res2_bn, linear.
