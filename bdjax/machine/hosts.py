@@ -8,7 +8,6 @@ of all. The first process writes results, all take part in saving checkpoints.
 import contextlib
 import importlib.util
 import os
-import sys
 from typing import NamedTuple
 
 import jax
@@ -193,12 +192,6 @@ def check_same(task: str) -> None:
 def first() -> bool:
   """Returns whether this is the process that writes."""
   return jax.process_index() == 0
-
-
-def say(text: str) -> None:
-  """Says something to the user beside what a run shows, once."""
-  if first():
-    print(text, file=sys.stderr, flush=True)
 
 
 def agreed(choice: int) -> int:

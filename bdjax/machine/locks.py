@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bdjax.machine import hosts
+from bdjax.machine import hosts, notes
 from bdjax.machine.faults import Fault, faults
 
 BEAT = 15.0  # seconds between touches
@@ -69,7 +69,7 @@ class Lock:
           os.close(descriptor)
           return owner
         if text:
-          hosts.say(f"{self._path} was left by {owner.who}; it is taken over.")
+          notes.say(f"{self._path} was left by {owner.who}; it is taken over.")
         self._own(descriptor)
         return None
 
@@ -164,7 +164,7 @@ def _taken(
         "--workdir."
       )
     if not waiting:
-      hosts.say(f"waiting for {what}, which is in use by {who}.")
+      notes.say(f"waiting for {what}, which is in use by {who}.")
     waiting = True
     hosts.stop_if_told()
     time.sleep(PAUSE)

@@ -15,8 +15,12 @@ LOG = logging.getLogger("bdjax")
 
 @functools.cache
 def say(sentence: str) -> None:
-  """Logs a sentence, unless this process said it or another one does."""
-  if jax.process_index() == 0:
+  """Logs a sentence, unless this process said it or another one does.
+
+  No device is asked for, which another program may hold.
+  """
+  alone = not jax.distributed.is_initialized()
+  if alone or jax.process_index() == 0:
     LOG.warning("%s", sentence)
 
 

@@ -2,13 +2,12 @@
 
 import io
 import os
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from bdjax.machine import storage
+from bdjax.machine import notes, storage
 from bdjax.machine.storage import Place
 from bdjax.report import results
 
@@ -149,8 +148,7 @@ def _arrays(
     try:
       sound[name] = made(_unpacked(content))
     except Exception:  # NumPy, zipfile and zlib raise nearly anything
-      words = f"{path} is damaged and not shown; you may delete it."
-      print(words, file=sys.stderr)
+      notes.say(f"{path} is damaged and not shown; you may delete it.")
   return sound
 
 

@@ -79,6 +79,7 @@ class Scorer:
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns counts over the test set, and seconds of compile and eval."""
+    finite.check((state.variables, access.variables))
     test = self._test if cell.defense is not None else self._victims
     return self._score(cell, state, access, backdoor, test)
 
@@ -170,7 +171,6 @@ class Scorer:
     backdoor: Backdoor,
     test: Rows,
   ) -> tuple[dict[str, Any], dict[str, float]]:
-    finite.check((state.variables, access.variables))
     predict = cell.defense.made.predict if cell.defense else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from bdjax.machine import hosts, preemption, seals, storage
+from bdjax.machine import hosts, notes, preemption, seals, storage
 from bdjax.machine import mesh as meshes
 from bdjax.machine.faults import Fault, code, faults
 from bdjax.machine.preemption import NOTICE
@@ -121,7 +121,7 @@ def _set_aside(path: Place, damage: Damaged) -> None:
   hosts.meet("damage is known")
   if hosts.first():
     aside = storage.set_aside(path)
-    hosts.say(f"{damage}; it is now {aside.name}, and is made again.")
+    notes.say(f"{damage}; it is now {aside.name}, and is made again.")
   hosts.meet("damage is moved")
 
 

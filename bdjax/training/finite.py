@@ -17,14 +17,23 @@ DIVERGED = (
 )
 
 
+def told(tree: Any) -> jax.Array:
+  """Returns `finite` of a tree as an array, [], within a program."""
+  found = [jnp.isfinite(x).all() for x in _numbers(tree)]
+  return jnp.array(found, bool).all()
+
+
 def finite(tree: Any) -> bool:
-  """Returns whether all floating-point numbers of a tree are finite."""
+  """Returns whether all floating-point numbers of a tree are finite.
+
+  On the host, where a program for each kind of tree is not worth compiling.
+  """
+  return all(np.isfinite(np.asarray(x)).all() for x in _numbers(tree))
+
+
+def _numbers(tree: Any) -> list[jax.Array]:
   leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-  return all(
-    np.isfinite(np.asarray(x)).all()
-    for x in leaves
-    if jnp.issubdtype(x.dtype, jnp.floating)
-  )
+  return [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
 
 
 def check(tree: Any) -> None:

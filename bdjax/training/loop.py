@@ -186,8 +186,8 @@ class _Spans:
     self._mesh = mesh and meshes.dividing(mesh, batch_size)
     self._turns = len(plan.step)
     self._datas = self.spread(engine.alike(plan.datas))
-    self._function = engine.span(
-      plan, batch_size=batch_size, most=MOST, mesh=self._mesh
+    self._function = _judged(
+      engine.span(plan, batch_size=batch_size, most=MOST, mesh=self._mesh)
     )
     self._program: programs.Program | None = None
 
@@ -210,7 +210,7 @@ class _Spans:
         self._function, *args, donate=(1,), mesh=self._mesh
       )
     ready = time.perf_counter()
-    state, metrics = self._program(*args)
+    state, metrics, sound = self._program(*args)
     metrics = jax.tree.map(np.asarray, metrics)
     seconds = (time.perf_counter() - ready) / count
     rows = []
@@ -223,8 +223,23 @@ class _Spans:
       row["seconds_train"] = seconds
       _check_finite(one, row)
       rows.append(row)
-    finite.check([x.variables for x in learn.classifiers(state)])
+    if not sound:
+      raise FloatingPointError(finite.DIVERGED)
     return state, rows
+
+
+def _judged(span: Callable[..., tuple[State, Metrics]]) -> Callable[..., Any]:
+  """Returns a span that also tells whether its classifiers stayed finite.
+
+  In the program itself, so that no weights leave the devices for it.
+  """
+
+  def run(*args):
+    state, metrics = span(*args)
+    victims = [x.variables for x in learn.classifiers(state)]
+    return state, metrics, finite.told(victims)
+
+  return run
 
 
 def _summary(metrics: dict[str, np.ndarray]) -> Row:

@@ -42,15 +42,15 @@ def test_one_at_a_time(path):
   take(path)
 
 
-def test_what_a_dead_process_has_left_is_taken_over(path, capsys):
+def test_what_a_dead_process_has_left_is_taken_over(path, caplog):
   path.write_text(json.dumps(ELSEWHERE | {"host": socket.gethostname()}))
   take(path)
-  said = capsys.readouterr().err
+  (said,) = caplog.messages
   assert "was left by process 7 on" in said and "it is taken over" in said
 
 
 def test_an_owner_elsewhere_that_is_silent_is_waited_for(
-  path, capsys, monkeypatch
+  path, caplog, monkeypatch
 ):
   def silent(seconds):
     monkeypatch.setattr(locks, "SILENCE", 0.0)
@@ -58,7 +58,7 @@ def test_an_owner_elsewhere_that_is_silent_is_waited_for(
   monkeypatch.setattr(locks.time, "sleep", silent)
   path.write_text(json.dumps(ELSEWHERE))
   take(path)
-  said = capsys.readouterr().err.splitlines()
+  said = caplog.messages
   assert "waiting for the workdir w" in said[0] and "on elsewhere" in said[0]
   assert "was left by process 7 on elsewhere since long ago" in said[1]
 

@@ -19,9 +19,12 @@ app.run(main, argv=["program"], flags_parser=options.parse)
 """
 
 
-def test_the_command_line_shows_a_note_once():
+def test_the_command_line_shows_a_note_once_and_asks_for_no_device():
   done = subprocess.run(
-    [sys.executable, "-c", PROGRAM], capture_output=True, text=True
+    [sys.executable, "-c", PROGRAM],
+    capture_output=True,
+    text=True,
+    env=os.environ | {"JAX_PLATFORMS": "none_such"},
   )
   assert (done.returncode, done.stdout) == (0, "")
   assert done.stderr == "note: x [bold] %d.\nnote: y.\n"

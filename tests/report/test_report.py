@@ -99,7 +99,7 @@ def test_page_without_curves_and_pictures_says_so(tmp_path, fake):
     assert word in text
 
 
-def test_pictures_that_are_damaged_are_left_out_and_named(workdir, capsys):
+def test_pictures_that_are_damaged_are_left_out_and_named(workdir, caplog):
   some = sorted((workdir / "pictures").iterdir())
   content, names = some[0].read_bytes(), []
   damage = (
@@ -115,12 +115,10 @@ def test_pictures_that_are_damaged_are_left_out_and_named(workdir, capsys):
   (workdir / "findings").mkdir()
   found = workdir / "findings" / f"{report.load(workdir).cells[0]['cell']}.npz"
   np.savez(found, trigger=np.zeros((2, 3, 3, 3)))  # not bytes
-  capsys.readouterr()
   run = report.load(workdir)
   assert set(run.pictures) == {path.stem for path in some[5:]}
   assert not run.findings
-  said = capsys.readouterr().err.splitlines()
-  assert sorted(said) == sorted(
+  assert sorted(caplog.messages) == sorted(
     f"{path} is damaged and not shown; you may delete it."
     for path in (*names, some[4], found)
   )

@@ -57,7 +57,7 @@ def finished(made, tmp_path_factory):
 
 
 def test_every_damaged_model_of_a_store_is_made_again(
-  made, finished, tmp_path, capsys
+  made, finished, tmp_path, caplog
 ):
   store = tmp_path / "store"
   shutil.copytree(finished / "models", store)
@@ -69,18 +69,17 @@ def test_every_damaged_model_of_a_store_is_made_again(
       key=lambda p: p.stat().st_size,
     )
     path.write_bytes(path.read_bytes()[:-1])
-  capsys.readouterr()
   run(made, tmp_path / "again", store)
   assert measured(tmp_path / "again") == measured(finished)
   aside = [f"{name}.damaged-1" for name in names]
   assert storage.names(store) == sorted(names + aside)
-  said = capsys.readouterr().err
+  said = caplog.text
   assert [f"checkpoint {store / n} is damaged" in said for n in names] == [
     True
   ] * 5
 
 
-def test_a_damaged_member_of_a_sweep_is_planted_again(config, tmp_path, capsys):
+def test_a_damaged_member_of_a_sweep_is_planted_again(config, tmp_path, caplog):
   sweep = {"sweep__axes": "rate=(0.1, 0.2)", "sweep__width": 2}
   more = {"train__epochs": 1, "evaluate__curve_images": 0}
   run(config(defense__name="none", **sweep, **more), tmp_path)
@@ -91,9 +90,7 @@ def test_a_damaged_member_of_a_sweep_is_planted_again(config, tmp_path, capsys):
   run(config(defense__name="none", **sweep, **more), tmp_path)
   after = results.read(tmp_path / "results.jsonl")
   assert [r["asr"] for r in after] == [r["asr"] for r in before]
-  assert f"{first} is damaged: its _CHECKPOINT_METADATA is n" in (
-    capsys.readouterr().err
-  )
+  assert f"{first} is damaged: its _CHECKPOINT_METADATA is n" in caplog.text
 
 
 def test_a_full_disk_stops_the_run_and_blames_no_cell(

@@ -74,7 +74,7 @@ def sound(tmp_path_factory):
 
 @pytest.mark.parametrize("damage", [cut, empty, flip, os.unlink])
 def test_damage_to_any_file_is_named_and_moved_aside(
-  sound, tmp_path, damage, capsys
+  sound, tmp_path, damage, caplog
 ):
   folder, names = sound
   path, count = tmp_path / "a", 0
@@ -87,7 +87,8 @@ def test_damage_to_any_file_is_named_and_moved_aside(
     assert checkpoint.restore(path, lambda: TREE) is None
     assert storage.names(tmp_path)[0] == "a.damaged-1"
     assert not path.exists() and len(storage.names(tmp_path)) == count
-    (said,) = capsys.readouterr().err.splitlines()
+    said = caplog.messages[-1]
+    assert len(caplog.messages) == count
     assert said.startswith(f"checkpoint {path} is damaged: its ")
     assert said.endswith(f"it is now a.damaged-{count}, and is made again.")
 
