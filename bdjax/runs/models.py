@@ -8,7 +8,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -18,6 +18,19 @@ from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
 from bdjax.training import checkpoint, finite, loop
 from bdjax.types import Backdoor, Fit, Params, Regime
+
+
+class Planting(NamedTuple):
+  """How a model was planted.
+
+  Attributes:
+    spent: seconds of its training's parts.
+    train_accuracy: that it reached on what it was trained on, the mean over
+      the last epochs of all turns; None where none is known.
+  """
+
+  spent: dict[str, float]
+  train_accuracy: float | None
 
 
 def backdoor(session: Session, cell: Cell) -> Backdoor:
@@ -61,19 +74,11 @@ def keep_backdoor(
   _keep(session, session.names.planted(cell), backdoor, note)
 
 
-def spent(session: Session, cell: Cell) -> dict[str, float]:
-  """Returns the seconds that a cell's planted model took."""
+def planting(session: Session, cell: Cell) -> Planting:
+  """Returns what is known of how a cell's stored model was planted."""
   path = session.workdir.model(session.names.planted(cell))
-  return checkpoint.note(path)["spent"]
-
-
-def train_accuracy(session: Session, cell: Cell) -> float | None:
-  """Returns the accuracy that a planted model reached on what it was trained.
-
-  That is the mean over the last epochs of all turns; None where none is known.
-  """
-  path = session.workdir.model(session.names.planted(cell))
-  return checkpoint.note(path).get("train_accuracy")
+  note = checkpoint.note(path)
+  return Planting(note["spent"], note.get("train_accuracy"))
 
 
 def _learned(rows: list[loop.Row], regime: Regime) -> float | None:

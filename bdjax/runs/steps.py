@@ -12,6 +12,8 @@ from bdjax.runs.session import Session
 from bdjax.training import loop, metrics
 from bdjax.types import Access, Backdoor, Defended, Params
 
+_FLOOR = "ca", "asr"  # rates of a clean model beside a backdoored one's
+
 
 def score_planted(session: Session, cell: Cell) -> Record:
   """Returns the record of a planted model, as it is found."""
@@ -23,16 +25,17 @@ def score_planted(session: Session, cell: Cell) -> Record:
   name = session.names.planted(cell)
   session.workdir.picture(name, records.pictures(cell, backdoor, plan))
   before = {f"{k}_before": v for k, v in scoring.rates(counts).items()}
-  more = {"train_accuracy": models.train_accuracy(session, cell)}
-  if plan.floor and not plan.encoder:
+  planting = models.planting(session, cell)
+  more = {"train_accuracy": planting.train_accuracy}
+  if plan.floor:
     clean = models.clean(session, cell)
-    more |= _floor(session, cell, clean, access, backdoor)
+    more |= _of_clean(session, cell, clean, access, backdoor, _FLOOR)
   return more | records.of_cell(
     plan,
     session.names,
     cell,
     counts,
-    _sum(models.spent(session, cell), scoring_time),
+    _sum(planting.spent, scoring_time),
     before=before,
     clean_images=0,
   )
@@ -105,22 +108,23 @@ def finish(
     audit |= _compared(session, cell, counts, backdoor, access)
   elif plan.floor and not cell.defense.made.needs_train:
     clean = models.baseline(session, cell, backdoor)
-    audit |= _floor(session, cell, clean, access, backdoor)
+    audit |= _of_clean(session, cell, clean, access, backdoor, _FLOOR)
   learned = {"train_accuracy": before.get("train_accuracy")}
   return learned | record | audit
 
 
-def _floor(
+def _of_clean(
   session: Session,
   cell: Cell,
   clean: Params,
   access: Access,
   backdoor: Backdoor,
+  names: tuple[str, ...],
 ) -> dict[str, float]:
-  """Returns what a clean model answers, as low as an ASR can be expected."""
+  """Returns named rates of a clean model, as low as an ASR can be expected."""
   counts, _ = session.scorer.score(cell, Defended(clean), access, backdoor)
   rates = scoring.rates(counts)
-  return {"clean_ca": rates["ca"], "clean_asr": rates["asr"]}
+  return {f"clean_{name}": rates[name] for name in names}
 
 
 def _compared(
@@ -135,14 +139,11 @@ def _compared(
   The clean model is tuned by the same user in the same way, and scored on the
   same images.
   """
-  variables = models.baseline(session, cell, backdoor)
-  clean, _ = session.scorer.score(cell, Defended(variables), access, backdoor)
-  attacked, baseline = scoring.rates(counts), scoring.rates(clean)
-  compared = metrics.rates_elsewhere(counts)
-  compared |= {
-    f"clean_{k}": baseline[k] for k in ("ca", "asr", "ta", "collapse")
-  }
-  return compared | {"drop": attacked["ta"] - baseline["ta"]}
+  clean = models.baseline(session, cell, backdoor)
+  names = *_FLOOR, "ta", "collapse"
+  beside = _of_clean(session, cell, clean, access, backdoor, names)
+  drop = scoring.rates(counts)["ta"] - beside["clean_ta"]
+  return metrics.rates_elsewhere(counts) | beside | {"drop": drop}
 
 
 def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:

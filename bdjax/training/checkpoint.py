@@ -73,6 +73,7 @@ def load(path: Place, like: Any) -> Any:
     for name, x in _flat(like).items()
   }
   where = storage.absolute(path)
+  _check_seal(path)
   with _reading(path):
     _compare(path, ocp.metadata(where).metadata, shapes)
     arrays = ocp.load(where, shapes)
@@ -83,7 +84,13 @@ def load(path: Place, like: Any) -> Any:
 
 
 def note(path: Place) -> dict:
-  """Returns the note that was saved with a checkpoint."""
+  """Returns the note that was saved with a checkpoint that `load` has read.
+
+  Its checksums are not checked again.
+
+  Raises:
+    Damaged: there is none any more, or it cannot be read.
+  """
   with _reading(path):
     return ocp.metadata(storage.absolute(path)).custom_metadata or {}
 
@@ -125,11 +132,14 @@ def _set_aside(path: Place, damage: Damaged) -> None:
   hosts.meet("damage is moved")
 
 
+def _check_seal(path: Place) -> None:
+  if not storage.remote(path) and (words := seals.damage(path)):
+    raise Damaged(f"checkpoint {path} is damaged: {words}")
+
+
 @contextlib.contextmanager
 def _reading(path: Place) -> Iterator[None]:
   """Has all that a damaged checkpoint may raise in the block be `Damaged`."""
-  if not storage.remote(path) and (words := seals.damage(path)):
-    raise Damaged(f"checkpoint {path} is damaged: {words}")
   try:
     yield
   except (Mismatch, MemoryError, jax.errors.JaxRuntimeError):
