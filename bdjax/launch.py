@@ -37,9 +37,8 @@ Other commands:
 SIGTERM, by which schedulers say that they will take a machine, makes a run save
 what it trains and leave with status 75; so do Ctrl-C (130; pressed again, it
 leaves at once) and SIGHUP (129). Other statuses: 0 done, 1 cells without a
-result, 2 a command that cannot be done, 3 another process of the run is lost
-(134 where JAX notices it before bdjax and aborts), 74 a disk that is full or a
-folder that cannot be read or written.
+result, 2 a command that cannot be done, 3 another process of the run is lost,
+74 a disk that is full or a folder that cannot be read or written.
 
 Methods are written name, name.preset or name(argument=value), with commas
 between them; `none` (the undefended model) is always included. What defenses

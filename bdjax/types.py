@@ -59,6 +59,7 @@ class Batch(NamedTuple):
 View = Callable[[Key, Batch], Batch]
 Step = Callable[[Key, State, Batch], tuple[State, Metrics]]
 Trigger = Callable[[Key, Images, Params], Images]
+Target = Callable[[Labels], Labels]  # from true classes to those of the trigger
 
 
 class Fit(Protocol):
@@ -237,7 +238,7 @@ class Attack(NamedTuple):
   """
 
   trigger: Trigger
-  target: Callable[[Labels], Labels]
+  target: Target
   plant: Callable[[Key, Task, Fit], Backdoor]
   trains: bool = True
   encoder: bool = False

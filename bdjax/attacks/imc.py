@@ -53,6 +53,7 @@ from bdjax.types import (
   Scalar,
   State,
   Step,
+  Target,
   Task,
 )
 
@@ -101,14 +102,14 @@ def make(
       for step in ((fitting, planting) if turn is planting else (turn,))
     ]
     start = Joint(training.start(clean), learn.begun(w, adam))
-    poisoned = training.epochs // (2 if task.regime.interleave else 1)
+    fittings = training.epochs // (2 if task.regime.interleave else 1)
 
     def mark(state: Joint) -> Params:
       return _mark(state.partner.variables["params"], cover)
 
     state = joint.fitted(
       *(fit, k_fit, task, tuple(steps), start),
-      epochs=training.epochs + poisoned,
+      epochs=training.epochs + fittings,
       name="imc",
       params=mark,
     )
@@ -134,7 +135,7 @@ def _mark(params: Params, cover: Array) -> Params:
 def _pattern_step(
   task: Task,
   training: joint.Training,
-  target: poison.Target,
+  target: Target,
   cover: Array,
   adam: optax.GradientTransformation,
 ) -> Step:
@@ -161,7 +162,7 @@ def _pattern_step(
 def _model_step(
   task: Task,
   training: joint.Training,
-  target: poison.Target,
+  target: Target,
   cover: Array,
   rate: Scalar,
 ) -> Step:

@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import optax
 
-from bdjax.attacks.parts import joint, levels, masks, poison
+from bdjax.attacks.parts import generators, joint, levels, poison
 from bdjax.data import augment
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -55,8 +56,11 @@ from bdjax.types import (
   Images,
   Key,
   Labels,
+  Metrics,
   Params,
   Scalar,
+  Step,
+  Target,
   Task,
 )
 
@@ -71,17 +75,16 @@ class _Plan(NamedTuple):
   """What the steps need to know."""
 
   nets: ushape.Pair
-  target: poison.Target
+  target: Target
   rate: Scalar
   cross_rate: Scalar
   weights: ushape.Weights
-  adds_up: bool  # the pattern generator's gradient, as that peer's
+  compat: Compat
 
   def params(self, task: Task, state: "_Trio") -> Params:
     """Returns the trigger's parameters as they are in training."""
     params = {"pattern": state.partner.variables, "mask": state.mask}
-    compat = "backdoorbench" if self.adds_up else "paper"
-    return params | levels.lost(task.model, compat)
+    return params | levels.lost(task.model, self.compat)
 
 
 @flax.struct.dataclass
@@ -125,8 +128,7 @@ def make(
     compat: paper, or backdoorbench.
   """
   target_fn = poison.target_of(mode, target, num_classes)
-  as_peer = compat == "backdoorbench"
-
+  as_peer = _as_peer(compat)
   nets_for = functools.partial(_nets, mean=mean, std=std, twice=as_peer)
   trigger, cross = (
     levels.kept(functools.partial(_stamp, nets_for, by), compat)
@@ -140,10 +142,10 @@ def make(
     if as_peer:
       task = task.replace(view=augment.together(task.view))
     nets = nets_for(task.train.image.shape[-1])
-    plan = _Plan(nets, target_fn, rate, cross_rate, weights, as_peer)
+    plan = _Plan(nets, target_fn, rate, cross_rate, weights, compat)
     slices(plan, task.recipe.batch_size)  # raises, if it must, before training
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
-    mask = masks.trained(k_mask, nets, weights, task, fit, first)
+    mask = generators.train_mask(k_mask, nets, weights, task, fit, first)
     state = _train_joint(k_joint, plan, task, fit, mask, second)
     params = plan.params(task, state)
     variables = state.victim.variables
@@ -153,6 +155,10 @@ def make(
     return copies.again(jax.random.split(key, 4)[2:], task, params, role)
 
   return Attack(trigger, target_fn, plant, poisoned=poisoned)
+
+
+def _as_peer(compat: str) -> bool:
+  return compat == "backdoorbench"
 
 
 def _nets(channels: int, **how: Any) -> ushape.Pair:
@@ -187,7 +193,9 @@ def _train_joint(
   """Returns the state after stage 2."""
   k_victim, k_pattern, k_fit = jax.random.split(key, 3)
   training = joint.training(task, epochs=epochs)
-  tx = masks.adam(task, PATTERN_DROPS, epochs, adds_up=plan.adds_up)
+  tx = generators.adam(
+    task, PATTERN_DROPS, epochs, adds_up=_as_peer(plan.compat)
+  )
   pattern = learn.init_variables(k_pattern, task.train, model=plan.nets.pattern)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
   state = _Trio(training.start(victim), learn.begun(pattern, tx), mask)
@@ -201,10 +209,15 @@ def _train_joint(
   )
 
 
-def _joint_step(plan, task, training, tx):
+def _joint_step(
+  plan: _Plan,
+  task: Task,
+  training: joint.Training,
+  tx: optax.GradientTransformation,
+) -> Step:
   """Returns the step that trains the victim and the pattern generator."""
 
-  def step(key, state, batch):
+  def step(key: Key, state: _Trio, batch: Batch) -> tuple[_Trio, Metrics]:
     batch = task.view(key, batch)
     label, donors, is_poison, has_trigger = lay_out(plan, batch)
     images, rest = jnp.split(batch.image, [is_poison.size])

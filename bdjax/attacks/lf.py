@@ -54,6 +54,7 @@ from bdjax.types import (
   Key,
   Params,
   Scalar,
+  Target,
   Task,
 )
 
@@ -175,7 +176,7 @@ def _checked(v: Array) -> Array:
 def _find(
   search: Callable[..., Array],
   model: nn.Module,
-  target: poison.Target,
+  target: Target,
   count: int,
   keys: Sequence[Key],
   variables: Params,

@@ -70,6 +70,7 @@ from bdjax.types import (
   Scalar,
   State,
   Step,
+  Target,
   Task,
 )
 
@@ -92,7 +93,7 @@ class _Game(NamedTuple):
   """What the steps of both stages share."""
 
   task: Task
-  target: poison.Target
+  target: Target
   scale: Array  # [1, 1, 1, C], the largest noise
   alpha: Scalar
   compat: str

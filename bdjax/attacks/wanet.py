@@ -46,6 +46,7 @@ from bdjax.types import (
   Key,
   Params,
   Scalar,
+  Target,
   Task,
   View,
 )
@@ -153,7 +154,7 @@ def _grid(
 def poisoned(
   view: View,
   params: Params,
-  target: poison.Target,
+  target: Target,
   rate: Scalar,
   noise_rate: Scalar,
 ) -> View:

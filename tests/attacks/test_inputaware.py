@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.attacks import inputaware
-from bdjax.attacks.parts import masks, poison
+from bdjax.attacks.parts import generators, poison
 from bdjax.methods import registry
 from bdjax.models.parts import ushape
 from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
@@ -13,7 +13,7 @@ from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
 NETS = ushape.Pair(None, None)
 WEIGHTS = ushape.Weights(0.032, 100.0, 1.0)
 PLAN = inputaware._Plan(
-  NETS, poison.all_to_one(9), 0.25, 0.3, WEIGHTS, adds_up=False
+  NETS, poison.all_to_one(9), 0.25, 0.3, WEIGHTS, compat="paper"
 )
 BATCH = Batch(jnp.arange(10.0).reshape(10, 1, 1, 1), jnp.arange(10), None)
 
@@ -93,14 +93,14 @@ def updates(tx, grads):
 def test_generators_rate_falls_at_its_shares_of_the_epochs(task):
   # Adam's step under a constant gradient is the rate. One step an epoch.
   task = task.replace(recipe=Recipe(batch_size=64))
-  tx = masks.adam(task, masks.DROPS, 10)
+  tx = generators.adam(task, generators.MASK_DROPS, 10)
   wanted = -0.01 * np.array([1] * 4 + [0.1] * 4 + [0.01] * 2)
   np.testing.assert_allclose(updates(tx, [1.0] * 10), wanted, rtol=1e-3)
 
 
 def test_as_the_peer_gradients_add_up(task):
   plain, adding = (
-    masks.adam(task, (0.5,), 9, adds_up=x) for x in (False, True)
+    generators.adam(task, (0.5,), 9, adds_up=x) for x in (False, True)
   )
   assert updates(adding, [1.0, -1.0, 2.0]) == updates(plain, [1.0, 0.0, 2.0])
 

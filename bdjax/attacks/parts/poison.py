@@ -30,12 +30,12 @@ from bdjax.types import (
   Params,
   Regime,
   Scalar,
+  Target,
   Task,
   Trigger,
 )
 
 PART = 500  # images stamped at once
-Target = supply.Target
 Init = Callable[[Key, Task, Fit], Params]
 
 

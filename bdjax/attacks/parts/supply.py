@@ -1,14 +1,10 @@
 """Whether there are images to poison, asked before anything is trained."""
 
-from collections.abc import Callable
-
 import jax
 
 from bdjax.machine import programs
 from bdjax.methods import values
-from bdjax.types import Array, Dataset, Labels, Scalar
-
-Target = Callable[[Labels], Labels]
+from bdjax.types import Array, Dataset, Scalar, Target
 
 
 def check_rate(rate: Scalar, size: int) -> None:

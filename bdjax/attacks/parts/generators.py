@@ -1,7 +1,8 @@
-"""Stage 1 of Input-aware: the generator that says where triggers lie.
+"""How Input-aware's generators are trained: stage 1, and the optimizer of both.
 
-Nguyen and Tran, arXiv 2010.08138: masks of different images should differ and
-be small. Adam's constants are the reference code's.
+Nguyen and Tran, arXiv 2010.08138. Stage 1 trains the generator that says where
+triggers lie: masks of different images should differ and be small. Adam's
+constants are the reference code's.
 """
 
 import jax
@@ -12,10 +13,10 @@ from bdjax.models.parts import ushape
 from bdjax.training import engine, learn
 from bdjax.types import Fit, Key, Params, Task
 
-DROPS = (10 / 25, 20 / 25)  # of the rate, in shares of the epochs
+MASK_DROPS = (10 / 25, 20 / 25)  # of the rate, in shares of the epochs
 
 
-def trained(
+def train_mask(
   key: Key,
   nets: ushape.Pair,
   weights: ushape.Weights,
@@ -34,7 +35,7 @@ def trained(
     epochs: of this stage.
   """
   k_init, k_fit = jax.random.split(key)
-  tx = adam(task, DROPS, epochs)
+  tx = adam(task, MASK_DROPS, epochs)
 
   def step(key, state, batch):
     images = task.view(key, batch).image
