@@ -2,10 +2,11 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bdjax.methods import signature
+from bdjax.methods import signature, specs
 from bdjax.study import published
 
 STATED = (  # sections that a paper's protocol decides
@@ -141,6 +142,24 @@ def follows(study: str, config: dict[str, Any]) -> bool:
   except ValueError:  # as many data sets as the study has not
     wanted = preset("paper")
   return _stated(config) == _stated(wanted.to_dict())
+
+
+def stated(study: str, methods: Sequence[specs.Spec]) -> bool:
+  """Returns whether methods have no arguments but those of the paper's preset.
+
+  Args:
+    study: its name.
+    methods: attack, regime and defense of a record.
+  """
+  config = _presets(study)("paper")
+  sections = (config[name]["name"] for name in ("attack", "regime", "defense"))
+  known = [
+    one
+    for text in sections
+    for spec in specs.parse(text)
+    for one in specs.expand(spec, {})
+  ]
+  return all(not spec.args or spec in known for spec in methods)
 
 
 def _presets(study: str) -> Any:

@@ -122,22 +122,17 @@ def _compared(evidence: Evidence, cell: Cell) -> Compared:
     model = verdicts.Model(
       match.reading(evidence, start),
       published.value(start),
-      match.destroyed(evidence, cell) and not _printed_destroyed(cell),
+      match.ruined(evidence, cell),
     )
   reading = match.reading(evidence, cell)
   word = verdicts.judge(
-    cell, reading, model, paper=evidence.paper, foreign=evidence.foreign
+    cell,
+    reading,
+    model,
+    paper=match.followed(evidence, group),
+    foreign=evidence.foreign,
   )
   return Compared(cell, reading, word, group, match.reason(cell))
-
-
-def _printed_destroyed(cell: Cell) -> bool:
-  values = [
-    published.value(cell.near(defense, "ca"))
-    for defense in (NONE, cell.defense)
-  ]
-  before, ca = (None if value is None else value / 100 for value in values)
-  return results.destroyed({"ca": ca, "ca_before": before})
 
 
 def _known(records: list[results.Record]) -> list[results.Record]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from bdjax.methods import registry, specs
 from bdjax.report import results
 from bdjax.report.load import NONE, Run
-from bdjax.study import measured
+from bdjax.study import catalog, measured, published
 from bdjax.study.catalog import STUDIES
 from bdjax.study.measured import Reading
 from bdjax.study.published import Cell
@@ -76,6 +76,19 @@ def find(evidence: Evidence, cell: Cell) -> Group | None:
   return min(ranked)[2] if ranked else None
 
 
+def followed(evidence: Evidence, group: Group | None) -> bool:
+  """Returns whether a group's records followed the paper's protocol.
+
+  The run must, and its methods have no arguments that the paper does not give.
+  """
+  if not evidence.paper or group is None:
+    return evidence.paper
+  row = dict(zip(results.GROUP, group, strict=True))
+  labels = (row[name] for name in ("attack", "regime", "defense"))
+  methods = [spec(label) for label in labels]
+  return None not in methods and catalog.stated(evidence.study, methods)
+
+
 def reading(evidence: Evidence, cell: Cell) -> Reading | None:
   """Returns what was measured of a printed cell, or None."""
   chosen = records(evidence, cell)
@@ -99,6 +112,19 @@ def destroyed(evidence: Evidence, cell: Cell) -> bool:
   """Returns whether a printed cell's defense destroyed the models here."""
   rows = results.summarize(records(evidence, cell))
   return cell.epoch is None and any(map(results.destroyed, rows))
+
+
+def ruined(evidence: Evidence, cell: Cell) -> bool:
+  """Returns whether it did so here, and not in the paper by its accuracies."""
+  if not destroyed(evidence, cell):
+    return False
+  printed: results.Record = {
+    "classes": records(evidence, cell)[0].get("classes")
+  }
+  for name, defense in (("ca_before", NONE), ("ca", cell.defense)):
+    percent = published.value(cell.near(defense, "ca"))
+    printed[name] = None if percent is None else percent / 100
+  return not results.destroyed(printed)
 
 
 def before(cell: Cell) -> Cell:

@@ -12,10 +12,11 @@ The rule, for each printed cell; the first that applies:
    more than half of what it was above chance, and the printed CA did not, the
    cell is `destroyed`.
 4. Hours are another machine's: `not comparable`.
-5. The protocol is the paper's: `reproduced` if our whole 95 % interval lies
-   within 2 points (CA) or 5 (ASR, accuracy on triggered images, drops) of the
-   printed value, which allow for rounding and for the seeds that the papers do
-   not give; `not reproduced` if it lies wholly outside; else `undecided`.
+5. The protocol is the paper's, and no method has an argument that its preset
+   does not give: `reproduced` if our whole 95 % interval lies within 2 points
+   (CA) or 5 (ASR, accuracy on triggered images, drops) of the printed value,
+   which allow for rounding and for the seeds that the papers do not give; `not
+   reproduced` if it lies wholly outside; else `undecided`.
 6. The protocol is our own, with fewer images, epochs or channels: only the ASR
    says something of the paper, and only in kind. With our whole interval on
    the printed value's side of 50 %, Forget-Me-Not's criterion of success, it is
@@ -30,6 +31,7 @@ counted apart, since they say nothing of a defense.
 
 from typing import NamedTuple
 
+from bdjax.report import tables
 from bdjax.report.load import NONE
 from bdjax.study.measured import POINT, Reading
 from bdjax.study.published import Cell
@@ -44,7 +46,8 @@ WORDS = (
   *(DESTROYED, FOREIGN, UNPLANTED, UNMEASURED, UNPRINTED),
 )
 SIDE = 50.0  # percent: an attack of this ASR succeeds
-PLANTED, SHORT = 90.0, 10.0  # percent, or so many points below the printed ASR
+PLANTED = 100 * tables.PLANTED  # percent
+SHORT = 10.0  # points below the printed ASR, which are as good
 WIDER = {"ca": 2.0, "asr": 5.0, "ta": 5.0, "drop": 5.0}  # points
 
 
@@ -106,7 +109,9 @@ def judge(
     return Verdict(FOREIGN, "smaller protocol")
   if reading.how == POINT:
     return Verdict(OPEN, "one seed")
-  return (_exact if paper else _in_kind)(cell.value, reading, cell.metric)
+  if not paper:
+    return _in_kind(cell.value, reading)
+  return _exact(cell.value, reading, WIDER[cell.metric])
 
 
 def unplanted(
@@ -119,8 +124,7 @@ def unplanted(
   return before.mean < min(PLANTED, printed - SHORT)
 
 
-def _exact(value: float, reading: Reading, metric: str) -> Verdict:
-  room = WIDER[metric]
+def _exact(value: float, reading: Reading, room: float) -> Verdict:
   low, high = value - room, value + room
   ends = f"[{reading.low:.1f}, {reading.high:.1f}]"
   if low <= reading.low and reading.high <= high:
@@ -130,8 +134,7 @@ def _exact(value: float, reading: Reading, metric: str) -> Verdict:
   return Verdict(OPEN, f"{ends} crosses an end of {value:g} ± {room:g}")
 
 
-def _in_kind(value: float, reading: Reading, metric: str) -> Verdict:
-  del metric
+def _in_kind(value: float, reading: Reading) -> Verdict:
   ends = f"[{reading.low:.1f}, {reading.high:.1f}]"
   if reading.low < SIDE <= reading.high:
     return Verdict(OPEN, f"{ends} holds {SIDE:g}")

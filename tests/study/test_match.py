@@ -15,7 +15,7 @@ LABELS = {  # (paper, printed defense) -> what configs/papers has for it
   ("sha", "super_ft"): "super_ft.paper",
   ("sha", "ft"): "ft.sha",
   ("sha", "abl"): "abl.bb",
-  ("sha", "ft.encoder"): "ft.encoder(lr=0.0003, epochs=200)",
+  ("sha", "ft.encoder"): "ft.encoder(epochs=200)",
 }
 MOVED = {
   "fmn_table3": "transfer",
@@ -215,3 +215,22 @@ def test_what_a_run_changes_decides_whose_protocol_it_has(
   assert catalog.follows("fmn_table2", config)
   config[section][key] = value
   assert catalog.follows("fmn_table2", config | {"protocol": "paper"}) == papers
+
+
+@pytest.mark.parametrize(
+  ("attack", "regime", "defense", "papers"),
+  [
+    ("blended.fmn", "fmn", "ft(lr=0.05)", True),
+    ("lira.fmn", "fmn", "super_ft.fmn", True),  # which the preset leaves out
+    ("blended(rate=0.2)", "fmn", "super_ft.fmn", False),
+    ("blended.fmn", "fmn(phase1=0.5)", "super_ft.fmn", False),
+    ("blended.fmn", "fmn", "super_ft.fmn(lr_max1=0.025)", False),
+  ],
+)
+def test_arguments_that_the_paper_does_not_give_make_a_cell_our_own(
+  evidence, fake, attack, regime, defense, papers
+):
+  found = evidence("fmn_table2", [fake.record(attack, regime, defense)])
+  (group,) = (key for key in found.groups if key[-1] == defense)
+  assert not match.followed(found, group)  # its sizes are a test's
+  assert match.followed(found._replace(paper=True), group) == papers
