@@ -133,7 +133,7 @@ def fail(error: Exception | str) -> int:
 
 def run(rest: Sequence[str]) -> int:
   """Runs the config's cells that are not finished, then reports."""
-  from bdjax.study import reports
+  from bdjax.study import overview
 
   if rest:
     raise ValueError(f"run takes no {rest[0]!r}: see --help.")
@@ -142,14 +142,14 @@ def run(rest: Sequence[str]) -> int:
   console = Console(quiet=not hosts.first())
   path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and hosts.first():
-    reports.write([path], console)
+    overview.write([path], console)
   return _say(failures)
 
 
 def gallery(rest: Sequence[str]) -> int:
   """Plants the config's attacks, or takes a run's, and shows their triggers."""
   from bdjax import report as reports
-  from bdjax.study import reports
+  from bdjax.study import overview
 
   if rest[1:]:
     raise ValueError("gallery takes one folder or none: gallery DIR.")
@@ -162,7 +162,7 @@ def gallery(rest: Sequence[str]) -> int:
     console = Console(quiet=not hosts.first())
     path, failures = _finish(_planned(config, overridden), console, mesh)
   if path is not None and (rest or hosts.first()):
-    with reports.readable([path]):
+    with overview.readable([path]):
       page = reports.write_gallery(path)
     console.print(f"gallery: {page}", soft_wrap=True)
   return _say(failures)
@@ -259,11 +259,11 @@ def _say(failures: dict[str, str]) -> int:
 
 def report(rest: Sequence[str]) -> int:
   """Prints runs' tables, writes their pages, and one for each study."""
-  from bdjax.study import reports
+  from bdjax.study import overview
 
   if not rest:
     raise ValueError("report needs a folder, or several: report DIR.")
-  reports.write(rest, Console())
+  overview.write(rest, Console())
   return 0
 
 

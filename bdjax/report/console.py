@@ -12,11 +12,17 @@ from rich.text import Text
 
 from bdjax.report import elsewhere, findings, sequela
 from bdjax.report.load import Run, load
-from bdjax.report.tables import Table, interval, percent, pivot, protocol
+from bdjax.report.tables import (
+  UNJUDGED,
+  Table,
+  interval,
+  percent,
+  pivot,
+  protocol,
+)
 from bdjax.report.tables import verdict as judge
 
 _STYLE = {"gone": "green", "weak": "yellow", "alive": "bold red", "": ""}
-_JUDGES_NOTHING = ("destroyed", "not planted")
 _LABEL, _HEADER = 24, 16  # widest label column, narrowest defense column
 _MODEL = 14  # narrowest column of models: the numbers fit 80 columns
 
@@ -103,8 +109,9 @@ def _by_sequel(
 
 def _legend(table: Table) -> str:
   return (
-    "CA / ASR in percent; below, in brackets, the 95 % interval of ASR: "
-    "Student's over seeds, or of one seed's test images alone (Wilson). "
+    "CA / ASR in percent; in brackets below, where there is one, the 95 % "
+    "interval of ASR: Student's over seeds, or Wilson's of one seed's test "
+    "images alone. "
     f"{protocol(table.records)} ASR is green below 20 %, yellow below 50 %, "
     "bold red from there on; a defense is not judged where the backdoor was "
     "not planted (ASR below 90 % before) or the model is destroyed (more than "
@@ -161,7 +168,7 @@ def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
     return Text("not run", style="dim")
   text, word = Text(f"{percent(row, 'ca')} / "), judge(row)
   text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
-  below = word if word in _JUDGES_NOTHING else interval(row, "asr")
+  below = word if word in UNJUDGED else interval(row, "asr")
   if row["clean_asr"] is not None and row["ta"] is None:
     below += f" floor {percent(row, 'clean_asr')}"
   return text.append(f"\n{below}", style="dim")

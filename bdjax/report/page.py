@@ -100,6 +100,7 @@ def render(run: Run) -> str:
     percent=tables.percent,
     interval=tables.interval,
     verdict=tables.verdict,
+    unjudged=tables.UNJUDGED,
     several=tables.several,
   )
 

@@ -34,6 +34,7 @@ def section(
   """Return what the page shows of one table: numbers, words and figures."""
   lines = _lines(run, table)
   drawn = {defense for panel in lines.values() for defense in panel}
+  planted = _planting(run, table)
   return {
     "table": table,
     "name": " / ".join(table.title),
@@ -44,9 +45,10 @@ def section(
       (*label, figures.curve_panel(panel, looks))
       for label, panel in lines.items()
     ],
+    "kinds": [k for k in PLANTING if any(k in p for p in planted.values())],
     "planting": [
       (*label, figures.curve_panel(panel, PLANTING, epochs="epoch"))
-      for label, panel in _planting(run, table).items()
+      for label, panel in planted.items()
     ],
     "scatter": _scatter(table, looks),
     "costs": _costs(table),
@@ -112,7 +114,7 @@ def _lines(
 def _planting(
   run: Run, table: tables.Table
 ) -> dict[tuple[str, str], dict[str, dict[str, Line]]]:
-  """Return (attack, regime) -> kind of epoch -> metric -> line."""
+  """Return (attack, regime) -> kind of epoch -> metric -> line; none empty."""
   panels = {}
   for attack, regime in table.attacks:
     names = dict.fromkeys(
@@ -124,8 +126,9 @@ def _planting(
     for kind, clean in zip(_KINDS, (False, True), strict=True):
       both = {m: planting(names, run.curves, m, clean=clean) for m in SCORED}
       lines[kind] = {metric: drawn for metric, drawn in both.items() if drawn}
-    if any(lines.values()):
-      panels[attack, regime] = {kind: both for kind, both in lines.items()}
+    lines = {kind: both for kind, both in lines.items() if both}
+    if lines:
+      panels[attack, regime] = lines
   return panels
 
 

@@ -39,7 +39,7 @@ def plan(
   result = _built(config, overridden, scenario, source, user)
   _check_axes(result)
   _check_repeated(result)
-  _check_sizes(result)
+  _check_batch("train.batch_size", result.recipe.batch_size, result.train.size)
   _check_regimes(result)
   _check_defenses(result)
   _check_sequela(result)
@@ -138,15 +138,6 @@ def _check_repeated(plan: plans.Plan) -> None:
           "the same: leave one out."
         )
       labels[about] = method.label
-
-
-def _check_sizes(plan: plans.Plan) -> None:
-  size = plan.train.size
-  _check_batch("train.batch_size", plan.recipe.batch_size, size)
-  for defense in plan.defenses:
-    clean = round(defense.holding.rate * plan.user.train.size)
-    batch = defense.args.get("batch_size", 1)
-    _check_batch(f"{defense.label}'s batch_size", batch, clean)
 
 
 def _check_batch(label: str, batch: int, size: int) -> None:

@@ -47,7 +47,7 @@ def test_console_shows_every_cell_within_its_width(workdir, fake):
   # badnets under ft: ASR 0.02, 0.03, 0.04 and CA 0.918, 0.916, 0.914.
   assert "91.6 ± 0.2 / 3.0 ± 1.0" in text
   assert "[0.5, 5.5]" in text  # 3 ± 4.302653 * 1 / sqrt(3)
-  assert "3 seeds (0, 1, 2)" in text
+  assert "3 seeds (0, 1, 2)" in " ".join(text.split())
 
 
 def test_console_splits_when_narrow_and_not_when_wide(workdir):

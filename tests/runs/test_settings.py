@@ -127,7 +127,10 @@ def test_what_decides_a_planted_model(config):
     ({"model__widht": 3}, "model.widht: cnn has no such argument"),
     ({"train__epoch": 3}, "unknown config key 'train.epoch': did you mean"),
     ({"train__batch_size": 201}, "batch_size is 201, but the data has 200"),
-    ({"defense__batch_size": 101}, "ft's batch_size: .* 101, but .* 100"),
+    (
+      {"defense__batch_size": 101},
+      "ft cannot work here: batch_size is 101, but .* 100",
+    ),
     ({"defense__clean_rate": 0.0}, "clean_rate is 0.0, but must be above 0"),
     ({"train__epochs": 0}, "train.epochs is 0"),
     ({"data__crop": 32}, "data.crop is 32, but images are 32x32"),
