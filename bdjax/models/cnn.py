@@ -35,14 +35,17 @@ class CNN(nn.Module):
   ) -> tuple[Logits, dict[str, Array]]:
     """Returns logits and {layer1..layer3: [B, h, w, c], pooled: [B, c]}."""
     x = layers.normalize(x, self.mean, self.std, self.dtype)
-    kind = {"init": layers.torch_default, "dtype": self.dtype}
     features = {}
-    for i in range(3):
-      channels, stride = self.width * 2**i, 1 if i == 0 else 2
-      name = f"conv{i + 1}"
-      x = layers.conv(channels, 3, stride=stride, name=name, **kind)(x)
-      norm = layers.batch_norm(train, name=f"bn{i + 1}", dtype=self.dtype)
-      x = features[f"layer{i + 1}"] = nn.relu(norm(x))
+    for i in range(1, 4):
+      x = features[f"layer{i}"] = layers.convolved(
+        x,
+        self.width * 2 ** (i - 1),
+        train,
+        name=f"conv{i}",
+        norm=f"bn{i}",
+        stride=1 if i == 1 else 2,
+        dtype=self.dtype,
+      )
     features["pooled"] = layers.pool(x)
     return layers.linear(features["pooled"], self.num_classes), features
 

@@ -13,6 +13,8 @@ Parameter tree, which PyTorch's names follow: conv1, bn1, ..., conv5, bn5,
 res1, res1_bn, res2, res2_bn, linear.
 """
 
+import functools
+
 import flax.linen as nn
 
 from bdjax.methods.signature import Channels, Count, Dtype, Index, validated
@@ -38,20 +40,15 @@ class ResNet9(nn.Module):
     self, x: Images, train: bool = False
   ) -> tuple[Logits, dict[str, Array]]:
     """Returns logits and {layer1..layer5: [B, h, w, c], pooled: [B, c]}."""
-
-    def step(x, channels, stride, name, norm):
-      kind = {"init": layers.torch_default, "dtype": self.dtype}
-      x = layers.conv(channels, 3, stride=stride, name=name, **kind)(x)
-      return nn.relu(layers.batch_norm(train, name=norm, dtype=self.dtype)(x))
-
+    step = functools.partial(layers.convolved, train=train, dtype=self.dtype)
     x = layers.normalize(x, self.mean, self.std, self.dtype)
     features = {}
     for i, (widths, stride) in enumerate(FORM, 1):
       channels = widths * self.width
-      x = step(x, channels, stride, f"conv{i}", f"bn{i}")
+      x = step(x, channels, name=f"conv{i}", norm=f"bn{i}", stride=stride)
       if i == PAIR:
-        y = step(x, channels, 1, "res1", "res1_bn")
-        x = x + step(y, channels, 1, "res2", "res2_bn")
+        y = step(x, channels, name="res1", norm="res1_bn")
+        x = x + step(y, channels, name="res2", norm="res2_bn")
       features[f"layer{i}"] = x
     features["pooled"] = layers.pool(x)
     return layers.linear(features["pooled"], self.num_classes), features

@@ -147,6 +147,35 @@ def batch_norm(
   )
 
 
+def convolved(
+  x: Array,
+  channels: int,
+  train: bool,
+  *,
+  name: str,
+  norm: str,
+  stride: int = 1,
+  dtype: str,
+) -> Array:
+  """Returns what a layer of a small network makes of its input.
+
+  A 3x3 convolution with PyTorch's default initialization, batch norm and ReLU,
+  within the module that calls it.
+
+  Args:
+    x: [B, h, w, c].
+    channels: of the output.
+    train: whether batch statistics are used and kept.
+    name: of the convolution.
+    norm: name of the batch norm.
+    stride: of the convolution.
+    dtype: what the layer computes in.
+  """
+  kind = {"init": torch_default, "dtype": dtype}
+  x = conv(channels, 3, stride=stride, name=name, **kind)(x)
+  return nn.relu(batch_norm(train, name=norm, dtype=dtype)(x))
+
+
 def pool(x: Array) -> Array:
   """Returns the mean over space, [B, H, W, C] -> [B, C] float32."""
   return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
