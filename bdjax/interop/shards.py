@@ -4,6 +4,7 @@ The index is a JSON file whose `weight_map` holds a file's name for each tensor;
 the files lie beside it.
 """
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bdjax.interop.refusals import Refused, listed, shown
+from bdjax.machine import storage
 
 FILES = 1000
 _INDEX = ".index.json"
@@ -63,7 +65,7 @@ def places(index: Path) -> dict[str, Path]:
     Refused: it makes no sense, or names what does not lie beside it.
   """
   try:
-    with open(index, encoding="utf-8") as file:
+    with io.TextIOWrapper(storage.regular(index), "utf-8") as file:
       said = json.loads(file.read(_BYTES))
   except OSError as fault:
     raise Refused(f"cannot be opened: {fault.strerror}.") from None

@@ -68,9 +68,9 @@ def linked(target: str):
   return make
 
 
-def pipe(at: Path) -> Path:
-  os.mkfifo(at / "suspect.pt")
-  return at / "suspect.pt"
+def pipe(at: Path, name: str = "suspect.pt") -> Path:
+  os.mkfifo(at / name)
+  return at / name
 
 
 def sparse(start: bytes, size: int = 5 * 2**30):
@@ -203,6 +203,7 @@ SHARDS = {
   "an index 100,000 lists deep": sharded(b"[" * DEEP),
   "an index of nothing": sharded({"weight_map": {}}),
   "an index that is a list": sharded([1]),
+  "an index that is a pipe": lambda at: pipe(at, "m.safetensors.index.json"),
   "a shard that is missing": sharded(mapped("x.safetensors")),
   "a shard /etc/passwd": sharded(mapped("/etc/passwd")),
   "a shard ../../x": sharded(mapped("../../x")),
