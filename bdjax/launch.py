@@ -210,14 +210,16 @@ def _finish(
 
   options.use_compilation_cache()
   path, (place, count) = options.workdir(), options.shard()
+  parts = settings.by_seed(plan)
   with workdirs.opened(
     path / f"shard-{place}-of-{count}" if count > 1 else path,
     plan.config,
     store=storage.place(FLAGS.store) if FLAGS.store else path / "models",
     save_seconds=FLAGS.save_seconds,
   ) as workdir:
-    runner = Runner(plan, workdir, mesh=mesh, shard=(place, count))
-    todo, cells = runner.counts()
+    share = {"mesh": mesh, "shard": (place, count)}
+    runners = [Runner(part, workdir, **share) for part in parts]
+    todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
     if todo:
       finished = f", {cells - todo} finished before" if todo < cells else ""
       console.print(f"{todo} cells to run{finished}, in {workdir.path}")
@@ -225,12 +227,14 @@ def _finish(
         NOTICE.grace(FLAGS.grace_seconds),
         Display(console, cells=todo).running() as display,
       ):
-        runner.run(display)
+        for runner in runners:
+          runner.run(display)
     else:
       console.print(
         f"nothing to do: all {cells} cells in {workdir.path} are done"
       )
-    return workdir.path if workdir.records() else None, runner.failed()
+    failures = {k: v for r in runners for k, v in r.failed().items()}
+    return workdir.path if workdir.records() else None, failures
 
 
 def _devices(config: dict[str, Any]) -> Mesh | None:

@@ -29,10 +29,13 @@ def get_config(argument: str = "") -> ConfigDict:
   config.data = ConfigDict(
     {
       "name": "synthetic",  # see `python -m bdjax.launch list`
-      "train_images": placeholder(int),  # first n of a fixed shuffle; None: all
+      "train_images": placeholder(int),  # first n of a shuffle; None: all
       "test_images": placeholder(int),
       "crop": placeholder(int),  # padding of the random crop; 0: no crop
       "flip": placeholder(bool),  # mirror images in training
+      # Which train_images those are: each seed draws its own (seed), so that
+      # error bars tell of the draw as well, or all have the same (fixed).
+      "draw": "seed",
       "dir": placeholder(str),  # a tfds data_dir
       "cache": placeholder(str),  # where decoded images are kept
     }

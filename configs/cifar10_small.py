@@ -2,10 +2,11 @@
 
     python -m bdjax.launch --config configs/cifar10_small.py
 
-The small real protocol: the first 10,000 training images of a fixed shuffle,
-all test images, PreActResNet18 at a quarter of its width. The defender holds
-500 clean images (5 %), or 2,000 (20 %) for super-fine-tuning, as in the
-Forget-Me-Not paper. Needs CIFAR-10 prepared for tfds
+The small real protocol: 10,000 training images, which each seed draws anew
+(docs/results.md has the same ones for all seeds: data.draw=fixed), all test
+images, PreActResNet18 at a quarter of its width. The defender holds 500 clean
+images (5 %), or 2,000 (20 %) for super-fine-tuning, as in the Forget-Me-Not
+paper. Needs CIFAR-10 prepared for tfds
 (`python -m bdjax.launch prepare cifar10`).
 
 Runs this short hardly learn a square in the corner that the random crop cuts

@@ -18,6 +18,7 @@ def load(
   split: str = "train",
   *,
   images: int | None = None,
+  draw: int = 0,
   data_dir: str | Path | None = None,
   cache_dir: str | Path | None = None,
 ) -> Dataset:
@@ -26,8 +27,9 @@ def load(
   Args:
     name: a key of `names()`, perhaps with @SIZE.
     split: "train" or "test"; for ImageNet's subsets test is validation.
-    images: only the first so many of a fixed shuffle of the split; for
-      "synthetic" any number is generated.
+    images: only the first so many of a shuffle of the split; for "synthetic"
+      any number is generated.
+    draw: which shuffle, hence which images; "synthetic" has but one.
     data_dir: folder of the datasets; $TFDS_DATA_DIR or
       ~/tensorflow_datasets by default.
     cache_dir: folder of decoded arrays; $XDG_CACHE_HOME/bdjax/decoded or
@@ -55,7 +57,7 @@ def load(
   if images is None:
     return _dataset(image, label)
   _check_count(name, split, images, len(label))
-  rows = shuffled(len(label))[:images]
+  rows = shuffled(len(label), seed=draw)[:images]
   return _dataset(image[rows], label[rows])
 
 
@@ -63,6 +65,7 @@ def enough(
   name: str,
   split: str = "train",
   *,
+  draw: int = 0,
   data_dir: str | Path | None = None,
   cache_dir: str | Path | None = None,
 ) -> int:
@@ -71,13 +74,15 @@ def enough(
   Args:
     name: as for `load`.
     split: as for `load`.
+    draw: as for `load`.
     data_dir: as for `load`.
     cache_dir: as for `load`.
   """
   if catalog.parse(name)[0] == "synthetic":
     return len(synthetic.CLASS_NAMES)  # they take turns
   _, label = _stored(name, split, data_dir, cache_dir)
-  first = np.unique(label[shuffled(len(label))], return_index=True)[1]
+  order = shuffled(len(label), seed=draw)
+  first = np.unique(label[order], return_index=True)[1]
   return int(first.max()) + 1
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from bdjax.machine import backend
 from bdjax.methods import signature, values
 from bdjax.methods.signature import Choice, Count, Index, Range, Some
-from bdjax.runs import plans
+from bdjax.runs import plans, task_data
 from bdjax.training import regimes
 from bdjax.types import Recipe
 
@@ -28,7 +28,12 @@ _DATA = {
   "flip": bool | None,
 }
 SECTIONS = {
-  "data": _DATA | {"dir": _Folder, "cache": _Folder},
+  "data": _DATA
+  | {
+    "draw": Annotated[str, Choice(task_data.DRAWS)],
+    "dir": _Folder,
+    "cache": _Folder,
+  },
   "downstream": _DATA | {"name": str | None},
   "train": {f.name: _RECIPE[f.name] for f in dataclasses.fields(Recipe)}
   | {"match": Annotated[str, Choice(regimes.MATCHES)]},

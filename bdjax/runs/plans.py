@@ -17,7 +17,7 @@ OPTIONAL = {
   "sequela": {"name": ""},
   "train": {"match": "epochs"},
   "evaluate": {"floor": False},
-  "data": {"flip": None},
+  "data": {"flip": None, "draw": "fixed"},
   "downstream": {"flip": None},
   "precision": "default",
 }

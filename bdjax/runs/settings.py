@@ -34,8 +34,9 @@ def plan(
   config = plans.completed(config)
   keys.check(config)
   scenario = methods.scenario(config["scenario"])
-  source = task_data.source(config)
-  user = task_data.user(config, scenario, source)
+  seed = keys.seeds(config["seeds"])[0]
+  source = task_data.source(config, seed)
+  user = task_data.user(config, scenario, source, seed)
   result = _built(config, overridden, scenario, source, user)
   _check_axes(result)
   _check_repeated(result)
@@ -45,6 +46,33 @@ def plan(
   _check_sequela(result)
   rehearsal.check(result)
   return result
+
+
+def by_seed(plan: plans.Plan) -> list[plans.Plan]:
+  """Returns plans to run one after another: one, unless seeds draw images.
+
+  Args:
+    plan: its images are those of its first seed.
+
+  Raises:
+    ValueError: a seed's training images lack a class.
+  """
+  sections = ("data", "downstream")
+  if not any(task_data.drawn(plan.config, name) for name in sections):
+    return [plan]
+  first, *others = plan.seeds
+  return [plan._replace(seeds=(first,)), *(_drawn(plan, s) for s in others)]
+
+
+def _drawn(plan: plans.Plan, seed: int) -> plans.Plan:
+  """Returns a plan of one seed, with its images."""
+  config, source = plan.config, TaskData(plan.info, plan.train, plan.test)
+  if task_data.drawn(config, "data"):
+    source = task_data.source(config, seed)
+  user = plan.user
+  if not plan.elsewhere or task_data.drawn(config, "downstream"):
+    user = task_data.user(config, plan.scenario, source, seed)
+  return plan._replace(train=source.train, user=user, seeds=(seed,))
 
 
 def _built(

@@ -17,20 +17,39 @@ class TaskData(NamedTuple):
   test: Dataset
 
 
-def source(config: dict[str, Any]) -> TaskData:
+FIXED, BY_SEED = DRAWS = ("fixed", "seed")
+
+
+def drawn(config: dict[str, Any], section: str) -> bool:
+  """Returns whether each seed has training images of its own.
+
+  Args:
+    config: a whole config.
+    section: whose: data or downstream.
+  """
+  given = config[section]
+  return (
+    config["data"]["draw"] == BY_SEED
+    and given["train_images"] is not None
+    and given["name"] not in (None, "synthetic")
+  )
+
+
+def source(config: dict[str, Any], seed: int) -> TaskData:
   """Loads the adversary's data.
 
   Args:
     config: a whole config.
+    seed: draws the training images, if seeds do.
 
   Raises:
     ValueError: the dataset is unknown or not there, or its crop is too wide.
   """
-  return _load_all("data", config["data"])
+  return _load_all("data", config["data"], _draw(config, "data", seed))
 
 
 def user(
-  config: dict[str, Any], scenario: Method, source: TaskData
+  config: dict[str, Any], scenario: Method, source: TaskData, seed: int
 ) -> TaskData:
   """Loads the data of the user whom a scenario's model reaches.
 
@@ -38,6 +57,7 @@ def user(
     config: a whole config.
     scenario: its scenario.
     source: the adversary's, which is the user's too in standalone.
+    seed: draws the training images, if seeds do.
 
   Raises:
     ValueError: `downstream` is missing, needless, or of another image size.
@@ -56,7 +76,8 @@ def user(
       "--config.downstream.name, such as gtsrb."
     )
   places = {k: config["data"][k] for k in ("dir", "cache")}
-  loaded = _load_all("downstream", section | places)
+  draw = _draw(config, "downstream", seed)
+  loaded = _load_all("downstream", section | places, draw)
   if loaded.info.shape != source.info.shape:
     height, width = source.info.shape[:2]
     raise ValueError(
@@ -68,29 +89,38 @@ def user(
   return loaded
 
 
-def _load_all(label: str, section: dict[str, Any]) -> TaskData:
+def _draw(config: dict[str, Any], section: str, seed: int) -> int:
+  return seed if drawn(config, section) else 0
+
+
+def _load_all(label: str, section: dict[str, Any], draw: int) -> TaskData:
   info = data.info(section["name"], data_dir=section["dir"])
   if section["crop"] is not None:
     info = info._replace(crop=_crop(label, section["crop"], info))
   if section["flip"] is not None:
     info = info._replace(flip=section["flip"])
 
-  def load(split, images):
+  def load(split, images, draw=0):
     return data.load(
       section["name"],
       split,
       images=images,
+      draw=draw,
       data_dir=section["dir"],
       cache_dir=section["cache"],
     )
 
-  train = load("train", section["train_images"])
-  _check_classes(label, section, info, train)
+  train = load("train", section["train_images"], draw)
+  _check_classes(label, section, info, train, draw)
   return TaskData(info, train, load("test", section["test_images"]))
 
 
 def _check_classes(
-  label: str, section: dict[str, Any], info: data.Info, train: Dataset
+  label: str,
+  section: dict[str, Any],
+  info: data.Info,
+  train: Dataset,
+  draw: int,
 ) -> None:
   """Refuses a training set that shows nothing of a class."""
   present = np.unique(np.asarray(train.label)).tolist()
@@ -100,7 +130,7 @@ def _check_classes(
   images = section["train_images"]
   lacking = f"class {missing} has no image"
   where = {"data_dir": section["dir"], "cache_dir": section["cache"]}
-  enough = images and data.enough(info.name, **where)
+  enough = images and data.enough(info.name, draw=draw, **where)
   if images and images < enough:
     raise ValueError(
       f"{label}.train_images is {images}, of which {lacking}: give at least "

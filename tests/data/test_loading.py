@@ -151,6 +151,17 @@ def test_fewer_images_are_the_first_of_a_fixed_shuffle(tree, tmp_path):
     data.load(name, images=17, cache_dir=cached)
 
 
+def test_a_draw_takes_other_images_and_the_same_again(tree, tmp_path):
+  name, cached = f"image_folder:{tree}", tmp_path / "cache"
+  where = {"images": 8, "cache_dir": cached}
+  fixed, zero, *drawn = (
+    values(data.load(name, **where, **draw)).tolist()
+    for draw in ({}, {"draw": 0}, {"draw": 1}, {"draw": 1}, {"draw": 2})
+  )
+  assert fixed == zero and drawn[0] == drawn[1]
+  assert len({frozenset(some) for some in (fixed, *drawn)}) == 3
+
+
 def test_changed_files_are_read_again(tree, tmp_path):
   name, cached = f"image_folder:{tree}", tmp_path / "cache"
   before = data.load(name, cache_dir=cached)

@@ -117,8 +117,8 @@ def test_bad_configs_get_one_sentence(config, changes, text):
 def test_images_of_both_tasks_have_one_size(config, monkeypatch):
   load = task_data._load_all
 
-  def larger(label, section):
-    found = load(label, section)
+  def larger(label, section, *rest):
+    found = load(label, section, *rest)
     if label == "data":
       return found
     return found._replace(info=found.info._replace(shape=(96, 96, 3)))
