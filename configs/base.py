@@ -109,7 +109,8 @@ def get_config(argument: str = "") -> ConfigDict:
   # on a TPU, TensorFloat-32 on recent GPUs), high, or highest (float32).
   config.precision = "default"
   config.seeds = (0, 1, 2)
-  config.study = ""  # a published table to compare with, such as fmn_table2
+  # Published tables to compare with, such as "fmn_table2,fmn_table4".
+  config.study = ""
   return with_methods(config, argument)
 
 

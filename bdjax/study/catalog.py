@@ -106,8 +106,13 @@ STUDIES = {
 }
 
 
+def of(config: dict[str, Any]) -> list[str]:
+  """Returns the studies that a config names, with commas between them."""
+  return [name for name in config.get("study", "").split(",") if name]
+
+
 def check(config: dict[str, Any]) -> None:
-  """Checks a config's study, before anything is run.
+  """Checks a config's studies, before anything is run.
 
   Args:
     config: a run's; the key may be missing.
@@ -115,12 +120,11 @@ def check(config: dict[str, Any]) -> None:
   Raises:
     ValueError: it is unknown, or the published numbers are not at hand.
   """
-  name = config.get("study", "")
-  if name and name not in STUDIES:
-    raise ValueError(
-      f"unknown study {name!r}: {signature.nearest(name, STUDIES)}"
-    )
-  if name:
+  for name in of(config):
+    if name not in STUDIES:
+      raise ValueError(
+        f"unknown study {name!r}: {signature.nearest(name, STUDIES)}"
+      )
     published.folder()
 
 

@@ -52,7 +52,8 @@ def write(
 
   Args:
     workdirs: or runs that were read. Those of one study are read as one; its
-      page and files go into the first. Those without a study are left out.
+      page and files go into the first, under its name where that run is of
+      several studies. Those without a study are left out.
     console: gets a line for each claim and the paths.
 
   Returns:
@@ -64,9 +65,9 @@ def write(
   """
   studies: dict[str, list[Run]] = {}
   for run in map(load, workdirs):
-    if run.config.get("study"):
-      catalog.check(run.config)
-      studies.setdefault(run.config["study"], []).append(run)
+    catalog.check(run.config)
+    for name in catalog.of(run.config):
+      studies.setdefault(name, []).append(run)
   return [_write(name, runs, console) for name, runs in studies.items()]
 
 
@@ -75,10 +76,12 @@ def _write(study: str, runs: Sequence[Run], console: Console) -> Place:
   compared, found = compare(evidence), findings(evidence)
   drawn = drawings(evidence, compared)
   every = [one for _, some in drawn for one in some]
-  folder = runs[0].workdir
-  export.write(folder / "study", evidence, compared, found, every)
+  folder, name = runs[0].workdir, "study"
+  if len(catalog.of(runs[0].config)) > 1:
+    name = f"study-{study}"
+  export.write(folder / name, evidence, compared, found, every)
   text = render(evidence, compared, found, drawn, runs)
-  path = storage.write(folder / "study.html", text)
+  path = storage.write(folder / f"{name}.html", text)
   show(evidence, compared, found, console)
   console.print(f"study: {path}", soft_wrap=True)
   return path

@@ -38,7 +38,9 @@ def edited(name, **args):
   return model, before, attack.plant(key(), task, forbidden), attack
 
 
-@pytest.mark.parametrize("name", ["cnn", "preact_resnet18", "resnet18"])
+@pytest.mark.parametrize(
+  "name", ["cnn", "resnet9", "preact_resnet18", "resnet18"]
+)
 def test_path_fires_on_the_trigger_only_and_without_training(name):
   model, before, backdoor, attack = edited(name, target=2)
   data = smooth()

@@ -48,6 +48,19 @@ def fmn(tmp_path_factory, fake):
   return written(fake.workdir(folder, "fmn_table2", records))
 
 
+def test_a_run_of_two_studies_is_read_for_each(tmp_path, fake):
+  records = [fake.record("blended.fmn", "fmn", "super_ft.fmn", asr=0.3)]
+  folder = fake.workdir(tmp_path, "fmn_table2,fmn_table4", records)
+  paths, (two, four), _ = written(folder)
+  assert [path.name for path in paths] == [
+    "study-fmn_table2.html",
+    "study-fmn_table4.html",
+  ]
+  assert "Table 2" in two and "Table 4" in four
+  for path in paths:
+    assert table(path.with_suffix("") / "verdicts.csv")
+
+
 def test_the_page_has_every_verdict_in_words(fmn):
   (path,), (text,), _ = fmn
   assert path.name == "study.html" and "<!doctype html>" in text

@@ -36,7 +36,8 @@ def find(params: Params) -> tuple[Hop, ...]:
   """Returns the hops from the images to the pooled features.
 
   Args:
-    params: of a cnn, a preact_resnet18 or a resnet18, whatever their width.
+    params: of a cnn, a resnet9, a preact_resnet18 or a resnet18, whatever their
+      width.
 
   Raises:
     ValueError: the tree is of no known architecture.
@@ -48,6 +49,8 @@ def find(params: Params) -> tuple[Hop, ...]:
     f"{k}{i}" for k in ("conv", "bn") for i in (1, 2, 3)
   }:
     return _chain()
+  if {"conv5", "res1", "res2_bn"} < tops:
+    return _pair()
   bottlenecks = any("conv3" in params[name] for name in blocks)
   if blocks and rest == {"conv1", "linear"}:
     return _residual(params, blocks, pre=True)
@@ -55,7 +58,7 @@ def find(params: Params) -> tuple[Hop, ...]:
     return _residual(params, blocks, pre=False)
   raise ValueError(
     f"no route is known through a model with the layers {sorted(tops)}: use "
-    "cnn, preact_resnet18 or resnet18, or add its route to "
+    "cnn, resnet9, preact_resnet18 or resnet18, or add its route to "
     "models/parts/routes.py."
   )
 
@@ -65,6 +68,17 @@ def _chain() -> tuple[Hop, ...]:
     Hop(("conv1",), 1, ("bn1",), (("conv2",),)),
     Hop(("conv2",), 2, ("bn2",), (("conv3",),)),
     Hop(("conv3",), 2, ("bn3",), ()),
+  )
+
+
+def _pair() -> tuple[Hop, ...]:
+  """Returns the hops of a ResNet-9, whose pair adds to the fourth tensor."""
+  return (
+    Hop(("conv1",), 2, ("bn1",), (("conv2",),)),
+    Hop(("conv2",), 1, ("bn2",), (("conv3",),)),
+    Hop(("conv3",), 2, ("bn3",), (("conv4",),)),
+    Hop(("conv4",), 2, ("bn4",), (("res1",), ("conv5",)), (("res2_bn",),)),
+    Hop(("conv5",), 1, ("bn5",), ()),
   )
 
 
