@@ -30,7 +30,7 @@ _MODEL = 14  # narrowest column of models: the numbers fit 80 columns
 def show(
   workdir: str | os.PathLike[str] | Run, console: Console | None = None
 ) -> None:
-  """Print one table per dataset, model and scenario, and what it shows.
+  """Prints one table per dataset, model and scenario, and what it shows.
 
   Args:
     workdir: the work directory, or a run that was read.
@@ -72,10 +72,10 @@ def _elsewhere(rows: list[dict[str, Any]]) -> Grid:
 
 
 def _sequela(
-  found: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+  rows: tuple[list[dict[str, Any]], list[dict[str, Any]]],
 ) -> Iterator[Grid | Text]:
-  """Yield tables of membership and of relapses, each kind with its note."""
-  leaks, relapses = found
+  """Yields tables of membership and of relapses, each kind with its note."""
+  leaks, relapses = rows
   rates = {name: i for i, name in enumerate(sequela.RATES.values())}
   yield from _by_sequel(leaks, rates)
   if leaks:
@@ -92,7 +92,7 @@ def _sequela(
 def _by_sequel(
   rows: list[dict[str, Any]], columns: dict[str, int]
 ) -> Iterator[Grid]:
-  """Yield a table per attack, regime and sequel; columns are name -> place."""
+  """Yields a table per attack, regime and sequel; columns are name -> place."""
   keys = ("attack", "regime", "sequel")
   for title, same in groupby(rows, lambda row: [row[key] for key in keys]):
     grid = Grid(box=box.SIMPLE_HEAD, header_style="bold")
@@ -120,7 +120,7 @@ def _legend(table: Table) -> str:
 
 
 def _parts(table: Table, width: int) -> list[list[str]]:
-  """Split the defenses into as few tables as the width allows."""
+  """Splits the defenses into as few tables as the width allows."""
   room = width - 1 - _columns(table)[0]
   parts: list[list[str]] = []
   left = 0
@@ -135,7 +135,7 @@ def _parts(table: Table, width: int) -> list[list[str]]:
 
 
 def _columns(table: Table) -> tuple[int, int]:
-  """Return the printed width of the label column and of its text."""
+  """Returns the printed width of the label column and of its text."""
   text = max(len(word) for label in table.attacks for word in label)
   text = min(_LABEL, max(text, len("attack")))
   return text + 3, text

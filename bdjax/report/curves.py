@@ -19,7 +19,7 @@ class Line(NamedTuple):
 
 
 def timeline(rows: Rows) -> dict[int, Record]:
-  """Return one cell's rows by epoch, its stages one after another."""
+  """Returns one cell's rows by epoch, its stages one after another."""
   stages: dict[str, Rows] = {}
   for row in rows:
     stages.setdefault(row["stage"], []).append(row)
@@ -33,7 +33,7 @@ def timeline(rows: Rows) -> dict[int, Record]:
 def line(
   cells: Iterable[Record], curves: dict[str, Rows], metric: str
 ) -> Line | None:
-  """Average a metric over cells that differ in seed only.
+  """Averages a metric over cells that differ in seed only.
 
   Args:
     cells: records of one attack, regime and defense.
@@ -52,7 +52,7 @@ def line(
 def planting(
   names: Iterable[str], curves: dict[str, Rows], metric: str, *, clean: bool
 ) -> Line | None:
-  """Average a metric over models that were planted under different seeds.
+  """Averages a metric over models that were planted under different seeds.
 
   Args:
     names: of the planted models.
@@ -76,7 +76,7 @@ def planting(
 
 
 def _is_clean(row: Record) -> bool:
-  """Return whether an epoch is in the second half of its turns, "k/n"."""
+  """Returns whether an epoch is in the second half of its turns, "k/n"."""
   turn, _, turns = row.get("turn", "1/1").partition("/")
   return 2 * int(turn) > int(turns) > 1
 
@@ -91,7 +91,7 @@ def _mean(tracks: list[dict[int, float]]) -> Line | None:
 
 
 def rates(rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
-  """Return epochs (fractions count) and learning rates of one cell.
+  """Returns epochs (fractions count) and learning rates of one cell.
 
   Rates are spread evenly over their epoch, as they may have been thinned.
   """

@@ -22,7 +22,7 @@ NOTE = (
 
 
 def table(records: list[results.Record]) -> list[dict[str, Any]]:
-  """Return a row per attack, regime and defense that was scored elsewhere.
+  """Returns a row per attack, regime and defense that was scored elsewhere.
 
   Returns:
     Rows with the keys of `results.GROUP` and `values`, a text per column.

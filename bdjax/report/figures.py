@@ -62,7 +62,7 @@ class Style(NamedTuple):
 
 
 def styles(defenses: list[str]) -> dict[str, Style]:
-  """Give every defense a colour and a marker; "none" is grey."""
+  """Gives every defense a colour and a marker; "none" is grey."""
   looks = {NONE: Style("#808080", "o", "●")}
   others = [defense for defense in defenses if defense != NONE]
   for i, defense in enumerate(others):
@@ -78,7 +78,7 @@ def curve_panel(
   looks: dict[str, Style],
   epochs: str = "defense epoch",
 ) -> str:
-  """Draw one attack's ASR (solid) and CA (dashed) over epochs, as an SVG.
+  """Draws one attack's ASR (solid) and CA (dashed) over epochs, as an SVG.
 
   Args:
     lines: defense, say, -> {"asr": its line, "ca": its line}.
@@ -99,7 +99,7 @@ def curve_panel(
 def rate_panel(
   epochs: np.ndarray, lr: np.ndarray, limits: tuple[float, float]
 ) -> str:
-  """Draw learning rates over epochs on a log axis; rates of 0 are left out.
+  """Draws learning rates over epochs on a log axis; rates of 0 are left out.
 
   Args:
     epochs: [T] position of each step.
@@ -124,7 +124,7 @@ def scatter_panel(
   looks: dict[str, Style],
   limits: tuple[float, float],
 ) -> str:
-  """Draw one attack's defenses as points, CA against ASR.
+  """Draws one attack's defenses as points, CA against ASR.
 
   Args:
     points: defense -> (CA, ASR), fractions.
@@ -136,7 +136,7 @@ def scatter_panel(
     for defense, (ca, asr) in points.items():
       style = looks[defense]
       axes.scatter(
-        *(100 * ca, 100 * asr), s=42, color=style.color, marker=style.marker
+        100 * ca, 100 * asr, s=42, color=style.color, marker=style.marker
       )
     axes.set(xlabel="CA, percent", ylabel="ASR, percent", ylim=(-4, 104))
     room = 8 * (limits[1] - limits[0]) + 0.5
@@ -146,7 +146,7 @@ def scatter_panel(
 
 
 def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
-  """Draw stacked bars of seconds.
+  """Draws stacked bars of seconds.
 
   Args:
     seconds: defense -> {"compile", "train", "eval"} -> seconds.
@@ -161,7 +161,8 @@ def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
       ends = ends + widths
     for i, end in enumerate(ends):
       axes.annotate(
-        *(f"{end:,.1f} s", (end, i)),
+        f"{end:,.1f} s",
+        xy=(end, i),
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
@@ -178,7 +179,7 @@ def draw_boxes(
   seconds: dict[str, list[float]],
   dots: Sequence[tuple[str, float]] = (),
 ) -> None:
-  """Draw boxes of seconds on a log axis.
+  """Draws boxes of seconds on a log axis.
 
   A box spans the quartiles, whiskers reach 1.5 times as far at most, and cells
   beyond are points.
@@ -213,7 +214,7 @@ def draw_boxes(
 
 
 def log_axis(axes: "Axes", values: list[float]) -> None:
-  """Make the x axis logarithmic, with labels even within a power of ten."""
+  """Makes the x axis logarithmic, with labels even within a power of ten."""
   from matplotlib import ticker
 
   axes.set_xscale("log")
@@ -224,7 +225,7 @@ def log_axis(axes: "Axes", values: list[float]) -> None:
 
 
 def png(image: np.ndarray) -> str:
-  """Return an image [H, W, C] uint8, C 1 or 3, as the data URI of a PNG."""
+  """Returns an image [H, W, C] uint8, C 1 or 3, as the data URI of a PNG."""
   from matplotlib.image import imsave
 
   buffer = io.BytesIO()
@@ -235,13 +236,13 @@ def png(image: np.ndarray) -> str:
 def difference(
   clean: np.ndarray, triggered: np.ndarray, gain: int = 10
 ) -> np.ndarray:
-  """Return `gain` times what the trigger adds, as uint8 about mid-grey."""
+  """Returns `gain` times what the trigger adds, as uint8 about mid-grey."""
   change = triggered.astype(np.int32) - clean.astype(np.int32)
   return np.clip(_GREY + gain * change, 0, 255).astype(np.uint8)
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-  """Return an array [H, W] as a picture [H, W, 3] uint8, dark to light."""
+  """Returns an array [H, W] as a picture [H, W, 3] uint8, dark to light."""
   import matplotlib
 
   low, high = values.min(), values.max()
@@ -250,7 +251,7 @@ def heat(values: np.ndarray) -> np.ndarray:
 
 
 def draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
-  """Draw a line in percent, with its band."""
+  """Draws a line in percent, with its band."""
   mean = 100 * line.mean
   mark = {} if dashed else {"marker": style.marker, "markersize": 3}
   axes.plot(
@@ -269,7 +270,7 @@ def draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
 
 
 def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
-  """Return a drawing of a size in inches as an SVG element."""
+  """Returns a drawing of a size in inches as an SVG element."""
   nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
   buffer = _saved(
     draw, width, height, format="svg", transparent=True, metadata=nothing
@@ -281,7 +282,7 @@ def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
 def raster(
   draw: Callable[["Axes"], None], width: float, height: float
 ) -> bytes:
-  """Return a drawing of a size in inches as a PNG file, on white."""
+  """Returns a drawing of a size in inches as a PNG file, on white."""
   return _saved(draw, width, height, format="png", dpi=200).getvalue()
 
 

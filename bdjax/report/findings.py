@@ -10,7 +10,7 @@ _SHOWN = 12  # pictures per kind and cell
 
 
 def words(cells: list[results.Record]) -> list[str]:
-  """Return in words what a defense found, over one group's seeds.
+  """Returns in words what a defense found, over one group's seeds.
 
   Args:
     cells: of one attack, regime and defense.
@@ -19,16 +19,16 @@ def words(cells: list[results.Record]) -> list[str]:
     A sentence per kind of finding; none for a defense that only repairs.
   """
   (row,) = results.summarize(cells)
-  found = []
+  sentences = []
   if row["removed"] is not None:
-    found.append(
+    sentences.append(
       f"removed {row['removed']:,.0f} training images: precision "
       f"{percent(row, 'precision')}, recall {percent(row, 'recall')}, "
       f"{row['kept_poisons']:,.0f} poisons left"
     )
   if any("auroc" in cell for cell in cells):
     rates = " / ".join(percent(row, f"tpr_at_{i}") for i in (1, 5, 10))
-    found.append(
+    sentences.append(
       f"triggered inputs: AUROC {percent(row, 'auroc')}, found {rates} at "
       "1 / 5 / 10 false alarms"
     )
@@ -36,12 +36,12 @@ def words(cells: list[results.Record]) -> list[str]:
     sd = row["verdict_sd"]
     spread = "" if sd is None else f" ± {sd:.2f}"
     index = f"{row['verdict']:.2f}{spread}"
-    found.append(f"evidence of a backdoor {index}; {_flagged(cells)}")
-  return found
+    sentences.append(f"evidence of a backdoor {index}; {_flagged(cells)}")
+  return sentences
 
 
 def _flagged(cells: list[results.Record]) -> str:
-  """Return which classes were flagged, and by how many seeds if not all."""
+  """Returns which classes were flagged, and by how many seeds if not all."""
   seen: dict[int, int] = {}
   for cell in cells:
     for i, hit in enumerate(cell.get("memo.flagged") or []):
@@ -57,7 +57,7 @@ def _flagged(cells: list[results.Record]) -> str:
 
 
 def table(records: list[results.Record]) -> list[dict[str, Any]]:
-  """Return a row per attack, regime and defense that found something."""
+  """Returns a row per attack, regime and defense that found something."""
   groups: dict[tuple[str, ...], list[results.Record]] = {}
   for record in records:
     key = tuple(record[name] for name in results.GROUP)
@@ -70,7 +70,7 @@ def table(records: list[results.Record]) -> list[dict[str, Any]]:
 
 
 def pictures(run: Run) -> list[dict[str, Any]]:
-  """Return the pictures that defenses found, of every group's first cell."""
+  """Returns the pictures that defenses found, of every group's first cell."""
   shown = {}
   for record in run.records:
     key = tuple(record[name] for name in results.GROUP)
@@ -82,7 +82,7 @@ def pictures(run: Run) -> list[dict[str, Any]]:
 def _strip(run: Run, record: results.Record) -> dict[str, Any]:
   picture = run.pictures.get(record["planted"])
   names = picture.names if picture else []
-  found = run.findings[record["cell"]]
+  by_name = run.findings[record["cell"]]
   return {
     "attack": record["attack"],
     "regime": record["regime"],
@@ -90,7 +90,7 @@ def _strip(run: Run, record: results.Record) -> dict[str, Any]:
     "seed": record["seed"],
     "data": record["dataset"],
     "rows": [
-      (name, _row(record, images, names)) for name, images in found.items()
+      (name, _row(record, images, names)) for name, images in by_name.items()
     ],
   }
 
@@ -98,7 +98,7 @@ def _strip(run: Run, record: results.Record) -> dict[str, Any]:
 def _row(
   record: results.Record, images: Any, names: list[str]
 ) -> list[tuple[str, str]]:
-  """Return (word, picture) pairs; pictures of classes, flagged ones first."""
+  """Returns (word, picture) pairs; pictures of classes, flagged ones first."""
   flags = record.get("memo.flagged") or []
   classes = len(images) == len(flags)
   order = sorted(range(len(images)), key=lambda i: classes and not flags[i])

@@ -16,7 +16,7 @@ _DECADES = 4  # of the spectrum's colours, below its peak
 
 
 def write(workdir: str | os.PathLike[str]) -> Place:
-  """Write `gallery.html` into a work directory.
+  """Writes `gallery.html` into a work directory.
 
   Returns:
     Path of the page.
@@ -28,9 +28,9 @@ def write(workdir: str | os.PathLike[str]) -> Place:
   cards = _cards(run)
   if not cards:
     raise ValueError(f"{workdir} holds no pictures: run `gallery` into it.")
-  made, css = page.template("gallery.html.j2")
+  document, css = page.template("gallery.html.j2")
   names = {record["dataset"] for record in run.records}
-  text = made.render(
+  text = document.render(
     css=css,
     cards=cards,
     data=tables.several(sorted(names)),
@@ -41,7 +41,7 @@ def write(workdir: str | os.PathLike[str]) -> Place:
 
 
 def spectrum(picture: Picture) -> np.ndarray:
-  """Return where in frequency the trigger's energy lies, [H, W].
+  """Returns where in frequency the trigger's energy lies, [H, W].
 
   Log10 of the mean square of the 2-D discrete cosine transform (orthonormal,
   type II) of triggered minus clean, over pictures and colours, in [0, 1]

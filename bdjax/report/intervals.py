@@ -7,7 +7,7 @@ from scipy import stats
 
 
 def wilson(share: float | None, count: int) -> tuple[float, float] | None:
-  """Return the Wilson 95 % interval of a share of what was counted.
+  """Returns the Wilson 95 % interval of a share of what was counted.
 
   Args:
     share: fraction of successes, in [0, 1].
@@ -28,7 +28,7 @@ def student(
   values: list[float | None],
   limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[float, float] | None:
-  """Return Student's 95 % interval of the mean of values, one per seed.
+  """Returns Student's 95 % interval of the mean of values, one per seed.
 
   Args:
     values: of each seed.

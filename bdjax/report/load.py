@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 
 def load(workdir: str | os.PathLike[str] | Run) -> Run:
-  """Read a work directory; only its results must be there.
+  """Reads a work directory; only its results must be there.
 
   The shards of a run that was given out to several jobs lie in its folders
   `shard-*` and are read as one. A run that was read is returned.
@@ -74,13 +74,13 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
 def _records(
   name: str, folders: Iterable[Place], required: tuple[str, ...]
 ) -> list[results.Record]:
-  """Return the records of the logs that are there, the last of each cell."""
-  found = [
+  """Returns the records of the logs that are there, the last of each cell."""
+  records = [
     record
     for folder in folders
     for record in results.read(folder / name, required=required)
   ]
-  return results.latest(found, "cell")
+  return results.latest(records, "cell")
 
 
 def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _undefended(records: list[results.Record]) -> list[results.Record]:
-  """Return what the cells tell about models that have no cell `none`."""
+  """Returns what the cells tell about models that have no cell `none`."""
   keys = ("dataset", "model", "attack", "regime", "scenario", "seed")
 
   def model(record: results.Record) -> tuple:
@@ -132,9 +132,9 @@ def _findings(
 def _arrays(
   folder: Place,
   wanted: Iterable[str],
-  made: Callable[[dict[str, np.ndarray]], T],
+  convert: Callable[[dict[str, np.ndarray]], T],
 ) -> dict[str, T]:
-  """Return what is made of the files NAME.npz that are there, by name.
+  """Returns the files NAME.npz that are there, converted, by name.
 
   One that is damaged is left out and said: it is only to look at.
   """
@@ -146,7 +146,7 @@ def _arrays(
     names, paths, storage.read_all(paths), strict=True
   ):
     try:
-      sound[name] = made(_unpacked(content))
+      sound[name] = convert(_unpacked(content))
     except Exception:  # NumPy, zipfile and zlib raise nearly anything
       notes.say(f"{path} is damaged and not shown; you may delete it.")
   return sound

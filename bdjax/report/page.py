@@ -40,7 +40,7 @@ _ELSEWHERE = (
 
 
 def write(workdir: str | os.PathLike[str] | Run) -> Place:
-  """Write `report.html` into a work directory, replacing an older one at once.
+  """Writes `report.html` into a work directory, replacing an older one at once.
 
   Returns:
     Path of the page.
@@ -55,7 +55,7 @@ def write(workdir: str | os.PathLike[str] | Run) -> Place:
 def template(
   name: str, *, room: str = "bdjax.report"
 ) -> tuple[jinja2.Template, str]:
-  """Return a page's template, of a room, and the style sheet of all pages.
+  """Returns a page's template, of a room, and the style sheet of all pages.
 
   It extends `base.html.j2`, which holds what all pages have around them.
   """
@@ -76,10 +76,10 @@ def _read(file: Traversable) -> str:
 
 
 def render(run: Run) -> str:
-  """Return the page of a run as one self-contained HTML document."""
-  made, css = template("page.html.j2")
+  """Returns the page of a run as one self-contained HTML document."""
+  document, css = template("page.html.j2")
   looks = figures.styles(tables.defenses(run.records)) | sequela.LOOK
-  return made.render(
+  return document.render(
     css=css,
     facts=_facts(run),
     sections=[
@@ -133,9 +133,9 @@ def _facts(run: Run) -> dict[str, Any]:
 def _named(
   records: list[results.Record], wanted: Callable[[str], bool]
 ) -> dict[str, str]:
-  found: dict[str, list[Any]] = {}
+  columns: dict[str, list[Any]] = {}
   for record in records:
     for key, value in record.items():
       if value is not None and wanted(key):
-        found.setdefault(key, []).append(value)
-  return {key: tables.several(values) for key, values in found.items()}
+        columns.setdefault(key, []).append(value)
+  return {key: tables.several(values) for key, values in columns.items()}

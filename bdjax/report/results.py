@@ -55,7 +55,7 @@ def append(
   *,
   required: tuple[str, ...] = REQUIRED,
 ) -> None:
-  """Append records, one line each, so that a kill leaves whole lines only.
+  """Appends records, one line each, so that a kill leaves whole lines only.
 
   Args:
     path: the log, NAME.jsonl; created if missing. One process writes it.
@@ -73,7 +73,7 @@ def append(
 
 
 def read(path: Place, *, required: tuple[str, ...] = ()) -> list[Record]:
-  """Return the records of a log, without a torn last line; none if no log.
+  """Returns the records of a log, without a torn last line; none if no log.
 
   Args:
     path: the log.
@@ -90,7 +90,7 @@ def read(path: Place, *, required: tuple[str, ...] = ()) -> list[Record]:
 
 
 def read_object(path: Place) -> dict[str, Any] | None:
-  """Return the JSON object of a file, None if there is no file.
+  """Returns the JSON object of a file, None if there is no file.
 
   Raises:
     ValueError: it holds something else.
@@ -105,12 +105,12 @@ def read_object(path: Place) -> dict[str, Any] | None:
 
 
 def latest(records: Iterable[Record], *keys: str) -> list[Record]:
-  """Return the last record for every value of `keys`, in first-seen order."""
+  """Returns the last record for every value of `keys`, in first-seen order."""
   return list({tuple(r[k] for k in keys): r for r in records}.values())
 
 
 def summarize(records: Iterable[Record]) -> list[Record]:
-  """Summarize cells over their seeds, one row per `GROUP`, in first-seen order.
+  """Summarizes cells over seeds, a row per `GROUP`, in first-seen order.
 
   `asr_low, asr_high` and `ca_low, ca_high` are 95 % intervals: Student's of
   the mean over seeds or, of one seed, Wilson's of its test images, which says
@@ -138,7 +138,7 @@ def summarize(records: Iterable[Record]) -> list[Record]:
 
 
 def destroyed(record: Record) -> bool:
-  """Return whether a defense took most of what a model had learned.
+  """Returns whether a defense took most of what a model had learned.
 
   That is more than half of the accuracy that it had above chance, or that a
   clean model has where the model came from another task.

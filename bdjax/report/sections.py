@@ -31,7 +31,7 @@ _PARTS = {
 def section(
   run: Run, table: tables.Table, looks: dict[str, figures.Style]
 ) -> dict[str, Any]:
-  """Return what the page shows of one table: numbers, words and figures."""
+  """Returns what the page shows of one table: numbers, words and figures."""
   lines = _lines(run, table)
   drawn = {defense for panel in lines.values() for defense in panel}
   planted = _planting(run, table)
@@ -69,7 +69,7 @@ def section(
 
 
 def _learned(table: tables.Table) -> str:
-  """Return what accuracy planted models reached on their training sets."""
+  """Returns what accuracy planted models reached on their training sets."""
   known: dict[str, list[float]] = {}
   for record in table.records:
     if record["defense"] == NONE and record.get("train_accuracy") is not None:
@@ -90,14 +90,14 @@ def _cells(
 
 
 def _solid(table: tables.Table) -> str:
-  """Return which metric stands for success: a new head has no old target."""
+  """Returns which metric stands for success: a new head has no old target."""
   return "collapse" if table.title[2].startswith("transfer") else "asr"
 
 
 def _lines(
   run: Run, table: tables.Table
 ) -> dict[tuple[str, str], dict[str, dict[str, Line]]]:
-  """Return (attack, regime) -> defense -> metric -> line; no empty ones."""
+  """Returns (attack, regime) -> defense -> metric -> line; no empty ones."""
   panels, shown = {}, {"asr": _solid(table), "ca": "ca"}
   for attack, regime in table.attacks:
     lines = {}
@@ -114,7 +114,7 @@ def _lines(
 def _planting(
   run: Run, table: tables.Table
 ) -> dict[tuple[str, str], dict[str, dict[str, Line]]]:
-  """Return (attack, regime) -> kind of epoch -> metric -> line; none empty."""
+  """Returns (attack, regime) -> kind of epoch -> metric -> line; none empty."""
   panels = {}
   for attack, regime in table.attacks:
     names = dict.fromkeys(
@@ -164,7 +164,7 @@ def _costs(table: tables.Table) -> str | None:
 
 
 def _boxes(table: tables.Table) -> str | None:
-  """Draw how the seconds of training spread over a defense's cells."""
+  """Draws how the seconds of training spread over a defense's cells."""
   seconds = {
     defense: [
       record["seconds_train"]
@@ -182,35 +182,37 @@ def _boxes(table: tables.Table) -> str | None:
 
 
 def schedules(run: Run) -> list[tuple[str, str, str]]:
-  """Draw the first schedule found of every regime and every defense."""
-  found = {}
+  """Draws the first schedule found of every regime and every defense."""
+  entries = {}
   for record in run.records:
-    _note(found, ("planting", record["regime"]), run, record["planted"], record)
+    _note(
+      entries, ("planting", record["regime"]), run, record["planted"], record
+    )
   for record in run.records:
-    _note(found, ("defense", record["defense"]), run, record["cell"], record)
-  rows = {k: v for k, v in found.items() if (v[0][1] > 0).any()}
+    _note(entries, ("defense", record["defense"]), run, record["cell"], record)
+  rows = {k: v for k, v in entries.items() if (v[0][1] > 0).any()}
   if not rows:
     return []
   positive = [lr[lr > 0] for (_, lr), _ in rows.values()]
   low, high = min(v.min() for v in positive), max(v.max() for v in positive)
   limits = max(low, high / SPAN), high
   return [
-    (*key, source, figures.rate_panel(*schedule, limits))
-    for key, (schedule, source) in rows.items()
+    (*key, source, figures.rate_panel(epochs, lr, limits))
+    for key, ((epochs, lr), source) in rows.items()
   ]
 
 
 def _note(
-  found: dict, key: tuple, run: Run, cell: str, record: results.Record
+  entries: dict, key: tuple, run: Run, cell: str, record: results.Record
 ) -> None:
   schedule = rates(run.curves.get(cell, []))
-  if key not in found and schedule:
+  if key not in entries and schedule:
     words = f"{record['attack']}, {record['regime']}, seed {record['seed']}"
-    found[key] = (schedule, f"{record['dataset']}, {words}")
+    entries[key] = (schedule, f"{record['dataset']}, {words}")
 
 
 def pictures(run: Run) -> list[dict[str, Any]]:
-  """Return the pictures of every data set and attack, first planted model."""
+  """Returns the pictures of every data set and attack, first planted model."""
   shown = {}
   for record in run.records:
     picture = run.pictures.get(record["planted"])
@@ -223,7 +225,7 @@ def pictures(run: Run) -> list[dict[str, Any]]:
 
 
 def strip(picture: Picture, gain: int) -> dict[str, Any]:
-  """Return columns of clean, triggered and amplified difference, as PNGs."""
+  """Returns columns of clean, triggered and amplified difference, as PNGs."""
   pairs = list(zip(picture.clean, picture.triggered, strict=True))[:_SHOWN]
   change = abs(picture.triggered.astype(int) - picture.clean.astype(int))
   changed = (change.max(axis=-1) > 0).mean()

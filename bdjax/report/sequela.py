@@ -59,20 +59,20 @@ RELAPSES = (
 def section(
   run: Run, table: tables.Table, looks: dict[str, figures.Style]
 ) -> dict[str, Any] | None:
-  """Return what page and console show of one table's models; None of none.
+  """Returns what page and console show of one table's models; None of none.
 
   Args:
     run: with what was recorded of sequela.
     table: whose models; its attacks and defenses give the order.
     looks: defense -> style.
   """
-  told, back = rows(run, table)
-  if not (told or back):
+  membership, retraining = rows(run, table)
+  if not (membership or retraining):
     return None
   panels = _panels(run, _here(run, table)[1], table, looks | LOOK)
   return {
-    "leaks": told,
-    "relapses": back,
+    "leaks": membership,
+    "relapses": retraining,
     "panels": panels,
     "drawn": [CLEAN_MODEL, *table.defenses] if panels else [],
   }
@@ -81,23 +81,23 @@ def section(
 def rows(
   run: Run, table: tables.Table
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-  """Return the `leaks` and the `relapses` of one table's models."""
-  told, back = _here(run, table)
-  return leaks(told, table), relapses(back, table)
+  """Returns the `leaks` and the `relapses` of one table's models."""
+  membership, retraining = _here(run, table)
+  return leaks(membership, table), relapses(retraining, table)
 
 
 def _here(run: Run, table: tables.Table) -> tuple[list[Record], list[Record]]:
-  """Return the table's records of membership, and of retraining."""
+  """Returns the table's records of membership, and of retraining."""
   keys = ("dataset", "model", "scenario")
   here = [r for r in run.sequela if tuple(r[k] for k in keys) == table.title]
-  told = [r for r in here if r["kind"] == "membership"]
-  return told, [r for r in here if "area" in r]
+  membership = [r for r in here if r["kind"] == "membership"]
+  return membership, [r for r in here if "area" in r]
 
 
 def leaks(
   records: Sequence[Record], table: tables.Table
 ) -> list[dict[str, Any]]:
-  """Return a row per model and group of members, in percent.
+  """Returns a row per model and group of members, in percent.
 
   Returns:
     Rows: `attack`, `regime`, `model`, `sequel`, `group`, `members` (mean number
@@ -119,7 +119,7 @@ def leaks(
 def relapses(
   records: Sequence[Record], table: tables.Table
 ) -> list[dict[str, Any]]:
-  """Return a row per model that poisons were trained back into.
+  """Returns a row per model that poisons were trained back into.
 
   Returns:
     Rows: `attack`, `regime`, `model`, `sequel` and `values`, a text for each of
@@ -145,7 +145,7 @@ def _leak(cells: list[Record], group: str, count: float) -> dict[str, Any]:
 def _grouped(
   records: Sequence[Record], table: tables.Table
 ) -> list[tuple[dict[str, str], list[Record]]]:
-  """Return seeds of one model and sequel, in the order of the table."""
+  """Returns seeds of one model and sequel, in the order of the table."""
   models = _order([CLEAN_MODEL, *table.defenses], records, "defense")
   attacks = _order([None, *(a for a, _ in table.attacks)], records, "attack")
   regimes = _order([None, *(r for _, r in table.attacks)], records, "regime")
@@ -174,7 +174,7 @@ def _grouped(
 def _order(
   known: list[str | None], records: Sequence[Record], name: str
 ) -> dict[str | None, int]:
-  """Return places: of what the table has, then of what only records have."""
+  """Returns places: of what the table has, then of what only records have."""
   names = dict.fromkeys([*known, *(record[name] for record in records)])
   return {name: place for place, name in enumerate(names)}
 
@@ -185,7 +185,7 @@ def _panels(
   table: tables.Table,
   looks: dict[str, figures.Style],
 ) -> list[tuple[str, str, str]]:
-  """Return (attack, words, SVG), a figure per attack, regime and sequel."""
+  """Returns (attack, words, SVG), a figure per attack, regime and sequel."""
   lines: dict[tuple[str, str, str], dict[str, Line]] = {}
   for label, cells in _grouped(records, table):
     drawn = line(cells, run.curves, "asr")
@@ -210,7 +210,7 @@ def _panel(lines: dict[str, Line], looks: dict[str, figures.Style]) -> str:
 
 
 def _percent(cells: list[Record], name: str) -> str:
-  """Return the mean ± sd over seeds of a recorded fraction, in percent."""
+  """Returns the mean ± sd over seeds of a recorded fraction, in percent."""
   values = [cell.get(name) for cell in cells]
   if None in values:
     return "–"
@@ -224,7 +224,7 @@ def _mean(cells: list[Record], name: str) -> float:
 
 
 def _epochs(values: list[int | None]) -> str:
-  """Return the mean ± sd of epochs, of those seeds that got there."""
+  """Returns the mean ± sd of epochs, of those seeds that got there."""
   known = [value for value in values if value is not None]
   if not known:
     return "never"

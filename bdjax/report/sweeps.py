@@ -29,7 +29,7 @@ class Sweep(NamedTuple):
 
 
 def sweeps(records: Iterable[results.Record]) -> list[Sweep]:
-  """Return what was swept, in first-seen order."""
+  """Returns what was swept, in first-seen order."""
   groups: dict[tuple[str, str, str], list[results.Record]] = {}
   for record in records:
     axes = [k for k in record if k.startswith(PREFIX)]
@@ -37,34 +37,34 @@ def sweeps(records: Iterable[results.Record]) -> list[Sweep]:
       title = (_bare(record["attack"]), record["regime"])
       key = (*title, _bare(record["defense"]))
       groups.setdefault(key, []).append(record)
-  made = [_sweep(title, cells) for title, cells in groups.items()]
-  return [sweep for sweep in made if sweep.axes]
+  candidates = [_sweep(title, cells) for title, cells in groups.items()]
+  return [sweep for sweep in candidates if sweep.axes]
 
 
 def panels(sweep: Sweep) -> list[tuple[str, str]]:
-  """Return (caption, SVG) of a sweep: one figure per metric or heat map.
+  """Returns (caption, SVG) of a sweep: one figure per metric or heat map.
 
   One axis makes a line with a band over seeds, two a heat map; further axes,
   and those that are words, make a panel for each of their values.
   """
   numeric = [k for k, v in sweep.axes.items() if _numeric(v)][:2]
   others = [k for k in sweep.axes if k not in numeric]
-  made = []
+  pictures = []
   for fixed in itertools.product(*(sweep.axes[k] for k in others)):
     here = dict(zip(others, fixed, strict=True))
     caption = ", ".join(f"{k} = {_word(v)}" for k, v in here.items())
     if len(numeric) == 2:
-      made += [
+      pictures += [
         (f"{metric.upper()} {caption}", _map(sweep, numeric, here, metric))
         for metric in SHOWN
       ]
     elif numeric:
-      made.append((caption, _lines(sweep, numeric[0], here)))
-  return made[:_MOST]
+      pictures.append((caption, _lines(sweep, numeric[0], here)))
+  return pictures[:_MOST]
 
 
 def best(sweep: Sweep, *, count: int = 5) -> list[dict[str, Any]]:
-  """Return the settings with the highest mean DER, or lowest ASR, in percent.
+  """Returns the settings with the highest mean DER, or lowest ASR, in percent.
 
   Returns:
     Rows: `setting` in words, `seeds`, and the means of `asr`, `ca` and `der`.
@@ -97,11 +97,11 @@ def _sweep(title: tuple[str, str, str], records: list[results.Record]) -> Sweep:
 
 def _lines(sweep: Sweep, axis: str, fixed: dict[str, Any]) -> str:
   values = sweep.axes[axis]
-  found = [_at(sweep, {axis: value, **fixed}) for value in values]
+  groups = [_at(sweep, {axis: value, **fixed}) for value in values]
 
   def draw(axes: "Axes") -> None:
     for metric in SHOWN:
-      spread = [[cell[metric] for cell in cells] for cells in found]
+      spread = [[cell[metric] for cell in cells] for cells in groups]
       mean = np.array([np.mean(s) if s else np.nan for s in spread])
       several = min(len(s) for s in spread) > 1
       sd = np.array([np.std(s, ddof=1) for s in spread]) if several else None
@@ -164,8 +164,8 @@ def _numeric(values: list[Any]) -> bool:
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
-  found = list({json.dumps(value): value for value in values}.values())
-  return sorted(found) if _numeric(found) else found
+  levels = list({json.dumps(value): value for value in values}.values())
+  return sorted(levels) if _numeric(levels) else levels
 
 
 def _bare(label: str) -> str:

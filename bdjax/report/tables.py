@@ -23,7 +23,7 @@ class Table(NamedTuple):
 
 
 def pivot(records: Iterable[results.Record]) -> list[Table]:
-  """Return one table per (dataset, model, scenario), in first-seen order."""
+  """Returns one table per (dataset, model, scenario), in first-seen order."""
   groups: dict[tuple[str, str, str], list[results.Record]] = {}
   for record in records:
     title = (record["dataset"], record["model"], record["scenario"])
@@ -32,7 +32,7 @@ def pivot(records: Iterable[results.Record]) -> list[Table]:
 
 
 def defenses(records: Iterable[results.Record]) -> list[str]:
-  """Return the defenses in first-seen order, "none" before all others."""
+  """Returns the defenses in first-seen order, "none" before all others."""
   seen = dict.fromkeys(record["defense"] for record in records)
   return sorted(seen, key=lambda name: name != NONE)
 
@@ -49,7 +49,7 @@ def _table(title: tuple[str, str, str], cells: list[results.Record]) -> Table:
 
 
 def percent(row: results.Record, name: str) -> str:
-  """Return a fraction's mean ± sd in percent, "–" where there is none."""
+  """Returns a fraction's mean ± sd in percent, "–" where there is none."""
   if row[name] is None:
     return "–"
   sd = row[f"{name}_sd"]
@@ -58,13 +58,13 @@ def percent(row: results.Record, name: str) -> str:
 
 
 def interval(row: results.Record, name: str) -> str:
-  """Return a fraction's 95 % interval in percent, "" where there is none."""
+  """Returns a fraction's 95 % interval in percent, "" where there is none."""
   low, high = row[f"{name}_low"], row[f"{name}_high"]
   return "" if low is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def verdict(row: results.Record) -> str:
-  """Return what the remaining ASR says: "gone", "weak", "alive" or "".
+  """Returns what the remaining ASR says: "gone", "weak", "alive" or "".
 
   It says nothing where the word is one of `UNJUDGED`.
   """
@@ -80,14 +80,14 @@ def verdict(row: results.Record) -> str:
 
 
 def several(values: Iterable[Any], *, most: int = 6) -> str:
-  """Return distinct values as a list in words, cut after `most`."""
+  """Returns distinct values as a list in words, cut after `most`."""
   texts = list(dict.fromkeys(_short(value) for value in values))
   more = f" and {len(texts) - most} more" if len(texts) > most else ""
   return ", ".join(texts[:most]) + more
 
 
 def between(values: Iterable[int | None]) -> str:
-  """Return "1,000" where all known values agree, else "1,000 to 2,000"."""
+  """Returns "1,000" where all known values agree, else "1,000 to 2,000"."""
   values = [value for value in values if value is not None]
   if not values:
     return "an unknown number of"
@@ -96,7 +96,7 @@ def between(values: Iterable[int | None]) -> str:
 
 
 def protocol(records: list[results.Record]) -> str:
-  """Return in a few sentences what was counted, on how much, over how many."""
+  """Returns in a few sentences what was counted, on how much, over how many."""
   seeds = sorted({record["seed"] for record in records})
   runs = [len(row["seeds"]) for row in results.summarize(records)]
   count = {n: between(r[n] for r in records) for n in results.COUNTS[:2]}
@@ -116,7 +116,7 @@ def protocol(records: list[results.Record]) -> str:
 
 
 def devices(records: list[results.Record]) -> str:
-  """Return which devices the cells ran on, as "1 x name"."""
+  """Returns which devices the cells ran on, as "1 x name"."""
   return several(f"{r['devices']} x {r['device']}" for r in records)
 
 
