@@ -40,32 +40,32 @@ def over(
     setting: an argument of defenses.
     by: another, with a line for each of its values; "" has one line.
   """
-  made = []
+  drawings = []
   for panel, groups in drawing.panels(evidence).items():
     points = _points(evidence, groups, setting, by)
     if points:
       dots = _dots(evidence, compared, groups, setting, by)
       start = _before(evidence, groups.get(NONE))
       draw = _lines(points, start, dots, setting, by)
-      made.append(drawing.panel_of(f"by-{setting}", panel, draw))
-  return made
+      drawings.append(drawing.panel_of(f"by-{setting}", panel, draw))
+  return drawings
 
 
 def schedules(evidence: Evidence) -> list[Drawing]:
   """Returns the first learning rates found of every regime and defense."""
-  found: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+  curves: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
   for record in evidence.run.records:
     pairs = [(("planting", record["regime"]), record["planted"])]
     if record["defense"] != NONE:
       pairs.append((("defense", record["defense"]), record["cell"]))
     for name, cell in pairs:
       rows = evidence.run.curves.get(cell, [])
-      if name not in found and (drawn := rates(rows)) is not None:
-        found[name] = drawn
+      if name not in curves and (drawn := rates(rows)) is not None:
+        curves[name] = drawn
   return [
-    Drawing(f"rate_{drawing.plain(words)}", words, _rate(*pair), 3.6, 1.8)
-    for name, pair in found.items()
-    if (words := ": ".join(name)) and (pair[1] > 0).any()
+    Drawing(f"rate_{drawing.plain(words)}", words, _rate(epochs, lr), 3.6, 1.8)
+    for name, (epochs, lr) in curves.items()
+    if (words := ": ".join(name)) and (lr > 0).any()
   ]
 
 
@@ -111,22 +111,22 @@ def _dots(
   by: str,
 ) -> list[tuple[Any, float, float, str]]:
   """Returns (line, x, percent, metric) of the printed cells of a panel."""
-  found = []
+  dots = []
   for label, cell in drawing.printed(compared, groups, METRICS):
     record = evidence.groups[groups[label]][0]
     place = _place(label, record, setting, by)
     if place is not None:
-      found.append((place[1], place[0], cell.value, cell.metric))
-  return found
+      dots.append((place[1], place[0], cell.value, cell.metric))
+  return dots
 
 
 def _place(
   label: str, record: results.Record, setting: str, by: str
 ) -> tuple[float, Any] | None:
-  own = match.spec(label)
-  if own is None or label == NONE:
+  spec = match.spec(label)
+  if spec is None or label == NONE:
     return None
-  known = match.settings(own, record)
+  known = match.settings(spec, record)
   value = known.get(setting)
   if not isinstance(value, int | float):
     return None
@@ -148,14 +148,14 @@ def _lines(
       axes.axhline(percent, color=BEFORE, linestyle=DASH[metric], lw=0.9)
     for name in names:
       style = styles[str(name)]
-      for metric, found in points[name].items():
-        _line(axes, sorted(found), style, metric, by and f"{by} {name}")
+      for metric, pairs in points[name].items():
+        _line(axes, sorted(pairs), style, metric, by and f"{by} {name}")
     for name, x, y, metric in dots:
       drawing.hollow(axes, x, y, styles[str(name)], metric.upper())
-    found = [
+    pairs = [
       pair for both in points.values() for pair in sum(both.values(), [])
     ]
-    xs = sorted({x for x, _ in found})
+    xs = sorted({x for x, _ in pairs})
     if xs[0] > 0 and xs[-1] / xs[0] > 5:
       axes.set_xscale("log")
       axes.minorticks_off()
@@ -167,10 +167,11 @@ def _lines(
   return draw
 
 
-def _line(axes, found, style, metric, word) -> None:
-  xs, readings = zip(*found, strict=True)
+def _line(axes, pairs, style, metric, word) -> None:
+  xs, readings = zip(*pairs, strict=True)
   axes.errorbar(
-    *(xs, [r.mean for r in readings]),
+    xs,
+    [r.mean for r in readings],
     yerr=drawing.bars(readings),
     color=style.color,
     marker=style.marker,

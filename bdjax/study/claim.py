@@ -113,17 +113,17 @@ def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
   return None if weak or match.destroyed(evidence, cell) else reading
 
 
-def below(found: Reading | None, limit: float, what: str) -> Part:
+def below(reading: Reading | None, limit: float, what: str) -> Part:
   """Returns whether a reading is below a limit."""
-  if found is None:
+  if reading is None:
     return Part(what, None, measured=False)
-  truth = None if found.low < limit <= found.high else found.high < limit
-  return Part(_said(what, found), truth)
+  truth = None if reading.low < limit <= reading.high else reading.high < limit
+  return Part(_said(what, reading), truth)
 
 
-def reaches(found: Reading | None, limit: float, what: str) -> Part:
+def reaches(reading: Reading | None, limit: float, what: str) -> Part:
   """Returns whether a reading is a limit or more."""
-  part = below(found, limit, what)
+  part = below(reading, limit, what)
   return part._replace(truth=None if part.truth is None else not part.truth)
 
 
@@ -200,5 +200,5 @@ def gaps(
   return parts
 
 
-def _said(what: str, found: Reading) -> str:
-  return f"{what}: {found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
+def _said(what: str, reading: Reading) -> str:
+  return f"{what}: {reading.mean:.1f} [{reading.low:.1f}, {reading.high:.1f}]"

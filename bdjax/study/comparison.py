@@ -90,11 +90,11 @@ def compare(evidence: Evidence) -> list[Compared]:
 def findings(evidence: Evidence) -> list[Finding]:
   """Returns what came of the claims that a study is asked for."""
   asked = [c for c in CLAIMS if evidence.study in c.studies]
-  found = [claim.settle(c, c.parts(evidence)) for c in asked]
+  outcomes = [claim.settle(c, c.parts(evidence)) for c in asked]
   if any("synthetic" in place for place in evidence.places):
     word = verdicts.FOREIGN
-    return [one._replace(status=word, toy=one.status) for one in found]
-  return found
+    return [one._replace(status=word, toy=one.status) for one in outcomes]
+  return outcomes
 
 
 def tally(

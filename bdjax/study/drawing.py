@@ -33,6 +33,10 @@ class Drawing(NamedTuple):
   width: float
   height: float
 
+  def svg(self) -> str:
+    """Returns the figure as an SVG element."""
+    return figures.svg(self.draw, self.width, self.height)
+
 
 def looks(evidence: Evidence) -> dict[str, figures.Style]:
   """Returns a style for each defense that was measured."""
@@ -42,17 +46,17 @@ def looks(evidence: Evidence) -> dict[str, figures.Style]:
 
 def panels(evidence: Evidence) -> dict[Panel, dict[str, match.Group]]:
   """Returns the groups of each model, by defense."""
-  found: dict[Panel, dict[str, match.Group]] = {}
+  by_panel: dict[Panel, dict[str, match.Group]] = {}
   for key in evidence.groups:
     row = dict(zip(results.GROUP, key, strict=True))
     panel = (row["dataset"], row["attack"], row["regime"])
-    found.setdefault(panel, {})[row["defense"]] = key
-  return found
+    by_panel.setdefault(panel, {})[row["defense"]] = key
+  return by_panel
 
 
 def curves(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   """Returns ASR (solid) and CA (dashed) by epoch, for each model."""
-  styles, made = looks(evidence), []
+  styles, drawings = looks(evidence), []
   for panel, groups in panels(evidence).items():
     lines = {}
     for defense, key in groups.items():
@@ -67,8 +71,8 @@ def curves(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
     if lines:
       dots = printed(compared, groups, ("asr", "ca"))
       draw = _curves(lines, styles, dots)
-      made.append(panel_of("curves", panel, draw))
-  return made
+      drawings.append(panel_of("curves", panel, draw))
+  return drawings
 
 
 def scatter(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
@@ -214,7 +218,8 @@ def _scatter(points, styles, dots) -> Callable[["Axes"], None]:
       if ca and asr:
         style = styles[defense]
         axes.errorbar(
-          *(ca.mean, asr.mean),
+          ca.mean,
+          asr.mean,
           xerr=bars([ca]),
           yerr=bars([asr]),
           color=style.color,

@@ -21,7 +21,7 @@ def write(
   folder: Place,
   evidence: Evidence,
   compared: Sequence[Compared],
-  found: Sequence[Finding],
+  claims: Sequence[Finding],
   drawings: Sequence[Drawing],
 ) -> None:
   """Writes all files of a study into a folder, which is created.
@@ -30,7 +30,7 @@ def write(
     folder: where.
     evidence: what was measured: cells.csv, cells.tex.
     compared: printed cells with their verdicts: verdicts.csv.
-    found: claims: claims.csv.
+    claims: as they were settled: claims.csv.
     drawings: a PNG and an SVG each.
   """
   storage.make(folder)
@@ -38,15 +38,13 @@ def write(
     "cells.csv": _table(cells(evidence)),
     "cells.tex": latex(evidence),
     "verdicts.csv": _table(map(_verdict, compared)),
-    "claims.csv": _table(map(_claim, found)),
+    "claims.csv": _table(map(_claim, claims)),
   }
   for name, text in texts.items():
     storage.write(folder / name, text)
   for one in drawings:
-    size = (one.width, one.height)
-    svg = figures.svg(one.draw, *size)
-    storage.write(folder / f"{one.name}.svg", svg)
-    picture = figures.raster(one.draw, *size)
+    storage.write(folder / f"{one.name}.svg", one.svg())
+    picture = figures.raster(one.draw, one.width, one.height)
     storage.write(folder / f"{one.name}.png", picture)
 
 

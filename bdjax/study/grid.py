@@ -27,14 +27,14 @@ class Grid(NamedTuple):
 
   rows: list[str]
   columns: list[str]
-  found: dict[tuple[str, str], float]
+  means: dict[tuple[str, str], float]
   printed: dict[tuple[str, str], float]
 
 
 def heat(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   """Returns the heat map of all that was measured or printed."""
   grid = arranged(evidence, compared)
-  if not grid.found and not grid.printed:
+  if not grid.means and not grid.printed:
     return []
   longest = max(map(len, grid.rows))
   tilted = max(map(len, grid.columns))
@@ -57,17 +57,19 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
   if not evidence.foreign:
     rows = {one.group[:-1]: one.cell.row for one in shown if one.group}
   columns = {key[-1]: one.cell.defense for key, one in stands.items()}
-  found, places = {}, []
+  means, places = {}, []
   for key, records in evidence.groups.items():
-    own = stands.get(key)
+    counterpart = stands.get(key)
     cell = drawing.of(evidence, key[-1])
     reading = measured.read(records, cell, evidence.run)
     place = (
       rows.get(key[:-1]) or _row(key),
-      own.cell.defense if own else columns.get(key[-1], key[-1]),
+      counterpart.cell.defense
+      if counterpart
+      else columns.get(key[-1], key[-1]),
     )
     if reading is not None:
-      found[place] = reading.mean
+      means[place] = reading.mean
       places.append(place)
   printed = {
     (one.cell.row, one.cell.defense): one.cell.value
@@ -78,7 +80,7 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
   return Grid(
     list(dict.fromkeys(row for row, _ in places)),
     list(dict.fromkeys(column for _, column in places)),
-    found,
+    means,
     printed,
   )
 
@@ -96,9 +98,9 @@ def _draw(grid: Grid) -> Callable[["Axes"], None]:
     shade = matplotlib.colormaps[_MAP]
     for i, row in enumerate(grid.rows):
       for j, column in enumerate(grid.columns):
-        own = grid.found.get((row, column))
+        mean = grid.means.get((row, column))
         paper = grid.printed.get((row, column))
-        _fill(axes, (j, i), own, paper, shade)
+        _fill(axes, (j, i), mean, paper, shade)
     axes.set_xticks(range(len(grid.columns)), grid.columns)
     if max(map(len, grid.columns)) > _FITS:
       axes.tick_params(axis="x", labelrotation=20)
@@ -118,7 +120,7 @@ def _draw(grid: Grid) -> Callable[["Axes"], None]:
 def _fill(
   axes: "Axes",
   place: tuple[int, int],
-  own: float | None,
+  mean: float | None,
   paper: float | None,
   shade: Callable[[float], tuple],
 ) -> None:
@@ -126,12 +128,12 @@ def _fill(
 
   x, y = place
   words = {"ha": "center", "va": "center"}
-  if own is not None:
+  if mean is not None:
     corner = (x - 0.49, y - 0.49)
-    axes.add_patch(Rectangle(corner, 0.98, 0.98, color=shade(own / 100)))
-    ink = "white" if own < _DARK else "black"
+    axes.add_patch(Rectangle(corner, 0.98, 0.98, color=shade(mean / 100)))
+    ink = "white" if mean < _DARK else "black"
     up = 0.17 if paper is not None else 0.0
-    axes.text(x, y - up, f"{own:.1f}", color=ink, fontsize=8.5, **words)
+    axes.text(x, y - up, f"{mean:.1f}", color=ink, fontsize=8.5, **words)
     if paper is not None:
       axes.text(x, y + 0.22, f"({paper:g})", color=ink, fontsize=7, **words)
   elif paper is not None:

@@ -59,11 +59,11 @@ def group(records: list[results.Record]) -> dict[Group, list[results.Record]]:
     ValueError: two different cells of one group have the same seed.
   """
   results.summarize(records)  # refuses mixed protocols
-  found: dict[Group, list[results.Record]] = {}
+  groups: dict[Group, list[results.Record]] = {}
   for record in results.latest(records, "cell"):
     key = tuple(record[name] for name in results.GROUP)
-    found.setdefault(key, []).append(record)
-  return found
+    groups.setdefault(key, []).append(record)
+  return groups
 
 
 def find(evidence: Evidence, cell: Cell) -> Group | None:
@@ -100,9 +100,9 @@ def records(evidence: Evidence, cell: Cell) -> list[results.Record]:
   if not cell.attack:
     return [
       record
-      for key, found in evidence.groups.items()
-      if _defense(cell, key, found[0]) is not None
-      for record in found
+      for key, members in evidence.groups.items()
+      if _defense(cell, key, members[0]) is not None
+      for record in members
     ]
   key = find(evidence, cell)
   return [] if key is None else evidence.groups[key]
@@ -155,11 +155,11 @@ def wanted_datasets(cell: Cell) -> tuple[str, ...]:
 
 def _stranger(evidence: Evidence, cell: Cell, text: str) -> bool | None:
   """Returns whether a group is of other data; None if it cannot stand in."""
-  wanted, own = wanted_datasets(cell), datasets(text)
-  if own == wanted:
+  wanted, sets = wanted_datasets(cell), datasets(text)
+  if sets == wanted:
     return False
   stands = evidence.foreign and wanted not in evidence.places
-  return True if stands and len(own) == len(wanted) else None
+  return True if stands and len(sets) == len(wanted) else None
 
 
 def _rank(
@@ -196,33 +196,35 @@ def _defense(
   label = key[results.GROUP.index("defense")]
   if NONE in (label, cell.defense):
     return (0, 0) if label == cell.defense else None
-  wanted, own = specs.parse(cell.defense)[0], spec(label)
-  if own is None or own.name != wanted.name:
+  wanted, defense = specs.parse(cell.defense)[0], spec(label)
+  if defense is None or defense.name != wanted.name:
     return None
   stands = STANDS.get((STUDIES[cell.study].paper, wanted.name), ((), ""))[0]
   presets = (wanted.preset,) if wanted.preset else stands
   stated = STUDIES[cell.study].wanted | wanted.args
-  if presets and own.preset not in presets:
+  if presets and defense.preset not in presets:
     return None
-  known = settings(own, record) if stated else {}
+  known = settings(defense, record) if stated else {}
   if any(known.get(name) != value for name, value in stated.items()):
     return None
-  place = presets.index(own.preset) if presets else _liked(cell, own.preset)
-  return place, len(own.args.keys() - stated.keys())
+  place = (
+    presets.index(defense.preset) if presets else _liked(cell, defense.preset)
+  )
+  return place, len(defense.args.keys() - stated.keys())
 
 
-def settings(own: specs.Spec, record: results.Record) -> dict[str, Any]:
+def settings(defense: specs.Spec, record: results.Record) -> dict[str, Any]:
   """Returns all arguments of a defense that a record's label names.
 
   Args:
-    own: the label, read.
+    defense: as the label has it.
     record: tells the defender's share where the label does not.
   """
-  make = registry.get("defenses", own.name)
+  make = registry.get("defenses", defense.name)
   known = {k: p.default for k, p in inspect.signature(make).parameters.items()}
   known["clean_rate"] = record.get("config.defense.clean_rate")
-  presets = registry.presets("defenses", own.name)
-  return known | presets.get(own.preset, {}) | own.args
+  presets = registry.presets("defenses", defense.name)
+  return known | presets.get(defense.preset, {}) | defense.args
 
 
 def spec(label: str) -> specs.Spec | None:

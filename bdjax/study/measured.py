@@ -97,8 +97,15 @@ def estimate(
   """
   mean, n = statistics.fmean(values.values()), len(values)
   ends = intervals.student(list(values.values()), limits)
-  how = STUDENT if ends else POINT
-  return Reading(mean, *(ends or limits), n, how, tuple(values.items()))
+  low, high = ends or limits
+  return Reading(
+    mean=mean,
+    low=low,
+    high=high,
+    seeds=n,
+    how=STUDENT if ends else POINT,
+    values=tuple(values.items()),
+  )
 
 
 def key(cell: Cell, record: results.Record) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
-from bdjax.report import figures, sequela, tables
+from bdjax.report import sequela, tables
 from bdjax.report.load import Run, load
 from bdjax.report.page import template
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
@@ -73,16 +73,16 @@ def write(
 
 def _write(study: str, runs: Sequence[Run], console: Console) -> Place:
   evidence = gather(study, runs)
-  compared, found = compare(evidence), findings(evidence)
+  compared, claims = compare(evidence), findings(evidence)
   drawn = drawings(evidence, compared)
   every = [one for _, some in drawn for one in some]
   folder, name = runs[0].workdir, "study"
   if len(catalog.of(runs[0].config)) > 1:
     name = f"study-{study}"
-  export.write(folder / name, evidence, compared, found, every)
-  text = render(evidence, compared, found, drawn, runs)
+  export.write(folder / name, evidence, compared, claims, every)
+  text = render(evidence, compared, claims, drawn, runs)
   path = storage.write(folder / f"{name}.html", text)
-  show(evidence, compared, found, console)
+  show(evidence, compared, claims, console)
   console.print(f"study: {path}", soft_wrap=True)
   return path
 
@@ -91,17 +91,17 @@ def drawings(
   evidence: Evidence, compared: Sequence[Compared]
 ) -> list[tuple[str, list[Drawing]]]:
   """Returns a study's figures, by heading; none that would be empty."""
-  made = []
+  sections = []
   for kind in catalog.STUDIES[evidence.study].figures:
     head, draw = FIGURES.get(kind) or _over(kind)
-    made.append((head, draw(evidence, compared)))
-  return [(head, some) for head, some in made if some]
+    sections.append((head, draw(evidence, compared)))
+  return [(head, some) for head, some in sections if some]
 
 
 def show(
   evidence: Evidence,
   compared: Sequence[Compared],
-  found: Sequence[Finding],
+  claims: Sequence[Finding],
   console: Console,
 ) -> None:
   """Prints how many cells have each verdict, and a line for each claim."""
@@ -112,12 +112,12 @@ def show(
       words = ", ".join(f"{count} {word}" for word, count in counts.items())
       console.print(Text(f"{what} {words}", style="dim"))
   if evidence.foreign:
-    said = "No record is of the paper's data; asked of what there is:"
-    console.print(Text(said, style="bold"))
-  elif found and not evidence.paper:
-    said = "The protocol is our own: what fails may hold under the paper's."
-    console.print(Text(said, style="bold"))
-  for one in found:
+    remark = "No record is of the paper's data; asked of what there is:"
+    console.print(Text(remark, style="bold"))
+  elif claims and not evidence.paper:
+    remark = "The protocol is our own: what fails may hold under the paper's."
+    console.print(Text(remark, style="bold"))
+  for one in claims:
     text = Text().append(one.words, style=_STYLE.get(sign(one.status), "dim"))
     console.print(text.append(f": {one.claim.sentence} ({one.claim.source})"))
 
@@ -130,25 +130,25 @@ def sign(word: str) -> str:
 def render(
   evidence: Evidence,
   compared: Sequence[Compared],
-  found: Sequence[Finding],
+  claims: Sequence[Finding],
   drawn: Sequence[tuple[str, list[Drawing]]],
   runs: Sequence[Run],
 ) -> str:
   """Returns a study's page as one self-contained HTML document."""
-  made, css = template("study.html.j2", room="bdjax.study")
+  document, css = template("study.html.j2", room="bdjax.study")
   title, paper = catalog.words(evidence.study)
   looks = drawing.looks(evidence)
   kinds = catalog.STUDIES[evidence.study].figures
-  return made.render(
+  return document.render(
     css=css,
     study=evidence.study,
     title=title,
     paper=paper,
     evidence=evidence,
     protocols=[_protocol(evidence.study, run) for run in runs],
-    findings=found,
+    findings=claims,
     figures=[
-      (head, [(d.name, d.caption, figures.svg(*d[2:])) for d in some])
+      (head, [(d.name, d.caption, d.svg()) for d in some])
       for head, some in drawn
     ],
     settings=[_over(kind)[0] for kind in kinds if kind.startswith("by ")],
@@ -281,11 +281,11 @@ def _protocol(study: str, run: Run) -> dict[str, str]:
 def _leftovers(evidence: Evidence) -> list[tuple[str, dict[str, Any]]]:
   """Returns what was measured of sequela, by title, as the report has it."""
   run, looks = evidence.run, drawing.looks(evidence)
-  found = [
+  sections = [
     (" / ".join(table.title), sequela.section(run, table, looks))
     for table in tables.pivot(run.records)
   ]
-  return [(title, section) for title, section in found if section]
+  return [(title, section) for title, section in sections if section]
 
 
 def _paragraphs(text: str | None) -> list[str]:

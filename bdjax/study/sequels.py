@@ -56,35 +56,35 @@ def _no_leak(evidence: Evidence) -> list[Part]:
   attacks = dict.fromkeys(
     _name(r["attack"]) for r in evidence.run.sequela if r["attack"]
   )
-  found = []
+  answers = []
   for row in (f"{p}{a}" for p in places(evidence) for a in attacks):
     planted = _chosen(evidence, "membership", row, "none")
     for defense in _supers(evidence):
-      own = _chosen(evidence, "membership", row, defense)
+      defended = _chosen(evidence, "membership", row, defense)
       for leak in LEAKS:
         key = f"{leak}.members.auroc"
-        pair = (_reading(own, key), _reading(planted, key))
+        after, before = _reading(defended, key), _reading(planted, key)
         what = f"{row}, {defense}, AUROC of {leak} and before"
-        found.append(under(*pair, what, room=_ROOM))
-  return found or [Part("membership inference", None, measured=False)]
+        answers.append(under(after, before, what, room=_ROOM))
+  return answers or [Part("membership inference", None, measured=False)]
 
 
 def _relapse(*, sooner: bool) -> Callable[[Evidence], list[Part]]:
   """Returns the question whether a backdoor returns sooner, or does not."""
 
   def parts(evidence):
-    found = []
+    answers = []
     for row in (f"{p}{a}" for p in places(evidence) for a in INJECTED):
       clean = _area(evidence, row, results.CLEAN_MODEL)
       for defense in _supers(evidence):
-        own = _area(evidence, row, defense)
+        defended = _area(evidence, row, defense)
         if sooner:
           what = f"{row}, area of a clean model and of {defense}"
-          found.append(under(clean, own, what))
+          answers.append(under(clean, defended, what))
         else:
           what = f"{row}, area of {defense} and of a clean model"
-          found.append(under(own, clean, what, room=_ROOM))
-    return found
+          answers.append(under(defended, clean, what, room=_ROOM))
+    return answers
 
   return parts
 

@@ -41,17 +41,17 @@ def rows(evidence: Evidence) -> list[str]:
 
 def _sooner(evidence: Evidence) -> list[Part]:
   """Asks whether super-fine-tuning forgets in fewer epochs."""
-  found = []
+  answers = []
   for row in rows(evidence):
     epochs = [_forgotten(evidence, row, name) for name in ("super_ft", "ft")]
     if None in epochs:
-      found.append(Part(row, None, measured=False))
+      answers.append(Part(row, None, measured=False))
     else:
       fast, slow = epochs
       truth = None if fast == slow else fast < slow
       epochs = ["none" if e == math.inf else f"{e:g}" for e in epochs]
-      found.append(Part(f"{row}: epochs {' and '.join(epochs)}", truth))
-  return found
+      answers.append(Part(f"{row}: epochs {' and '.join(epochs)}", truth))
+  return answers
 
 
 def _forgotten(evidence: Evidence, row: str, defense: str) -> float | None:
@@ -66,41 +66,41 @@ def _extreme(metric: str, *, least: bool) -> Callable[[Evidence], list[Part]]:
   """Returns the question whether super-fine-tuning leads all other defenses."""
 
   def parts(evidence):
-    found = []
+    answers = []
     for row in rows(evidence):
-      own = ask(evidence, row, f"super_ft {metric}")
+      tuned = ask(evidence, row, f"super_ft {metric}")
       rivals = {d: ask(evidence, row, f"{d} {metric}") for d in OTHERS}
       known = {d: r for d, r in rivals.items() if r is not None}
       part = Part(f"{row}, {metric}", None, measured=False)
-      if own is not None and known:
+      if tuned is not None and known:
         sign = 1 if least else -1
         best = min(known, key=lambda d: sign * known[d].mean)
-        pair = (own, known[best]) if least else (known[best], own)
-        part = under(*pair, f"{row}, {metric} of super_ft and {best}")
+        low, high = (tuned, known[best]) if least else (known[best], tuned)
+        part = under(low, high, f"{row}, {metric} of super_ft and {best}")
         if part.truth and len(known) < len(rivals):
           part = part._replace(truth=None)  # an absent rival might lead
-      found.append(part)
-    return found
+      answers.append(part)
+    return answers
 
   return parts
 
 
 def _dearest(evidence: Evidence) -> list[Part]:
   """Asks whether Neural Cleanse takes longest."""
-  found = []
+  answers = []
   for row in rows(evidence):
-    own = ask(evidence, row, "neural_cleanse gpu_hours")
+    cleansing = ask(evidence, row, "neural_cleanse gpu_hours")
     rivals = [d for d in (*OTHERS, "super_ft") if d != "neural_cleanse"]
     known = [ask(evidence, row, f"{d} gpu_hours") for d in rivals]
     known = [reading for reading in known if reading is not None]
     part = Part(row, None, measured=False)
-    if own is not None and known:
+    if cleansing is not None and known:
       top = max(known, key=lambda reading: reading.mean)
-      part = under(top, own, f"{row}, hours of the dearest other defense")
+      part = under(top, cleansing, f"{row}, hours of the dearest other defense")
       if part.truth and len(known) < len(rivals):
         part = part._replace(truth=None)
-    found.append(part)
-  return found
+    answers.append(part)
+  return answers
 
 
 _FT, _SUPER, _CA = "ft asr", "super_ft asr", "super_ft ca"

@@ -37,20 +37,20 @@ def _slower_rates(evidence: Evidence) -> list[Part]:
 
 def _flat(evidence: Evidence) -> list[Part]:
   """Asks whether ASRs at two ends of LR MAX1 are near, both ways."""
-  found = []
+  answers = []
   for row in rows(evidence):
     one, other = (
       ask(evidence, row, f"super_ft(lr_max1={rate}) asr")
       for rate in ("0.1", "0.5")
     )
     ways = [
-      under(*pair, f"{row}, ASR at LR MAX1 .1 and .5", room=10)
-      for pair in ((one, other), (other, one))
+      under(low, high, f"{row}, ASR at LR MAX1 .1 and .5", room=10)
+      for low, high in ((one, other), (other, one))
     ]
     truths = [way.truth for way in ways]
     truth = False if False in truths else None if None in truths else True
-    found.append(ways[0]._replace(truth=truth))
-  return found
+    answers.append(ways[0]._replace(truth=truth))
+  return answers
 
 
 CLAIMS = (

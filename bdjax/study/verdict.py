@@ -140,5 +140,5 @@ def _in_kind(value: float, reading: Reading) -> Verdict:
     return Verdict(OPEN, f"{ends} holds {SIDE:g}")
   side = "above" if reading.low >= SIDE else "below"
   same = (reading.low >= SIDE) == (value >= SIDE)
-  said = "as printed" if same else "unlike the printed value"
-  return Verdict(KIND if same else KIND_NOT, f"{side} {SIDE:g}, {said}")
+  agreement = "as printed" if same else "unlike the printed value"
+  return Verdict(KIND if same else KIND_NOT, f"{side} {SIDE:g}, {agreement}")

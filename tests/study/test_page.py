@@ -262,4 +262,4 @@ def test_other_data_keep_their_name_and_the_console_says_so(
   assert "No record is of the paper's data" not in fmn[2]
   evidence = comparison.gather("fmn_table2", [load(folder)])
   shown = grid.arranged(evidence, comparison.compare(evidence))
-  assert {row for row, _ in shown.found} == {"synthetic lira.fmn fmn"}
+  assert {row for row, _ in shown.means} == {"synthetic lira.fmn fmn"}
