@@ -126,7 +126,7 @@ def _pictures(
 def _findings(
   folder: Place, records: list[results.Record]
 ) -> dict[str, dict[str, np.ndarray]]:
-  return _arrays(folder, (record["cell"] for record in records), _found)
+  return _arrays(folder, (record["cell"] for record in records), _decoded)
 
 
 def _arrays(
@@ -157,7 +157,7 @@ def _unpacked(content: bytes) -> dict[str, np.ndarray]:
     return {name: file[name] for name in file.files}
 
 
-def _found(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _decoded(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   return {name: _images(array) for name, array in data.items()}
 
 

@@ -139,8 +139,8 @@ def _map(
     axes.set(xlabel=names[1], ylabel=names[0])
     axes.grid(visible=False)
 
-  size = (1.4 + 0.6 * len(columns), 1.0 + 0.35 * len(rows))
-  return figures.svg(draw, *size)
+  width, height = 1.4 + 0.6 * len(columns), 1.0 + 0.35 * len(rows)
+  return figures.svg(draw, width, height)
 
 
 def _at(sweep: Sweep, setting: dict[str, Any]) -> list[results.Record]:

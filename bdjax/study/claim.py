@@ -118,7 +118,7 @@ def below(reading: Reading | None, limit: float, what: str) -> Part:
   if reading is None:
     return Part(what, None, measured=False)
   truth = None if reading.low < limit <= reading.high else reading.high < limit
-  return Part(_said(what, reading), truth)
+  return Part(_words(what, reading), truth)
 
 
 def reaches(reading: Reading | None, limit: float, what: str) -> Part:
@@ -200,5 +200,5 @@ def gaps(
   return parts
 
 
-def _said(what: str, reading: Reading) -> str:
+def _words(what: str, reading: Reading) -> str:
   return f"{what}: {reading.mean:.1f} [{reading.low:.1f}, {reading.high:.1f}]"
