@@ -51,25 +51,25 @@ def compiled(
   row["devices"] = program.devices
   start = time.perf_counter()
   try:
-    made = _made(program.lowered)
+    executable = _executable(program.lowered)
   except jax.errors.JaxRuntimeError as error:
     why = " ".join(str(error).split())[:400]
     return row | {"compiles": False, "why": why}
   row["compile_seconds"] = time.perf_counter() - start
-  text = made.as_text()
+  text = executable.as_text()
   if keep:
     with open(f"{keep}-{program.name.replace(' ', '_')}.hlo", "w") as file:
       file.write(text)
   module = hlo.parse(text)
   return (
     row
-    | memory(target, made)
+    | memory(target, executable)
     | read(program, module)
     | timing(target, program, module)
   )
 
 
-def _made(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+def _executable(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
   try:
     return lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -78,11 +78,11 @@ def _made(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     return lowered.compile(compiler_options=_LIBRARIES)
 
 
-def memory(target: Target, made: jax.stages.Compiled) -> dict[str, Any]:
+def memory(target: Target, executable: jax.stages.Compiled) -> dict[str, Any]:
   """Returns what a program needs of a device, in MiB, and if it has it."""
-  found = made.memory_analysis()
+  analysis = executable.memory_analysis()
   names = ("argument", "temp", "output", "alias", "generated_code")
-  sizes = {name: getattr(found, f"{name}_size_in_bytes") for name in names}
+  sizes = {name: getattr(analysis, f"{name}_size_in_bytes") for name in names}
   total = sum(sizes.values()) - 2 * sizes["alias"]
   return {f"{name}_mib": size / MIB for name, size in sizes.items()} | {
     "total_mib": total / MIB,
@@ -92,15 +92,15 @@ def memory(target: Target, made: jax.stages.Compiled) -> dict[str, Any]:
 
 def read(program: Program, module: hlo.Module) -> dict[str, Any]:
   """Returns what a program's text says of its shape."""
-  found = reading.loops(module)
-  serial = reading.serial(found, program.batches, program.size)
+  loops = reading.loops(module)
+  serial = reading.serial(loops, program.batches, program.size)
   products = reading.products(module)
   convolutions = [p for p in products if p.kind == "convolution"]
   grouped = [p for p in convolutions if p.groups > 1]
   return {
     "collectives": reading.collectives(module),
     "serial_loops": [f"{x.trips} x {x.label[-80:]}" for x in serial],
-    "loops": [[x.trips, x.depth, x.label[-80:]] for x in found],
+    "loops": [[x.trips, x.depth, x.label[-80:]] for x in loops],
     "convolutions": _count(f"{p.dtype} {p.by}" for p in convolutions),
     "dots": _count(f"{p.dtype} {p.by}" for p in products if p.kind == "dot"),
     "grouped_convolutions": len(grouped),
@@ -128,10 +128,10 @@ def timing(
 
 
 def _count(names) -> dict[str, int]:
-  found = {}
+  counts = {}
   for name in names:
-    found[name] = found.get(name, 0) + 1
-  return found
+    counts[name] = counts.get(name, 0) + 1
+  return counts
 
 
 if __name__ == "__main__":

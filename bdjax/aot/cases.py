@@ -34,8 +34,8 @@ class Case(NamedTuple):
 
 def of(target: Target) -> list[Case]:
   """Returns all cases that make sense for a target."""
-  found = [*_train(), *_methods(), *_score()]
-  return found + [*_together(target)] if target.count > 1 else found
+  cases = [*_train(), *_methods(), *_score()]
+  return cases + [*_together(target)] if target.count > 1 else cases
 
 
 def choose(
@@ -73,10 +73,10 @@ def _methods() -> Iterator[Case]:
   for dtype in DTYPES:
     on = _on(MODEL, dtype)
     for attack, regime in plants:
-      own = {"attack": attack, "regime": regime, "batch": 128}
-      yield Case(f"plant/{attack}.{regime}/{dtype}", "plant", own | on)
-    own = {"defense": "neural_cleanse", "options": {"width": 10}}
-    yield Case(f"neural_cleanse/{dtype}", "defend", own | on)
+      settings = {"attack": attack, "regime": regime, "batch": 128}
+      yield Case(f"plant/{attack}.{regime}/{dtype}", "plant", settings | on)
+    settings = {"defense": "neural_cleanse", "options": {"width": 10}}
+    yield Case(f"neural_cleanse/{dtype}", "defend", settings | on)
     on = _on("resnet18", dtype)
     yield Case(f"simclr/{dtype}", "pretrain", on | {"batch": 256})
 
@@ -91,16 +91,16 @@ def _together(target: Target) -> Iterator[Case]:
   for dtype in DTYPES:
     on = _on(MODEL, dtype)
     for batch in BATCHES:
-      own = on | {"batch": batch, "share": True}
-      yield Case(f"data_parallel/{dtype}/{batch}", "train", own)
+      settings = on | {"batch": batch, "share": True}
+      yield Case(f"data_parallel/{dtype}/{batch}", "train", settings)
     for width in (1, 2):
       many = on | {"width": width}
-      own = {"attack": "badnets", "batch": 128}
+      settings = {"attack": "badnets", "batch": 128}
       name = f"planting_sweep/{dtype}/{width}"
-      yield Case(name, "plant", many | own)
-      own = {"defense": "ft", "options": {"epochs": 2, "batch_size": 128}}
+      yield Case(name, "plant", many | settings)
+      settings = {"defense": "ft", "options": {"epochs": 2, "batch_size": 128}}
       name = f"defending_sweep/{dtype}/{width}"
-      yield Case(name, "defend", many | own)
+      yield Case(name, "defend", many | settings)
 
 
 def _on(model: str, dtype: str, count: int = 50000) -> dict[str, Any]:

@@ -48,14 +48,14 @@ class Program(NamedTuple):
 
 def stages(method: Callable[..., Any], mesh: Mesh, *args: Any) -> list[Program]:
   """Returns the epoch programs of a method, each kind once per stage."""
-  found = []
+  spans = []
 
   def seen(key, step, state, data, batch_size, name):
     plan = engine.turns(step, data)
-    found.append(_Span(name, key, state, plan, batch_size, mesh))
+    spans.append(_Span(name, key, state, plan, batch_size, mesh))
 
   work.stages(method, *args, seen=seen)
-  return [epoch.program() for epoch in found]
+  return [epoch.program() for epoch in spans]
 
 
 class _Span:

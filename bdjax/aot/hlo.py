@@ -40,27 +40,27 @@ class Instruction(NamedTuple):
 
   def attribute(self, name: str) -> str | None:
     """Returns the value of an attribute, such as body's computation."""
-    found = re.search(rf"\b{name}=%?([\w.\-$]+)", self.rest)
-    return found and found.group(1)
+    match = re.search(rf"\b{name}=%?([\w.\-$]+)", self.rest)
+    return match and match.group(1)
 
   @property
   def label(self) -> str:
     """Where it comes from in the Python program, as XLA keeps it."""
-    found = re.search(r'op_name="([^"]*)"', self.rest)
-    return found.group(1) if found else self.name
+    match = re.search(r'op_name="([^"]*)"', self.rest)
+    return match.group(1) if match else self.name
 
   @property
   def target(self) -> str | None:
     """What a custom call calls."""
-    found = re.search(r'custom_call_target="([^"]*)"', self.rest)
-    return found and found.group(1)
+    match = re.search(r'custom_call_target="([^"]*)"', self.rest)
+    return match and match.group(1)
 
   @property
   def branches(self) -> list[str]:
     """The computations of a conditional."""
-    found = re.search(r"branch_computations=\{([^}]*)\}", self.rest)
-    if found:
-      return _NAME.findall(found.group(1))
+    match = re.search(r"branch_computations=\{([^}]*)\}", self.rest)
+    if match:
+      return _NAME.findall(match.group(1))
     named = (self.attribute(name) for name in _BRANCHES)
     return [name for name in named if name]
 
@@ -108,9 +108,10 @@ def parse(text: str) -> Module:
     if head:
       current = computations.setdefault(head.group(2), [])
       entry = head.group(2) if head.group(1) else entry
-    elif current is not None and (found := _LINE.match(line)):
+    elif current is not None and (match := _LINE.match(line)):
+      name, rest = match.groups()
       root = line.lstrip().startswith("ROOT")
-      current.append(_instruction(*found.groups(), root))
+      current.append(_instruction(name, rest, root))
   if entry is None:
     raise ValueError("the text has no line that begins with ENTRY: not HLO.")
   return Module(computations, entry)
@@ -126,11 +127,11 @@ def arrays(text: str) -> list[Array]:
 
 def _instruction(name: str, text: str, root: bool) -> Instruction:
   kind, rest = closed(text) if text.startswith("(") else _split(text)
-  found = re.match(r"\s*([\w\-]+)(?=\()", rest)
-  if not found:
+  match = re.match(r"\s*([\w\-]+)(?=\()", rest)
+  if not match:
     return Instruction(name, kind, "", "", rest, root)
-  given, rest = closed(rest[found.end() :])
-  return Instruction(name, kind, found.group(1), given[1:-1], rest, root)
+  given, rest = closed(rest[match.end() :])
+  return Instruction(name, kind, match.group(1), given[1:-1], rest, root)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -150,5 +151,5 @@ def closed(text: str) -> tuple[str, str]:
 
 def _width(dtype: str) -> int:
   """Returns a dtype's bits: f32 has 32, f8e4m3fn has 8, a token none."""
-  found = re.match(r"[a-z]+?(\d+)", dtype)
-  return int(found.group(1)) if found else 0
+  match = re.match(r"[a-z]+?(\d+)", dtype)
+  return int(match.group(1)) if match else 0

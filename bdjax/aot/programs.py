@@ -174,13 +174,11 @@ def score(
   images: Images = TEST,
 ) -> Iterator[Program]:
   """Yields the program that scores a model, clean and triggered."""
-  net, made = (
-    shapes.model(model, images, args),
-    registry.get("attacks", attack)(),
-  )
+  net = shapes.model(model, images, args)
+  adversary = registry.get("attacks", attack)()
   planted, _ = work.stages(
     lambda fit, key, data: experiment.plant(
-      key, made, shapes.task(net, batch, "conventional")(data), fit
+      key, adversary, shapes.task(net, batch, "conventional")(data), fit
     ),
     shapes.key(),
     shapes.dataset(images),
@@ -192,7 +190,7 @@ def score(
       Access(variables, model=net),
       test,
       params,
-      attack=made,
+      attack=adversary,
       batch_size=batch,
     )
 

@@ -77,8 +77,8 @@ def _entered(one: Instruction) -> list[str]:
   if one.opcode == "conditional":
     return one.branches
   if one.opcode in ("call", "async-start"):
-    found = one.attribute("to_apply") or one.attribute("calls")
-    return [found] if found else []
+    callee = one.attribute("to_apply") or one.attribute("calls")
+    return [callee] if callee else []
   return []
 
 
@@ -88,9 +88,9 @@ def trips(module: Module, loop: Instruction) -> int | None:
   Where the compiler left no note, it is the one whole number that the loop's
   condition compares its counter with; more than one would be a guess.
   """
-  found = re.search(r'known_trip_count"?:?\s*\{"?n"?:"?(\d+)', loop.rest)
-  if found:
-    return int(found.group(1))
+  match = re.search(r'known_trip_count"?:?\s*\{"?n"?:"?(\d+)', loop.rest)
+  if match:
+    return int(match.group(1))
   near = list(module.computations.get(loop.attribute("condition"), []))
   for one in list(near):
     near += module.computations.get(one.attribute("calls") or "", [])
@@ -102,7 +102,7 @@ def trips(module: Module, loop: Instruction) -> int | None:
   return bounds.pop() if len(bounds) == 1 else None
 
 
-def serial(found: Iterable[Loop], batches: set[int], size: int) -> list[Loop]:
+def serial(loops: Iterable[Loop], batches: set[int], size: int) -> list[Loop]:
   """Returns the loops with one trip per image.
 
   These are loops inside another (a step's, an epoch's) that go round a multiple
@@ -110,7 +110,7 @@ def serial(found: Iterable[Loop], batches: set[int], size: int) -> list[Loop]:
   of the whole set: steps are fewer.
 
   Args:
-    found: all loops.
+    loops: all loops.
     batches: images that a device handles at once, in all kinds of batches.
     size: images of the set.
   """
@@ -120,17 +120,17 @@ def serial(found: Iterable[Loop], batches: set[int], size: int) -> list[Loop]:
     inside = loop.depth > 0 and any(n >= b and n % b == 0 for b in batches)
     return inside or n >= size
 
-  return [loop for loop in found if one_each(loop)]
+  return [loop for loop in loops if one_each(loop)]
 
 
 def collectives(module: Module) -> dict[str, int]:
   """Returns how many instructions of the text talk to other devices."""
-  found = collections.Counter()
+  counts = collections.Counter()
   for one in module.all():
     kind = one.opcode.removesuffix("-start")
     if kind in COLLECTIVES:
-      found[kind] += 1
-  return dict(found)
+      counts[kind] += 1
+  return dict(counts)
 
 
 def products(module: Module) -> list[Product]:
@@ -169,13 +169,13 @@ def _as_space(one: Instruction) -> int:
   of several matrices, which is nothing unusual.
   """
   window = re.search(r"window=\{([^}]*)\}", one.rest)
-  told = dict(x.split("=") for x in window.group(1).split()) if window else {}
-  sizes = _numbers(told.get("size", ""))
+  fields = dict(x.split("=") for x in window.group(1).split()) if window else {}
+  sizes = _numbers(fields.get("size", ""))
   if len(sizes) < 3:
     return 1
   once = "x".join("1" * len(sizes))
-  strides = _numbers(told.get("stride", once))
-  dilated = _numbers(told.get("lhs_dilate", once))
+  strides = _numbers(fields.get("stride", once))
+  dilated = _numbers(fields.get("lhs_dilate", once))
   sides = zip(sizes, strides, dilated, strict=True)
   return max((n for n, by, far in sides if n == far == by + 1), default=1)
 
@@ -191,8 +191,8 @@ def cycles(module: Module) -> float:
   """
 
   def estimated(name, one):
-    found = re.search(r'"estimated_cycles":"(\d+)"', one.rest)
-    return float(found.group(1)) if found else 0.0
+    match = re.search(r'"estimated_cycles":"(\d+)"', one.rest)
+    return float(match.group(1)) if match else 0.0
 
   return total(module, module.entry, estimated)
 
@@ -211,14 +211,14 @@ def total(
   module: Module, name: str, of: Callable[[str, Instruction], float]
 ) -> float:
   """Sums a number over what a computation runs, as often as it runs."""
-  found = 0.0
+  amount = 0.0
   for one in module.computations.get(name, []):
-    found += of(name, one)
+    amount += of(name, one)
     if one.opcode == "while":
       parts = (one.attribute("body"), one.attribute("condition"))
       once = sum(total(module, part, of) for part in parts)
-      found += (trips(module, one) or 1) * once
+      amount += (trips(module, one) or 1) * once
     else:
       inner = [total(module, part, of) for part in _entered(one)]
-      found += max(inner, default=0.0)
-  return found
+      amount += max(inner, default=0.0)
+  return amount

@@ -51,7 +51,11 @@ def programs(
   shared, stacked = shapes.laid(shared, whole), shapes.laid(stacked, spread)
   lowered = jax.jit(sweep.spread_out(one, mesh)).lower(shared, stacked)
   program = Program(
-    *("sweep", lowered, flop, {batch, *PARTS}, size),
+    name="sweep",
+    lowered=lowered,
+    flop=flop,
+    batches={batch, *PARTS},
+    size=size,
     grouped=width > 1,
     devices=len(devices),
   )

@@ -56,5 +56,5 @@ def _cells(row: dict[str, Any], *, gpu: bool) -> list[str]:
   ]
 
 
-def _counts(found: dict[str, int]) -> str:
-  return ", ".join(f"{n} {name}" for name, n in found.items()) or "-"
+def _counts(counts: dict[str, int]) -> str:
+  return ", ".join(f"{n} {name}" for name, n in counts.items()) or "-"

@@ -154,14 +154,14 @@ def require(target: Target) -> None:
 
 def environment(target: Target) -> dict[str, str]:
   """Returns the environment of a process that compiles for a target."""
-  own = {"JAX_PLATFORMS": "cpu"}
+  variables = {"JAX_PLATFORMS": "cpu"}
   if not target.gpu:  # libtpu would look for a TPU, and wait for it
-    own |= {
+    variables |= {
       "TPU_SKIP_MDS_QUERY": "1",
       "TPU_WORKER_HOSTNAMES": "localhost",
       "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     }
-  return {**os.environ, **own}
+  return {**os.environ, **variables}
 
 
 def devices(target: Target) -> list[jax.Device]:
@@ -174,9 +174,9 @@ def devices(target: Target) -> list[jax.Device]:
   try:
     return list(topologies.get_topology_desc(**_topology(target)).devices)
   except Exception as error:  # the plug-ins raise many kinds
-    said = str(error).partition("\n")[0]
+    reason = str(error).partition("\n")[0]
     raise ValueError(
-      f"the compiler knows no target {target.name} ({said}): try v5e:2x4, "
+      f"the compiler knows no target {target.name} ({reason}): try v5e:2x4, "
       "v5e:16x16, v4:2x2x1 or h100."
     ) from None
 
