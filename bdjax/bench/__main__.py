@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
   for name in names:
     module = importlib.import_module(f"bdjax.bench.{name}")
     with console.status(f"measuring {name}"):
-      found = [{"benchmark": name, **row} for row in module.run(options)]
-    console.print(_table(name, found, options))
-    rows += found
+      measured = [{"benchmark": name, **row} for row in module.run(options)]
+    console.print(_table(name, measured, options))
+    rows += measured
   if args.json:
     _write(args.json, {"options": options._asdict(), "machine": machine}, rows)
   return rows

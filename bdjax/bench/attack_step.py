@@ -38,13 +38,13 @@ def _measure(options: Options, name: str, batch: int) -> list[Row]:
   stages = _stages(_attack(name, task.train.size), task)
   if not stages:
     return []
-  made = {_CLEAN: _case(_clean_stage(task), task, batch)}
+  cases = {_CLEAN: _case(_clean_stage(task), task, batch)}
   for label, step, state in stages:
-    made[f"{name}: {label}"] = _case((label, step, state), task, batch)
+    cases[f"{name}: {label}"] = _case((label, step, state), task, batch)
   rows = measure.compare(
     options,
     batch,
-    made,
+    cases,
     images=task.train.size,
     base=_CLEAN,
     dearer="cost_in_clean_steps",
@@ -69,20 +69,20 @@ def _attack(name: str, size: int) -> Attack:
 
 
 def _stages(attack: Attack, task: Task) -> list[_Stage]:
-  found: list[_Stage] = []
+  stages: list[_Stage] = []
 
   def note(key, step, state, data, *, name, **how):
     del key, how
     steps = engine.turns(step, data).steps
     for i, step in enumerate(steps):
       label = f"{name}, turn {i + 1}" if steps[1:] else name
-      found.append((label, step, state))
+      stages.append((label, step, state))
     return state, {}
 
   clean = learn.init_variables(jax.random.key(3), task.train, model=task.model)
   task = task.replace(clean=lambda fit: clean)
   attack.plant(jax.random.key(0), task, note)
-  return found
+  return stages
 
 
 def _clean_stage(task: Task) -> _Stage:

@@ -22,13 +22,13 @@ def run(options: Options) -> list[Row]:
 def _compare(options: Options, batch: int) -> list[Row]:
   images = measure.first_batch(measure.dataset(options, count=batch))
   views = {"crop and flip": augment.standard(), "simclr view": distort.simclr()}
-  made = {_PASS: _pass_case(options, images.image)}
+  cases = {_PASS: _pass_case(options, images.image)}
   for name, view in views.items():
-    made[name] = measure.case(view, (jax.random.key(0), images))
+    cases[name] = measure.case(view, (jax.random.key(0), images))
   return measure.compare(
     options,
     batch,
-    made,
+    cases,
     images=batch,
     base=_PASS,
     dearer="cost_in_forward_passes",

@@ -29,13 +29,13 @@ def _compare(options: Options, batch: int) -> list[Row]:
     "epoch, crop and flip": augment.standard(),
   }
   state = measure.start(options)
-  made = {_LOOP: _loop_case(options, state, batch)}
+  cases = {_LOOP: _loop_case(options, state, batch)}
   for name, view in views.items():
-    made[name] = _epoch_case(options, state, batch, view)
+    cases[name] = _epoch_case(options, state, batch, view)
   return measure.compare(
     options,
     batch,
-    made,
+    cases,
     images=batch * options.steps,
     base=_LOOP,
     faster="ratio_to_loop",

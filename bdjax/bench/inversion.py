@@ -34,7 +34,7 @@ def _compare(options: Options, batch: int) -> list[Row]:
     return _case(options, data, variables, batch, width=width, classes=classes)
 
   every = [range(CLASSES)]
-  made = {
+  cases = {
     _LOOP: case(1, [[label] for label in range(CLASSES)]),
     "all classes at once": case(CLASSES, every),
     "classes in turn, one program": case(1, every),
@@ -42,7 +42,7 @@ def _compare(options: Options, batch: int) -> list[Row]:
   return measure.compare(
     options,
     batch,
-    made,
+    cases,
     images=CLASSES * data.size,
     base=_LOOP,
     faster="ratio_to_loop",

@@ -80,7 +80,7 @@ def speed(seconds: list[float], images: int) -> Row:
 def ratio(seconds: list[float], others: list[float]) -> float:
   """Returns how many times as fast as the other, the median over turns."""
   pairs = zip(seconds, others, strict=True)
-  return statistics.median(other / own for own, other in pairs)
+  return statistics.median(other / ours for ours, other in pairs)
 
 
 def compile_program(
@@ -127,7 +127,7 @@ def about(options: Options, batch: int) -> Row:
 def compare(
   options: Options,
   batch: int,
-  made: dict[str, Case],
+  cases: dict[str, Case],
   *,
   images: int,
   base: str,
@@ -139,21 +139,21 @@ def compare(
   Args:
     options: how many samples.
     batch: for the rows.
-    made: the cases by name.
+    cases: the cases by name.
     images: in a call of any of them.
     base: the case that others are compared with.
     faster: column for how many times as fast as the base.
     dearer: column for how many times its time.
   """
-  cases = {name: call for name, (call, _) in made.items()}
-  seconds = take_turns(cases, options.samples)
-  own = seconds[base]
+  calls = {name: call for name, (call, _) in cases.items()}
+  seconds = take_turns(calls, options.samples)
+  reference = seconds[base]
   return [
     {"case": name, **about(options, batch), **row}
     | speed(seconds[name], images)
-    | ({faster: ratio(seconds[name], own)} if faster else {})
-    | ({dearer: ratio(own, seconds[name])} if dearer else {})
-    for name, (_, row) in made.items()
+    | ({faster: ratio(seconds[name], reference)} if faster else {})
+    | ({dearer: ratio(reference, seconds[name])} if dearer else {})
+    for name, (_, row) in cases.items()
   ]
 
 

@@ -20,16 +20,16 @@ def run(options: Options) -> list[Row]:
 
 def _compare(options: Options, batch: int) -> list[Row]:
   widths = [2**i for i in range(options.widest.bit_length())]
-  made = {width: _case(options, batch, width) for width in widths}
-  cases = {str(width): sample for width, (sample, _) in made.items()}
-  seconds = measure.take_turns(cases, options.samples)
+  cases = {width: _case(options, batch, width) for width in widths}
+  calls = {str(width): sample for width, (sample, _) in cases.items()}
+  seconds = measure.take_turns(calls, options.samples)
   images = batch * options.steps
   each = {w: [s / w for s in seconds[str(w)]] for w in widths}  # per member
   return [
     {"case": f"{width} members", **measure.about(options, batch), **row}
     | measure.speed(each[width], images)
     | {"ratio_to_one": measure.ratio(each[width], each[1])}
-    for width, (_, row) in made.items()
+    for width, (_, row) in cases.items()
   ]
 
 
