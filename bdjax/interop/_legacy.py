@@ -31,18 +31,18 @@ def load(file: BinaryIO) -> Any:
   """
   size = os.fstat(file.fileno()).st_size
   absent = TensorRebuild(_absent, "<", size)
-  at, version = _run(file, len(MAGIC), absent)
-  at, machine = _run(file, at, absent)
+  offset, version = _run(file, len(MAGIC), absent)
+  offset, machine = _run(file, offset, absent)
   little = isinstance(machine, dict) and machine.get("little_endian") is True
   if type(version) is not int or not little:
     raise Refused(BROKEN.format("its version or order of bytes is unknown"))
   sizes = _Sizes(size)
-  start, (at, _) = at, _run(file, at, sizes)
-  at, keys = _run(file, at, absent)
+  start, (offset, _) = offset, _run(file, offset, sizes)
+  offset, keys = _run(file, offset, absent)
   texts = [k for k in keys if isinstance(k, str)] if type(keys) is list else []
   if sorted(texts) != sorted(sizes.held):
     raise Refused(BROKEN.format("it lists other storages than its value has"))
-  places = _places(file, at, texts, sizes.held)
+  places = _places(file, offset, texts, sizes.held)
 
   def raw(key: str, count: int) -> bytes:
     file.seek(places[key])
@@ -75,27 +75,29 @@ def _absent(key: str, size: int) -> bytes:
   raise Refused(BROKEN.format(f"storage {shown(key)} is where none should be"))
 
 
-def _run(file: BinaryIO, at: int, rebuild: TensorRebuild) -> tuple[int, Any]:
+def _run(
+  file: BinaryIO, offset: int, rebuild: TensorRebuild
+) -> tuple[int, Any]:
   """Returns where a pickle ends, and its value."""
-  file.seek(at)
+  file.seek(offset)
   size = os.fstat(file.fileno()).st_size
   machine = Machine(file.read(CODE), rebuild, room=ROOM + 2 * size)
   value = machine.run()
-  return at + machine.end, value
+  return offset + machine.end, value
 
 
 def _places(
-  file: BinaryIO, at: int, keys: list[str], held: dict[str, tuple[int, int]]
+  file: BinaryIO, offset: int, keys: list[str], held: dict[str, tuple[int, int]]
 ) -> dict[str, int]:
   """Returns where each storage's numbers start."""
   places, size = {}, os.fstat(file.fileno()).st_size
   for key in keys:
-    file.seek(at)
+    file.seek(offset)
     head = file.read(8)
     count, wanted = held[key]
-    places[key] = at + 8
-    at += 8 + wanted
-    if len(head) < 8 or struct.unpack("<q", head)[0] != count or at > size:
+    places[key] = offset + 8
+    offset += 8 + wanted
+    if len(head) < 8 or struct.unpack("<q", head)[0] != count or offset > size:
       raise Refused(
         BROKEN.format(f"storage {shown(key)} should hold {count} numbers")
       )

@@ -59,7 +59,7 @@ class Machine:
         f"describes its contents in {len(code)} bytes, more than the {CODE} "
         "that are read; save the weights alone."
       )
-    self._code, self._at = code, 0
+    self._code, self._position = code, 0
     self._rebuild = rebuild
     self._purse = Purse(room, _FULL)
     self._stack: list[Any] = []
@@ -69,7 +69,7 @@ class Machine:
   @property
   def end(self) -> int:
     """Bytes of code that were read so far."""
-    return self._at
+    return self._position
 
   def run(self) -> Any:
     """Returns the value that the pickle describes.
@@ -97,19 +97,19 @@ class Machine:
     )
 
   def _take(self, count: int) -> bytes:
-    found = self._code[self._at : self._at + count]
-    if len(found) < count:
+    piece = self._code[self._position : self._position + count]
+    if len(piece) < count:
       raise self._broken()
-    self._at += count
-    return found
+    self._position += count
+    return piece
 
   def _number(self, kind: str) -> Any:
     return struct.unpack(kind, self._take(struct.calcsize(kind)))[0]
 
   def _line(self) -> str:
-    end = self._code.find(b"\n", self._at)
+    end = self._code.find(b"\n", self._position)
     self._need(end >= 0)
-    line = self._take(end - self._at)
+    line = self._take(end - self._position)
     self._take(1)
     return self._text(line)
 
@@ -121,8 +121,8 @@ class Machine:
 
   def _broken(self) -> Refused:
     return Refused(
-      f"is damaged: its pickle makes no sense at byte {self._at}; fetch or "
-      "save it again."
+      f"is damaged: its pickle makes no sense at byte {self._position}; fetch "
+      "or save it again."
     )
 
   def _need(self, sense: bool) -> None:
@@ -147,9 +147,9 @@ class Machine:
   def _pop_marked(self) -> list[Any]:
     self._need(bool(self._marks))
     mark = self._marks.pop()
-    found = self._stack[mark:]
+    items = self._stack[mark:]
     del self._stack[mark:]
-    return found
+    return items
 
   def _mark(self) -> None:
     self._purse.spend(3 * PLACE)
@@ -197,20 +197,21 @@ class Machine:
 
   def _name(self, module: Any, name: Any) -> None:
     self._need(isinstance(module, str) and isinstance(name, str))
-    found = Name(module, name)
-    if not self._rebuild.knows(found):
+    reference = Name(module, name)
+    if not self._rebuild.knows(reference):
       raise UnsafeFile(
-        f"asks for {found}, which no tensor needs, so nothing of it was run; "
-        f"{RESAVE}"
+        f"asks for {reference}, which no tensor needs, so nothing of it was "
+        f"run; {RESAVE}"
       )
-    self._push(found)
+    self._push(reference)
 
   def _instance(self) -> None:
     self._name(self._line(), self._line())
     self._need(False)  # none of the names we know is made this way
 
   def _named_by_stack(self) -> None:
-    self._name(*self._pair())
+    module, name = self._pair()
+    self._name(module, name)
 
   def _reduce(self) -> None:
     name, arguments = self._pair()

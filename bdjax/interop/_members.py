@@ -78,12 +78,12 @@ class Members:
     entry = self._entries[name]
     header = _LOCAL.unpack(self._bytes(entry.start, _LOCAL.size, name))
     start = entry.start + _LOCAL.size + header[-2] + header[-1]
-    found = self._bytes(start, entry.size, name)
-    if header[0] != b"PK\3\4" or zlib.crc32(found) != entry.checksum:
+    content = self._bytes(start, entry.size, name)
+    if header[0] != b"PK\3\4" or zlib.crc32(content) != entry.checksum:
       raise Refused(
         BROKEN.format(f"member {shown(name)} does not match its checksum")
       )
-    return found
+    return content
 
   def _bytes(self, start: int, count: int, what: str) -> bytes:
     if start + count > self.file_size:
@@ -94,11 +94,11 @@ class Members:
   def _directory(self) -> bytes:
     tail_size = min(self.file_size, _END.size + 2**16)
     tail = self._bytes(self.file_size - tail_size, tail_size, "its end")
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) < at + _END.size:
+    offset = tail.rfind(b"PK\5\6")
+    if offset < 0 or len(tail) < offset + _END.size:
       raise Refused(BROKEN.format("the list of its members is missing"))
-    size, start = _END.unpack_from(tail, at)[5:7]
-    before = tail[max(0, at - _LOCATOR.size) : at]
+    size, start = _END.unpack_from(tail, offset)[5:7]
+    before = tail[max(0, offset - _LOCATOR.size) : offset]
     if before.startswith(b"PK\6\7") and len(before) == _LOCATOR.size:
       end = self._bytes(_LOCATOR.unpack(before)[2], _END64.size, _LIST)
       size, start = _END64.unpack(end)[8:10]
@@ -108,18 +108,18 @@ class Members:
 
 
 def _entries(directory: bytes) -> Iterator[tuple[str, _Entry]]:
-  at = 0
-  while at < len(directory):
-    if len(directory) < at + _ENTRY.size:
+  offset = 0
+  while offset < len(directory):
+    if len(directory) < offset + _ENTRY.size:
       raise Refused(BROKEN.format(f"{_LIST} ends early"))
-    fields = _ENTRY.unpack_from(directory, at)
-    name_end = at + _ENTRY.size + fields[10]
+    fields = _ENTRY.unpack_from(directory, offset)
+    name_end = offset + _ENTRY.size + fields[10]
     extra_end = name_end + fields[11]
     if fields[0] != b"PK\1\2" or extra_end + fields[12] > len(directory):
       raise Refused(BROKEN.format(f"{_LIST} is garbled"))
-    name = _name(directory[at + _ENTRY.size : name_end])
+    name = _name(directory[offset + _ENTRY.size : name_end])
     extra = directory[name_end:extra_end]
-    at = extra_end + fields[12]
+    offset = extra_end + fields[12]
     _check_plain(name, flags=fields[3], method=fields[4])
     size, packed, start = _wide((fields[9], fields[8], fields[16]), extra)
     if packed != size:
@@ -158,9 +158,9 @@ def _wide(numbers: tuple[int, ...], extra: bytes) -> list[int]:
     if kind == 1:
       wide = extra[4 : 4 + length]
     extra = extra[4 + length :]
-  found = []
+  sizes = []
   for number in numbers:
     if number == _FULL and len(wide) >= 8:
       number, wide = struct.unpack_from("<Q", wide)[0], wide[8:]
-    found.append(number)
-  return found
+    sizes.append(number)
+  return sizes

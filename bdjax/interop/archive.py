@@ -84,10 +84,10 @@ def _rebuild(members: Members, prefix: str) -> TensorRebuild:
     prefix: the folder within that holds the storages.
   """
   order = f"{prefix}/byteorder"
-  said = members.read(order) if order in members else b"little"
-  if said not in _ORDERS:
+  byteorder = members.read(order) if order in members else b"little"
+  if byteorder not in _ORDERS:
     raise Refused(
-      BROKEN.format(f"its byte order {shown(said[:20])} is unknown")
+      BROKEN.format(f"its byte order {shown(byteorder[:20])} is unknown")
     )
 
   def raw(key: str, size: int) -> bytes:
@@ -101,4 +101,4 @@ def _rebuild(members: Members, prefix: str) -> TensorRebuild:
       )
     return members.read(member)
 
-  return TensorRebuild(raw, _ORDERS[said], members.file_size)
+  return TensorRebuild(raw, _ORDERS[byteorder], members.file_size)

@@ -48,12 +48,12 @@ def to_flax(tensors: Tensors, arch: str) -> tuple[dict[str, Any], Params]:
   try:
     needed = naming.shapes(arch, tuple(sorted(arguments.items())), channels)
   except ValueError as e:
-    raise Mismatch(f"no {arch} has {_said(arguments)}: {e}") from e
+    raise Mismatch(f"no {arch} has {_words(arguments)}: {e}") from e
   for path, shape in needed.items():
     if ours[path].shape != shape:
       raise Mismatch(
         f"{names[path]} has shape {tensors[names[path]].shape}, but {arch} "
-        f"with {_said(arguments)} needs {_permuted(shape, AXES)}; name the "
+        f"with {_words(arguments)} needs {_permuted(shape, AXES)}; name the "
         "architecture that the file was made for."
       )
   cast = {p: jnp.array(_single(names[p], ours[p])) for p in needed}
@@ -124,22 +124,22 @@ def _arguments(
       f"the first convolution is {height} x {width}, but {arch} here has one "
       f"of {forms or 'equal sides'} only, so this model cannot be rebuilt."
     )
-  found = table.arguments(
+  arguments = table.arguments(
     {
       name: ours[naming.param(path)].shape[axis]
       for name, (path, axis) in table.sizes.items()
       if naming.param(path) in ours
     }
   )
-  if not min(channels, *found.values()):
+  if not min(channels, *arguments.values()):
     raise Mismatch(
-      f"{_said(found)} and {channels} input channels make no model; the file "
-      "is not whole."
+      f"{_words(arguments)} and {channels} input channels make no model; the "
+      "file is not whole."
     )
-  return found | table.stems.get(height, {}) | layout.arguments
+  return arguments | table.stems.get(height, {}) | layout.arguments
 
 
-def _said(arguments: Mapping[str, Any]) -> str:
+def _words(arguments: Mapping[str, Any]) -> str:
   return ", ".join(f"{k}={v}" for k, v in arguments.items())
 
 

@@ -70,8 +70,8 @@ def seen(tensors: Tensors, arch: str) -> Seen:
   """
   table = architecture(arch)
   kept = {k: v for k, v in tensors.items() if not k.endswith(IGNORED)}
-  found = [one for x in table.layouts for one in _places(kept, arch, x)]
-  if not found:
+  places = [one for x in table.layouts for one in _places(kept, arch, x)]
+  if not places:
     inner = [
       (layout, {k.removeprefix(prefix): v for k, v in kept.items()})
       for layout in table.layouts
@@ -83,8 +83,8 @@ def seen(tensors: Tensors, arch: str) -> Seen:
       "some names are there twice, with a prefix and without; save one model's "
       "tensors alone."
     )
-  found.sort(key=lambda one: len(one.prefix))
-  first, *others = found
+  places.sort(key=lambda one: len(one.prefix))
+  first, *others = places
   for other in others:
     if other.layout is first.layout and not _same(kept, first, other):
       raise Mismatch(
@@ -146,13 +146,13 @@ def _head(tensors: Tensors, prefix: str, names: Collection[str]) -> Names:
 
 def _levels(tensors: Tensors, names: Collection[str]) -> dict[str, str]:
   """Returns the mean and deviation of a layer that normalizes images."""
-  found = {}
+  levels = {}
   for name in names:
     last = re.split(r"[._]", name)[-1]
     small = tensors[name].size in (1, 3) and "running" not in name
     if last in ("mean", "std") and small:
-      found[last] = name
-  return found if len(found) == 2 else {}
+      levels[last] = name
+  return levels if len(levels) == 2 else {}
 
 
 def _prefixes(tensors: Tensors, stem: str) -> list[str]:
@@ -195,8 +195,8 @@ def shapes(
   model = registry.get("models", arch)(**given, **levels)
   size = given.get("size", 32)
   images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-  made = jax.eval_shape(model.init, jax.random.key(0), images)
-  return {path: leaf.shape for path, leaf in flatten_dict(made).items()}
+  variables = jax.eval_shape(model.init, jax.random.key(0), images)
+  return {path: leaf.shape for path, leaf in flatten_dict(variables).items()}
 
 
 def param(dotted: str) -> Path:

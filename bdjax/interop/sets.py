@@ -41,11 +41,11 @@ class Picked(NamedTuple):
   others: tuple[str, ...]
 
 
-def picked(found: Any, weights: str | None) -> Picked:
+def picked(content: Any, weights: str | None) -> Picked:
   """Returns the weights of what a file holds.
 
   Args:
-    found: plain values and arrays.
+    content: plain values and arrays.
     weights: the name of a set, or "raw", or "ema" for one that is an average;
       None for the latter if there is one.
 
@@ -53,7 +53,7 @@ def picked(found: Any, weights: str | None) -> Picked:
     Refused: there are no weights, several without a usual name, or none of
       the name that is asked for.
   """
-  whole = dict(_mappings(found, "", 0))
+  whole = dict(_mappings(content, "", 0))
   known = dict(whole)
   for name, tensors in whole.items():
     known |= _parts(tensors, name)
@@ -66,13 +66,13 @@ def picked(found: Any, weights: str | None) -> Picked:
   options = {None: averaged or raw, EMA: averaged, RAW: raw}
   chosen = options.get(weights, named)
   if not chosen:
-    raise _unclear(found, whole, weights)
+    raise _unclear(content, whole, weights)
   rest = [name for name in (*raw, *averaged) if name != chosen[0]]
   return Picked(_stripped(known[chosen[0]]), chosen[0], tuple(rest))
 
 
 def _unclear(
-  found: Any, whole: Collection[str], weights: str | None
+  content: Any, whole: Collection[str], weights: str | None
 ) -> Refused:
   names = listed([name or "the whole file" for name in whole], limit=9)
   if weights is not None:
@@ -85,7 +85,9 @@ def _unclear(
       f"holds several sets of weights ({names}), none under a usual name; say "
       "with --weights which is meant."
     )
-  keys = list(found) if isinstance(found, dict) else [type(found).__name__]
+  keys = (
+    list(content) if isinstance(content, dict) else [type(content).__name__]
+  )
   return Refused(
     f"holds no weights under {', '.join(WRAPPERS)} but {listed(keys)}; save "
     "them with torch.save(model.state_dict(), ...)."
@@ -93,20 +95,20 @@ def _unclear(
 
 
 def _mappings(
-  found: Any, name: str, level: int
+  content: Any, name: str, level: int
 ) -> Iterator[tuple[str, Tensors]]:
   """Yields the sets that have a mapping of their own, by name."""
-  if not isinstance(found, dict):
+  if not isinstance(content, dict):
     return
   tensors = {
     key: value
-    for key, value in found.items()
+    for key, value in content.items()
     if isinstance(key, str) and isinstance(value, np.ndarray)
     if key not in _COUNTERS
   }
   if tensors:
     yield name, tensors
-  for key, value in found.items() if level < _LEVELS else ():
+  for key, value in content.items() if level < _LEVELS else ():
     if isinstance(key, str) and "optim" not in key:
       yield from _mappings(value, _joined(name, key), level + 1)
 

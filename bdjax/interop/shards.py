@@ -32,15 +32,15 @@ def resolved(path: Path) -> Path:
   """
   if os.path.isdir(path):  # which a name that is too long is not
     names = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
-    found = [p for p in names if is_index(p)]
-    found = found or [p for p in names if p.suffix in _SUFFIXES]
-    if len(found) != 1:
+    models = [p for p in names if is_index(p)]
+    models = models or [p for p in names if p.suffix in _SUFFIXES]
+    if len(models) != 1:
       raise Refused(
         "is not a file, and a folder of "
-        f"{listed([p.name for p in found]) or 'no models'}; give the path "
+        f"{listed([p.name for p in models]) or 'no models'}; give the path "
         "of one .pt or .safetensors."
       )
-    return found[0]
+    return models[0]
   match = _SHARD.fullmatch(path.name)
   if match is None:
     return path
@@ -66,24 +66,26 @@ def places(index: Path) -> dict[str, Path]:
   """
   try:
     with io.TextIOWrapper(storage.regular(index), "utf-8") as file:
-      said = json.loads(file.read(_BYTES))
+      content = json.loads(file.read(_BYTES))
   except OSError as fault:
     raise Refused(f"cannot be opened: {fault.strerror}.") from None
   except (ValueError, RecursionError):
-    said = None
-  found = said.get("weight_map") if isinstance(said, dict) else None
-  if not isinstance(found, dict) or not found:
+    content = None
+  weight_map = content.get("weight_map") if isinstance(content, dict) else None
+  if not isinstance(weight_map, dict) or not weight_map:
     raise Refused(
       "is no index of a model's files, a JSON object with a weight_map; fetch "
       "it again."
     )
-  for name in {str(name): None for name in found.values()}:
+  for name in {str(name): None for name in weight_map.values()}:
     if Path(name).name != name or "\\" in name or is_index(Path(name)):
       raise Refused(
         f"lists the file {shown(name)}, which is not beside it; do not trust "
         "it."
       )
-  files = {name: index.with_name(str(file)) for name, file in found.items()}
+  files = {
+    name: index.with_name(str(file)) for name, file in weight_map.items()
+  }
   if len(set(files.values())) > FILES:
     raise Refused(f"lists more than {FILES} files; join some of them.")
   lost = [p.name for p in dict.fromkeys(files.values()) if not p.is_file()]
@@ -107,7 +109,7 @@ def joined(
   Raises:
     Refused: a file lacks one of them.
   """
-  found = {}
+  tensors = {}
   for name, file in places.items():
     held = contents[file]
     if not isinstance(held, dict) or not isinstance(held.get(name), np.ndarray):
@@ -115,5 +117,5 @@ def joined(
         f"says that {shown(name)} is in {shown(file.name)}, which lacks it; "
         "fetch the files again."
       )
-    found[name] = held[name]
-  return found
+    tensors[name] = held[name]
+  return tensors

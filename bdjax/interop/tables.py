@@ -96,13 +96,13 @@ _BOTTLENECKS = {"strides": resnet.WIDENED, "early": (False, True)}
 
 def _vgg_of(depth: int) -> Architecture:
   """Returns a VGG, whose modules are counted: conv, norm, ReLU; max pool."""
-  at, rules = 0, []
+  position, rules = 0, []
   for stage, count in enumerate(vgg.STAGES[depth], 1):
     for i in range(1, count + 1):
-      rules.append((rf"^conv{stage}_{i}$", f"features.{at}"))
-      rules.append((rf"^bn{stage}_{i}$", f"features.{at + 1}"))
-      at += 3
-    at += 1
+      rules.append((rf"^conv{stage}_{i}$", f"features.{position}"))
+      rules.append((rf"^bn{stage}_{i}$", f"features.{position + 1}"))
+      position += 3
+    position += 1
   hidden = [(r"^linear1$", "classifier.0"), (r"^linear2$", "classifier.3")]
   layouts = (
     Layout("torchvision", (*rules, *hidden, (r"^linear$", "classifier.6"))),
@@ -143,9 +143,9 @@ def _vit_layout(name: str, mlp: tuple[str, str], prefix: str) -> Layout:
   return Layout(name, rules, names, {"resize": True} if prefix else {})
 
 
-def _vit_arguments(found: dict[str, int]) -> Arguments:
-  tokens = found.pop("tokens")  # the class token's too
-  return found | {"size": found["patch"] * math.isqrt(max(tokens - 1, 0))}
+def _vit_arguments(sizes: dict[str, int]) -> Arguments:
+  tokens = sizes.pop("tokens")  # the class token's too
+  return sizes | {"size": sizes["patch"] * math.isqrt(max(tokens - 1, 0))}
 
 
 _OLD = ("mlp.linear_1", "mlp.linear_2")  # before torchvision 0.14

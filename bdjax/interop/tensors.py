@@ -64,10 +64,10 @@ def read(path: Path, *, weights: str | None = None) -> Loaded:
   files = (path,) if places is None else tuple(dict.fromkeys(places.values()))
   contents = {file: _contents(file) for file in files}
   with about(path):
-    found, metadata = contents[files[0]]
+    content, metadata = contents[files[0]]
     if places is not None:
-      found = shards.joined(places, {k: v for k, (v, _) in contents.items()})
-    some = sets.picked(found, weights)
+      content = shards.joined(places, {k: v for k, (v, _) in contents.items()})
+    some = sets.picked(content, weights)
   return Loaded(some.tensors, metadata, some.name, some.others, files)
 
 
@@ -88,8 +88,8 @@ def _contents(path: Path) -> tuple[Any, dict[str, Any]]:
     except OSError as fault:
       raise Refused(f"cannot be opened: {fault.strerror}.") from None
   if archive.is_one(start):
-    found = archive.load(path)
-    return found, _facts(found) if isinstance(found, dict) else {}
+    content = archive.load(path)
+    return content, _facts(content) if isinstance(content, dict) else {}
   with about(path):
     return _read_safetensors(path, start)
 
@@ -192,9 +192,9 @@ def _read_safetensors(
       f"holds numbers of a type that numpy lacks ({shown(fault)}); save them "
       "as float32."
     ) from None
-  told = {name: _told(name, text) for name, text in texts.items()}
+  facts = {name: _fact(name, text) for name, text in texts.items()}
   others = {name: text for name, text in texts.items() if name not in FACTS}
-  return tensors, others | _facts(told)
+  return tensors, others | _facts(facts)
 
 
 def _widened(tensor: np.ndarray) -> np.ndarray:
@@ -203,14 +203,14 @@ def _widened(tensor: np.ndarray) -> np.ndarray:
   )
 
 
-def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(entries: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the facts that look as they should; lists as tuples."""
-  values = {name: found.get(name) for name in FACTS}
+  values = {name: entries.get(name) for name in FACTS}
   values = {k: tuple(v) if type(v) is list else v for k, v in values.items()}
   return {k: v for k, v in values.items() if FACTS[k](v)}
 
 
-def _told(name: str, text: str) -> Any:
+def _fact(name: str, text: str) -> Any:
   """Returns a safetensors file's string, or the fact that it stands for."""
   if FACTS.get(name, _is_text) is _is_text or len(text) > _LONGEST:
     return text
