@@ -55,24 +55,24 @@ def clean(
     ValueError: no such folder, too many files, or other classes than the
       model's.
   """
-  held = classes.found(folder, limit=FILES).filled(folder)
+  held = classes.contents(folder, limit=FILES).filled(folder)
   if not held.groups or "" in held.groups:
     raise ValueError(
       f"{printable(folder)} holds no folders; lay the images out as one folder "
       f"per class in it: {printable(folder)}/<class>/<image>."
     )
-  found = _named(held.groups, names or ())
-  index, told = _order(folder, sorted(found), num_classes, names)
-  files = _joined({index[name]: paths for name, paths in found.items()})
+  groups = _named(held.groups, names or ())
+  index, numbering = _order(folder, sorted(groups), num_classes, names)
+  files = _joined({index[name]: paths for name, paths in groups.items()})
   files = files._replace(notes=tuple(held.remark(folder)))
   _check_enough(folder, files.labels, index, num_classes)
   known = {number: name for name, number in index.items()}
-  return files, tuple(known[i] for i in range(num_classes)), told
+  return files, tuple(known[i] for i in range(num_classes)), numbering
 
 
 def called(folder: Path) -> list[str]:
   """Returns the names of the folders in a folder, sorted."""
-  return sorted(classes.found(folder, limit=FILES).groups)
+  return sorted(classes.contents(folder, limit=FILES).groups)
 
 
 def suspicious(folder: Path, names: Sequence[str]) -> Files:
@@ -85,7 +85,7 @@ def suspicious(folder: Path, names: Sequence[str]) -> Files:
   Raises:
     ValueError: no such folder, no files, or a folder that is no class.
   """
-  held = classes.found(folder, limit=FILES)
+  held = classes.contents(folder, limit=FILES)
   index = classes.indices(held.groups, names) | {"": UNKNOWN}
   lost = sorted(held.groups.keys() - index.keys())
   if lost:
@@ -183,16 +183,17 @@ def _named(
 
 def _order(
   folder: Path,
-  found: Sequence[str],
+  subfolders: Sequence[str],
   num_classes: int,
   names: Sequence[str] | None,
 ) -> tuple[dict[str, int], str]:
   """Returns each folder's class, and in words how it was told."""
   if names is not None:
-    _check_names(folder, found, num_classes, names)
-    return {name: names.index(name) for name in found}, "as --class_order says"
-  if all(name.isascii() and name.isdecimal() for name in found):
-    index = {name: int(name[:9]) for name in found}
+    _check_names(folder, subfolders, num_classes, names)
+    index = {name: names.index(name) for name in subfolders}
+    return index, "as --class_order says"
+  if all(name.isascii() and name.isdecimal() for name in subfolders):
+    index = {name: int(name[:9]) for name in subfolders}
     highest = max(index.values())
     if highest >= num_classes or len(set(index.values())) < len(index):
       raise ValueError(
@@ -201,23 +202,24 @@ def _order(
         "each; rename them, or list the names in order with --class_order FILE."
       )
     return index, "by the folders' numbers"
-  if len(found) != num_classes:
+  if len(subfolders) != num_classes:
     raise ValueError(
-      f"{printable(folder)} has {len(found)} folders ({listed(found)}), but "
-      f"the model {num_classes} classes; give one folder per class, or the "
-      "names in the model's order with --class_order FILE."
+      f"{printable(folder)} has {len(subfolders)} folders "
+      f"({listed(subfolders)}), but the model {num_classes} classes; give one "
+      "folder per class, or the names in the model's order with "
+      "--class_order FILE."
     )
-  index = {name: i for i, name in enumerate(found)}
+  index = {name: i for i, name in enumerate(subfolders)}
   return index, "by the folders' names, sorted"
 
 
-def _check_names(folder, found, num_classes, names) -> None:
+def _check_names(folder, subfolders, num_classes, names) -> None:
   if len(names) != num_classes:
     raise ValueError(
       f"--class_order lists {len(names)} names, but the model has "
       f"{num_classes} classes; list every one, in the model's order."
     )
-  lost = sorted(set(found) - set(names))
+  lost = sorted(set(subfolders) - set(names))
   if lost:
     raise ValueError(
       f"{printable(folder)} has the folder {printable(lost[0])}, which "

@@ -50,12 +50,12 @@ def fetch(
 
 def digest(*arrays: np.ndarray) -> str:
   """Returns the sha256 of arrays' types, shapes and numbers, in hex."""
-  found = hashlib.sha256()
+  hasher = hashlib.sha256()
   for array in arrays:
     array = np.ascontiguousarray(array)
-    found.update(f"{array.dtype.str} {array.shape}".encode())
-    found.update(array.data)
-  return found.hexdigest()
+    hasher.update(f"{array.dtype.str} {array.shape}".encode())
+    hasher.update(array.data)
+  return hasher.hexdigest()
 
 
 def _paths(stem: Path) -> tuple[Path, Path, Path]:

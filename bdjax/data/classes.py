@@ -27,7 +27,7 @@ _OTHERS = {  # endings of tables, texts, copies and halves
 _TABLE = 2**24  # bytes of a table of classes
 
 
-class Found(NamedTuple):
+class Contents(NamedTuple):
   """What a folder holds.
 
   Attributes:
@@ -52,7 +52,7 @@ class Found(NamedTuple):
       f"{', '.join(kinds)}."
     ]
 
-  def filled(self, folder: Path) -> "Found":
+  def filled(self, folder: Path) -> "Contents":
     """Returns itself.
 
     Raises:
@@ -67,12 +67,12 @@ class Found(NamedTuple):
     return self
 
 
-def found(
+def contents(
   folder: Path,
   names: Sequence[str] | None = None,
   *,
   limit: int | None = None,
-) -> Found:
+) -> Contents:
   """Lists FOLDER/<class>/*, or FOLDER/* where it holds no folders.
 
   Args:
@@ -93,7 +93,7 @@ def found(
     groups = {name: search.images(folder / name) for name in names or tops}
   else:
     groups = _flat(folder, _files(folder, entries), search.skipped)
-  return Found(groups, +search.skipped)
+  return Contents(groups, +search.skipped)
 
 
 def folders(folder: Path) -> list[str]:
@@ -108,14 +108,14 @@ def indices(names: Iterable[str], known: Sequence[str]) -> dict[str, int]:
   them is left out.
   """
   names, by_name = list(names), {name: i for i, name in enumerate(known)}
-  told = {name: by_name[name] for name in names if name in by_name}
+  named = {name: by_name[name] for name in names if name in by_name}
   numbers = [number(name) for name in known]
   if None in numbers or len(set(numbers)) < len(numbers):
     numbers = list(range(len(known)))
   by_number = {n: i for i, n in enumerate(numbers)}
   counted = {n: by_number[number(n)] for n in names if number(n) in by_number}
-  sound = len(told) < len(names) == len(set(counted.values()))
-  return counted if sound else told
+  sound = len(named) < len(names) == len(set(counted.values()))
+  return counted if sound else named
 
 
 def number(name: str) -> int | None:
@@ -199,18 +199,18 @@ def _flat(
   rows = [row for t in tables if t.suffix.lower() == ".csv" for row in _rows(t)]
   if not rows:
     return {"": paths} if paths else {}
-  told = dict(rows)
-  twice = [name for name, kind in rows if told[name] != kind]
-  lost = [path.name for path in paths if path.name not in told]
+  kinds = dict(rows)
+  twice = [name for name, kind in rows if kinds[name] != kind]
+  lost = [path.name for path in paths if path.name not in kinds]
   if twice or lost:
     times = "two classes" if twice else "no class"
     raise ValueError(
       f"the table in {printable(folder)} tells {times} for "
       f"{printable([*twice, *lost][0])}; mend it, or remove the image."
     )
-  groups = {told[path.name]: [] for path in paths}
+  groups = {kinds[path.name]: [] for path in paths}
   for path in paths:
-    groups[told[path.name]].append(path)
+    groups[kinds[path.name]].append(path)
   return dict(sorted(groups.items()))
 
 

@@ -36,9 +36,9 @@ def excess(file: BinaryIO) -> str | None:
 
 def _jpeg(raw: bytes) -> str | None:
   """Walks from marker to marker, as a decoder does."""
-  at = scans = parts = 0
-  while marker := _MARKER.search(raw, at):
-    at, kind = marker.end(), marker[1]
+  offset = scans = parts = 0
+  while marker := _MARKER.search(raw, offset):
+    offset, kind = marker.end(), marker[1]
     scans, parts = scans + (kind == _SOS), parts + 1
     if scans > SCANS:
       return f"more than {SCANS} scans"
@@ -47,7 +47,7 @@ def _jpeg(raw: bytes) -> str | None:
     if kind == _EOI and scans:  # what follows is no part of the image
       break
     if kind not in (_SOI, _TEM, _EOI):
-      at += max(2, int.from_bytes(raw[at : at + 2], "big"))
+      offset += max(2, int.from_bytes(raw[offset : offset + 2], "big"))
   return None
 
 

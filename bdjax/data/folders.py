@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from bdjax.data import classes, pictures
-from bdjax.data.classes import Found
+from bdjax.data.classes import Contents
 from bdjax.data.labels import CELEBA_BITS
 from bdjax.data.places import MissingDataset, Source, root
 from bdjax.data.splits import shuffled
@@ -77,15 +77,15 @@ def image_folder(path: Path, split: str) -> Listing:
       f"image folder {path} does not exist, or is no folder; give another path."
     )
   if not (path / "train").is_dir():
-    found = _found(path)
-    return _share(path, _listing(path, found, tuple(found.groups)), split)
-  train = _found(path / "train")
+    contents = _contents(path)
+    return _share(path, _listing(path, contents, tuple(contents.groups)), split)
+  train = _contents(path / "train")
   names = tuple(train.groups)
   if split == "train":
     return _listing(path / "train", train, names)
   for name in ("test", "val"):
     if (path / name).is_dir():
-      return _listing(path / name, _found(path / name), names)
+      return _listing(path / name, _contents(path / name), names)
   raise ValueError(
     f"image folder {path} has train but neither test nor val; add one, or put "
     "the classes directly into it to have them divided."
@@ -113,23 +113,25 @@ def _share(path: Path, listing: Listing, split: str) -> Listing:
   return Listing(paths, labels, listing.classes)
 
 
-def _found(folder: Path, names: tuple[str, ...] | None = None) -> Found:
+def _contents(folder: Path, names: tuple[str, ...] | None = None) -> Contents:
   """Returns the images of each class in a folder; says what is skipped."""
-  found = classes.found(folder, names).filled(folder)
-  if not found.groups or "" in found.groups:
+  contents = classes.contents(folder, names).filled(folder)
+  if not contents.groups or "" in contents.groups:
     raise ValueError(
       f"image folder {folder} holds no images in folders of classes; lay them "
       "out as one folder per class in it."
     )
-  for remark in found.remark(folder):
+  for remark in contents.remark(folder):
     notes.say(remark)
-  return found
+  return contents
 
 
-def _listing(folder: Path, found: Found, names: tuple[str, ...]) -> Listing:
+def _listing(
+  folder: Path, contents: Contents, names: tuple[str, ...]
+) -> Listing:
   """Returns images in the order of the classes' names, which may be numbers."""
-  index = classes.indices(found.groups, names)
-  unknown = sorted(found.groups.keys() - index.keys())
+  index = classes.indices(contents.groups, names)
+  unknown = sorted(contents.groups.keys() - index.keys())
   if unknown:
     raise ValueError(
       f"image folder {folder} has the class {unknown[0]!r}, which train lacks; "
@@ -138,7 +140,7 @@ def _listing(folder: Path, found: Found, names: tuple[str, ...]) -> Listing:
   files = [
     (path, index[name])
     for name in sorted(index, key=index.get)
-    for path in found.groups[name]
+    for path in contents.groups[name]
   ]
   paths, labels = zip(*files, strict=True)
   return Listing(paths, np.array(labels, np.int32), names)
@@ -167,7 +169,7 @@ def imagenet(name: str, split: str, data_dir: Any = None) -> Listing:
   part = _imagenet(name, data_dir) / ("train" if split == "train" else "val")
   if not part.is_dir():
     raise MissingDataset(name, [part], root(data_dir)[1])
-  return _listing(part, _found(part, names), names)
+  return _listing(part, _contents(part, names), names)
 
 
 def _imagenet(name: str, data_dir: Any) -> Path:
@@ -192,20 +194,20 @@ def celeba(split: str, folder: Path, names: tuple[str, ...]) -> Listing:
     MissingDataset: the split has no images.
     ValueError: the table lacks an image or a column.
   """
-  found = sorted((folder / split).glob("[!.]*.jpg"))
-  if not found:
+  paths = sorted((folder / split).glob("[!.]*.jpg"))
+  if not paths:
     raise MissingDataset("celeba8", [folder / split], "its attributes.csv")
   table = folder / "attributes.csv"
   with table.open(newline="", encoding="utf-8-sig") as file:
     rows = {Path(r["image_id"]).stem: celeba_label(r) for r in _rows(file)}
-  lost = [path.name for path in found if path.stem not in rows]
+  lost = [path.name for path in paths if path.stem not in rows]
   if lost:
     raise ValueError(
       f"{table} lacks {lost[0]}, which lies in {folder / split}; add its row, "
       "or remove the image."
     )
-  labels = np.array([rows[path.stem] for path in found], np.int32)
-  return Listing(tuple(found), labels, names)
+  labels = np.array([rows[path.stem] for path in paths], np.int32)
+  return Listing(tuple(paths), labels, names)
 
 
 def _rows(file: TextIO) -> Iterator[dict[str, str]]:

@@ -49,7 +49,7 @@ def oddities(image: Any, shape: tuple[int, int, int]) -> set[str]:
   """
   image.load()
   several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
-  found = {
+  checks = {
     "transparent": _transparent(image),
     "turned": _orientation(image) in range(2, 9),
     "frames": several,  # a camera's MPO holds previews beside the photograph
@@ -57,7 +57,7 @@ def oddities(image: Any, shape: tuple[int, int, int]) -> set[str]:
     "deep": image.mode in DEEP,
     "dim": image.mode in DEEP and 0 < image.getextrema()[1] < 256,
   }
-  return {kind for kind, holds in found.items() if holds}
+  return {kind for kind, holds in checks.items() if holds}
 
 
 def remarks(paths: Sequence[Path], odd: Sequence[set[str]]) -> list[str]:

@@ -41,10 +41,10 @@ LEFT = [
 @pytest.mark.parametrize("name", LEFT)
 def test_files_that_systems_leave_are_skipped_and_counted(tmp_path, name):
   (tree(tmp_path) / "a" / name).write_bytes(b"no image")
-  found = classes.found(tmp_path)
-  assert [p.name for p in found.groups["a"]] == ["0.png", "1.png"]
-  assert found.skipped.total() == 1
-  (sentence,) = found.remark(tmp_path)
+  contents = classes.contents(tmp_path)
+  assert [p.name for p in contents.groups["a"]] == ["0.png", "1.png"]
+  assert contents.skipped.total() == 1
+  (sentence,) = contents.remark(tmp_path)
   assert sentence.startswith(
     f"Skipped in {tmp_path}, as no images of a class: 1"
   )
@@ -67,16 +67,16 @@ def test_kinds_are_counted_and_files_beside_the_folders_too(tmp_path):
   for i in range(3):
     (tmp_path / "a" / f"{i}.txt").write_text("")
   start = f"Skipped in {tmp_path}, as no images of a class: 3 .txt, "
-  (sentence,) = classes.found(tmp_path).remark(tmp_path)
+  (sentence,) = classes.contents(tmp_path).remark(tmp_path)
   assert sentence == f"{start}1 beside the folders."
   for i in range(6):
     (tmp_path / f".{i}").write_text("")
-  (sentence,) = classes.found(tmp_path).remark(tmp_path)
+  (sentence,) = classes.contents(tmp_path).remark(tmp_path)
   assert sentence.startswith(start) and sentence.endswith(", 3 others.")
 
 
 def test_nothing_is_said_of_a_folder_of_images(tmp_path):
-  assert classes.found(tree(tmp_path)).remark(tmp_path) == []
+  assert classes.contents(tree(tmp_path)).remark(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", ["", "train", "test"])
