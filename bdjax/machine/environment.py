@@ -15,7 +15,7 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 def describe() -> dict[str, Any]:
   """Returns device, versions and git revision as flat, JSON-able values."""
   device = jax.devices()[0]
-  found = {
+  facts = {
     "device": device.device_kind,
     "platform": device.platform,
     "devices": jax.device_count(),
@@ -26,7 +26,7 @@ def describe() -> dict[str, Any]:
     "version_python": platform.python_version(),
     "git": revision(),
   }
-  return found | {
+  return facts | {
     f"version_{p.replace('-', '_')}": _version(p) for p in PACKAGES
   }
 

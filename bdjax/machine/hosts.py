@@ -138,12 +138,12 @@ def join(place: Place = NOWHERE) -> bool:
 
 def _meet_by_cluster() -> bool:
   try:
-    found = cluster()
+    launcher = cluster()
   except (ImportError, AttributeError):
     return _meet_whom_jax_finds()
-  if found is None or found.processes == 1:
+  if launcher is None or launcher.processes == 1:
     return False
-  return _meet(NOWHERE, found.method)
+  return _meet(NOWHERE, launcher.method)
 
 
 def _meet_whom_jax_finds() -> bool:
@@ -235,7 +235,7 @@ def _share_notices() -> None:
   except (ImportError, AttributeError):
     return
 
-  def told():
+  def hear():
     try:
       number, seconds = get(_STOP).split()
       return int(number), float(seconds)
@@ -243,7 +243,8 @@ def _share_notices() -> None:
       return None
 
   def tell(notice):
+    number, seconds = notice
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-      put(_STOP, "{} {}".format(*notice), allow_overwrite=True)
+      put(_STOP, f"{number} {seconds}", allow_overwrite=True)
 
-  NOTICE.share(tell, told, last=first())
+  NOTICE.share(tell, hear, last=first())

@@ -44,8 +44,8 @@ def logged(log: Place) -> list[tuple[Place, bytes]]:
   parts = [log]
   parts += [folder / n for n in storage.names(folder) if n.endswith(log.suffix)]
   contents = storage.read_all(parts)
-  found = zip(parts, contents, strict=True)
-  return [(part, content) for part, content in found if content is not None]
+  pairs = zip(parts, contents, strict=True)
+  return [(part, content) for part, content in pairs if content is not None]
 
 
 def _objects(log: Place) -> Place:

@@ -33,7 +33,7 @@ BEAT = 0.5  # seconds between looks for a notice to another process
 SAVED = "what was trained is saved, and the same command continues."
 KEPT = "what was saved last is kept, and the same command continues."
 AGAIN = "give the same command again."
-Told = tuple[int, float]  # a signal, and in how many seconds all will leave
+Message = tuple[int, float]  # a signal, and in how many seconds all will leave
 
 
 class Stopped(BaseException):
@@ -65,13 +65,13 @@ class Notice:
     others would wait for the process, to meet it or for its part of the work.
     """
     self._grace = GRACE
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in STATUSES:
       if signal.getsignal(number) != signal.SIG_IGN:
         signal.signal(number, lambda number, frame: None)
-    threading.Thread(target=self._heed, args=[heard], daemon=True).start()
+    threading.Thread(target=self._heed, args=[reader], daemon=True).start()
 
   def _heed(self, heard: int) -> None:
     """Has the process leave on a signal, and at once on another Ctrl-C."""
@@ -95,8 +95,8 @@ class Notice:
 
   def share(
     self,
-    tell: Callable[[Told], None],
-    told: Callable[[], Told | None],
+    tell: Callable[[Message], None],
+    hear: Callable[[], Message | None],
     *,
     last: bool,
   ) -> None:
@@ -104,7 +104,7 @@ class Notice:
 
     Args:
       tell: tells the others.
-      told: returns what another has told, or None.
+      hear: returns what another has told, or None.
       last: this process is to end after the others, who depend on it.
     """
     # A notice has reached all after two beats, and they leave after two more.
@@ -115,8 +115,9 @@ class Notice:
       while not done.wait(BEAT):
         if self.came():
           return tell((self._number, max(0.0, self._end - time.monotonic())))
-        if (notice := told()) is not None:
-          return self._leave_in(*notice)
+        if (notice := hear()) is not None:
+          number, seconds = notice
+          return self._leave_in(number, seconds)
 
     def end():  # a thread of Python must not be in JAX when Python ends
       done.set()

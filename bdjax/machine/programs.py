@@ -104,8 +104,8 @@ def _lowered(function, args, donate, mesh, spread):
     out_shardings=out,
     keep_unused=True,  # or programs of unlike arguments would read alike
   )
-  made = jitted.lower(*numbers, *jax.tree.leaves(args))
-  return made, numbers, jax.tree.structure(shapes)
+  lowered = jitted.lower(*numbers, *jax.tree.leaves(args))
+  return lowered, numbers, jax.tree.structure(shapes)
 
 
 def jit(function: Callable) -> Callable:

@@ -24,22 +24,22 @@ class Caller(NamedTuple):
   process_id: int
 
 
-def answer(address: str, own: Caller, patience: float = PATIENCE) -> None:
+def answer(address: str, local: Caller, patience: float = PATIENCE) -> None:
   """Returns when all processes are there.
 
   Args:
     address: HOST:PORT of the first process.
-    own: who this process is.
+    local: who this process is.
     patience: seconds to wait for the others.
 
   Raises:
     ValueError: one sentence: the address cannot be, the port is in use, the
       host is unknown, a process is missing, there twice, or counts otherwise.
   """
-  if not 0 <= own.process_id < own.processes:
+  if not 0 <= local.process_id < local.processes:
     raise ValueError(
-      f"--process_id is {own.process_id} of --processes={own.processes}: give "
-      f"0 to {own.processes - 1}, each once."
+      f"--process_id is {local.process_id} of --processes={local.processes}: "
+      f"give 0 to {local.processes - 1}, each once."
     )
   parts = re.fullmatch(r"\[?([^\[\]\s/]+?)\]?:(\d{1,5})", address)
   if parts is None or not 0 < int(parts[2]) < 2**16:
@@ -48,27 +48,27 @@ def answer(address: str, own: Caller, patience: float = PATIENCE) -> None:
       "process, such as node1:7788."
     )
   end = time.monotonic() + patience
-  if own.process_id == 0:
-    _gather(int(parts[2]), own, end)
+  if local.process_id == 0:
+    _gather(int(parts[2]), local, end)
   else:
-    _report(parts[1], int(parts[2]), own, end)
+    _report(parts[1], int(parts[2]), local, end)
 
 
-def _gather(port: int, own: Caller, end: float) -> None:
+def _gather(port: int, local: Caller, end: float) -> None:
   present = {0: None}
   try:
     with _listening(port) as server:
-      while len(present) < own.processes:
+      while len(present) < local.processes:
         server.settimeout(max(0.01, end - time.monotonic()))
         try:
           line = server.accept()[0]
         except TimeoutError:
-          raise ValueError(_absent(own, present)) from None
+          raise ValueError(_absent(local, present)) from None
         caller = _heard(line)
         if caller is None:
           line.close()  # somebody else
         else:
-          wrong = _wrong(own, caller, present)
+          wrong = _wrong(local, caller, present)
           present[-1 if wrong else caller.process_id] = line
           if wrong:
             raise ValueError(wrong)
@@ -106,36 +106,36 @@ def _heard(line: socket.socket) -> Caller | None:
   return caller if all(type(number) is int for number in caller) else None
 
 
-def _wrong(own: Caller, caller: Caller, present: dict) -> str:
-  if caller.processes != own.processes:
+def _wrong(local: Caller, caller: Caller, present: dict) -> str:
+  if caller.processes != local.processes:
     return (
-      f"process 0 has --processes={own.processes}, but process "
+      f"process 0 has --processes={local.processes}, but process "
       f"{caller.process_id} has --processes={caller.processes}: give all the "
       "same."
     )
   if caller.process_id in present:
     return (
       f"two processes have --process_id={caller.process_id}: give each its "
-      f"own, from 0 to {own.processes - 1}."
+      f"own, from 0 to {local.processes - 1}."
     )
   return ""
 
 
-def _absent(own: Caller, present: dict) -> str:
-  missing = sorted(set(range(own.processes)) - present.keys())
+def _absent(local: Caller, present: dict) -> str:
+  missing = sorted(set(range(local.processes)) - present.keys())
   return (
-    f"only {len(present)} of {own.processes} processes have come, not process "
-    f"{missing[0]}: start all of them within a minute, with the same "
+    f"only {len(present)} of {local.processes} processes have come, not "
+    f"process {missing[0]}: start all of them within a minute, with the same "
     "--coordinator."
   )
 
 
-def _report(host: str, port: int, own: Caller, end: float) -> None:
+def _report(host: str, port: int, local: Caller, end: float) -> None:
   line = _reached(host, port, end)
   with line:
     line.settimeout(max(0.01, end - time.monotonic()) + _READ)
     try:
-      _send(line, own._asdict())
+      _send(line, local._asdict())
       verdict = json.loads(line.recv(_MOST))
     except (OSError, ValueError):
       verdict = None

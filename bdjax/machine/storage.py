@@ -67,15 +67,15 @@ def place(path: str | os.PathLike[str]) -> Place:
       f"{text} is in a bucket, which needs gcsfs: run `uv sync --extra gcs`, "
       "and give --extra gcs to `uv run` as well."
     )
-  found = epath.Path(text)
+  root = epath.Path(text)
   try:
-    names(found)
+    names(root)
   except Fault as error:
     raise ValueError(
       f"cannot reach {text} ({error.reason}); log in with `gcloud auth "
       "application-default login`, or give a folder that you may read."
     ) from error
-  return found
+  return root
 
 
 def local(path: str | os.PathLike[str], what: str) -> Path:
@@ -123,11 +123,11 @@ def names(folder: Place) -> list[str]:
   try:
     if not remote(folder):
       return sorted(os.listdir(folder))
-    found = map(PurePosixPath, _client().ls(os.fspath(folder), detail=False))
+    paths = map(PurePosixPath, _client().ls(os.fspath(folder), detail=False))
   except (FileNotFoundError, NotADirectoryError):
     return []
   depth = len(folder.parts) - 1  # without gs:, and without an empty folder
-  return sorted(path.name for path in found if len(path.parts) == depth)
+  return sorted(path.name for path in paths if len(path.parts) == depth)
 
 
 @_guarded("read")
