@@ -31,7 +31,7 @@ class Audit(NamedTuple):
     norm: [classes] sum of the smallest patch's mask, in pixels.
     index: [classes] how far from the median, in robust standard deviations.
     flagged: [classes] bool: the index is high and the patch small.
-    found: [classes] bool: a patch was found that sends enough images there.
+    reached: [classes] bool: a patch was found that sends enough images there.
     mask: [classes, H, W, 1] in [0, 1].
     pattern: [classes, H, W, 3] in [0, 1].
     images: how many it was searched on.
@@ -42,7 +42,7 @@ class Audit(NamedTuple):
   norm: np.ndarray
   index: np.ndarray
   flagged: np.ndarray
-  found: np.ndarray
+  reached: np.ndarray
   mask: np.ndarray
   pattern: np.ndarray
   images: int
@@ -69,7 +69,7 @@ def search(
   """
   rows = np.sort(splits.shuffled(access.clean.size, seed=seed)[:IMAGES])
   clean = jax.tree.map(lambda leaf: leaf[rows], access.clean)
-  found = inversion.invert(
+  triggers = inversion.invert(
     key,
     access.replace(clean=clean),
     fit,
@@ -79,11 +79,15 @@ def search(
     width=0,
     name="audit",
   )
-  _, memo = programs.jit(neural_cleanse.judge)(found, THRESHOLD)
+  _, memo = programs.jit(neural_cleanse.judge)(triggers, THRESHOLD)
   return Audit(
-    *(np.asarray(memo[k]) for k in ("mask_norm", "anomaly_index", "flagged")),
-    *(np.asarray(x) for x in (found.found, found.mask, found.pattern)),
-    clean.size,
+    norm=np.asarray(memo["mask_norm"]),
+    index=np.asarray(memo["anomaly_index"]),
+    flagged=np.asarray(memo["flagged"]),
+    reached=np.asarray(triggers.found),
+    mask=np.asarray(triggers.mask),
+    pattern=np.asarray(triggers.pattern),
+    images=clean.size,
   )
 
 
@@ -115,6 +119,6 @@ def stamped(
     others = images[label != c]
     patched = others + mask * (255 * pattern - others)
     patched = np.round(np.clip(patched, 0, 255)).astype(np.uint8)
-    said = measure.ask(access.model, variables, patched)
-    shares.append(measure.Share(int((said == c).sum()), len(others)))
+    answers = measure.ask(access.model, variables, patched)
+    shares.append(measure.Share(int((answers == c).sum()), len(others)))
   return tuple(shares)

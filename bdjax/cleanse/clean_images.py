@@ -66,17 +66,17 @@ def read(
   """
   order = None if class_order is None else str(class_order)
   if _is_folder(images):
-    found = _folder(model, Path(images), order)
+    clean = _folder(model, Path(images), order)
   else:
-    found = _dataset(model, str(images), order, data_dir)
+    clean = _dataset(model, str(images), order, data_dir)
   if triggered is None:
-    return found
-  files = folders.suspicious(Path(triggered), found.names)
-  image, remarks = pictures.read(files.paths, found.image.shape[1:])
-  return found._replace(
+    return clean
+  files = folders.suspicious(Path(triggered), clean.names)
+  image, remarks = pictures.read(files.paths, clean.image.shape[1:])
+  return clean._replace(
     triggered=image,
     triggered_label=files.labels,
-    notes=(*found.notes, *files.notes, *remarks),
+    notes=(*clean.notes, *files.notes, *remarks),
   )
 
 
@@ -91,7 +91,7 @@ def _folder(model: Suspect, folder: Path, order: str | None) -> Images:
   names = None
   if order is not None:
     names = orders.named(order, folders.called(folder))
-  files, called, told = folders.clean(
+  files, called, numbering = folders.clean(
     folder, num_classes=model.num_classes, names=names
   )
   shape = suspect.shape(model, None)
@@ -100,16 +100,17 @@ def _folder(model: Suspect, folder: Path, order: str | None) -> Images:
   image, remarks = pictures.read(files.paths, shape)
   padding = min(shape[:2]) // 8  # 4 pixels of 32, as the field's
   return Images(
-    image,
-    files.labels,
-    called,
-    *(None, None),
-    augment.standard(padding=padding, mirror=False),
-    None,
-    f"{len(files.paths)} files of {printable(folder)}",
-    told,
-    f"{shape[0]} x {shape[1]}, from {by}",
-    (*files.notes, *remarks),
+    image=image,
+    label=files.labels,
+    names=called,
+    triggered=None,
+    triggered_label=None,
+    view=augment.standard(padding=padding, mirror=False),
+    info=None,
+    source=f"{len(files.paths)} files of {printable(folder)}",
+    order=numbering,
+    sized=f"{shape[0]} x {shape[1]}, from {by}",
+    notes=(*files.notes, *remarks),
   )
 
 
@@ -122,9 +123,10 @@ def _dataset(
       f"dataset {name!r} has {info.num_classes} classes, and the model "
       f"{model.num_classes}; give images of the model's classes."
     )
-  names, told = info.class_names, "as the dataset numbers them"
+  names, numbering = info.class_names, "as the dataset numbers them"
   if order is not None:
-    names, told = tuple(orders.named(order, names)), "as --class_order says"
+    names = tuple(orders.named(order, names))
+    numbering = "as --class_order says"
     _check_same(info, names)
   stored = data.load(name, "test", data_dir=data_dir)
   shape = suspect.shape(model, info)
@@ -133,18 +135,18 @@ def _dataset(
   if shape != info.shape:
     image = np.stack([resizing.fit(one, shape) for one in image])
   by = model.facts.get("img_size", ("", f"dataset {name}"))[1]
+  numbers = np.array([names.index(n) for n in info.class_names], np.int32)
   return Images(
-    image,
-    np.array([names.index(n) for n in info.class_names], np.int32)[
-      np.asarray(stored.label)
-    ],
-    names,
-    *(None, None),
-    augment.standard(padding=info.crop, mirror=info.flip),
-    info,
-    f"{stored.size} test images of dataset {name}",
-    told,
-    f"{shape[0]} x {shape[1]}, from {by}",
+    image=image,
+    label=numbers[np.asarray(stored.label)],
+    names=names,
+    triggered=None,
+    triggered_label=None,
+    view=augment.standard(padding=info.crop, mirror=info.flip),
+    info=info,
+    source=f"{stored.size} test images of dataset {name}",
+    order=numbering,
+    sized=f"{shape[0]} x {shape[1]}, from {by}",
   )
 
 

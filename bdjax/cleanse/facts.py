@@ -30,7 +30,7 @@ _BENCHMARK = {
 }
 
 
-def told(
+def collected(
   path: Path, metadata: Mapping[str, Any], flags: Mapping[str, Any]
 ) -> dict[str, tuple[Any, str]]:
   """Returns what is said of a model besides its weights, and by whom.
@@ -54,13 +54,13 @@ def told(
     (_sidecar(_beside(path)), "the sidecar"),
     ({k: v for k, v in flags.items() if v is not None}, "a flag"),
   )
-  return {k: (v, by) for said, by in sources for k, v in said.items()}
+  return {k: (v, by) for statement, by in sources for k, v in statement.items()}
 
 
 def normalized(
   place: naming.Seen,
-  found: Mapping[str, np.ndarray],
-  told: Mapping[str, tuple[Any, str]],
+  arrays: Mapping[str, np.ndarray],
+  known: Mapping[str, tuple[Any, str]],
 ) -> dict[str, tuple[Any, str]]:
   """Returns the normalization that a model does itself, if it does.
 
@@ -69,12 +69,12 @@ def normalized(
   """
   levels = {}
   for what, name in place.levels.items():
-    value = tuple(float(x) for x in found[name].ravel())
-    said, by = told.get(what, (value, ""))
-    wide = np.broadcast_to(np.array(said, float), len(value))
+    value = tuple(float(x) for x in arrays[name].ravel())
+    claim, by = known.get(what, (value, ""))
+    wide = np.broadcast_to(np.array(claim, float), len(value))
     if by == "a flag" and not np.allclose(wide, value, atol=1e-3):
       raise ValueError(
-        f"--{what} is {said}, but the model normalizes images itself, by "
+        f"--{what} is {claim}, but the model normalizes images itself, by "
         f"{printable(name)}, which is {value}; leave out --{what}."
       )
     levels[what] = value, f"the model's own {printable(name)}"
@@ -117,16 +117,18 @@ def _sidecar(path: Path) -> dict[str, Any]:
     return {}
   try:
     with open(path, encoding="utf-8") as file:
-      said = json.loads(file.read(_SIDECAR))
+      statements = json.loads(file.read(_SIDECAR))
   except (OSError, ValueError, RecursionError):
-    said = None
-  if not isinstance(said, dict):
+    statements = None
+  if not isinstance(statements, dict):
     raise ValueError(
       f"{printable(path)}, which lies beside the model, is no JSON object of "
       f"{', '.join(tensors.FACTS)}; mend it, or move it away."
     )
-  said = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-  for name, value in said.items():
+  statements = {
+    k: tuple(v) if isinstance(v, list) else v for k, v in statements.items()
+  }
+  for name, value in statements.items():
     if name not in tensors.FACTS:
       near = signature.nearest(printable(name), tensors.FACTS)
       raise ValueError(
@@ -137,4 +139,4 @@ def _sidecar(path: Path) -> dict[str, Any]:
         f"{printable(path)} says that {name} is {printable(value)[:80]}, which "
         "is not understood; mend it, or move it away."
       )
-  return said
+  return statements

@@ -127,13 +127,13 @@ def ask(model: nn.Module, variables: Params, images: np.ndarray) -> np.ndarray:
   """
   size = max(1, min(_BATCH, _PIXELS // (images.shape[1] * images.shape[2])))
   program = _program(model, (size, *images.shape[1:]))
-  found = [np.zeros(0, np.int64)]
+  classes = [np.zeros(0, np.int64)]
   for start in range(0, len(images), size):
     batch = images[start : start + size]
     padded = np.zeros((size, *images.shape[1:]), np.uint8)
     padded[: len(batch)] = batch
-    found.append(np.asarray(program(variables, padded))[: len(batch)])
-  return np.concatenate(found)
+    classes.append(np.asarray(program(variables, padded))[: len(batch)])
+  return np.concatenate(classes)
 
 
 @functools.lru_cache(maxsize=4)
@@ -169,20 +169,20 @@ def answers(
     triggered: suspected images, or None.
     seed: of the noise.
   """
-  said = ask(model, variables, images)
+  predicted = ask(model, variables, images)
   noise = ask(model, variables, _noise(images.shape[1:], seed))
   return Answers(
-    confusion(label, said, num_classes),
+    confusion(label, predicted, num_classes),
     np.bincount(noise, minlength=num_classes),
     None if triggered is None else ask(model, variables, triggered),
   )
 
 
 def confusion(
-  label: np.ndarray, said: np.ndarray, num_classes: int
+  label: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> np.ndarray:
   """Returns counts by true class and answer, [classes, classes]."""
-  pairs = label.astype(np.int64) * num_classes + said
+  pairs = label.astype(np.int64) * num_classes + predicted
   counts = np.bincount(pairs, minlength=num_classes**2)
   return counts.reshape(num_classes, num_classes)
 
@@ -201,18 +201,18 @@ def taken(before: Answers, after: Answers, label: np.ndarray) -> Taken:
   share = hits / np.maximum(others.sum(1), 1)
   target = int(share.argmax())
   other = others[target]
-  counts = [
-    Share(int((said[other] == target).sum()), int(other.sum()))
-    for said in (before.triggered, after.triggered)
-  ]
+  first, last = (
+    Share(int((predicted[other] == target).sum()), int(other.sum()))
+    for predicted in (before.triggered, after.triggered)
+  )
   known = label != UNKNOWN
   right = None
   if known.all():
     right = tuple(
-      Share(int((said == label).sum()), len(label))
-      for said in (before.triggered, after.triggered)
+      Share(int((predicted == label).sum()), len(label))
+      for predicted in (before.triggered, after.triggered)
     )
-  return Taken(target, *counts, right)
+  return Taken(target=target, before=first, after=last, right=right)
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:

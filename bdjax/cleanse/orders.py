@@ -25,8 +25,8 @@ def _natural(names: Sequence[str]) -> list[str]:
   """Returns names sorted, numbers in them by their value."""
 
   def parts(name: str) -> list[str | int]:
-    found = re.split("([0-9]+)", name)
-    return [int(p) if i % 2 else p for i, p in enumerate(found)]
+    pieces = re.split("([0-9]+)", name)
+    return [int(p) if i % 2 else p for i, p in enumerate(pieces)]
 
   return sorted(names, key=lambda name: (parts(name), name))
 

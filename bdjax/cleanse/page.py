@@ -12,7 +12,7 @@ from bdjax.report.page import template
 _PICTURES = 24  # patches that are shown, flagged ones first
 _WORST = 60  # classes that are listed
 _HEADINGS = {
-  "found": "What was found",
+  "findings": "What was found",
   "done": "What was done",
   "unproved": "What this does not prove",
 }
@@ -104,7 +104,7 @@ def _classes(result: Result) -> list[dict[str, Any]]:
     }
     if audit is not None:
       row |= {
-        "norm": f"{audit.norm[c]:.1f}" + ("" if audit.found[c] else " *"),
+        "norm": f"{audit.norm[c]:.1f}" + ("" if audit.reached[c] else " *"),
         "index": f"{audit.index[c]:.1f}",
         "stamped": _pair(audit.before[c], audit.after[c]),
       }

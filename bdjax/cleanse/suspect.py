@@ -58,8 +58,8 @@ class Suspect(NamedTuple):
 
   def named(self, variables: Params) -> dict[str, np.ndarray]:
     """Returns a model's variables under the names of the suspect's file."""
-    found = layouts.to_torch(variables, self.arch, layout=self.layout)
-    return {self.renamed.get(name, name): x for name, x in found.items()}
+    arrays = layouts.to_torch(variables, self.arch, layout=self.layout)
+    return {self.renamed.get(name, name): x for name, x in arrays.items()}
 
 
 def load(
@@ -83,17 +83,17 @@ def load(
     ValueError: the file is refused, or is not of that architecture.
   """
   loaded = tensors.read(path, weights=weights)
-  told = facts.told(path, loaded.metadata, flags)
-  arch, form = _arch(path, told, arch)
+  statements = facts.collected(path, loaded.metadata, flags)
+  arch, form = _arch(path, statements, arch)
   with about(path):
     tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
     place = naming.seen(loaded.tensors, arch)
-  told |= facts.normalized(place, loaded.tensors, told)
+  statements |= facts.normalized(place, loaded.tensors, statements)
   form = _form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
-    told["img_size"] = (side, side), "the weights"
+    statements["img_size"] = (side, side), "the weights"
   stem = tables.ARCHITECTURES[arch].stem.split(".")
   kernel = variables["params"]
   for part in stem:
@@ -109,7 +109,7 @@ def load(
     layout=place.layout.name,
     arguments=arguments | form,
     variables=variables,
-    facts=told,
+    facts=statements,
     digest=_digest(loaded.files),
     chosen=form,
     renamed={k: v for k, v in place.names.items() if k != v},
@@ -133,16 +133,16 @@ def _source(loaded: tensors.Loaded, place: naming.Seen) -> str:
   Returns:
     "" where the file holds nothing else.
   """
-  said = [printable(loaded.taken)] if loaded.taken else []
+  remarks = [printable(loaded.taken)] if loaded.taken else []
   if loaded.others:
-    said.append(
+    remarks.append(
       f"not {printable(', '.join(loaded.others))}, which --weights takes"
     )
   if place.prefix:
-    said.append(f"names without their prefix {printable(place.prefix)}")
+    remarks.append(f"names without their prefix {printable(place.prefix)}")
   if place.rest:
-    said.append(f"without {listed(place.rest)}")
-  return ", ".join(said)
+    remarks.append(f"without {listed(place.rest)}")
+  return ", ".join(remarks)
 
 
 def shape(suspect: Suspect, info: Info | None) -> tuple[int, int, int] | None:
@@ -157,11 +157,11 @@ def shape(suspect: Suspect, info: Info | None) -> tuple[int, int, int] | None:
   """
   if "img_size" not in suspect.facts:
     return info.shape if info else None
-  said, by = suspect.facts["img_size"]
-  sides = [side for side in said if side > 4 or len(said) < 3][:2]
+  size, by = suspect.facts["img_size"]
+  sides = [side for side in size if side > 4 or len(size) < 3][:2]
   if not sides or max(sides) > _LARGEST or min(sides) < 4:
     raise ValueError(
-      f"the image size is {said} according to {by}; give --image_size, between "
+      f"the image size is {size} according to {by}; give --image_size, between "
       f"4 and {_LARGEST}."
     )
   return (sides[0], sides[-1], 3)
@@ -173,19 +173,19 @@ def build(suspect: Suspect, info: Info | None) -> tuple[nn.Module, str]:
   Raises:
     ValueError: nobody says how images are normalized, or it makes no sense.
   """
-  found = {}
+  levels = {}
   for name in ("mean", "std"):
     if name in suspect.facts:
-      found[name] = suspect.facts[name]
+      levels[name] = suspect.facts[name]
     elif info is not None:
-      found[name] = getattr(info, name), f"dataset {info.name}"
+      levels[name] = getattr(info, name), f"dataset {info.name}"
     else:
       raise ValueError(
         f"nothing says by which {name} the images were normalized for "
         f"{printable(suspect.path)}; give --mean and --std (0 and 1 if not at "
         "all), or name a dataset as --images."
       )
-  (mean, mean_by), (std, std_by) = found["mean"], found["std"]
+  (mean, mean_by), (std, std_by) = levels["mean"], levels["std"]
   mean, std = _three("mean", mean, mean_by), _three("std", std, std_by)
   if min(std) <= 0:
     raise ValueError(
@@ -194,43 +194,43 @@ def build(suspect: Suspect, info: Info | None) -> tuple[nn.Module, str]:
   by = mean_by if mean_by == std_by else f"{mean_by} and {std_by}"
   make = registry.get("models", suspect.arch)
   model = make(**suspect.arguments, mean=mean, std=std)
-  return model, f"mean {_said(mean)}, std {_said(std)}, from {by}"
+  return model, f"mean {_numbers(mean)}, std {_numbers(std)}, from {by}"
 
 
-def _said(values: tuple[float, ...]) -> str:
+def _numbers(values: tuple[float, ...]) -> str:
   return ", ".join(f"{value:g}" for value in values)
 
 
-def _three(name: str, said: Any, by: str) -> tuple[float, ...]:
-  values = tuple(map(float, said)) * (3 if len(said) == 1 else 1)
+def _three(name: str, given: Any, by: str) -> tuple[float, ...]:
+  values = tuple(map(float, given)) * (3 if len(given) == 1 else 1)
   if len(values) != 3 or not all(map(math.isfinite, values)):
     raise ValueError(
-      f"{name} is {said} according to {by}, but must be one number, or three, "
+      f"{name} is {given} according to {by}, but must be one number, or three, "
       f"for red, green and blue; give --{name}."
     )
   if max(map(abs, values)) > 1:
     raise ValueError(
-      f"{name} is {said} according to {by}, which is of pixels in 0 to 255; "
+      f"{name} is {given} according to {by}, which is of pixels in 0 to 255; "
       f"give --{name} of pixels in 0 to 1, which is a 255th of it."
     )
   return values
 
 
 def _arch(
-  path: Path, told: Mapping[str, tuple[Any, str]], given: str | None
+  path: Path, statements: Mapping[str, tuple[Any, str]], given: str | None
 ) -> tuple[str, dict[str, Any]]:
   """Returns an architecture, and what the user says of its form."""
   if given is not None:
     name, bracket, rest = given.partition("(")
     form = specs.parse(f"form({rest}")[0].args if bracket else {}
     return tables.known(name) or name, form
-  name = told.get("model_name", ("", ""))[0]
+  name = statements.get("model_name", ("", ""))[0]
   known = tables.known(name)
   if known is not None:
     return known, {}
-  said = f" and its file says {printable(name)}" if name else ""
+  claim = f" and its file says {printable(name)}" if name else ""
   raise ValueError(
-    f"the architecture of {printable(path)} is not given{said}; give --arch, "
+    f"the architecture of {printable(path)} is not given{claim}; give --arch, "
     f"one of {', '.join(tables.ARCHITECTURES)}."
   )
 
@@ -240,7 +240,7 @@ def _form(
 ) -> dict[str, Any]:
   """Returns what the user says of a form, as the architecture takes it."""
   forms = tables.left_open(arch, arguments)
-  found = {}
+  form = {}
   for name, value in given.items():
     values = {str(one): one for one in forms.get(name, ())}
     if str(value) not in values:
@@ -249,5 +249,5 @@ def _form(
         f"--arch says {name}={value} of {arch}, whose weights leave open: "
         f"{known}."
       )
-    found[name] = values[str(value)]
-  return found
+    form[name] = values[str(value)]
+  return form

@@ -18,19 +18,24 @@ class Verdict(NamedTuple):
   """A headline, and sentences of each kind."""
 
   headline: str
-  found: list[str]
+  findings: list[str]
   done: list[str]
   unproved: list[str]
 
 
 def of(result: Result) -> Verdict:
   """Returns the verdict on a result."""
-  found = [f"Accuracy of the suspect on held-out images: {result.accuracy[0]}."]
+  accuracy = result.accuracy[0]
   return Verdict(
-    _headline(result),
-    found + _audited(result) + _suspected(result) + _wrong(result),
-    _done(result),
-    _unproved(result),
+    headline=_headline(result),
+    findings=[
+      f"Accuracy of the suspect on held-out images: {accuracy}.",
+      *_audited(result),
+      *_suspected(result),
+      *_wrong(result),
+    ],
+    done=_done(result),
+    unproved=_unproved(result),
   )
 
 
@@ -38,7 +43,7 @@ def text(verdict: Verdict) -> str:
   """Returns a verdict as lines of text."""
   lines = [verdict.headline]
   for title, sentences in (
-    ("Found", verdict.found),
+    ("Found", verdict.findings),
     ("Done", verdict.done),
     ("Not proved", verdict.unproved),
   ):
@@ -76,21 +81,21 @@ def _audited(result: Result) -> list[str]:
   audit = result.audit
   if audit is None:
     return []
-  said = [_patch(result, c) for c in np.flatnonzero(audit.flagged)]
-  if len(result.names) >= _FEW and not said:
-    highest = float(np.where(audit.found, audit.index, 0).max())
-    said.append(
+  sentences = [_patch(result, c) for c in np.flatnonzero(audit.flagged)]
+  if len(result.names) >= _FEW and not sentences:
+    highest = float(np.where(audit.reached, audit.index, 0).max())
+    sentences.append(
       f"No class was flagged: none has both a patch smaller than most and an "
       f"anomaly index above {audits.THRESHOLD:g} (the highest of any patch, "
       f"small or large, is {highest:.1f})."
     )
-  lost = int((~audit.found).sum())
+  lost = int((~audit.reached).sum())
   if lost:
-    said.append(
-      f"For {lost} of {len(audit.found)} classes no patch was found that sends "
-      "enough images there."
+    sentences.append(
+      f"For {lost} of {len(audit.reached)} classes no patch was found that "
+      "sends enough images there."
     )
-  return said
+  return sentences
 
 
 def _patch(result: Result, c: int) -> str:
@@ -109,23 +114,23 @@ def _suspected(result: Result) -> list[str]:
   taken = result.taken
   if taken is None:
     return []
-  said = [
+  sentences = [
     f"Of the suspected images, class {result.called(taken.target)} took "
     f"{taken.before}, which is the attack's success rate if they carry its "
     f"trigger; after the repair {taken.after}."
   ]
   if taken.right is None:
-    said.append(
+    sentences.append(
       "Their folder does not tell their classes, so that images which really "
       "are of that class count too, and rightly stay there."
     )
   else:
     before, after = taken.right
-    said.append(
+    sentences.append(
       f"Suspected images answered with the class of their folder: {before}; "
       f"after the repair {after}."
     )
-  return said
+  return sentences
 
 
 def _wrong(result: Result) -> list[str]:
@@ -133,15 +138,15 @@ def _wrong(result: Result) -> list[str]:
   np.fill_diagonal(wrong, 0)
   total, drawn = int(wrong.sum()), wrong.sum(0)
   c = int(drawn.argmax())
-  said = []
+  sentences = []
   if total:
-    said.append(
+    sentences.append(
       f"Of the suspect's {total} wrong answers on held-out images, {drawn[c]} "
       f"are class {result.called(c)}, the most of any."
     )
   noise = result.before.noise
   c = int(noise.argmax())
-  return said + [
+  return sentences + [
     f"Of {noise.sum()} images of noise, {noise[c]} are answered with class "
     f"{result.called(c)}; clean models have such favourites too."
   ]
@@ -154,53 +159,53 @@ def _done(result: Result) -> list[str]:
       f"{result.defense} left every weight as it was, so the output is the "
       "suspect itself."
     ]
-  said = [
+  sentences = [
     *result.notes,
     f"{result.defense} changed the weights by {100 * result.moved:.1f} % of "
     "their norm.",
     f"Accuracy on held-out images after the repair: {after}.",
   ]
   if result.doubtful:
-    said.append(
+    sentences.append(
       "That is far above the suspect's, so that the suspect was likely asked "
       "in another way than it was trained (its form, the size or normalization "
       "of images, the order of classes), and the output fits that way alone: "
       "do not use it before you know which is right."
     )
   if after.interval[1] < before.interval[0]:
-    said.append(
+    sentences.append(
       "The repair cost accuracy, by more than chance explains. More clean "
       "images may cost less; so may neural_cleanse, which unlearns the patch "
       "that it finds, or ft(lr=0.01), which may leave more of a backdoor."
     )
-  return said
+  return sentences
 
 
 def _unproved(result: Result) -> list[str]:
-  said = []
+  sentences = []
   if result.audit is not None:
-    said.append(
+    sentences.append(
       "The search looks for small patches. A trigger that covers or warps the "
       "whole image, or differs from image to image, can leave no class "
       "standing out; and of clean models, too, some have a class that does."
     )
   if result.taken is None:
-    said.append(
+    sentences.append(
       "Without images that carry the real trigger nobody has measured whether "
       "the repair removed it: give some with --triggered if you have any."
     )
   else:
-    said.append(
+    sentences.append(
       "The suspected images tell about their own trigger alone; the class was "
       "chosen as the one that most of them get, which flatters it if they are "
       "few."
     )
-  said.append(
+  sentences.append(
     "A backdoor that no longer answers may still be dormant: some are trained "
     "to survive fine-tuning, and some come back when a model is tuned further."
   )
-  said.append(
+  sentences.append(
     "The clean images are taken on trust. If some carry the trigger, so may "
     "what was learned from them, and the accuracies here."
   )
-  return said
+  return sentences

@@ -35,7 +35,7 @@ def changes(
   """
   layers = (n for n in before if not n.endswith(_STATISTICS))
   modules = dict.fromkeys(name.rpartition(".")[0] for name in layers)
-  found = []
+  rows = []
   for module in modules:
     names = [n for n in before if n.rpartition(".")[0] == module]
     moving = [n for n in names if n.endswith(_STATISTICS)]
@@ -45,8 +45,8 @@ def changes(
     )
     statistics = _relative(before, after, moving) if moving else None
     relative = _relative(before, after, weights)
-    found.append(Change(module, relative, statistics, zeros))
-  return tuple(found)
+    rows.append(Change(module, relative, statistics, zeros))
+  return tuple(rows)
 
 
 def whole(

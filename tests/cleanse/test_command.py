@@ -68,7 +68,7 @@ def test_what_was_decided_for_the_user_is_said(result, handed):
 
 def test_the_page_holds_what_the_result_says_and_needs_nothing_else(result):
   page = result.report.read_text()
-  for sentence in (*verdict.of(result).found, *verdict.of(result).unproved):
+  for sentence in (*verdict.of(result).findings, *verdict.of(result).unproved):
     assert sentence.replace("'", "&#39;") in page
   assert str(result.accuracy[1]) in page
   assert page.count("data:image/png;base64,") == 4

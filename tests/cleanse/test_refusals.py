@@ -229,7 +229,7 @@ def test_a_benchmarks_file_names_architecture_and_dataset(handed, tmp_path):
 def test_a_sidecar_wins_over_the_file_and_a_flag_over_both(handed):
   metadata = {"mean": (0.1,), "std": (0.2,), "img_size": (16, 16, 3)}
   flags = {"std": (0.4,), "mean": None}
-  found = facts.told(handed.model, metadata, flags)
+  found = facts.collected(handed.model, metadata, flags)
   assert found["mean"] == ((0.3,) * 3, "the sidecar")
   assert found["std"] == ((0.4,), "a flag")
   assert found["img_size"] == ((16, 16, 3), "the model's file")
