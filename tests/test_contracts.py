@@ -322,10 +322,12 @@ def test_every_argument_is_explained_keyword_only_and_typed(kind, name):
   make = registry.get(kind, name)
   written = inspect.signature(inspect.unwrap(make)).parameters.values()
   for parameter in written:
-    assert parameter.kind is parameter.KEYWORD_ONLY
-    assert parameter.annotation is not parameter.empty
-    assert f"    {parameter.name}: " in make.__doc__, parameter.name
-  assert list(signature.meanings(make)) == list(signature.arguments(make))
+    label = f"{name}.{parameter.name}"
+    assert parameter.kind is parameter.KEYWORD_ONLY, label
+    assert parameter.annotation is not parameter.empty, label
+    assert f"    {parameter.name}: " in make.__doc__, label
+  explained, arguments = signature.meanings(make), signature.arguments(make)
+  assert list(explained) == list(arguments), name
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)

@@ -126,14 +126,24 @@ def test_values(name):
     normalized, _ = plain.apply(variables, (x - mean) / std)
     turned, _ = model.apply(variables, x[::-1])
     first, _ = model.apply(variables, x.at[1:].set(0.0))
-    return logits, by_hand, normalized, turned[::-1], first[0]
+    others = {
+      "are not linear in `pooled`": by_hand,
+      "with mean, std are not those of images that were normalized": normalized,
+      "depend on the place in the batch": turned[::-1],
+    }
+    return logits, others, first[0]
 
   with jax.debug_key_reuse(False):
-    logits, *others, first = run(jax.random.key(0), images())
-  assert np.ptp(logits, axis=0).min() > 0
-  for other in others:
-    np.testing.assert_allclose(logits, other, rtol=1e-4, atol=1e-4)
-  np.testing.assert_allclose(logits[0], first, rtol=1e-4, atol=1e-4)
+    logits, others, first = run(jax.random.key(0), images())
+  assert np.ptp(logits, axis=0).min() > 0, f"{name}: logits of all are alike"
+
+  def check(ours, theirs, words):
+    message = f"{name}: logits {words}"
+    np.testing.assert_allclose(ours, theirs, 1e-4, 1e-4, err_msg=message)
+
+  for words, other in others.items():
+    check(logits, other, words)
+  check(logits[0], first, "depend on other images of the batch")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -142,11 +152,13 @@ def test_arguments_are_explained_typed_and_in_range(name):
   schema = signature.arguments(make)
   first, *others = inspect.signature(make).parameters.values()
   assert first.name == "num_classes"
-  assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
-  assert {"width", "mean", "std", "dtype"} <= schema.keys()
-  assert list(signature.meanings(make)) == list(schema)
+  for other in others:
+    assert other.kind is other.KEYWORD_ONLY, f"{name}.{other.name}"
+  for argument in ("width", "mean", "std", "dtype"):
+    assert argument in schema, f"{name} lacks {argument}"
+  assert list(signature.meanings(make)) == list(schema), name
   for argument in schema:
-    assert schema[argument].base is not Any, argument
+    assert schema[argument].base is not Any, f"{name}.{argument} has no type"
   wrong = {"num_classes": -1, "width": 0, "dtype": "float16", "stem": "tiny"}
   for argument in wrong.keys() & schema.keys():
     with pytest.raises(ValueError, match=f"{name}.{argument} is"):
