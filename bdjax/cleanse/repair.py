@@ -60,13 +60,15 @@ def chosen(text: str) -> specs.Spec:
     ValueError: it names none or several, an unknown one, or one that needs the
       training set or only detects.
   """
-  found = [one for s in specs.parse(text) for one in specs.expand(s, {})]
-  if len(found) != 1:
+  specified = [
+    one for s in specs.parse(text) for one in methods.expanded("defenses", s)
+  ]
+  if len(specified) != 1:
     raise ValueError(
       f"--defense is {text!r}, but one model is repaired once; name one, such "
       "as super_ft or ft(lr=0.01)."
     )
-  (spec,) = found
+  (spec,) = specified
   if spec.name == "none":
     raise ValueError("--defense is none, which repairs nothing; name another.")
   defense = _built(spec).made
@@ -103,7 +105,8 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
         f"Batches were reduced from {usual} to {size} images, since there are "
         f"only {images} to train on."
       )
-  rate = _built(spec).made.scarce
+  defense = _built(spec).made
+  rate = defense.scarce
   if rate is None or spec.preset or rate in given or images > SCARCE:
     return _with(spec, added, notes)
   return _scarce(spec, rate, added, notes, images)

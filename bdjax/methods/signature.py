@@ -87,6 +87,11 @@ class Argument(NamedTuple):
     """Whether the argument is a number that may be traced."""
     return self.base == Scalar
 
+  @property
+  def several(self) -> bool:
+    """Whether one value of the argument is several, as of `Channels`."""
+    return typing.get_origin(self.base) in (tuple, Sequence)
+
   def __str__(self) -> str:
     """Returns in words what the argument may be."""
     return values.expected(self.base, self.check)
@@ -105,6 +110,11 @@ def arguments(make: Callable) -> dict[str, Argument]:
     else:
       schema[parameter.name] = parameter
   return schema
+
+
+def sequences(make: Callable) -> tuple[str, ...]:
+  """Returns the names of a `make`'s arguments that are several numbers each."""
+  return tuple(k for k, one in arguments(make).items() if one.several)
 
 
 def meanings(make: Callable) -> dict[str, str]:

@@ -3,12 +3,15 @@
 A method is written `name`, `name.preset`, or either with arguments in Python's
 call syntax; only literals are read, nothing is executed. A word needs no
 quotes: `ft(part=head)`. Several values in brackets are an axis of a sweep:
-`ft(lr=(0.01, 0.05))` is two methods.
+`ft(lr=(0.01, 0.05))` is two methods. Of an argument that is several numbers
+itself, such as one per channel, brackets are one value, `name(mean=(0.5, 0.4,
+0.5))`, and an axis is brackets in brackets.
 """
 
 import ast
 import itertools
 import warnings
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from bdjax.methods import values
@@ -83,22 +86,55 @@ def _value(node: ast.expr) -> Any:
   return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
-def expand(spec: Spec, axes: dict[str, tuple]) -> list[Spec]:
+def swept(spec: Spec, sequences: Collection[str] = ()) -> dict[str, tuple]:
+  """Returns the arguments to which a spec's text gives several values.
+
+  Args:
+    spec: as `parse` reads it.
+    sequences: arguments that are several numbers themselves.
+
+  Raises:
+    ValueError: an axis has no values, or one twice.
+  """
+  return {
+    name: _axis(name, given)
+    for name, given in spec.args.items()
+    if isinstance(given, tuple | list)
+    and (name not in sequences or _nested(given))
+  }
+
+
+def expand(
+  spec: Spec, axes: dict[str, tuple], sequences: Collection[str] = ()
+) -> list[Spec]:
   """Returns a spec for each combination of its arguments' values.
 
   Args:
     spec: an argument of it may be a tuple or list of values.
     axes: further arguments with their values; its own come first.
+    sequences: arguments that are several numbers themselves.
+
+  Raises:
+    ValueError: an axis has no values, or one twice, or single numbers as values
+      of an argument that is several.
   """
-  given = axes | spec.args
-  several = {
-    k: _axis(k, v) if isinstance(v, tuple | list) else (v,)
-    for k, v in given.items()
-  }
+  for name, given in axes.items():
+    if name in sequences and not _nested(given):
+      raise ValueError(
+        f"the axis {name} is {values.shown(given)}, but every value of {name} "
+        f"is several numbers: give each its own brackets, such as {name}="
+        "((0.1, 0.2), (0.3, 0.4))."
+      )
+  single = {name: (value,) for name, value in spec.args.items()}
+  several = axes | single | swept(spec, sequences)
   return [
-    spec._replace(args=dict(zip(several, values, strict=True)))
-    for values in itertools.product(*several.values())
+    spec._replace(args=dict(zip(several, combination, strict=True)))
+    for combination in itertools.product(*several.values())
   ]
+
+
+def _nested(given: tuple | list) -> bool:
+  return any(isinstance(value, tuple | list) for value in given)
 
 
 def axes(text: str) -> dict[str, tuple]:

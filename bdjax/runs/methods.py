@@ -98,10 +98,10 @@ def methods(
   """
   shared = {k: v for k, v in section.items() if v is not None and k != "name"}
   chosen = [
-    expanded
+    one
     for spec in specs.parse(section["name"])
     if str(spec) != "none"
-    for expanded in specs.expand(spec, _axes(kind, spec, axes or {}, reserved))
+    for one in expanded(kind, spec, axes, reserved)
   ]
   used, built = set(reserved), []
   for spec in chosen:
@@ -138,14 +138,33 @@ def _check_given(
       )
 
 
-def _axes(
+def swept(kind: str, spec: specs.Spec) -> dict[str, tuple]:
+  """Returns the arguments to which a method's text gives several values."""
+  if not spec.args:  # and `none` is no method
+    return {}
+  return specs.swept(spec, signature.sequences(registry.get(kind, spec.name)))
+
+
+def expanded(
   kind: str,
   spec: specs.Spec,
-  axes: dict[str, tuple],
-  reserved: tuple[str, ...],
-) -> dict[str, tuple]:
-  schema = signature.arguments(registry.get(kind, spec.name))
-  return {k: v for k, v in axes.items() if k in schema or k in reserved}
+  axes: dict[str, tuple] | None = None,
+  reserved: tuple[str, ...] = (),
+) -> list[specs.Spec]:
+  """Returns a spec for each combination of a method's arguments' values.
+
+  Args:
+    kind: as `methods` takes it.
+    spec: of the method, or `none`.
+    axes: arguments with several values; those that it does not take are left.
+    reserved: keys that are not the method's own.
+  """
+  if str(spec) == "none":
+    return [spec]
+  make = registry.get(kind, spec.name)
+  schema = signature.arguments(make)
+  axes = {k: v for k, v in (axes or {}).items() if k in schema or k in reserved}
+  return specs.expand(spec, axes, signature.sequences(make))
 
 
 def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from bdjax.machine import environment, programs
 from bdjax.methods import specs
 from bdjax.report.results import CLEAN_MODEL, Record
-from bdjax.runs import evaluate, experiment, plans
+from bdjax.runs import evaluate, experiment, methods, plans
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.methods import Method
 from bdjax.runs.sequel_cells import SequelCell
@@ -136,12 +136,11 @@ def _settings(plan: plans.Plan, cell: Cell) -> Record:
 def _axes(plan: plans.Plan) -> list[str]:
   """Returns what has several values: in sweep.axes, or in a method's text."""
   config = plan.config
-  written = [spec for k in _SWEPT for spec in specs.parse(config[k]["name"])]
   several = {
     name: None
-    for spec in written
-    for name, value in spec.args.items()
-    if isinstance(value, tuple | list)
+    for section in _SWEPT
+    for spec in specs.parse(config[section]["name"])
+    for name in methods.swept(f"{section}s", spec)
   }
   return list(dict.fromkeys(specs.axes(config["sweep"]["axes"])) | several)
 

@@ -94,6 +94,7 @@ def test_what_is_sweepable():
   found = signature.arguments(make)
   sweepable = [name for name, argument in found.items() if argument.sweepable]
   assert sweepable == ["rate", "lr"]
+  assert signature.sequences(make) == ("std",)
   assert found["size"].default == 3
 
 

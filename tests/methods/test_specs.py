@@ -26,3 +26,31 @@ def test_text_round_trips():
 def test_refuses_anything_else(text):
   with pytest.raises(ValueError, match="cannot read|not the name"):
     specs.parse(text)
+
+
+def test_brackets_of_an_argument_of_several_numbers_are_one_value():
+  (spec,) = specs.parse("ia(mean=(0.5, 0.5, 0.5), rate=(0.1, 0.2))")
+  expanded = specs.expand(spec, {}, ("mean",))
+  assert [one.args for one in expanded] == [
+    {"mean": (0.5, 0.5, 0.5), "rate": 0.1},
+    {"mean": (0.5, 0.5, 0.5), "rate": 0.2},
+  ]
+  assert specs.swept(spec, ("mean",)) == {"rate": (0.1, 0.2)}
+  assert specs.parse(str(expanded[0])) == [expanded[0]]
+
+
+def test_brackets_in_brackets_are_an_axis_of_several_numbers():
+  (spec,) = specs.parse("ia(mean=((0, 0.5), (1, 0.5)))")
+  expanded = specs.expand(spec, {}, ("mean",))
+  assert [one.args["mean"] for one in expanded] == [(0, 0.5), (1, 0.5)]
+  axes = specs.axes("mean=((0, 0.5), (1, 0.5))")
+  (bare,) = specs.parse("ia")
+  assert specs.expand(bare, axes, ("mean",)) == expanded
+
+
+def test_an_axis_of_single_numbers_is_none_of_several():
+  (spec,) = specs.parse("ia")
+  with pytest.raises(
+    ValueError, match=r"axis mean is \(0.1, 0.2\), but .* own"
+  ):
+    specs.expand(spec, specs.axes("mean=(0.1, 0.2)"), ("mean",))

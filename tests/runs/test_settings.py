@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from bdjax import data
-from bdjax.methods import registry
-from bdjax.runs import plans, settings
+from bdjax.methods import registry, specs
+from bdjax.runs import methods, plans, settings
 
 
 def test_methods_are_built_from_sections_presets_and_specs(config):
@@ -30,6 +30,14 @@ def test_methods_are_built_from_sections_presets_and_specs(config):
   )
   assert super_ft.args["lr_max1"] == 0.3
   assert made.info.num_classes == 10 == fmn.args["num_classes"]
+
+
+def test_several_numbers_that_the_data_says_too_are_no_axis(config):
+  mean = settings.plan(config()).info.mean
+  text = f"inputaware(mean={mean}, rate=(0.1, 0.2))"
+  built = settings.plan(config(attack__name=text)).attacks
+  assert [m.args["mean"] for m in built] == [mean, mean]
+  assert list(methods.swept("attacks", specs.parse(text)[0])) == ["rate"]
 
 
 def test_who_wins_section_preset_override_spec(config):
@@ -179,6 +187,10 @@ def test_what_decides_a_planted_model(config):
     ({"defense__name": "ft(balanced=no)"}, "defense.balanced is 'no'"),
     ({"attack__name": "badnets(num_classes=5)"}, "is 5, but the data says 10"),
     ({"model__name": "cnn(mean=(0, 0.1, 0.2))"}, "cnn.mean is .* data says"),
+    (
+      {"attack__name": "inputaware(mean=(0.5, 0.5, 0.5))"},
+      r"inputaware.mean is \(0.5, 0.5, 0.5\), but the data says",
+    ),
     ({"attack__name": "badnets(size=33)"}, "size is 33, but images are 32x32"),
     ({"attack__name": "l0_inv(pixels=1025)"}, "pixels is 1025, but images hav"),
     ({"attack__name": "wanet(grid_size=33)"}, "grid_size is 33, but images"),
