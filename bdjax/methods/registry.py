@@ -22,8 +22,8 @@ def names(kind: str) -> list[str]:
   if kind not in KINDS:
     raise ValueError(f"unknown kind {kind!r}: {signature.nearest(kind, KINDS)}")
   path = importlib.import_module(f"bdjax.{kind}").__path__
-  found = (m.name for m in pkgutil.iter_modules(path) if not m.ispkg)
-  return sorted(name for name in found if not name.startswith("_"))
+  modules = (m.name for m in pkgutil.iter_modules(path) if not m.ispkg)
+  return sorted(name for name in modules if not name.startswith("_"))
 
 
 def module(kind: str, name: str) -> ModuleType:

@@ -200,8 +200,8 @@ def validated(make: Callable) -> Callable:
         )
       _check(f"{label}.{name}", schema[name], value)
     for name, group in groups.items():
-      own = {k: kwargs.pop(k) for k in group.check.fields if k in kwargs}
-      kwargs[name] = dataclasses.replace(group.default, **own)
+      fields = {k: kwargs.pop(k) for k in group.check.fields if k in kwargs}
+      kwargs[name] = dataclasses.replace(group.default, **fields)
     return make(*args, **kwargs)
 
   checked.__signature__ = _signature(schema)
@@ -212,7 +212,8 @@ def _signature(schema: dict[str, Argument]) -> inspect.Signature:
   """Returns what a checked `make` takes, for `help` and the like."""
   return inspect.Signature(
     inspect.Parameter(
-      *(a.name, inspect.Parameter.KEYWORD_ONLY),
+      a.name,
+      inspect.Parameter.KEYWORD_ONLY,
       default=a.default,
       annotation=a.base,
     )
