@@ -156,10 +156,7 @@ def isolation(
   """Returns a new model's variables after stage 1.
 
   Args:
-    key: random key.
     access: the training set is trained on, without augmentation.
-    fit: runs the epochs.
-    recipe: of the stage.
     loss: see `bounded`.
   """
   k_init, k_fit = jax.random.split(key)
@@ -179,7 +176,6 @@ def bounded(bound: str, *, gamma: Scalar, per_example: bool) -> learn.Loss:
 
   Args:
     bound: lga or flooding.
-    gamma: the bound.
     per_example: bound each example's, not the batch's mean.
   """
 
@@ -215,7 +211,6 @@ def easiest(
   Args:
     variables: of the model that has learned them.
     data: N examples.
-    model: the architecture.
     count: how many to isolate.
 
   Returns:

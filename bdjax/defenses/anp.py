@@ -129,9 +129,6 @@ def objective(
 
   Args:
     predict: (images, scale factors, bias factors or None) -> logits.
-    eps: bound of the perturbation.
-    steps: sign steps.
-    project: keep the perturbation within its bound.
     alpha: weight of the loss without perturbation.
   """
 

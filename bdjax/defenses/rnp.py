@@ -147,10 +147,8 @@ def descend(
   """Returns the suspect after unlearning.
 
   Args:
-    key: random key.
     access: the suspect and its augmentation.
     data: clean images.
-    fit: runs the epochs.
     recipe: of the ascent; its rate falls to a tenth after `SLOWER` epochs.
     stop: accuracy at which the images count as unlearned.
   """

@@ -155,7 +155,6 @@ def superimpose(
     images: [B, H, W, C].
     other: [H, W, C], laid over.
     mean: [C], the color that "centered" takes from it.
-    alpha: its weight.
     mix: see `make`.
   """
   if mix == "blend":

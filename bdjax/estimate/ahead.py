@@ -22,8 +22,6 @@ def speed(plan: plans.Plan, batch_size: int, target: Target) -> Speed:
 
   Args:
     plan: gives model, images and members.
-    batch_size: images per step.
-    target: the devices.
 
   Raises:
     ValueError: it does not compile there, or does not fit.

@@ -66,9 +66,7 @@ def show(
   """Prints what a plan will take, beside what its finished cells took.
 
   Args:
-    plan: the plan.
     records: of cells that may be finished.
-    console: where to print.
     mesh: devices that share a cell's batches; None for one.
     target: devices to compile for, instead of measuring here.
   """

@@ -22,8 +22,6 @@ def needed(
   was given until it is done), and what a step of plain training needs.
 
   Args:
-    plan: the plan.
-    stages: all that it trains.
     speeds: by batch size.
     width: members of a sweep at once; None for what this machine does best.
   """

@@ -159,7 +159,6 @@ def arrays(
   `bdjax.machine.programs`.
 
   Args:
-    schema: its arguments.
     given: those that differ from their defaults.
   """
   numbers = {k: a.default for k, a in schema.items() if a.sweepable} | given

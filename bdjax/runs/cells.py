@@ -47,9 +47,6 @@ class Names:
   def __init__(self, plan: plans.Plan) -> None:
     """Looks at what the plan runs on, once.
 
-    Args:
-      plan: the plan.
-
     Attributes:
       fingerprints: of the training and the test set, of the source and of the
         user.

@@ -59,7 +59,6 @@ def count(
     params: the trigger's.
     attack: its trigger and target.
     predict: (key, images) -> logits.
-    batch_size: images per step, at most.
     tally: counts a batch; see `metrics.counts`.
     mesh: whose devices share each batch, or as many as divide it; None for one.
   """
@@ -91,14 +90,7 @@ def suspicions(
 ) -> dict[str, Array]:
   """Returns a detector's scores of a test set, clean and triggered.
 
-  Args:
-    key: for random triggers and detectors.
-    test: clean images with their true labels.
-    params: the trigger's.
-    attack: its trigger and target.
-    suspect: (key, images) -> scores, high = suspicious.
-    batch_size: images per step, at most.
-    mesh: as for `count`.
+  Arguments are those of `count`, with a detector in place of `predict`.
 
   Returns:
     "clean" and "hit", [N] scores, and "other", [N] bool: whether the image's

@@ -66,8 +66,6 @@ def poisoned(
   """Returns the training set of a cell's backdoor, made again.
 
   Args:
-    key: the cell's.
-    attack: what planted it.
     task: what the adversary had.
     backdoor: all but its `train` is read.
   """
@@ -150,16 +148,11 @@ def score(
 ) -> evaluate.Counts:
   """Counts a model's answers on a test set, with a fixed key.
 
+  Arguments are those of `evaluate.count`.
+
   Args:
     state: the model, repaired or not.
     access: what the defense's `predict` may look at.
-    test: clean images with true labels.
-    params: the trigger's.
-    attack: its trigger and target.
-    predict: the defense's.
-    batch_size: images per step.
-    tally: counts a batch's answers.
-    mesh: whose devices share the batches; None for one.
   """
   return evaluate.count(
     jax.random.key(0),

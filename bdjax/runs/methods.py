@@ -55,7 +55,6 @@ def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
   Args:
     section: `name`, such as resnet50(stem=imagenet), and arguments; None means
       the architecture's own default.
-    info: of the data that it is trained on.
     classes: logits; 0 for an encoder.
   """
   specified = specs.parse(section["name"])

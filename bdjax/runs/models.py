@@ -59,9 +59,6 @@ def keep_backdoor(
   """Puts a planted model in the store, with the seconds it took.
 
   Args:
-    session: the run.
-    cell: whose.
-    backdoor: the planted model.
     spent: seconds of its training's parts.
     journal: of its training, which tells how much was learned.
 
@@ -134,7 +131,6 @@ def baseline(session: Session, cell: Cell, backdoor: Backdoor) -> Params:
   """Returns the seed's clean model as a cell's user tunes it.
 
   Args:
-    session: the run.
     cell: one with a defense.
     backdoor: the cell's; the user holds the same beside it.
   """
@@ -213,9 +209,7 @@ def kept(
   """Returns the result of a training, from the store if it is there.
 
   Args:
-    session: the run.
     name: in the store.
-    train: the training.
     like: shapes of what it gives.
     check: whether that is a model, whose numbers must be finite.
 

@@ -37,9 +37,6 @@ def of_cell(
   """Returns a finished cell's record.
 
   Args:
-    plan: the run's.
-    names: of the plan's cells.
-    cell: the cell.
     counts: of its model's answers; see `metrics.counts`.
     spent: seconds of compile, train and eval.
     before: what the undefended model reached; None where that was another
@@ -81,12 +78,8 @@ def of_sequel(
   """Returns a finished sequel's record.
 
   Args:
-    plan: the run's.
-    names: of the plan's cells.
-    name: of the sequel's cell.
     question: what was asked; of a clean model that stays clean, attack and
       regime are None.
-    answer: what came out.
     spent: seconds of compile, train and eval.
   """
   cell, sequel = question.cell, question.sequel

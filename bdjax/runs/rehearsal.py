@@ -26,9 +26,6 @@ class _Training(Exception):
 def check(plan: plans.Plan) -> None:
   """Refuses a plan with a method that cannot work in it.
 
-  Args:
-    plan: the plan.
-
   Raises:
     ValueError: one sentence that names the method and the remedy.
   """

@@ -55,8 +55,6 @@ class Runner:
     """Prepares to run what the workdir lacks.
 
     Args:
-      plan: what there is to run.
-      workdir: where results go.
       mesh: devices that share the batches of a cell; None uses one.
       shard: which of how many shares of the cells; a planted model and all its
         defenses are in one.

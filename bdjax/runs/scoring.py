@@ -39,7 +39,6 @@ class Scorer:
     """Prepares to score on the plan's test set, and on the curves' part.
 
     Args:
-      plan: whose.
       mesh: devices that share the batches; None uses one.
     """
     self._plan, self._setting = plan, plan.config["evaluate"]

@@ -47,7 +47,6 @@ class Session:
     """Returns a fit whose stages are shown, saved and continued under a name.
 
     Args:
-      name: of a cell or a model.
       **more: arguments of `loop.host_fit`.
     """
     return loop.host_fit(

@@ -37,7 +37,6 @@ def measure(
 
   Args:
     plan: gives model and images.
-    batch_size: images per step.
     mesh: devices that share a cell's batches, or members of a sweep.
   """
   key, state, step, data = trial(

@@ -45,8 +45,6 @@ def defend(session: Session, cell: Cell, before: Record) -> Record:
   """Returns the record of a defended model.
 
   Args:
-    session: the run.
-    cell: the cell.
     before: the record of the planted model.
 
   Raises:
@@ -78,11 +76,6 @@ def finish(
   """Returns the record of a model that is defended already.
 
   Args:
-    session: the run.
-    cell: the cell.
-    backdoor: what was planted.
-    access: what the defender had.
-    state: what the defense gave.
     spent: seconds it took.
     before: the record of the planted model.
 

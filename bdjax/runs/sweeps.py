@@ -96,7 +96,6 @@ def plant(
   Args:
     session: the run, which trains the clean victims that an attack starts from.
     group: cells of one attack and regime.
-    mesh: the devices.
     width: members that a device trains at once.
   """
   attack = group.cells[0].attack
@@ -141,7 +140,6 @@ def defend(
   Args:
     group: cells of one defense, of any attacks.
     access: place in the group -> what that cell's defender has.
-    mesh: the devices.
     width: members that a device trains at once.
   """
   defense = group.cells[0].defense

@@ -55,7 +55,6 @@ def user(
 
   Args:
     config: a whole config.
-    scenario: its scenario.
     source: the adversary's, which is the user's too in standalone.
     seed: draws the training images, if seeds do.
 

@@ -47,7 +47,6 @@ class Workdir:
     """Opens or creates the folder for a config.
 
     Args:
-      path: the folder.
       config: the run's; a later run may change its axes (attacks, regimes,
         defenses, seeds) and nothing else.
       store: where planted models are kept; None keeps them in the folder.

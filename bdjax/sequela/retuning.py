@@ -85,7 +85,6 @@ def drawn(
   """Draws what the attack trains on.
 
   Args:
-    key: decides the draw.
     clean: the training set before poisoning.
     poisoned: the training set that planted the backdoor.
     role: [N] of the poisoned set.

@@ -60,7 +60,6 @@ def load(path: Place, like: Any) -> Any:
   """Restores a tree.
 
   Args:
-    path: the folder.
     like: arrays or `jax.ShapeDtypeStruct`s of the same structure.
 
   Raises:
@@ -108,7 +107,6 @@ def restore(path: Place, like: Callable[[], Any]) -> Any | None:
   What is damaged is moved aside.
 
   Args:
-    path: the folder.
     like: gives the shapes, see `load`.
 
   Raises:

@@ -101,7 +101,6 @@ def take(data: Data, index: Array) -> Batch:
   """Gathers a batch and turns its bytes into floats in [0, 1].
 
   Args:
-    data: what to draw from.
     index: positions in it, of any shape.
   """
   chex.assert_type(index, int)
@@ -132,8 +131,6 @@ def epoch(step: Step, *, batch_size: int, mesh: Mesh | None = None) -> EpochFn:
   The last batch is filled from the start of the shuffled order.
 
   Args:
-    step: one training step.
-    batch_size: examples of a step.
     mesh: its devices share each batch: every one gathers its own examples, and
       batch norm sees all of them. None leaves batches whole.
 
@@ -216,8 +213,6 @@ def turn(
   step once and copies no dataset.
 
   Args:
-    plan: the turns.
-    batch_size: examples of a step.
     mesh: whose devices share each batch; None for one.
 
   Returns:
@@ -259,8 +254,6 @@ def span(
   """Returns the function that runs several epochs in a row.
 
   Args:
-    plan: the turns.
-    batch_size: examples of a step.
     most: epochs that it can run at once.
     mesh: whose devices share each batch; None for one.
 

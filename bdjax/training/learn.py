@@ -50,7 +50,7 @@ def entropy(logits: Logits, label: Labels) -> Array:
 
 
 def cross_entropy(*, smoothing: float = 0.0) -> Loss:
-  """Returns the mean cross-entropy, with optional label smoothing.
+  """Returns the mean cross-entropy.
 
   Args:
     smoothing: weight moved from the label to the other classes evenly.
@@ -141,10 +141,7 @@ def forward(
   """Returns a model's outputs in training mode, and its new statistics.
 
   Args:
-    model: the architecture.
-    params: its parameters.
     stats: its other collections.
-    images: a batch.
     key: for dropout; None drops nothing.
   """
   return model.apply(
@@ -166,10 +163,6 @@ def advance(
   """Returns the state after one update.
 
   Args:
-    state: before it.
-    grads: with respect to the parameters.
-    stats: the new statistics.
-    tx: the optimizer whose state the state holds.
     **extra: for the optimizer's `update`.
   """
   params = state.variables["params"]
@@ -213,17 +206,13 @@ def train_classifier(
   """Returns the variables of a trained classifier.
 
   Args:
-    key: random key.
     data: the training set; a tuple's sets take turns, epoch by epoch.
-    fit: runs the epochs.
-    model: the architecture.
     recipe: optimizer and epochs.
     regime: may replace the learning rate, add clean epochs, and begin with a
       conventional training on the first data under the first view.
     view: augmentation; a tuple's views take turns like the data.
     start: variables to train on from; None for fresh ones.
     trigger: parameters of the one that is planted, for who watches.
-    name: of the stage.
   """
   first = data[0] if type(data) is tuple else data
   views = view if isinstance(view, tuple) else (view,)
@@ -258,7 +247,6 @@ def clean_classifier(key: Key, task: Task, fit: Fit) -> Params:
   Args:
     key: random key; unused where the task has such a classifier already.
     task: model, data, recipe and view; its regime plays no part.
-    fit: runs the epochs.
   """
   if task.clean is not None:
     return task.clean(fit)

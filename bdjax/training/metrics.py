@@ -58,13 +58,7 @@ def counts_elsewhere(
 ) -> dict[str, Array]:
   """Returns `counts` and more, for a task whose classes the trigger never met.
 
-  Args:
-    clean: [B] predictions on clean images.
-    hit: [B] predictions on the same images, triggered.
-    label: [B] true labels.
-    target: [B] the adversary's labels, indices of another task's classes.
-    valid: [B] bool, False on padding.
-    num_classes: of this task.
+  Arguments are those of `counts`; `target` holds another task's classes.
 
   Returns:
     `counts`; `hit_correct`, triggered images answered right; and per class, in

@@ -130,6 +130,5 @@ def sam(
   Args:
     tx: the optimizer that takes the step, at the unperturbed parameters.
     rho: radius of the perturbation; 2 in FT-SAM, which is adaptive.
-    adaptive: perturb relative to each parameter's size (ASAM).
   """
   return contrib.sam(tx, ascent(rho, adaptive=adaptive), opaque_mode=True)

@@ -105,12 +105,7 @@ def fmn(
 
 
 def matched(regime: Regime, match: str) -> Regime:
-  """Returns a regime whose trainings are comparable with a conventional one.
-
-  Args:
-    regime: any.
-    match: one of `MATCHES`.
-  """
+  """Returns a regime whose trainings equal others in one of `MATCHES`."""
   takes_more = regime.interleave or regime.planted
   return regime._replace(extra=match == "epochs") if takes_more else regime
 
@@ -135,7 +130,6 @@ def planned_epochs(recipe: Recipe, regime: Regime) -> int:
 
   Args:
     recipe: its epochs are the poisoned ones, or all; see `Regime.extra`.
-    regime: any.
 
   Raises:
     ValueError: the epochs do not fill the regime's turns.

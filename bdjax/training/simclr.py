@@ -60,9 +60,7 @@ def contrastive(
 
   Args:
     model: an encoder under its projection head.
-    tx: the optimizer.
     view: distorts a batch, anew for each of the two views.
-    temperature: of the loss.
   """
 
   def step(key, state, batch):
@@ -95,14 +93,8 @@ def pretrain(
   """Returns the variables of an encoder trained without labels.
 
   Args:
-    key: random key.
-    data: images.
-    fit: runs the epochs.
     recipe: how it is trained, by Adam at a constant rate; each image of a batch
       is seen in two views.
-    encoder: an architecture without classes.
-    temperature: of the loss.
-    name: of the stage.
   """
   k_init, k_fit = jax.random.split(key)
   model = heads.Headed(encoder, heads.Projection())

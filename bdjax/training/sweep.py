@@ -34,9 +34,7 @@ def program(
   """Compiles a chunk of members: (shared, stacked) -> stacked results.
 
   Args:
-    member: a pure function of what all members share and what one has.
     mesh: its member axis divides the members evenly.
-    shared: arrays that every device holds.
     stacked: arrays with a leading axis of members.
   """
   return programs.compiled(
@@ -70,7 +68,6 @@ def stack(trees: Sequence[Params], mesh: Mesh, *, size: int) -> Params:
 
   Args:
     trees: one per member, at most `size`.
-    mesh: where they go.
     size: members of a chunk; the last one fills it up.
   """
   padded = [*trees, *[trees[-1]] * (size - len(trees))]

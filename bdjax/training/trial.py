@@ -40,11 +40,8 @@ def trial(
   """Returns the trial of a model.
 
   Args:
-    model: the architecture.
     shape: H, W and C of its images.
-    batch_size: images per step.
     steps: in an epoch.
-    view: augmentation.
   """
   count, key = batch_size * steps, jax.random.key(0)
   image = jnp.zeros((count, *shape), jnp.uint8)

@@ -27,12 +27,7 @@ def train_mask(
   """Returns the variables of the mask generator.
 
   Args:
-    key: random key.
-    nets: the generators.
-    weights: of the loss's terms.
     task: its images and view are trained on.
-    fit: runs the epochs.
-    epochs: of this stage.
   """
   k_init, k_fit = jax.random.split(key)
   tx = adam(task, MASK_DROPS, epochs)

@@ -60,7 +60,6 @@ def training(
   """Returns how the task's victim is trained.
 
   Args:
-    task: the adversary's.
     epochs: of the recipe, before the regime adds its own; None for all.
     regime: None for the task's.
   """

@@ -17,7 +17,6 @@ def kept(trigger: Trigger, compat: str) -> Trigger:
   """Returns a trigger as its images are kept.
 
   Args:
-    trigger: of an attack.
     compat: "paper" for the trigger itself, whose images are rounded later;
       "backdoorbench" cuts off what is beyond a whole level, and takes from
       whole ones what `lost` says, if that is among the parameters.

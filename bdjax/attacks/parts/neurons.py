@@ -74,8 +74,6 @@ def excite(
   saturated in some images still counts in the others.
 
   Args:
-    key: random key.
-    task: its training images and model.
     variables: a clean classifier's.
     count: neurons.
     images: training images to optimize on; all there are, if fewer.
@@ -83,7 +81,6 @@ def excite(
     rounds: steps of Adam, each on all these images.
     lr: of Adam.
     constrain: what keeps the perturbation small, after every step.
-    penalty: added to the objective.
 
   Returns:
     [1, H, W, C], within [-1, 1].

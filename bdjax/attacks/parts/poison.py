@@ -69,7 +69,6 @@ def choose(
   """Draws who is poisoned: round(rate * N) examples, without replacement.
 
   Args:
-    key: random key.
     label: [N].
     rate: share of the whole set, even when `only` narrows the candidates.
     only: [N] bool, the candidates; None for all, the target class included.
@@ -102,7 +101,6 @@ def freeze(
 
   Args:
     key: for triggers that are random.
-    data: clean examples.
     role: [N]; only POISON examples change.
     trigger: applied to images in [0, 1], rounded back to bytes.
     target: true label -> poison's label.
@@ -238,8 +236,6 @@ class Copies(NamedTuple):
     Args:
       keys: random ones, of the poisons and, where there is any, of the cover.
       task: what the adversary had.
-      variables: the victim's.
-      params: the trigger's, at the end.
     """
     label = task.train.label
     (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)

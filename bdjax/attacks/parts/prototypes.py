@@ -22,9 +22,7 @@ def kernel(
 
   Args:
     model: returns features with a "pooled" [B, C]; its logits play no part.
-    variables: its own.
     data: labelled examples.
-    num_classes: how many classes the labels tell apart.
   """
   pooled = inference.each(data, lambda b: features(model, variables, b))
   member = jax.nn.one_hot(data.label, num_classes)
@@ -46,10 +44,7 @@ def example(
 
   Args:
     model: as for `kernel`.
-    variables: its own.
     data: labelled examples.
-    label: the class.
-    num_classes: how many classes the labels tell apart.
   """
   means = heads.unit(
     kernel(model, variables, data, num_classes=num_classes), axis=0

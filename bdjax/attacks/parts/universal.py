@@ -29,7 +29,6 @@ def deepfool(
   Args:
     start: [H, W, C].
     wanted: class, an int32 scalar.
-    logits: of images.
     iterations: at most.
     skip: returns at once, with no push.
 
@@ -75,9 +74,7 @@ def search(
     key: of the order in each pass.
     images: [B, H, W, C].
     wanted: [B], where each is pushed.
-    logits: of images, by the classifier.
     merge: (v, push) -> v with a push taken in, and kept small.
-    passes: over the images, at most.
     iterations: of each DeepFool, at most.
     fooled: share that is enough.
 

@@ -8,7 +8,6 @@ def training_set(access: Access, name: str) -> Dataset:
   """Returns the training set that a defense filters.
 
   Args:
-    access: the defender's.
     name: of the defense, for the error.
 
   Raises:
@@ -33,9 +32,7 @@ def retrain(
   """Trains from scratch, by the recipe, on what a filter leaves.
 
   Args:
-    key: random key.
     access: its training set, recipe and augmentation are used.
-    fit: runs the epochs.
     gone: [N] bool, training images to drop.
     epochs: None for the recipe's.
 

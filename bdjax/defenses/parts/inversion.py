@@ -101,15 +101,11 @@ def invert(
   """Returns the smallest trigger found for every class of a model.
 
   Args:
-    key: random key.
     access: the suspect, and clean images.
-    fit: runs the passes.
-    rules: the numbers of the search.
     rounds: passes over the clean images, at most.
     batch_size: images per step and class.
     width: classes searched at once; 0 is one on a CPU, where more take longer,
       and all elsewhere.
-    name: of the stage.
   """
   shape = access.clean.image.shape[1:]
   labels = jnp.arange(_classes(access, shape), dtype=jnp.int32)

@@ -104,7 +104,6 @@ def cut(variables: Params, which: Masks, *, bias: bool = False) -> Params:
   """Returns the variables with channels cut: scale (and bias) zero.
 
   Args:
-    variables: of the model.
     which: bools, True for the channels to cut; norms left out stay.
     bias: whether the bias goes too, so that nothing is left of the channel.
   """
@@ -138,7 +137,6 @@ def split(
   """Returns the images to train masks on, and those to choose a threshold by.
 
   Args:
-    key: decides the draw.
     data: the defender's clean images.
     select: "holdout" holds the share `HELD` out; "fixed" has no second part.
     images: how many to train on, drawn at random; all, if None or fewer.
@@ -166,14 +164,11 @@ def fit_masks(
   """Returns masks that minimize an objective, trained from all ones.
 
   Args:
-    key: random key.
     access: its model is masked and its augmentation used.
     data: clean images.
-    fit: runs the epochs.
     recipe: of the masks; its rate is constant, and they do not decay. Without
       epochs all masks stay one.
     objective: the model's variables -> its loss, an `Objective`.
-    name: of the stage.
   """
   tx = optimizers.sgd(recipe.lr, momentum=recipe.momentum, weight_decay=0.0)
 
@@ -217,9 +212,7 @@ def choose(
   """Returns the largest threshold that keeps the accuracy on held-out images.
 
   Args:
-    model: the architecture.
     variables: of the model to prune.
-    masks: of its channels.
     held: clean images that no mask was trained on.
     drop: share of the unpruned model's accuracy that may be lost.
 
@@ -253,9 +246,7 @@ def prune(
   (channels) and, where the threshold was chosen, `accuracy` by `THRESHOLDS`.
 
   Args:
-    model: the architecture.
     variables: of the model to prune.
-    masks: of its channels.
     held: clean images to choose the threshold by; None takes the one given.
     threshold: the one given.
     drop: share of the accuracy that a chosen threshold may cost.

@@ -89,10 +89,7 @@ def descend(
 
   Args:
     model: the architecture, in evaluation mode.
-    variables: of the suspect.
-    search: of one class.
     batch: clean images; their labels play no part.
-    rules: the numbers.
   """
   target = jnp.full(batch.label.shape, search.label)
 

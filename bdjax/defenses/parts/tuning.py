@@ -32,16 +32,11 @@ def fine_tune(
   """Returns the suspect's variables after training on the clean subset.
 
   Args:
-    key: random key.
-    access: what the defender has.
-    fit: runs the epochs.
-    recipe: how it is trained.
     rate: steps per epoch -> learning rate by step; None for the recipe's.
     optimizer: sgd or adam.
     part: all parameters, or those of the head alone; see `head_only`.
     wrap: around the optimizer, such as SAM.
     loss: cross-entropy by default.
-    name: of the stage.
 
   Raises:
     ValueError: only the head is to be trained, but the model has none apart.

@@ -137,7 +137,6 @@ def answer(model: nn.Module, params: Params, pooled: Array) -> Logits:
 
   Args:
     model: a classifier, headed or not.
-    params: its own.
     pooled: of any images.
   """
   if isinstance(model, Headed):

@@ -80,12 +80,7 @@ def conv(
   """Returns a size x size convolution, padded by size // 2.
 
   Args:
-    channels: of its output.
-    size: of its kernel.
-    name: of its parameters.
     init: of its kernel; a bias starts from zero.
-    dtype: what it computes in.
-    stride: in both directions.
     groups: of channels, each convolved by itself; as many as the input has
       channels make it depthwise.
     bias: whether it has one, which a batch norm after it makes redundant.
@@ -134,8 +129,6 @@ def batch_norm(
 
   Args:
     train: whether the batch's own statistics are used, and taken in.
-    name: of its parameters.
-    dtype: what it computes in.
     momentum: how much of the running statistics a step keeps.
   """
   return BatchNorm(
@@ -164,12 +157,7 @@ def convolved(
 
   Args:
     x: [B, h, w, c].
-    channels: of the output.
     train: whether batch statistics are used and kept.
-    name: of the convolution.
-    norm: name of the batch norm.
-    stride: of the convolution.
-    dtype: what the layer computes in.
   """
   kind = {"init": torch_default, "dtype": dtype}
   x = conv(channels, 3, stride=stride, name=name, **kind)(x)
@@ -194,9 +182,6 @@ def linear(
   classes there is no such layer: an encoder's features are its logits.
 
   Args:
-    x: the features.
-    num_classes: number of logits, or 0.
-    name: of its parameters.
     init: of its weights, with a bias of zero; None draws both as PyTorch does,
       from U(-b, b) with b = C^-0.5.
   """

@@ -175,7 +175,6 @@ def connect(
 
   Args:
     flat: of the model.
-    hop: whose channels change.
     weights: [kh, kw, m, 1], how each of them reads its origin.
     origin: [m] the channels it reads.
     channel: [n] its own; no reader keeps them.
@@ -194,7 +193,6 @@ def set_norm(
 
   Args:
     flat: of the model.
-    path: of the batch norm.
     norm: scale, bias, mean and var, each one number.
     channel: [n] which channels.
   """

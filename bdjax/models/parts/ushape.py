@@ -184,7 +184,6 @@ def mask_loss(images: Array, masks: Array, weights: Weights) -> Array:
   Args:
     images: [B, H, W, C], in the space where distances count.
     masks: [B, H, W, 1], hard.
-    weights: of its terms.
   """
   excess = jax.nn.relu(masks - weights.density).mean()
   likeness = contrast(images, masks).mean()

@@ -118,7 +118,6 @@ def adapt(x: Array, places: int) -> Array:
   not divide h, and repeat where h is smaller.
 
   Args:
-    x: feature maps.
     places: n, windows along each side.
   """
   rows, columns = (_windows(side, places) for side in x.shape[1:3])

@@ -106,12 +106,7 @@ def prepare(
   """Returns what a shadow model teaches; its poisons are left out.
 
   Args:
-    key: random key.
     shadow: of a model whose members the adversary knows.
-    fit: runs the network's epochs.
-    lr: of the network's Adam.
-    epochs: of the network.
-    batch_size: of the network.
   """
   use = _used(shadow) & ~_mask(shadow.poison, shadow)
   variables = network.train(

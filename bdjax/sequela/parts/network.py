@@ -69,15 +69,11 @@ def train(
   """Returns the variables of a network that knows members of a shadow model.
 
   Args:
-    key: random key.
     logits: [N, classes], the shadow model's.
     label: [N].
     member: [N] bool.
     use: [N] bool, which examples to train on.
-    fit: runs the epochs.
     lr: of Adam.
-    epochs: passes over the examples.
-    batch_size: examples per step.
   """
   k_init, k_fit = jax.random.split(key)
   # A fit divides by 255 what it takes from a dataset, be it bytes or not.
@@ -101,7 +97,6 @@ def score(variables: Params, logits: Logits, label: Labels) -> Scores:
   """Returns the log-odds of membership [N].
 
   Args:
-    variables: of a trained network.
     logits: [N, classes], of the model under attack.
     label: [N].
   """

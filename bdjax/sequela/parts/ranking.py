@@ -57,7 +57,6 @@ def threshold_by_class(
     label: [N].
     member: [N] bool.
     other: [N] bool, non-members.
-    num_classes: of the labels.
   """
 
   def one(c):

@@ -57,14 +57,10 @@ def retrained(
   state, but the probe of `loop.host_fit` sees every epoch.
 
   Args:
-    key: random key.
     variables: of the model, defended or clean.
     poisoned: images with poisons among them.
-    fit: runs the epochs.
     recipe: how the model is trained; its rate stays constant.
-    model: the architecture.
     view: the augmentation used when training.
-    name: of the stage.
   """
   lr, decay = recipe.lr, recipe.weight_decay
   tx = optimizers.sgd(lr, momentum=recipe.momentum, weight_decay=decay)
