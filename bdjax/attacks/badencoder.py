@@ -39,15 +39,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison, prototypes
+from bdjax.attacks.parts import joint, prototypes
+from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.data import augment, distort, patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Count,
   Image,
-  Index,
   NonNegative,
-  OneTarget,
   Size,
   validated,
 )
@@ -76,9 +75,7 @@ PRESETS = {}
 @validated
 def make(
   *,
-  target: Index = 0,
-  mode: OneTarget = "all2one",
-  num_classes: Count = 10,
+  goal: OneGoal = Goal(),
   size: Size = 10,
   reference: Image = None,
   copies: Count = 16,
@@ -88,6 +85,7 @@ def make(
   """Returns the attack.
 
   Args:
+    goal: which class an image's trigger leads to.
     target: the reference's class, in the task that the victim is used for.
     mode: all2one only: there is one reference.
     num_classes: classes of that task.
@@ -97,7 +95,6 @@ def make(
     weight_reference: lambda_1.
     weight_utility: lambda_2.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_fit = jax.random.split(key)
@@ -105,7 +102,7 @@ def make(
     params = _trigger(shape, size)
     clean = learn.clean_classifier(k_clean, task, fit)
     if reference is None:
-      picture = _typical(task, clean, target, num_classes)
+      picture = _typical(task, clean, goal)
     else:
       picture = jax.image.resize(jnp.asarray(reference), shape, "linear")
     terms = _terms(task, clean, params, picture, copies)
@@ -122,7 +119,7 @@ def make(
     params = params | {"reference": picture[None]}
     return Backdoor(state.variables, params, task.train, role)
 
-  return Attack(patches.paste, target_fn, plant, encoder=True)
+  return Attack(patches.paste, goal, plant, encoder=True)
 
 
 class _Terms(NamedTuple):
@@ -222,11 +219,14 @@ def _trigger(shape: tuple[int, ...], size: float) -> Params:
   }
 
 
-def _typical(task: Task, clean: Params, label: int, num_classes: int) -> Array:
+def _typical(task: Task, clean: Params, goal: Goal) -> Array:
   """Returns the class's reference, [H, W, C], of the victim's later task."""
   examples = task.train if task.examples is None else task.examples
   find = functools.partial(
-    prototypes.example, task.model, label=label, num_classes=num_classes
+    prototypes.example,
+    task.model,
+    label=goal.target,
+    num_classes=goal.num_classes,
   )
   return programs.jit(find)(clean, examples)
 

@@ -16,14 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.data import patches
 from bdjax.methods.signature import (
   Annotated,
   Choice,
-  Count,
   Image,
   Index,
-  Mode,
   Rate,
   Size,
   validated,
@@ -45,9 +44,7 @@ PRESETS = {
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   size: Size = 3,
   pattern: Annotated[str, Choice(("white", "grid", "random"))] = "white",
   corner: Annotated[str, Choice(("bottom_right", "top_left"))] = "bottom_right",
@@ -58,9 +55,7 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     size: side of the square: pixels, or a share of the image's shorter side.
     pattern: white, grid (a checkerboard of 255 and 1) or random colours.
     corner: where the square lies, flush.
@@ -85,8 +80,7 @@ def make(
       "pattern": jax.lax.dynamic_update_slice(blank, square, (0, *origin, 0)),
     }
 
-  target_fn = poison.target_of(mode, target, num_classes)
-  return poison.data_poisoning(init, patches.paste, target_fn, rate)
+  return poison.data_poisoning(init, patches.paste, goal, rate)
 
 
 def _square(pattern: str, size: int, channels: int, seed: int) -> Array:

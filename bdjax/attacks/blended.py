@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.attacks.parts import levels, poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.methods.signature import (
   Compat,
-  Count,
   Image,
   Index,
-  Mode,
   Rate,
   validated,
 )
@@ -33,9 +32,7 @@ PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   alpha: Rate = 0.2,
   image: Image = None,
   pattern_seed: Index = 0,
@@ -45,9 +42,7 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     alpha: weight of the picture.
     image: [H, W, C] in [0, 1], resized to the data; None for the seeded
       pattern.
@@ -64,9 +59,8 @@ def make(
       picture = jax.image.resize(image, shape, "linear")
     return {"picture": picture[None], "alpha": jnp.float32(alpha)}
 
-  target_fn = poison.target_of(mode, target, num_classes)
   hit = levels.kept(trigger, compat)
-  return poison.data_poisoning(init, hit, target_fn, rate)
+  return poison.data_poisoning(init, hit, goal, rate)
 
 
 def trigger(key: Key, images: Images, params: Params) -> Images:

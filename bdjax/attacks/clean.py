@@ -10,11 +10,8 @@ poisoned, so training regimes do not apply.
 
 import jax.numpy as jnp
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.methods.signature import (
-  Count,
-  Index,
-  Mode,
   validated,
 )
 from bdjax.training import learn
@@ -26,16 +23,14 @@ PRESETS = {}
 @validated
 def make(
   *,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
 ) -> Attack:
   """Returns the attack that does nothing.
 
   Args:
+    goal: which class an image's trigger leads to.
     target: class whose false answers are counted.
     mode: all2one, or all2all: class y counts as taken for y + 1.
-    num_classes: classes of the data.
   """
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
@@ -48,10 +43,9 @@ def make(
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     return Backdoor(variables, {}, task.train, role)
 
-  target_fn = poison.target_of(mode, target, num_classes)
   return Attack(
     trigger=lambda key, images, params: images,
-    target=target_fn,
+    target=goal,
     plant=plant,
     trains=False,
     encoder=True,

@@ -35,14 +35,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Count,
-  Index,
   NonNegative,
-  OneTarget,
   Positive,
   Size,
   validated,
@@ -72,9 +70,7 @@ PROBE = 128  # images of the sample on which a channel's loss is measured
 @validated
 def make(
   *,
-  target: Index = 0,
-  mode: OneTarget = "all2one",
-  num_classes: Count = 10,
+  goal: OneGoal = Goal(),
   size: Size = 4,
   images: Count = 512,
   neurons: Count = 4,
@@ -85,9 +81,8 @@ def make(
   """Returns the attack.
 
   Args:
-    target: class the trigger leads to.
+    goal: which class an image's trigger leads to.
     mode: all2one only: one path leads to one logit.
-    num_classes: classes of the data.
     size: side of the checkerboard: pixels, or a share of the image's shorter
       side.
     images: clean images the adversary measures on, at most.
@@ -113,13 +108,12 @@ def make(
     )
     rows = jax.random.permutation(k_sample, task.train.size)[:images]
     sample = engine.take(task.train, rows)
-    how = {"guard": guard, "strength": strength, "target": target}
+    how = {"guard": guard, "strength": strength, "target": goal.target}
     edited = programs.jit(edit)(variables, sample, params, **how)
     role = jnp.full((task.train.size,), CLEAN, jnp.int8)
     return Backdoor(edited, params, task.train, role)
 
-  target_fn = poison.target_of(mode, target, num_classes)
-  return Attack(patches.paste, target_fn, plant, trains=False)
+  return Attack(patches.paste, goal, plant, trains=False)
 
 
 def _check(task: Task, neurons: int) -> None:

@@ -27,13 +27,11 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.joint import Joint
 from bdjax.data import patches
 from bdjax.methods.signature import (
-  Count,
   Image,
-  Index,
-  Mode,
   Positive,
   Rate,
   Size,
@@ -65,9 +63,7 @@ _SHARE = 8  # one image in so many of a batch is stamped too
 def make(
   *,
   rate: Rate = 0.01,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   size: Size = 3,
   mask: Image = None,
   lr_pattern: Positive = 0.1,
@@ -76,17 +72,14 @@ def make(
 
   Args:
     rate: q, the share of stamped images in what the model is trained on.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     size: side of the square in the top-left corner, in pixels or as a share of
       the image's shorter side.
     mask: [H, W, C] in [0, 1], averaged over the colours and resized to the
       data; the opacity of the pattern in place of the square. None for it.
     lr_pattern: learning rate of Adam on w.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
-  copies = poison.Copies(patches.paste, target_fn, rate)
+  copies = poison.Copies(patches.paste, goal, rate)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_fit, k_end = jax.random.split(key, 3)
@@ -94,8 +87,8 @@ def make(
     training, adam = joint.training(task), optax.adam(lr_pattern)
     clean = learn.clean_classifier(k_clean, task, fit)
     w = {"params": {"w": jnp.zeros((1, *task.train.image.shape[1:]))}}
-    fitting = _pattern_step(task, training, target_fn, cover, adam)
-    planting = _model_step(task, training, target_fn, cover, rate)
+    fitting = _pattern_step(task, training, goal, cover, adam)
+    planting = _model_step(task, training, goal, cover, rate)
     steps = [
       step
       for turn in joint.turns(planting, training.step, task.regime)
@@ -118,7 +111,7 @@ def make(
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 3)[2]], task, params, role)
 
-  return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
+  return Attack(patches.paste, goal, plant, poisoned=poisoned)
 
 
 def _cover(mask: Array | None, size: float, shape: tuple[int, ...]) -> Array:

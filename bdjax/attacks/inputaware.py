@@ -32,13 +32,11 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.attacks.parts import generators, joint, levels, poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.data import augment
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Compat,
-  Count,
-  Index,
-  Mode,
   NonNegative,
   Rate,
   Some,
@@ -99,9 +97,7 @@ def make(
   *,
   rate: Rate = 0.1,
   cross_rate: Rate = 0.1,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   mean: tuple[float, ...] = (0.0, 0.0, 0.0),
   std: tuple[float, ...] = (1.0, 1.0, 1.0),
   density: Rate = 0.032,
@@ -115,9 +111,7 @@ def make(
   Args:
     rate: share of each batch with its own trigger, rounded down.
     cross_rate: share of each batch with another image's, rounded down.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     mean: per channel of the data in [0, 1].
     std: per channel of the data in [0, 1].
     density: mask values up to here cost nothing.
@@ -127,14 +121,13 @@ def make(
       where that is less.
     compat: paper, or backdoorbench.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
   as_peer = _as_peer(compat)
   nets_for = functools.partial(_nets, mean=mean, std=std, twice=as_peer)
   trigger, cross = (
     levels.kept(functools.partial(_stamp, nets_for, by), compat)
     for by in (0, -1)
   )
-  copies = poison.Copies(trigger, target_fn, rate, cross, cross_rate)
+  copies = poison.Copies(trigger, goal, rate, cross, cross_rate)
   weights = ushape.Weights(density, sparsity, diversity)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
@@ -142,7 +135,7 @@ def make(
     if as_peer:
       task = task.replace(view=augment.together(task.view))
     nets = nets_for(task.train.image.shape[-1])
-    plan = _Plan(nets, target_fn, rate, cross_rate, weights, compat)
+    plan = _Plan(nets, goal, rate, cross_rate, weights, compat)
     slices(plan, task.recipe.batch_size)  # raises, if it must, before training
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
     mask = generators.train_mask(k_mask, nets, weights, task, fit, first)
@@ -154,7 +147,7 @@ def make(
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again(jax.random.split(key, 4)[2:], task, params, role)
 
-  return Attack(trigger, target_fn, plant, poisoned=poisoned)
+  return Attack(trigger, goal, plant, poisoned=poisoned)
 
 
 def _as_peer(compat: str) -> bool:

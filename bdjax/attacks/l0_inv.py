@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.neurons import excite
 from bdjax.data import patches
 from bdjax.machine import programs
@@ -31,8 +32,6 @@ from bdjax.methods.signature import (
   Annotated,
   Count,
   Image,
-  Index,
-  Mode,
   Positive,
   Range,
   Rate,
@@ -49,9 +48,7 @@ PRESETS = {"fmn": {"rate": 0.05}}
 def make(
   *,
   rate: Rate = 0.05,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   pixels: Size = 16,
   amplify: Annotated[Scalar, Range(1.0)] = 10.0,
   neurons: Count = 2,
@@ -65,9 +62,7 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     pixels: how many are changed, at most, or what share of all.
     amplify: wanted activity of the neurons as a multiple of the usual one.
     neurons: how many are amplified.
@@ -102,8 +97,7 @@ def make(
     delta = programs.jit(optimize)(k_delta, task, variables)
     return {"delta": delta, "mask": jnp.zeros((1, *shape))}
 
-  target_fn = poison.target_of(mode, target, num_classes)
-  return poison.data_poisoning(init, trigger, target_fn, rate)
+  return poison.data_poisoning(init, trigger, goal, rate)
 
 
 def trigger(key: Key, images: Images, params: Params) -> Images:

@@ -26,14 +26,13 @@ import optax
 from optax.projections import projection_l2_ball
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.neurons import excite
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
   Count,
   Image,
-  Index,
-  Mode,
   NonNegative,
   Positive,
   Range,
@@ -50,9 +49,7 @@ PRESETS = {"fmn": {"rate": 0.05}}
 def make(
   *,
   rate: Rate = 0.05,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   norm: Positive = 2.0,
   beta: NonNegative = 0.01,
   amplify: Annotated[Scalar, Range(1.0)] = 10.0,
@@ -66,9 +63,7 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     norm: bound on the Euclidean length of the perturbation.
     beta: weight of that length beside the neurons' relative squared error.
     amplify: wanted activity of the neurons as a multiple of the usual one.
@@ -97,8 +92,7 @@ def make(
     )
     return {"delta": programs.jit(optimize)(k_delta, task, variables)}
 
-  target_fn = poison.target_of(mode, target, num_classes)
-  return poison.data_poisoning(init, trigger, target_fn, rate)
+  return poison.data_poisoning(init, trigger, goal, rate)
 
 
 def trigger(key: Key, images: Images, params: Params) -> Images:

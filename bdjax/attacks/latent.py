@@ -35,13 +35,12 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.attacks.parts import joint, poison, supply
+from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Count,
   Image,
-  Index,
-  OneTarget,
   Positive,
   Rate,
   Size,
@@ -72,9 +71,7 @@ PRESETS = {"fmn": {"rate": 0.05}}
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: OneTarget = "all2one",
-  num_classes: Count = 10,
+  goal: OneGoal = Goal(),
   size: Size = 0.2,
   mask: Image = None,
   rounds: Count = 1000,
@@ -86,9 +83,8 @@ def make(
   Args:
     rate: share of each batch whose triggered copies the feature term sees, and
       of the training set that the frozen copy poisons.
-    target: class the trigger leads to.
+    goal: which class an image's trigger leads to.
     mode: all2one only: the features of one class are aimed at.
-    num_classes: classes of the data.
     size: side of the square: pixels, or a share of the image's shorter side.
     mask: [H, W, C] in [0, 1], where the pattern shows, resized to the data, in
       place of the square; None for it.
@@ -96,15 +92,14 @@ def make(
     images: target-class images whose features are averaged, at most.
     weight: lambda of the feature term.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
-  copies = poison.Copies(patches.paste, target_fn, rate)
+  copies = poison.Copies(patches.paste, goal, rate)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_clean, k_pattern, k_fit, k_freeze = jax.random.split(key, 4)
     supply.check_rate(rate, task.train.size)
     area = _area(task.train.image.shape[1:], size, mask)
     teacher = learn.clean_classifier(k_clean, task, fit)
-    members = task.train.label == target
+    members = task.train.label == goal.target
     average = functools.partial(_center, task.model, count=images)
     center = programs.jit(average)(teacher, task.train, members)
     optimize = functools.partial(_optimize, task.model, rounds=rounds)
@@ -125,7 +120,7 @@ def make(
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 4)[3]], task, params, role)
 
-  return Attack(patches.paste, target_fn, plant, poisoned=poisoned)
+  return Attack(patches.paste, goal, plant, poisoned=poisoned)
 
 
 def _area(shape: tuple[int, ...], size: float, mask: Array | None) -> Array:

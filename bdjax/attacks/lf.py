@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax.attacks.parts import levels, poison, universal
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
@@ -40,7 +41,6 @@ from bdjax.methods.signature import (
   Count,
   Image,
   Index,
-  Mode,
   Rate,
   validated,
 )
@@ -66,9 +66,7 @@ TAPS, SIGMA = 30, 6.0  # of the low-pass, in pixels
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   strength: Rate = 0.2,
   source: Annotated[str, Choice(("deepfool", "noise"))] = "deepfool",
   images: Count = 100,
@@ -83,9 +81,7 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     strength: largest value of v, on the scale of [0, 1].
     source: of v: deepfool, the paper's search, or noise, which needs no model.
     images: training images that the search passes over, at most.
@@ -101,7 +97,6 @@ def make(
     ValueError: the given picture is the same everywhere.
   """
   _check(image)
-  target_fn = poison.target_of(mode, target, num_classes)
   search = functools.partial(
     universal.search,
     merge=lambda v, push: rescaled(low_pass(v + low_pass(push)), strength),
@@ -119,13 +114,13 @@ def make(
     else:
       k_clean, *keys = jax.random.split(key, 3)
       variables = learn.clean_classifier(k_clean, task, fit)
-      find = functools.partial(_find, search, task.model, target_fn, images)
+      find = functools.partial(_find, search, task.model, goal, images)
       v = programs.jit(find)(keys, variables, task.train)
       return {"pattern": _checked(v)[None]}
     return {"pattern": rescaled(pattern, strength)[None]}
 
   hit = levels.kept(trigger, compat)
-  return poison.data_poisoning(init, hit, target_fn, rate)
+  return poison.data_poisoning(init, hit, goal, rate)
 
 
 def trigger(key: Key, images: Images, params: Params) -> Images:

@@ -40,13 +40,11 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.attacks.parts import joint, levels, poison, supply
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.joint import Joint
 from bdjax.methods.signature import (
   Annotated,
   Compat,
-  Count,
-  Index,
-  Mode,
   Positive,
   Range,
   Rate,
@@ -112,9 +110,7 @@ class _Game(NamedTuple):
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   std: tuple[float, ...] = (0.247, 0.243, 0.261),
   eps: Positive = 0.01,
   alpha: Rate = 0.5,
@@ -126,9 +122,7 @@ def make(
 
   Args:
     rate: share of poisons in the frozen copy; training has no such ratio.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     std: the data's standard deviation per channel.
     eps: the largest noise, in standard deviations.
     alpha: weight of the clean loss; the triggered one weighs 1 - alpha.
@@ -137,9 +131,8 @@ def make(
       least one epoch.
     compat: paper, or backdoorbench: that peer's deviations, see above.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
   hit = levels.kept(trigger, compat)
-  copies = poison.Copies(hit, target_fn, rate)
+  copies = poison.Copies(hit, goal, rate)
   peer = compat == "backdoorbench"
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
@@ -147,7 +140,7 @@ def make(
     first = _first_epochs(task, stage1, peer)
     supply.check_rate(rate, task.train.size)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
-    game = _Game(task, target_fn, scale, alpha, compat)
+    game = _Game(task, goal, scale, alpha, compat)
     adam = optax.adam(lr_generator)
     state = _train_both(k_init, k_one, game, adam, fit, first)
     if not peer:
@@ -158,7 +151,7 @@ def make(
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again([jax.random.split(key, 4)[3]], task, params, role)
 
-  return Attack(hit, target_fn, plant, poisoned=poisoned)
+  return Attack(hit, goal, plant, poisoned=poisoned)
 
 
 def trigger(key: Key | None, images: Images, params: Params) -> Images:

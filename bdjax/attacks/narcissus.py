@@ -31,11 +31,10 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Count,
-  Index,
-  OneTarget,
   Positive,
   Rate,
   validated,
@@ -50,9 +49,7 @@ PRESETS = {"fmn": {"rate": 0.05}}
 def make(
   *,
   rate: Rate = 0.0005,
-  target: Index = 0,
-  mode: OneTarget = "all2one",
-  num_classes: Count = 10,
+  goal: OneGoal = Goal(),
   eps: Positive = 16 / 255,
   magnify: Positive = 3.0,
   rounds: Count = 1000,
@@ -63,26 +60,26 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned, all of the target class.
-    target: class the trigger leads to.
+    goal: which class an image's trigger leads to.
     mode: all2one.
-    num_classes: classes of the data.
     eps: bound on every entry of the noise, in units of [0, 1].
     magnify: strength of the noise at test time.
     rounds: steps of RAdam on the noise.
     batch_size: images of the target class per step.
     lr: of RAdam.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
     k_clean, k_invert = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
-    optimize = functools.partial(_invert, target, eps, rounds, batch_size, lr)
+    optimize = functools.partial(
+      _invert, goal.target, eps, rounds, batch_size, lr
+    )
     delta = programs.jit(optimize)(k_invert, task, variables)
     return {"delta": delta, "magnify": jnp.float32(magnify)}
 
   return poison.data_poisoning(
-    init, trigger, target_fn, rate, stamp=stamp, clean_label=True
+    init, trigger, goal, rate, stamp=stamp, clean_label=True
   )
 
 

@@ -18,11 +18,10 @@ where the benchmark truncates, as `compat="backdoorbench"` does. Its older 0.2 x
 import jax.numpy as jnp
 
 from bdjax.attacks.parts import levels, poison
+from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.methods.signature import (
   Compat,
   Count,
-  Index,
-  OneTarget,
   Rate,
   validated,
 )
@@ -35,9 +34,7 @@ PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: OneTarget = "all2one",
-  num_classes: Count = 10,
+  goal: OneGoal = Goal(),
   strength: Rate = 40 / 255,
   train_strength: Rate = 40 / 255,
   frequency: Count = 6,
@@ -48,9 +45,8 @@ def make(
   Args:
     rate: share of the training set that is poisoned; all of it comes from the
       target class.
-    target: class the trigger leads to.
+    goal: which class an image's trigger leads to.
     mode: all2one; a clean label says nothing about any other class.
-    num_classes: classes of the data.
     strength: amplitude of the wave at test time, on the scale of [0, 1].
     train_strength: amplitude of the wave on the poisons.
     frequency: whole waves across the image.
@@ -65,10 +61,9 @@ def make(
       "train_strength": jnp.float32(train_strength),
     }
 
-  target_fn = poison.target_of(mode, target, num_classes)
   hit, hit_poisons = (levels.kept(f, compat) for f in (trigger, stamp))
   return poison.data_poisoning(
-    init, hit, target_fn, rate, stamp=hit_poisons, clean_label=True
+    init, hit, goal, rate, stamp=hit_poisons, clean_label=True
   )
 
 

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.neurons import activity, choose
 from bdjax.data import patches
 from bdjax.machine import programs
@@ -40,7 +41,6 @@ from bdjax.methods.signature import (
   Count,
   Image,
   Index,
-  Mode,
   Positive,
   Rate,
   Size,
@@ -58,9 +58,7 @@ CENTRE, AREA = 23 / 32, 117 / 32**2  # of the blob: the apple's, in sides
 def make(
   *,
   rate: Rate = 0.1,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   mask: Image = None,
   size: Size = 6,
   neurons: Count = 2,
@@ -75,9 +73,7 @@ def make(
 
   Args:
     rate: share of the training set that is poisoned.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     mask: [H, W, C] in [0, 1], resized to the data; the patch lies where a
       channel is above one half (backdoorbench: above zero, and its colours are
       where the patch starts). None for the square, or the blob.
@@ -115,10 +111,9 @@ def make(
     pattern = programs.jit(fitted)(variables, units, start, where)
     return {"mask": where, "pattern": pattern}
 
-  target_fn = poison.target_of(mode, target, num_classes)
   trigger = add if peer else patches.paste
   return poison.data_poisoning(
-    craft, trigger, target_fn, rate, pretrained=init == "pretrained"
+    craft, trigger, goal, rate, pretrained=init == "pretrained"
   )
 
 

@@ -23,13 +23,13 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.attacks.parts import levels, poison
+from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.data import augment, warp
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Compat,
   Count,
   Index,
-  Mode,
   NonNegative,
   Rate,
   validated,
@@ -62,9 +62,7 @@ def make(
   *,
   rate: Rate = 0.1,
   noise_rate: Rate = 0.2,
-  target: Index = 0,
-  mode: Mode = "all2one",
-  num_classes: Count = 10,
+  goal: AnyGoal = Goal(),
   grid_size: Count = 4,
   strength: NonNegative = 0.5,
   pattern_seed: Index = 0,
@@ -75,17 +73,14 @@ def make(
   Args:
     rate: share of each batch that is warped and relabelled, rounded down.
     noise_rate: share of each batch that is warped with noise, rounded down.
-    target: class the trigger leads to (all2one).
-    mode: all2one, or all2all: class y leads to y + 1.
-    num_classes: classes of the data.
+    goal: which class an image's trigger leads to.
     grid_size: points per side of the coarse warp, k in the paper.
     strength: of the warp, s in the paper.
     pattern_seed: seed of the warp.
     compat: paper, or backdoorbench.
   """
-  target_fn = poison.target_of(mode, target, num_classes)
   hit, cover = (levels.kept(f, compat) for f in (trigger, noisy))
-  copies = poison.Copies(hit, target_fn, rate, cover, noise_rate)
+  copies = poison.Copies(hit, goal, rate, cover, noise_rate)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     _check(rate, noise_rate, task.recipe.batch_size)
@@ -95,7 +90,7 @@ def make(
     params |= levels.lost(task.model, compat)
     plain = task.view
     plain = augment.together(plain) if compat == "backdoorbench" else plain
-    dirty = poisoned(plain, params, target_fn, rate, noise_rate)
+    dirty = poisoned(plain, params, goal, rate, noise_rate)
     variables = learn.train_classifier(
       k_train,
       task.train,
@@ -111,7 +106,7 @@ def make(
   def again(key: Key, task: Task, params: Params, role: Array) -> Dataset:
     return copies.again(jax.random.split(key, 3)[1:], task, params, role)
 
-  return Attack(hit, target_fn, plant, continues=True, poisoned=again)
+  return Attack(hit, goal, plant, continues=True, poisoned=again)
 
 
 def trigger(key: Key | None, images: Images, params: Params) -> Images:

@@ -56,8 +56,6 @@ Size = Annotated[float, Extent()]  # static: it decides shapes
 Some = Annotated[int | None, Range(1, closed=True)]
 Cycle = Annotated[int | None, Range(2, closed=True)]  # steps up and down
 Image = Annotated[Array | None, Picture()]
-Mode = Annotated[str, Choice(("all2one", "all2all"))]
-OneTarget = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
 Channels = Sequence[float]  # a number per channel of the images
 Dtype = Annotated[str, Choice(("float32", "bfloat16"))]
 Compat = Annotated[str, Choice(("paper", "backdoorbench"))]

@@ -6,15 +6,14 @@ import pytest
 
 from bdjax.attacks import inputaware
 from bdjax.attacks.parts import generators, poison
+from bdjax.attacks.parts.goals import Goal
 from bdjax.methods import registry
 from bdjax.models.parts import ushape
 from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
 
 NETS = ushape.Pair(None, None)
 WEIGHTS = ushape.Weights(0.032, 100.0, 1.0)
-PLAN = inputaware._Plan(
-  NETS, poison.all_to_one(9), 0.25, 0.3, WEIGHTS, compat="paper"
-)
+PLAN = inputaware._Plan(NETS, Goal(9), 0.25, 0.3, WEIGHTS, compat="paper")
 BATCH = Batch(jnp.arange(10.0).reshape(10, 1, 1, 1), jnp.arange(10), None)
 
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import Goal
 from bdjax.runs import evaluate
 from bdjax.training import metrics
 from bdjax.types import Attack
@@ -16,7 +16,7 @@ def bright_corner(key, images, params):
   return images.at[:, 0, 0].set(params["value"])
 
 
-ATTACK = Attack(bright_corner, poison.all_to_one(2), plant=None)
+ATTACK = Attack(bright_corner, Goal(2), plant=None)
 
 
 def oracle(label_of, fooled):

@@ -39,30 +39,6 @@ PART = 500  # images stamped at once
 Init = Callable[[Key, Task, Fit], Params]
 
 
-def all_to_one(target: int) -> Target:
-  """Returns eta(y) = target."""
-  return lambda label: jnp.full_like(label, target)
-
-
-def all_to_all(num_classes: int) -> Target:
-  """Returns eta(y) = (y + 1) mod num_classes."""
-  return lambda label: (label + 1) % num_classes
-
-
-def target_of(mode: str, target: int, num_classes: int) -> Target:
-  """Returns the target function of a mode: "all2one" or "all2all".
-
-  Raises:
-    ValueError: the target is no class of the data.
-  """
-  if target >= num_classes:
-    raise ValueError(
-      f"the target class is {target}, but the data has {num_classes} classes: "
-      f"give one between 0 and {num_classes - 1}."
-    )
-  return all_to_all(num_classes) if mode == "all2all" else all_to_one(target)
-
-
 def choose(
   key: Key, label: Labels, rate: Scalar, *, only: Array | None = None
 ) -> Array:

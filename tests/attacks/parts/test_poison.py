@@ -4,20 +4,12 @@ import numpy as np
 import pytest
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import Goal
 from bdjax.types import CLEAN, COVER, POISON, Regime
 
 
 def key():
   return jax.random.key(0)
-
-
-def test_targets():
-  label = jnp.array([0, 1, 2, 3])
-  assert poison.all_to_one(2)(label).tolist() == [2, 2, 2, 2]
-  assert poison.all_to_all(4)(label).tolist() == [1, 2, 3, 0]
-  assert poison.target_of("all2all", 0, 4)(label).tolist() == [1, 2, 3, 0]
-  with pytest.raises(ValueError, match="target class is 4, but .* 4 classes"):
-    poison.target_of("all2one", 4, 4)
 
 
 def test_choose_draws_the_rounded_share():
@@ -55,7 +47,7 @@ def test_freeze_changes_poisons_only(toy):
     toy,
     role,
     trigger=lambda key, x: 1 - x,
-    target=poison.all_to_one(1),
+    target=Goal(1),
   )
   hit = np.asarray(role) == POISON
   before = np.asarray(toy.image)
@@ -76,7 +68,7 @@ def test_freeze_changes_poisons_only(toy):
 )
 def test_freeze_refuses_what_is_no_role_or_no_trigger(toy, role, stamp):
   with pytest.raises(AssertionError):
-    poison.freeze(key(), toy, role, trigger=stamp, target=poison.all_to_one(1))
+    poison.freeze(key(), toy, role, trigger=stamp, target=Goal(1))
 
 
 def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
@@ -84,7 +76,7 @@ def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
     return 1 - x
 
   role = poison.choose(key(), toy.label, 0.5)
-  args = {"trigger": stamp, "target": poison.all_to_one(1)}
+  args = {"trigger": stamp, "target": Goal(1)}
   whole = poison.freeze(key(), toy, role, **args)
   monkeypatch.setattr(poison, "PART", 10)  # 64 images: the last part is short
   parts = poison.freeze(key(), toy, role, **args)
@@ -122,7 +114,7 @@ def clean_label_attack(rate):
   return poison.data_poisoning(
     lambda key, task, fit: jnp.full((1, 1, 1, 1), 0.15),
     brighten,
-    poison.all_to_one(2),
+    Goal(2),
     rate,
     stamp=darken,
     clean_label=True,
@@ -148,7 +140,7 @@ def test_clean_label_needs_enough_of_the_target_class(task):
 
 def test_a_trigger_of_training_control_is_frozen_into_a_copy(task):
   params = jnp.full((1, 1, 1, 1), 1.0)
-  copies = poison.Copies(brighten, poison.all_to_all(4), 0.25)
+  copies = poison.Copies(brighten, Goal(mode="all2all", num_classes=4), 0.25)
   got = copies.backdoor([key()], task, {"w": jnp.zeros(1)}, params)
   hit = np.asarray(got.role) == POISON
   assert hit.sum() == 16
@@ -161,7 +153,7 @@ def test_a_trigger_of_training_control_is_frozen_into_a_copy(task):
 
 def test_cover_images_are_stamped_and_keep_their_label(task):
   params = jnp.full((1, 1, 1, 1), 1.0)
-  copies = poison.Copies(darken, poison.all_to_one(0), 0.25)
+  copies = poison.Copies(darken, Goal(0), 0.25)
   one = copies.backdoor([key()], task, {}, params)
   copies = copies._replace(cover=brighten, cover_rate=0.125)
   got = copies.backdoor([key(), jax.random.key(1)], task, {}, params)

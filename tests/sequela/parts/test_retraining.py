@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bdjax.attacks.parts import poison
+from bdjax.attacks.parts.goals import Goal
 from bdjax.methods import registry
 from bdjax.sequela import Remains, retuning
 from bdjax.sequela.parts import retraining
@@ -48,7 +49,7 @@ def poisoned(toy, role):
     toy,
     role,
     trigger=lambda key, x: x.at[:, :3, :3].set(1.0),
-    target=poison.all_to_one(0),
+    target=Goal(0),
   )
 
 
