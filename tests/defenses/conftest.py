@@ -1,8 +1,10 @@
-"""A fit that records how it is asked, and a suspect model."""
+"""Fits that record how they are asked, a suspect, and a model to filter by."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from bdjax.methods import registry
 from bdjax.training import engine, learn
 from bdjax.types import Access
 
@@ -28,3 +30,41 @@ def asked():
       return state, {}
 
   return Asked()
+
+
+class Bright:
+  """A model whose features are the pixels, to be trained in vain."""
+
+  def init(self, key, images):
+    return {"params": {"w": jax.random.uniform(key)}}
+
+  def apply(self, variables, images, train):
+    assert not train
+    shown = {"layer1": images, "pooled": images[:, 0, :, 0]}
+    return jnp.zeros((len(images), 4)), shown
+
+
+@pytest.fixture(scope="session")
+def bright():
+  return Bright()
+
+
+@pytest.fixture
+def filtered(request):
+  """Returns what filters by the defense of a test's file, without training.
+
+  It gives the result and what was asked of fit.
+  """
+  make = registry.get("defenses", request.path.stem.removeprefix("test_"))
+
+  def run(access, **args):
+    asked = {}
+
+    def fit(key, step, state, data, **how):
+      asked.update(start=state.variables, data=data, how=how)
+      return state, {}
+
+    defense = make(num_classes=4, **args)
+    return defense.defend(jax.random.key(0), access, fit), asked
+
+  return run

@@ -123,10 +123,3 @@ def test_scales_of_low_masks_go_and_nothing_else(suspect):
   for name in ("bn1", "bn2", "bn3"):
     after[name]["scale"] = before[name]["scale"]
   chex.assert_trees_all_equal(found.variables, suspect.variables)
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"anp\.alpha is 1.5"):
-    make(alpha=1.5)
-  with pytest.raises(ValueError, match=r"anp\.select is 'oracle'"):
-    make(select="oracle")

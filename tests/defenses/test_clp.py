@@ -98,8 +98,3 @@ def test_backdoorbench_looks_at_norms_of_sums_as_well(toy):
 
   assert scale(paper)[3] == 50 and scale(bench)[3] == 0
   assert bench.memo["pruned"] > paper.memo["pruned"]
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"clp\.u is -1"):
-    defended(None, u=-1)

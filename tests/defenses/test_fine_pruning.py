@@ -136,8 +136,3 @@ def test_the_last_layer_must_be_known():
     make().defend(
       jax.random.key(0), reader(name_of_last="head"), loop.host_fit()
     )
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"fine_pruning\.threshold is 2"):
-    make(threshold=2)

@@ -1,6 +1,5 @@
 import jax
 import numpy as np
-import pytest
 
 from bdjax.methods import registry
 
@@ -28,10 +27,3 @@ def test_cosine_decays_over_all_steps(suspect, asked):
   t = np.arange(4)  # 4 epochs of 4 steps; the recorder takes one step an epoch
   wanted = 0.05 * (1 + np.cos(np.pi * t / 16))
   np.testing.assert_allclose(asked.rates, wanted, rtol=1e-5)
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"ft\.lr is 0"):
-    make(lr=0)
-  with pytest.raises(ValueError, match=r"ft\.schedule is 'step'"):
-    make(schedule="step")

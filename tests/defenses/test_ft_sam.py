@@ -1,7 +1,6 @@
 import chex
 import jax
 import numpy as np
-import pytest
 
 from bdjax.methods import registry
 
@@ -36,8 +35,3 @@ def test_backdoorbench_cosine_moves_every_iteration(suspect, asked):
   )
   wanted = 0.05 * (1 + np.cos(np.pi * np.arange(3) / 100))
   np.testing.assert_allclose(asked.rates, wanted, rtol=1e-5)
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"ft_sam\.rho is -0.1"):
-    make(rho=-0.1)

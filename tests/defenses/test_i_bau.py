@@ -190,8 +190,3 @@ def test_no_rounds_is_the_identity(suspect):
   defense = i_bau.make(rounds=0, batch_size=16)
   state = defense.defend(jax.random.key(0), suspect, loop.host_fit())
   chex.assert_trees_all_equal(state.variables, suspect.variables)
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"i_bau\.terms is 0"):
-    i_bau.make(terms=0)

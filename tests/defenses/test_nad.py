@@ -101,8 +101,3 @@ def test_teacher_and_student_start_from_the_suspect(suspect, asked):
   assert all(jax.tree.leaves(moved))
   # 64 images, batch 16: epoch 2 begins with step 8
   np.testing.assert_allclose(asked.rates, [0.1] * 8 + [0.01] * 2, rtol=1e-6)
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"nad\.beta2 is -1"):
-    make(beta2=-1)

@@ -2,7 +2,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from bdjax.defenses import neural_cleanse
 from bdjax.defenses.parts import inversion
@@ -122,10 +121,3 @@ def test_backdoorbench_keeps_the_suspect(suspect):
   asked, found = asked_of(suspect, compat="backdoorbench")
   assert list(asked) == ["invert"]
   chex.assert_trees_all_equal(found.variables, suspect.variables)
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"neural_cleanse\.factor is 1.0"):
-    make(factor=1.0)
-  with pytest.raises(ValueError, match=r"neural_cleanse\.rounds is 0"):
-    make(rounds=0)

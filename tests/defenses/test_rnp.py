@@ -169,8 +169,3 @@ def test_a_model_is_unlearned_to_chance_and_no_further(toy, model, suspect):
   assert asked["accuracy"][0] > 0.8 > 0.5 > asked["accuracy"][-1]
   assert memo["unlearned"] <= 0.3
   assert asked["loss"][-1] > asked["loss"][0]
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"rnp\.stop is 2"):
-    make(stop=2)

@@ -115,8 +115,6 @@ def test_a_models_answers_do_not_change(suspect):
   np.testing.assert_allclose(said, kept, rtol=1e-5, atol=1e-6)
 
 
-def test_bad_arguments_are_named():
+def test_a_blend_of_overlays_alone_is_refused():
   with pytest.raises(ValueError, match=r"strip\.alpha is 1.0, but a blend"):
     strip.make(mix="blend")
-  with pytest.raises(ValueError, match=r"strip\.false_alarms is 0"):
-    strip.make(false_alarms=0)
