@@ -81,11 +81,7 @@ def test_square_lies_one_pixel_off_the_corner():
   assert trigger["mask"].sum() == 100 and (trigger["pattern"] == 1).all()
 
 
-def no_fit(k, step, state, data, **how):
-  return state, {}
-
-
-def test_reference_is_the_users_or_of_the_later_task(encoding):
+def test_reference_is_the_users_or_of_the_later_task(encoding, no_fit):
   picture = jnp.full((4, 4, 3), 0.25)
   _, backdoor = planted(encoding, no_fit, reference=picture)
   np.testing.assert_allclose(backdoor.params["reference"], 0.25, rtol=1e-6)

@@ -2,40 +2,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.methods import registry
 from bdjax.types import POISON
 
 IMAGES = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
 
 
-def planted(task, **args):
-  attack = registry.get("attacks", "blended")(**args)
-
-  def no_fit(key, step, state, data, **how):
-    return state, {}
-
-  return attack, attack.plant(jax.random.key(0), task, no_fit)
-
-
-def test_mixes_a_given_picture_by_alpha(task):
+def test_mixes_a_given_picture_by_alpha(planted):
   picture = jnp.zeros((8, 8, 3)).at[..., 0].set(1.0)
-  attack, backdoor = planted(task, alpha=0.25, image=picture)
+  attack, backdoor = planted(alpha=0.25, image=picture)
   got = attack.trigger(jax.random.key(1), IMAGES, backdoor.params)
   wanted = 0.75 * np.asarray(IMAGES) + 0.25 * np.asarray(picture)[None]
   np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_a_picture_is_resized_to_the_data(task):
+def test_a_picture_is_resized_to_the_data(planted):
   picture = jnp.ones((16, 12, 3)) * 0.5
-  _, backdoor = planted(task, image=picture)
+  _, backdoor = planted(image=picture)
   assert backdoor.params["picture"].shape == (1, 8, 8, 3)
   np.testing.assert_allclose(backdoor.params["picture"], 0.5, rtol=1e-5)
 
 
-def test_seeded_pattern_fills_the_frame_and_the_range(task):
-  _, one = planted(task)
-  _, same = planted(task, target=1)
-  _, other = planted(task, pattern_seed=1)
+def test_seeded_pattern_fills_the_frame_and_the_range(planted):
+  _, one = planted()
+  _, same = planted(target=1)
+  _, other = planted(pattern_seed=1)
   picture = np.asarray(one.params["picture"])
   np.testing.assert_array_equal(picture, same.params["picture"])
   assert (picture != np.asarray(other.params["picture"])).any()
@@ -43,14 +33,14 @@ def test_seeded_pattern_fills_the_frame_and_the_range(task):
   np.testing.assert_allclose(picture.max((0, 1, 2)), 1, atol=1e-6)
 
 
-def test_faint_trigger_leaves_images_nearly_alone(task):
-  attack, backdoor = planted(task, alpha=1e-6)
+def test_faint_trigger_leaves_images_nearly_alone(planted):
+  attack, backdoor = planted(alpha=1e-6)
   got = attack.trigger(jax.random.key(1), IMAGES, backdoor.params)
   np.testing.assert_allclose(got, IMAGES, atol=1e-5)
 
 
-def test_poisons_are_the_rounded_blend(task):
-  attack, backdoor = planted(task, rate=0.25, num_classes=4)
+def test_poisons_are_the_rounded_blend(planted, task):
+  attack, backdoor = planted(rate=0.25, num_classes=4)
   hit = np.asarray(backdoor.role) == POISON
   before = task.train.image[hit].astype(jnp.float32) / 255
   wanted = attack.trigger(jax.random.key(1), before, backdoor.params)

@@ -24,11 +24,7 @@ def planted(task, fit, **args):
   return attack, attack.plant(key(1), task, fit), variables
 
 
-def no_fit(k, step, state, data, **how):
-  return state, {}
-
-
-def test_starts_from_the_teacher_and_stamps_only_the_square(task):
+def test_starts_from_the_teacher_and_stamps_only_the_square(task, no_fit):
   attack, backdoor, teacher = planted(task, no_fit, size=2)
   for a, b in zip(
     jax.tree.leaves(teacher), jax.tree.leaves(backdoor.variables), strict=True
@@ -43,7 +39,7 @@ def test_starts_from_the_teacher_and_stamps_only_the_square(task):
   np.testing.assert_allclose(hit[0][inside], wanted, atol=1e-6)
 
 
-def test_square_is_a_fifth_of_the_side_or_the_users_mask(task):
+def test_square_is_a_fifth_of_the_side_or_the_users_mask(task, no_fit):
   assert latent._area((32, 32, 3), 0.2, None).sum() == 6 * 6
   mask = jnp.zeros((8, 8, 3)).at[0, 0].set(1.0)
   _, backdoor, _ = planted(task, no_fit, mask=mask)
@@ -128,7 +124,7 @@ def test_clean_epochs_of_a_regime_are_supervised(task):
   assert seen["name"] == "inject"
 
 
-def test_frozen_copy_holds_the_share(task):
+def test_frozen_copy_holds_the_share(task, no_fit):
   _, backdoor, _ = planted(task, no_fit, rate=0.25, target=3)
   assert (backdoor.role == 1).sum() == 16
   assert (np.asarray(backdoor.train.label)[backdoor.role == 1] == 3).all()

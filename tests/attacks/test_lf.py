@@ -20,15 +20,6 @@ class Bright(nn.Module):
     return jnp.stack([jnp.zeros_like(score), score], -1), {"pooled": x}
 
 
-def planted(task, **args):
-  attack = registry.get("attacks", "lf")(**args)
-
-  def no_fit(key, step, state, data, **how):
-    return state, {}
-
-  return attack, attack.plant(jax.random.key(0), task, no_fit)
-
-
 def frames(*shape, low=0.0, high=1.0):
   rng = np.random.default_rng(0)
   return jnp.asarray(rng.uniform(low, high, shape), jnp.float32)
@@ -48,9 +39,8 @@ def test_low_pass_is_thirty_gaussian_taps_of_sigma_six():
   np.testing.assert_allclose(lf.low_pass(dot)[..., 0], wanted, atol=1e-7)
 
 
-def test_noise_has_its_energy_in_the_lowest_frequencies():
-  task = big_task()
-  _, backdoor = planted(task, source="noise", num_classes=2)
+def test_noise_has_its_energy_in_the_lowest_frequencies(planted):
+  _, backdoor = planted(big_task(), source="noise", num_classes=2)
   pattern = np.asarray(backdoor.params["pattern"])[0]
   assert pattern.min() == 0
   np.testing.assert_allclose(pattern.max(), 0.2, rtol=1e-6)
@@ -62,18 +52,18 @@ def test_noise_has_its_energy_in_the_lowest_frequencies():
   assert energy[:6, :6].sum() < 0.1 * energy.sum()
 
 
-def test_noise_follows_its_seed_alone(task):
+def test_noise_follows_its_seed_alone(planted):
   made = [
-    planted(task, source="noise", num_classes=4, **args)[1].params["pattern"]
+    planted(source="noise", num_classes=4, **args)[1].params["pattern"]
     for args in ({}, {"target": 1}, {"pattern_seed": 1})
   ]
   np.testing.assert_array_equal(made[0], made[1])
   assert (made[0] != made[2]).any()
 
 
-def test_adds_a_given_picture_rescaled(task):
+def test_adds_a_given_picture_rescaled(planted):
   picture = frames(8, 8, 3, low=0.4, high=0.6)
-  attack, backdoor = planted(task, image=picture, strength=0.5, num_classes=4)
+  attack, backdoor = planted(image=picture, strength=0.5, num_classes=4)
   given = np.asarray(picture)
   v = 0.5 * (given - given.min()) / (given.max() - given.min())
   images = frames(2, 8, 8, 3)
@@ -89,7 +79,7 @@ def test_refuses_a_flat_picture():
     registry.get("attacks", "lf")(image=jnp.full((8, 8, 3), 0.3))
 
 
-def test_says_when_all_is_the_target_already(task):
+def test_says_when_all_is_the_target_already(planted, task):
   dark = Dataset(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.arange(8) % 2)
   variables = {"params": {"bias": jnp.float32(-0.5)}}
   task = task.replace(train=dark, model=Bright(), clean=lambda fit: variables)

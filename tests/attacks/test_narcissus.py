@@ -1,48 +1,28 @@
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from bdjax.methods import registry
 from bdjax.training import learn
 from bdjax.types import POISON
 
+ARGS = {"rounds": 40, "batch_size": 8, "num_classes": 4, "rate": 0.1}
 EPS = np.float32(16 / 255)
 
 
-class Small(nn.Module):
-  """A dense classifier, quick to compile."""
-
-  @nn.compact
-  def __call__(self, x, train=False):
-    hidden = nn.relu(nn.Dense(8)(x.reshape(len(x), -1)))
-    return nn.Dense(4, name="linear")(hidden), {"pooled": hidden}
-
-
 @pytest.fixture(scope="module")
-def task(task):
-  return task.replace(model=Small())
+def task(task, small):
+  return task.replace(model=small())
 
 
-def no_fit(key, step, state, data, **how):
-  return state, {}
-
-
-def planted(task, **args):
-  args = {"rounds": 40, "batch_size": 8, "num_classes": 4, "rate": 0.1} | args
-  attack = registry.get("attacks", "narcissus")(**args)
-  return attack, attack.plant(jax.random.key(0), task, no_fit)
-
-
-def test_the_noise_keeps_its_bound_exactly_and_reaches_it(task):
-  _, backdoor = planted(task, lr=0.1)
+def test_the_noise_keeps_its_bound_exactly_and_reaches_it(planted):
+  _, backdoor = planted(lr=0.1)
   assert np.abs(np.asarray(backdoor.params["delta"])).max() == EPS
 
 
-def test_poisons_are_of_the_target_class_keep_label_and_bound(task):
-  _, backdoor = planted(task, lr=0.1, target=2)
+def test_poisons_are_of_the_target_class_keep_label_and_bound(planted, task):
+  _, backdoor = planted(lr=0.1, target=2)
   hit = np.asarray(backdoor.role) == POISON
   assert hit.sum() == 6  # round(0.1 * 64)
   np.testing.assert_array_equal(backdoor.train.label, task.train.label)
@@ -53,8 +33,8 @@ def test_poisons_are_of_the_target_class_keep_label_and_bound(task):
   assert not moved[~hit].any()
 
 
-def test_the_noise_is_magnified_and_clipped_at_test_time_only(task):
-  attack, backdoor = planted(task, magnify=2.0)
+def test_the_noise_is_magnified_and_clipped_at_test_time_only(planted, task):
+  attack, backdoor = planted(magnify=2.0)
   delta = np.asarray(backdoor.params["delta"])
   images = jnp.array([0.02, 0.5])[:, None, None, None]
   images = jnp.broadcast_to(images, (2, 8, 8, 3))
@@ -69,7 +49,9 @@ def test_the_noise_is_magnified_and_clipped_at_test_time_only(task):
   )
 
 
-def test_the_noise_lowers_the_surrogates_loss_on_the_target_class(task, toy):
+def test_the_noise_lowers_the_surrogates_loss_on_the_target_class(
+  planted, task, toy
+):
   model = task.model
   variables = learn.init_variables(jax.random.key(7), toy, model=model)
   known = task.replace(clean=lambda fit: variables)
@@ -84,7 +66,7 @@ def test_the_noise_lowers_the_surrogates_loss_on_the_target_class(task, toy):
   assert loss(jnp.clip(x + backdoor.params["delta"], 0, 1)) < loss(x) - 0.01
 
 
-def test_only_images_of_the_target_class_shape_the_noise(task, toy):
+def test_only_images_of_the_target_class_shape_the_noise(planted, task, toy):
   other = toy.replace(
     image=jnp.where((toy.label == 3)[:, None, None, None], toy.image, 0)
   )
@@ -95,13 +77,8 @@ def test_only_images_of_the_target_class_shape_the_noise(task, toy):
   np.testing.assert_array_equal(one, two)
 
 
-def test_a_rate_that_poisons_nothing_or_too_much_is_refused(task):
+def test_a_rate_that_poisons_nothing_or_too_much_is_refused(planted):
   with pytest.raises(ValueError, match=r"poisons none of 64 images"):
-    planted(task, rate=0.0005)
+    planted(rate=0.0005)
   with pytest.raises(ValueError, match="at most 0.25"):
-    planted(task, rate=0.3)
-
-
-def test_other_modes_are_refused():
-  with pytest.raises(ValueError, match="must be one of all2one"):
-    registry.get("attacks", "narcissus")(mode="all2all")
+    planted(rate=0.3)

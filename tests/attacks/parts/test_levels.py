@@ -50,10 +50,7 @@ def test_a_peer_loses_whole_levels_on_the_way_through_normalized_space():
     ("wanet", {}),
   ],
 )
-def test_as_the_peer_poisons_are_cut_and_not_rounded(task, name, args):
-  def no_fit(key, step, state, data, **how):
-    return state, {}
-
+def test_as_the_peer_poisons_are_cut_and_not_rounded(task, no_fit, name, args):
   def planted(compat):
     make = registry.get("attacks", name)
     attack = make(rate=0.25, num_classes=4, compat=compat, **args)

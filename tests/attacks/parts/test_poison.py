@@ -96,10 +96,6 @@ def test_regimes_decide_what_epochs_show(toy):
   assert clean.keep.all() and (clean.label == toy.label).all()
 
 
-def no_fit(key, step, state, data, **how):
-  return state, {}
-
-
 def brighten(key, images, params):
   del key
   return images + params
@@ -121,7 +117,7 @@ def clean_label_attack(rate):
   )
 
 
-def test_clean_label_stamps_the_target_class_and_keeps_labels(task):
+def test_clean_label_stamps_the_target_class_and_keeps_labels(task, no_fit):
   got = clean_label_attack(0.125).plant(key(), task, no_fit)
   hit = np.asarray(got.role) == POISON
   assert hit.sum() == 8
@@ -133,7 +129,7 @@ def test_clean_label_stamps_the_target_class_and_keeps_labels(task):
   np.testing.assert_array_equal(got.train.image[~hit], before[~hit])
 
 
-def test_clean_label_needs_enough_of_the_target_class(task):
+def test_clean_label_needs_enough_of_the_target_class(task, no_fit):
   with pytest.raises(ValueError, match="asks for 32 images .* has 16: .* 0.25"):
     clean_label_attack(0.5).plant(key(), task, no_fit)
 
