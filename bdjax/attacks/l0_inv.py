@@ -25,21 +25,17 @@ import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.attacks.parts.neurons import excite
+from bdjax.attacks.parts.neurons import Excitation, Exciting, excite
 from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
-  Annotated,
-  Count,
   Image,
-  Positive,
-  Range,
   Rate,
   Size,
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -50,11 +46,7 @@ def make(
   rate: Rate = 0.05,
   goal: AnyGoal = Goal(),
   pixels: Size = 16,
-  amplify: Annotated[Scalar, Range(1.0)] = 10.0,
-  neurons: Count = 2,
-  images: Count = 100,
-  rounds: Count = 200,
-  lr: Positive = 0.1,
+  excitation: Exciting = Excitation(),
   image: Image = None,
   mask: Image = None,
 ) -> Attack:
@@ -64,11 +56,7 @@ def make(
     rate: share of the training set that is poisoned.
     goal: which class an image's trigger leads to.
     pixels: how many are changed, at most, or what share of all.
-    amplify: wanted activity of the neurons as a multiple of the usual one.
-    neurons: how many are amplified.
-    images: training images that the perturbation is optimized on, at most.
-    rounds: steps of Adam.
-    lr: of Adam.
+    excitation: how neurons are amplified by the perturbation.
     image: [H, W, C] to use instead, resized to the data; None to optimize.
     mask: [H, W, C] of the same size, above a half where `image` replaces;
       None to add `image`.
@@ -87,12 +75,8 @@ def make(
     variables = learn.clean_classifier(k_clean, task, fit)
     optimize = functools.partial(
       excite,
-      count=neurons,
-      images=images,
-      amplify=amplify,
-      rounds=rounds,
-      lr=lr,
-      constrain=functools.partial(_select, rounds, pixels),
+      how=excitation,
+      constrain=functools.partial(_select, excitation.rounds, pixels),
     )
     delta = programs.jit(optimize)(k_delta, task, variables)
     return {"delta": delta, "mask": jnp.zeros((1, *shape))}

@@ -27,20 +27,17 @@ from optax.projections import projection_l2_ball
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.attacks.parts.neurons import excite
+from bdjax.attacks.parts.neurons import Excitation, Exciting, excite
 from bdjax.machine import programs
 from bdjax.methods.signature import (
-  Annotated,
-  Count,
   Image,
   NonNegative,
   Positive,
-  Range,
   Rate,
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -52,11 +49,7 @@ def make(
   goal: AnyGoal = Goal(),
   norm: Positive = 2.0,
   beta: NonNegative = 0.01,
-  amplify: Annotated[Scalar, Range(1.0)] = 10.0,
-  neurons: Count = 2,
-  images: Count = 100,
-  rounds: Count = 200,
-  lr: Positive = 0.01,
+  excitation: Exciting = Excitation(lr=0.01),
   image: Image = None,
 ) -> Attack:
   """Returns the attack.
@@ -66,11 +59,7 @@ def make(
     goal: which class an image's trigger leads to.
     norm: bound on the Euclidean length of the perturbation.
     beta: weight of that length beside the neurons' relative squared error.
-    amplify: wanted activity of the neurons as a multiple of the usual one.
-    neurons: how many are amplified.
-    images: training images that the perturbation is optimized on, at most.
-    rounds: steps of Adam.
-    lr: of Adam.
+    excitation: how neurons are amplified by the perturbation.
     image: [H, W, C] to add instead, resized to the data; None to optimize.
   """
 
@@ -82,11 +71,7 @@ def make(
     variables = learn.clean_classifier(k_clean, task, fit)
     optimize = functools.partial(
       excite,
-      count=neurons,
-      images=images,
-      amplify=amplify,
-      rounds=rounds,
-      lr=lr,
+      how=excitation,
       constrain=lambda i, delta, *_: projection_l2_ball(delta, norm),
       penalty=lambda delta: beta * optax.tree.norm(delta),
     )

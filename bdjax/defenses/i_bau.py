@@ -33,8 +33,8 @@ BackdoorBench augments the clean subset once. AMSGrad is optax's, which takes
 the maximum after the bias correction; PyTorch's takes it before.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -44,7 +44,9 @@ import optax
 
 from bdjax.defenses.parts import hypergradient
 from bdjax.methods.signature import (
+  Annotated,
   Count,
+  Group,
   Index,
   NonNegative,
   Positive,
@@ -81,15 +83,27 @@ PRESETS = {
 }
 
 
-class Rules(NamedTuple):
-  """How the game is played; see `make`."""
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """How the game is played.
 
-  inner_lr: Scalar
-  penalty: Scalar
-  radius: Scalar | None  # None: no bounds
-  share: Scalar
-  terms: int
-  step_size: Scalar
+  Attributes:
+    inner_lr: of gradient descent, for the perturbation.
+    penalty: weight of the perturbation's squared norm.
+    bounded: clip perturbed images to [0, 1], and the perturbation to a ball.
+    radius: of that ball, in Euclidean norm over all pixels.
+    share: of a batch's images that get the perturbation, one at least.
+    terms: of the implicit gradient's series; 1 takes dF/dd itself.
+    step_size: of the step towards the inner solution.
+  """
+
+  inner_lr: Positive = 10.0
+  penalty: NonNegative = 1e-3
+  bounded: bool = True
+  radius: Positive = 10.0
+  share: Rate = 0.01
+  terms: Count = 5
+  step_size: Positive = 0.1
 
 
 @flax.struct.dataclass
@@ -108,13 +122,7 @@ def make(
   batch_size: Count = 100,
   lr: Positive = 1e-3,
   amsgrad: bool = False,
-  inner_lr: Positive = 10.0,
-  penalty: NonNegative = 1e-3,
-  bounded: bool = True,
-  radius: Positive = 10.0,
-  share: Rate = 0.01,
-  terms: Count = 5,
-  step_size: Positive = 0.1,
+  rules: Annotated[Rules, Group.of(Rules)] = Rules(),
 ) -> Defense:
   """Returns the defense.
 
@@ -125,17 +133,8 @@ def make(
     batch_size: images per step, of both passes.
     lr: of Adam, for the model.
     amsgrad: use AMSGrad in its place.
-    inner_lr: of gradient descent, for the perturbation.
-    penalty: weight of the perturbation's squared norm.
-    bounded: clip perturbed images to [0, 1], and the perturbation to a ball.
-    radius: of that ball, in Euclidean norm over all pixels.
-    share: of a batch's images that get the perturbation, one at least.
-    terms: of the implicit gradient's series; 1 takes dF/dd itself.
-    step_size: of the step towards the inner solution.
+    rules: of the game.
   """
-  rules = Rules(
-    inner_lr, penalty, radius if bounded else None, share, terms, step_size
-  )
   tx = optax.amsgrad(lr) if amsgrad else optax.adam(lr)
 
   def defend(key: Key, access: Access, fit: Fit) -> Defended:
@@ -174,7 +173,7 @@ def perturbing(model: nn.Module, rules: Rules, *, steps: int) -> Step:
       delta, params, answer, batch.image, guess, rules.penalty
     )
     delta = delta - rules.inner_lr * slope
-    if rules.radius is not None:
+    if rules.bounded:
       size = jnp.sqrt(jnp.sum(delta**2))
       delta = delta * jnp.minimum(1, rules.radius / size)
     after = state.replace(delta=delta, step=state.step + 1)
@@ -217,7 +216,7 @@ def answering(model: nn.Module, rules: Rules, stats: Params) -> Callable:
   """Returns (params, perturbed images) -> logits, by stored statistics."""
 
   def answer(params, images):
-    if rules.radius is not None:
+    if rules.bounded:
       images = jnp.clip(images, 0, 1)
     return model.apply({"params": params, **stats}, images, train=False)[0]
 

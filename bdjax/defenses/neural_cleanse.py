@@ -34,17 +34,16 @@ import jax.numpy as jnp
 
 from bdjax.data import patches
 from bdjax.defenses.parts import inversion, tuning
+from bdjax.defenses.parts.search import Rules
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
   Compat,
   Count,
   Fraction,
+  Group,
   Index,
   NonNegative,
-  Positive,
-  Range,
-  Rate,
   Training,
   validated,
 )
@@ -73,13 +72,7 @@ RECIPE = Recipe(lr=0.01, epochs=100, batch_size=256, schedule="cosine")
 def make(
   *,
   rounds: Count = 80,
-  lr_trigger: Positive = 0.1,
-  weight: Positive = 1e-3,
-  factor: Annotated[Scalar, Range(1.0)] = 2.0,
-  success: Rate = 0.98,
-  patience: Count = 5,
-  gain: Fraction = 0.01,
-  stop_after: Count = 25,
+  rules: Annotated[Rules, Group.of(Rules)] = Rules(),
   width: Index = 0,
   threshold: NonNegative = 2.0,
   stamped: Fraction = 0.2,
@@ -90,13 +83,7 @@ def make(
 
   Args:
     rounds: passes of the search over the clean subset, at most.
-    lr_trigger: of Adam on masks and patterns.
-    weight: of the mask's norm at the start of the search.
-    factor: what the weight is multiplied by, or divided by to the power 1.5.
-    success: share of images sent to a class that counts as success.
-    patience: passes in a row before the weight changes.
-    gain: share by which the best mask must shrink to count as progress.
-    stop_after: passes in a row without progress before a class stops.
+    rules: of the search.
     width: classes searched at once; fewer need less memory. 0 is one on a CPU,
       where more take longer, and all of them elsewhere.
     threshold: anomaly indices above it flag a class.
@@ -106,9 +93,6 @@ def make(
     batch_size: images per step, and per class while searching.
     compat: "backdoorbench" returns the suspect, whatever was found.
   """
-  rules = inversion.Rules(
-    lr_trigger, weight, factor, success, patience, gain, stop_after
-  )
 
   def defend(key: Key, access: Access, fit: Fit) -> Defended:
     k_invert, k_unlearn = jax.random.split(key)

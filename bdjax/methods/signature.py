@@ -37,6 +37,11 @@ class Group(NamedTuple):
 
   fields: dict[str, Any]
 
+  @classmethod
+  def of(cls, kind: type) -> "Group":
+    """Returns the group of all fields of a dataclass, as they are annotated."""
+    return cls(typing.get_type_hints(kind, include_extras=True))
+
   def without(self, *names: str) -> "Group":
     """Returns the group with some fields left out."""
     return Group({k: v for k, v in self.fields.items() if k not in names})

@@ -22,9 +22,9 @@ class Goal:
     ValueError: the target is no class of the data.
   """
 
-  target: int = 0
-  mode: str = "all2one"
-  num_classes: int = 10
+  target: Index = 0
+  mode: Annotated[str, Choice(("all2one", "all2all"))] = "all2one"
+  num_classes: Count = 10
 
   def __post_init__(self) -> None:
     """Refuses a target that is no class."""
@@ -42,9 +42,6 @@ class Goal:
     return jnp.full_like(label, self.target)
 
 
-_MODE = Annotated[str, Choice(("all2one", "all2all"))]
-_FIELDS = Group({"target": Index, "mode": _MODE, "num_classes": Count})
-AnyGoal = Annotated[Goal, _FIELDS]
-OneGoal = Annotated[  # a `mode` without a choice
-  Goal, _FIELDS.having(mode=Annotated[str, Choice(("all2one",))])
-]
+_ONE = Annotated[str, Choice(("all2one",))]  # a `mode` without a choice
+AnyGoal = Annotated[Goal, Group.of(Goal)]
+OneGoal = Annotated[Goal, Group.of(Goal).having(mode=_ONE)]

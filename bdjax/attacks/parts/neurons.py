@@ -7,14 +7,17 @@ Networks", Liu et al., NDSS 2018). Here the trigger is one perturbation for all
 images, over the whole frame, kept small by the caller's constraint.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from bdjax.methods.signature import Count, Group, Positive, Range
 from bdjax.training import engine
 from bdjax.types import Array, Images, Key, Params, Scalar, Task
 
@@ -22,6 +25,28 @@ from bdjax.types import Array, Images, Key, Params, Scalar, Task
 Constraint = Callable[[Array, Array, Array, Array], Array]
 
 START = 0.01  # spread of the noise that a perturbation starts from
+
+
+@dataclasses.dataclass(frozen=True)
+class Excitation:
+  """How neurons are amplified.
+
+  Attributes:
+    amplify: wanted activity of the neurons as a multiple of the usual one.
+    neurons: how many are amplified.
+    images: training images that the perturbation is optimized on, at most.
+    rounds: steps of Adam, each on all these images.
+    lr: of Adam.
+  """
+
+  amplify: Annotated[Scalar, Range(1.0)] = 10.0
+  neurons: Count = 2
+  images: Count = 100
+  rounds: Count = 200
+  lr: Positive = 0.1
+
+
+Exciting = Annotated[Excitation, Group.of(Excitation)]
 
 
 def choose(variables: Params, count: int) -> Array:
@@ -58,11 +83,7 @@ def excite(
   task: Task,
   variables: Params,
   *,
-  count: int,
-  images: int,
-  amplify: Scalar,
-  rounds: int,
-  lr: Scalar,
+  how: Excitation,
   constrain: Constraint,
   penalty: Callable[[Array], Array] = lambda delta: jnp.zeros(()),
 ) -> Array:
@@ -75,27 +96,23 @@ def excite(
 
   Args:
     variables: a clean classifier's.
-    count: neurons.
-    images: training images to optimize on; all there are, if fewer.
-    amplify: wanted activity as a multiple of the usual one.
-    rounds: steps of Adam, each on all these images.
-    lr: of Adam.
     constrain: what keeps the perturbation small, after every step.
 
   Returns:
     [1, H, W, C], within [-1, 1].
   """
   k_images, k_start = jax.random.split(key)
-  index = engine.order(k_images, task.train, min(images, task.train.size))
+  count = min(how.images, task.train.size)
+  index = engine.order(k_images, task.train, count)
   x = engine.take(task.train, index).image
-  which = choose(variables, count)
+  which = choose(variables, how.neurons)
   active = functools.partial(
     activity, variables=variables, model=task.model, which=which
   )
-  rest, tx = active(x).mean(0), optax.adam(lr)
+  rest, tx = active(x).mean(0), optax.adam(how.lr)
 
   def objective(delta):
-    goal = amplify * rest
+    goal = how.amplify * rest
     unit = jnp.sum((goal - rest) ** 2) + 1e-12
     error = jnp.sum((active(_added(x, delta)) - goal[None]) ** 2, axis=1) / unit
     return error.mean() + penalty(delta)
@@ -109,7 +126,7 @@ def excite(
 
   start = START * jax.random.normal(k_start, (1, *x.shape[1:]))
   state = (start, tx.init(start))
-  return jax.lax.scan(body, state, jnp.arange(rounds))[0][0]
+  return jax.lax.scan(body, state, jnp.arange(how.rounds))[0][0]
 
 
 def _added(images: Images, delta: Array) -> Images:

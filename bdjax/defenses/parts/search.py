@@ -1,6 +1,7 @@
 """The search for one class's trigger; see `inversion` for the method."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Annotated
 
 import flax.linen as nn
 import flax.struct
@@ -9,32 +10,34 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.data import patches
+from bdjax.methods.signature import Count, Fraction, Positive, Range, Rate
 from bdjax.training import learn
 from bdjax.types import Array, Batch, Metrics, Params, Scalar
 
 START = 1.0  # before squashing: masks and patterns of .88, as BackdoorBench's
 
 
-class Rules(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Rules:
   """The numbers of the search; defaults are BackdoorBench's for CIFAR-10.
 
   Attributes:
-    lr: of Adam.
-    weight: of the mask's norm at the start.
-    factor: the weight is multiplied by it, or divided by its power 1.5.
-    success: share of images sent to the class that is enough.
-    patience: checks in a row before the weight changes.
+    lr_trigger: of Adam on masks and patterns.
+    weight: of the mask's norm at the start of the search.
+    factor: what the weight is multiplied by, or divided by to the power 1.5.
+    success: share of images sent to a class that counts as success.
+    patience: passes in a row before the weight changes.
     gain: share by which the best mask must shrink to count as progress.
-    stop_after: checks in a row without progress before a class stops.
+    stop_after: passes in a row without progress before a class stops.
   """
 
-  lr: Scalar = 0.1
-  weight: Scalar = 1e-3
-  factor: Scalar = 2.0
-  success: Scalar = 0.98
-  patience: int = 5
-  gain: Scalar = 0.01
-  stop_after: int = 25
+  lr_trigger: Positive = 0.1
+  weight: Positive = 1e-3
+  factor: Annotated[Scalar, Range(1.0)] = 2.0
+  success: Rate = 0.98
+  patience: Count = 5
+  gain: Fraction = 0.01
+  stop_after: Count = 25
 
 
 @flax.struct.dataclass
@@ -141,7 +144,7 @@ def check(search: Search, rules: Rules, *, steps: int) -> Search:
 
 
 def _adam(rules: Rules) -> optax.GradientTransformation:
-  return optax.adam(rules.lr, b1=0.5, b2=0.9)
+  return optax.adam(rules.lr_trigger, b1=0.5, b2=0.9)
 
 
 def where(which: Array, new: Params, old: Params) -> Params:

@@ -6,7 +6,6 @@ of the first kernel.
 """
 
 import dataclasses
-import typing
 from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
@@ -141,7 +140,6 @@ def maker(
     bare: see `ResNet`.
     form: its usual one; the fields are arguments of the `make`, too.
   """
-  own = Group(typing.get_type_hints(type(form), include_extras=True))
 
   def make(
     num_classes: Index,
@@ -150,7 +148,7 @@ def maker(
     stem: Annotated[str, Choice(stems)] = "cifar",
     strides: Annotated[str, Choice(strides)] = "1222",
     activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
-    form: Annotated[type(form), own] = form,
+    form: Annotated[type(form), Group.of(type(form))] = form,
     mean: Channels = (0.0, 0.0, 0.0),
     std: Channels = (1.0, 1.0, 1.0),
     dtype: Dtype = "float32",

@@ -29,14 +29,10 @@ def grey(*levels):
 
 
 def excited(data, constrain=lambda i, new, grad, old: new, **changes):
-  args = {"count": 2, "images": 9, "amplify": 2.0, "rounds": 120, "lr": 0.02}
-  return neurons.excite(
-    jax.random.key(0),
-    Task(data, Reader()),
-    VARIABLES,
-    constrain=constrain,
-    **(args | changes),
-  )
+  args = {"images": 9, "amplify": 2.0, "rounds": 120, "lr": 0.02} | changes
+  task, how = Task(data, Reader()), neurons.Excitation(**args)
+  args = (jax.random.key(0), task, VARIABLES)
+  return neurons.excite(*args, how=how, constrain=constrain)
 
 
 def test_chooses_by_the_sum_of_absolute_outgoing_weights():

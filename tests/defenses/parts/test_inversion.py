@@ -105,7 +105,7 @@ def test_without_success_the_last_mask_is_returned_as_not_found():
 def test_a_class_stops_without_progress_once_its_weight_went_both_ways(
   raised, lowered, stops
 ):
-  rules = RULES._replace(stop_after=3, patience=9)
+  rules = inversion.Rules(stop_after=3, patience=9)
   start = begun(raised=raised, lowered=lowered)
   seen = checked(start, [1.0] * 4, rules, masks=[0.0, 0.0, -0.001, -0.002])
   assert [int(s.stale) for s in seen] == [0, 1, 2, 3]  # a gain under 1 %
