@@ -26,7 +26,7 @@ from bdjax.methods.signature import (
   Training,
   validated,
 )
-from bdjax.types import Defended, Defense, Recipe
+from bdjax.types import Defense, Recipe
 
 PRESETS = {
   "fmn": {"lr": 0.01, "schedule": "constant"},
@@ -67,17 +67,4 @@ def make(
     optimizer: sgd or adam.
     part: all, or head: the new head on a backbone that does not change.
   """
-
-  def defend(key, access, fit):
-    variables = tuning.fine_tune(
-      key,
-      access,
-      fit,
-      recipe,
-      optimizer=optimizer,
-      part=part,
-      name="ft",
-    )
-    return Defended(variables)
-
-  return Defense(defend)
+  return tuning.defense(recipe, optimizer=optimizer, part=part, name="ft")

@@ -27,7 +27,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn, optimizers, schedules
-from bdjax.types import Defended, Defense, Recipe, Scalar
+from bdjax.types import Defense, Recipe, Scalar
 
 PRESETS = {
   "bb": {"balanced": True, "compat": "backdoorbench"},
@@ -63,17 +63,10 @@ def make(
       return lambda t: cosine(BB_PERIOD - abs(t % (2 * BB_PERIOD) - BB_PERIOD))
     return schedules.over(recipe)(steps)
 
-  def defend(key, access, fit):
-    variables = tuning.fine_tune(
-      key,
-      access,
-      fit,
-      recipe,
-      rate=rate,
-      wrap=lambda tx: optimizers.sam(tx, rho=rho, adaptive=adaptive),
-      loss=learn.cross_entropy(smoothing=smoothing),
-      name="ft_sam",
-    )
-    return Defended(variables)
-
-  return Defense(defend)
+  return tuning.defense(
+    recipe,
+    rate=rate,
+    wrap=lambda tx: optimizers.sam(tx, rho=rho, adaptive=adaptive),
+    loss=learn.cross_entropy(smoothing=smoothing),
+    name="ft_sam",
+  )

@@ -220,13 +220,7 @@ def _student(
     student, metrics = learner(state.teacher)[1](key, state.student, batch)
     return state.replace(student=student), metrics
 
-  state, _ = fit(
-    key,
-    step,
-    _Lesson(learner(teacher)[0](access.variables), teacher),
-    access.clean,
-    epochs=recipe.epochs,
-    batch_size=recipe.batch_size,
-    name="student",
-  )
-  return state.student.variables
+  start = _Lesson(learner(teacher)[0](access.variables), teacher)
+  return learn.fitted(
+    fit, key, step, start, access.clean, recipe, name="student"
+  ).student.variables

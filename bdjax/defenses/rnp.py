@@ -159,16 +159,9 @@ def descend(
     weight_decay=recipe.weight_decay,
   )
   params = access.variables["params"]
-  state, _ = fit(
-    key,
-    unlearn(access, tx, stop),
-    Unlearning(params, tx.init(params), jnp.ones(())),
-    data,
-    epochs=recipe.epochs,
-    batch_size=recipe.batch_size,
-    name="unlearn",
-  )
-  return state
+  step = unlearn(access, tx, stop)
+  start = Unlearning(params, tx.init(params), jnp.ones(()))
+  return learn.fitted(fit, key, step, start, data, recipe, name="unlearn")
 
 
 def unlearn(

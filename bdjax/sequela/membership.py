@@ -48,20 +48,29 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.methods.signature import (
-  Count,
-  Positive,
-  Range,
-  validated,
-)
+from bdjax.methods.signature import TRAINING, Count, Range, validated
 from bdjax.sequela import Outcome, Remains, Sequel, Shadow
-from bdjax.sequela.parts import judging, ranking
+from bdjax.sequela.parts import judging, network, ranking
 from bdjax.sequela.parts.judging import Examples
 from bdjax.training import inference
-from bdjax.types import COVER, POISON, Array, Dataset, Fit, Key, Logits, Params
+from bdjax.types import (
+  COVER,
+  POISON,
+  Array,
+  Dataset,
+  Fit,
+  Key,
+  Logits,
+  Params,
+  Recipe,
+)
 
 PRESETS = {}
 MASKS = ("member", "poison", "tuned")
+Learning = Annotated[
+  Recipe,
+  TRAINING.without("schedule", "momentum", "weight_decay").having(epochs=Count),
+]
 Some = Annotated[int, Range(4, ranking.MOST, closed=True)]
 
 
@@ -69,25 +78,21 @@ Some = Annotated[int, Range(4, ranking.MOST, closed=True)]
 def make(
   *,
   images: Some = ranking.MOST,
-  lr: Positive = 1e-3,
-  epochs: Count = 50,
-  batch_size: Count = 128,
+  recipe: Learning = network.RECIPE,
 ) -> Sequel:
   """Returns the sequel.
 
   Args:
     images: compared at most, drawn at random of all kinds together.
-    lr: of the network's Adam.
-    epochs: of the network.
-    batch_size: examples per step of the network.
+    recipe: of the network, by Adam.
+    epochs: passes over the shadow's examples.
+    lr: learning rate, constant.
   """
 
   def prepare(key: Key, shadow: Shadow, fit: Fit) -> Params:
     k_draw, k_fit = jax.random.split(key)
     examples = _of_shadow(k_draw, shadow, images)
-    return judging.prepare(
-      k_fit, examples, fit, lr=lr, epochs=epochs, batch_size=batch_size
-    )
+    return judging.prepare(k_fit, examples, fit, recipe)
 
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     del fit  # all that is learned is learned from the shadow model

@@ -241,6 +241,21 @@ def train_classifier(
   return state.variables
 
 
+def fitted(
+  fit: Fit,
+  key: Key,
+  step: Step,
+  state: Any,
+  data: Dataset,
+  recipe: Recipe,
+  *,
+  name: str,
+) -> Any:
+  """Returns the state after the epochs of a recipe, in its batches."""
+  how = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
+  return fit(key, step, state, data, name=name, **how)[0]
+
+
 def clean_classifier(key: Key, task: Task, fit: Fit) -> Params:
   """Returns the variables of a classifier trained without any poison.
 

@@ -102,13 +102,6 @@ def pretrain(
   tx = optimizers.adam(recipe.lr, momentum=recipe.momentum, weight_decay=decay)
   variables = learn.init_variables(k_init, data, model=model)
   step = contrastive(model, tx, view=distort.simclr(), temperature=temperature)
-  state, _ = fit(
-    k_fit,
-    step,
-    learn.begun(variables, tx),
-    data,
-    epochs=recipe.epochs,
-    batch_size=recipe.batch_size,
-    name=name,
-  )
+  start = learn.begun(variables, tx)
+  state = learn.fitted(fit, k_fit, step, start, data, recipe, name=name)
   return heads.backbone(state.variables)

@@ -189,16 +189,7 @@ def fit_masks(
 
   masks = ones(access.variables)
   start = Masking(masks, tx.init(masks), access.variables)
-  state, _ = fit(
-    key,
-    step,
-    start,
-    data,
-    epochs=recipe.epochs,
-    batch_size=recipe.batch_size,
-    name=name,
-  )
-  return state.masks
+  return learn.fitted(fit, key, step, start, data, recipe, name=name).masks
 
 
 def choose(

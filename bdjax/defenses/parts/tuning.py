@@ -1,6 +1,7 @@
 """Fine-tuning of a suspect on clean data, by whatever rate and optimizer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,16 @@ import optax
 from bdjax.models.parts import heads
 from bdjax.training import engine, learn, optimizers, schedules
 from bdjax.training.learn import Loss
-from bdjax.types import Access, Fit, Key, Params, Recipe, Schedule
+from bdjax.types import (
+  Access,
+  Defended,
+  Defense,
+  Fit,
+  Key,
+  Params,
+  Recipe,
+  Schedule,
+)
 
 PARTS = ("all", "head")
 
@@ -50,16 +60,27 @@ def fine_tune(
   if part == "head":
     model, tx = head_only(model, tx)
   init, step = learn.supervised(model, tx, view=access.view, loss=loss, lr=lr)
-  state, _ = fit(
-    key,
-    step,
-    init(access.variables),
-    access.clean,
-    epochs=recipe.epochs,
-    batch_size=recipe.batch_size,
-    name=name,
-  )
-  return state.variables
+  start = init(access.variables)
+  return learn.fitted(
+    fit, key, step, start, access.clean, recipe, name=name
+  ).variables
+
+
+def defense(
+  recipe: Recipe, *, scarce: str | None = None, **how: Any
+) -> Defense:
+  """Returns the defense that fine-tunes.
+
+  Args:
+    recipe: of training on the clean subset.
+    scarce: see `Defense`.
+    **how: further arguments of `fine_tune`.
+  """
+
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
+    return Defended(fine_tune(key, access, fit, recipe, **how))
+
+  return Defense(defend, scarce=scarce)
 
 
 def head_only(

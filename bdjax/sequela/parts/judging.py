@@ -27,7 +27,7 @@ from bdjax.types import (
   Labels,
   Logits,
   Params,
-  Scalar,
+  Recipe,
   Scores,
 )
 
@@ -98,10 +98,7 @@ def prepare(
   key: Key,
   shadow: Examples,
   fit: Fit,
-  *,
-  lr: Scalar = 1e-3,
-  epochs: int = 50,
-  batch_size: int = 128,
+  recipe: Recipe = network.RECIPE,
 ) -> Adversary:
   """Returns what a shadow model teaches; its poisons are left out.
 
@@ -109,17 +106,8 @@ def prepare(
     shadow: of a model whose members the adversary knows.
   """
   use = _used(shadow) & ~_mask(shadow.poison, shadow)
-  variables = network.train(
-    key,
-    shadow.logits,
-    shadow.label,
-    shadow.member,
-    use,
-    fit,
-    lr=lr,
-    epochs=epochs,
-    batch_size=batch_size,
-  )
+  answers = shadow.logits, shadow.label, shadow.member
+  variables = network.train(key, *answers, use, fit, recipe)
   return Adversary(_thresholds(variables, shadow, use), variables)
 
 

@@ -22,11 +22,12 @@ from bdjax.types import (
   Labels,
   Logits,
   Params,
-  Scalar,
+  Recipe,
   Scores,
 )
 
 HIDDEN = (64, 64)
+RECIPE = Recipe(lr=1e-3, epochs=50, batch_size=128)  # by Adam
 
 
 class Judge(nn.Module):
@@ -61,10 +62,7 @@ def train(
   member: Array,
   use: Array,
   fit: Fit,
-  *,
-  lr: Scalar = 1e-3,
-  epochs: int = 50,
-  batch_size: int = 128,
+  recipe: Recipe = RECIPE,
 ) -> Params:
   """Returns the variables of a network that knows members of a shadow model.
 
@@ -73,24 +71,17 @@ def train(
     label: [N].
     member: [N] bool.
     use: [N] bool, which examples to train on.
-    lr: of Adam.
   """
   k_init, k_fit = jax.random.split(key)
   # A fit divides by 255 what it takes from a dataset, be it bytes or not.
   inputs = 255 * features(logits, label)
   data = Dataset(inputs, member.astype(jnp.int32), keep=use)
-  tx, model = optimizers.adam(lr), Judge()
-  init, step = learn.supervised(model, tx)
-  state, _ = fit(
-    k_fit,
-    step,
-    init(learn.init_variables(k_init, data, model=model)),
-    data,
-    epochs=epochs,
-    batch_size=batch_size,
-    name="membership",
-  )
-  return state.variables
+  model = Judge()
+  init, step = learn.supervised(model, optimizers.adam(recipe.lr))
+  start = init(learn.init_variables(k_init, data, model=model))
+  return learn.fitted(
+    fit, k_fit, step, start, data, recipe, name="membership"
+  ).variables
 
 
 def score(variables: Params, logits: Logits, label: Labels) -> Scores:

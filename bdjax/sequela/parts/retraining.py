@@ -65,16 +65,10 @@ def retrained(
   lr, decay = recipe.lr, recipe.weight_decay
   tx = optimizers.sgd(lr, momentum=recipe.momentum, weight_decay=decay)
   init, step = learn.supervised(model, tx, view=view, lr=lambda step: lr)
-  state, _ = fit(
-    key,
-    step,
-    init(variables),
-    poisoned,
-    epochs=recipe.epochs,
-    batch_size=recipe.batch_size,
-    name=name,
-  )
-  return state.variables
+  start = init(variables)
+  return learn.fitted(
+    fit, key, step, start, poisoned, recipe, name=name
+  ).variables
 
 
 def poisons(poisoned: Dataset, role: Array) -> Dataset:

@@ -31,8 +31,8 @@ def examples(seed, *, margin=3.0, **masks):
 
 def prepared(shadow, **how):
   fit = how.pop("fit", loop.scan_fit)
-  how = {"epochs": 20, "batch_size": 32} | how
-  return judging.prepare(jax.random.key(0), shadow, fit, **how)
+  recipe = network.RECIPE.replace(**{"epochs": 20, "batch_size": 32} | how)
+  return judging.prepare(jax.random.key(0), shadow, fit, recipe)
 
 
 @pytest.fixture(scope="module")
