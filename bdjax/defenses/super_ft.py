@@ -18,18 +18,9 @@ are BackdoorBench's: no paper states them for this defense.
 """
 
 from bdjax.defenses.parts import tuning
-from bdjax.methods.signature import (
-  TRAINING,
-  Annotated,
-  Choice,
-  Count,
-  Cycle,
-  NonNegative,
-  Positive,
-  validated,
-)
-from bdjax.training import schedules
-from bdjax.types import Defended, Defense, Recipe
+from bdjax.methods.signature import TRAINING, Annotated, Group, validated
+from bdjax.training.schedules import SuperCycles
+from bdjax.types import Defense, Recipe
 
 PRESETS = {
   "paper": {"clean_rate": 1.0},
@@ -43,12 +34,7 @@ PRESETS = {
 @validated
 def make(
   *,
-  lr_base: NonNegative = 3e-4,
-  lr_max1: Positive = 0.1,
-  lr_max2: Positive = 1e-3,
-  phase1_epochs: Count = 10,
-  cycle_steps: Cycle = None,
-  shape: Annotated[str, Choice(("triangle", "sawtooth"))] = "triangle",
+  cycles: Annotated[SuperCycles, Group.of(SuperCycles)] = SuperCycles(),
   recipe: Annotated[Recipe, TRAINING.without("lr", "schedule")] = Recipe(
     epochs=100, batch_size=256
   ),
@@ -56,35 +42,9 @@ def make(
   """Returns the defense.
 
   Args:
-    lr_base: rate between cycles.
-    lr_max1: peak rate of phase 1; raise it to .3 when clean data is scarce.
-    lr_max2: peak rate of phase 2.
-    phase1_epochs: length of phase 1.
-    cycle_steps: steps of one up-and-down; None keeps four cycles in phase 1.
-    shape: triangle or sawtooth.
+    cycles: of the rate.
     recipe: of training on the clean subset, but for its rate.
   """
-
-  def rate(steps):
-    return schedules.super_finetune(
-      lr_base=lr_base,
-      lr_max1=lr_max1,
-      lr_max2=lr_max2,
-      steps_per_epoch=steps,
-      phase1_epochs=phase1_epochs,
-      cycle_steps=cycle_steps,
-      shape=shape,
-    )
-
-  def defend(key, access, fit):
-    variables = tuning.fine_tune(
-      key,
-      access,
-      fit,
-      recipe,
-      rate=rate,
-      name="super_ft",
-    )
-    return Defended(variables)
-
-  return Defense(defend, scarce="lr_max1")
+  return tuning.defense(
+    recipe, rate=cycles.schedule, name="super_ft", scarce="lr_max1"
+  )

@@ -24,17 +24,12 @@ or in all epochs, hence in steps (`"steps"`).
 from typing import Annotated
 
 from bdjax.methods import signature
-from bdjax.methods.signature import (
-  Choice,
-  Count,
-  Cycle,
-  Fraction,
-  NonNegative,
-  Positive,
-)
+from bdjax.methods.signature import Choice, Count, Group
 from bdjax.training import engine, schedules
+from bdjax.training.schedules import Cycles
 from bdjax.types import Recipe, Regime, Schedule
 
+Cyclical = Annotated[Cycles, Group.of(Cycles)]
 Start = Annotated[str, Choice(("scratch", "planted"))]
 MATCHES = ("epochs", "steps")  # what the trainings of all regimes have equal
 
@@ -46,28 +41,9 @@ def conventional() -> Regime:
 
 
 @signature.validated
-def cyclic(
-  *,
-  lr_min: NonNegative = 3e-4,
-  lr_max1: Positive = 0.1,
-  lr_max2: Positive = 1e-3,
-  phase1: Fraction = 0.6,
-  cycle_steps: Cycle = None,
-) -> Regime:
-  """Trains with FMN's two-phase cyclical rate; see `schedules.fmn_cyclical`."""
-
-  def schedule(steps_per_epoch, epochs):
-    return schedules.fmn_cyclical(
-      lr_min=lr_min,
-      lr_max1=lr_max1,
-      lr_max2=lr_max2,
-      steps_per_epoch=steps_per_epoch,
-      epochs=epochs,
-      phase1=phase1,
-      cycle_steps=cycle_steps,
-    )
-
-  return Regime(schedule=schedule)
+def cyclic(*, cycles: Cyclical = Cycles()) -> Regime:
+  """Trains with FMN's two-phase cyclical rate; see `schedules.Cycles`."""
+  return Regime(schedule=cycles.schedule)
 
 
 @signature.validated
@@ -79,26 +55,23 @@ def interleave(*, original: bool = False, turn: Count = 1) -> Regime:
 @signature.validated
 def fmn(
   *,
-  lr_min: NonNegative = 3e-4,
-  lr_max1: Positive = 0.1,
-  lr_max2: Positive = 1e-3,
-  phase1: Fraction = 0.6,
-  cycle_steps: Cycle = None,
+  cycles: Cyclical = Cycles(),
   original: bool = False,
   turn: Count = 1,
   start: Start = "scratch",
 ) -> Regime:
-  """Trains with the cyclical rate and clean epochs in between."""
-  cycles = cyclic(
-    lr_min=lr_min,
-    lr_max1=lr_max1,
-    lr_max2=lr_max2,
-    phase1=phase1,
-    cycle_steps=cycle_steps,
-  )
-  return cycles._replace(
+  """Trains with the cyclical rate and clean epochs in between.
+
+  Args:
+    cycles: of the rate.
+    original: clean epochs show the poisons' originals, and do not lack them.
+    turn: epochs of a turn.
+    start: scratch, or planted: from a model that was planted conventionally.
+  """
+  return Regime(
     interleave=True,
     original=original,
+    schedule=cycles.schedule,
     turn=turn,
     planted=start == "planted",
   )

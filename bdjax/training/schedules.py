@@ -19,10 +19,20 @@ nothing, on several constants; each is an argument here:
 Step counts are static; rates may be tracers, so they can be swept.
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import Annotated
 
 import optax
 
+from bdjax.methods.signature import (
+  Choice,
+  Count,
+  Cycle,
+  Fraction,
+  NonNegative,
+  Positive,
+)
 from bdjax.types import Recipe, Scalar, Schedule
 
 
@@ -56,68 +66,67 @@ def two_phase(first: Schedule, second: Schedule, *, boundary: int) -> Schedule:
   return optax.join_schedules([first, second], [boundary])
 
 
-def super_finetune(
-  *,
-  lr_base: Scalar = 3e-4,
-  lr_max1: Scalar = 0.1,
-  lr_max2: Scalar = 1e-3,
-  steps_per_epoch: int,
-  phase1_epochs: int = 10,
-  cycle_steps: int | None = None,
-  shape: str = "triangle",
-) -> Schedule:
-  """Returns super-fine-tuning's two-phase cyclical rate (Sha et al., 3.2).
+@dataclasses.dataclass(frozen=True)
+class SuperCycles:
+  """Super-fine-tuning's two-phase cyclical rate (Sha et al., 3.2).
 
-  Args:
+  Attributes:
     lr_base: rate between cycles, in both phases.
-    lr_max1: peak rate of phase 1, large, to forget the backdoor.
+    lr_max1: peak rate of phase 1, large, to forget the backdoor; raise it to .3
+      when clean data is scarce.
     lr_max2: peak rate of phase 2, small, to regain accuracy.
-    steps_per_epoch: steps in one epoch of fine-tuning.
     phase1_epochs: length of phase 1.
-    cycle_steps: one whole up-and-down; None keeps four cycles in phase 1.
-    shape: "triangle" or "sawtooth".
-
-  Returns:
-    A schedule; each phase starts a new cycle at `lr_base`.
+    cycle_steps: steps of one up-and-down; None keeps four cycles in phase 1.
+    shape: triangle or sawtooth.
   """
-  boundary = phase1_epochs * steps_per_epoch
-  if cycle_steps is None:
-    cycle_steps = 2 * max(1, round(boundary / 8))
-  return two_phase(
-    triangle(lr_base, lr_max1, cycle_steps=cycle_steps, shape=shape),
-    triangle(lr_base, lr_max2, cycle_steps=cycle_steps, shape=shape),
-    boundary=boundary,
-  )
+
+  lr_base: NonNegative = 3e-4
+  lr_max1: Positive = 0.1
+  lr_max2: Positive = 1e-3
+  phase1_epochs: Count = 10
+  cycle_steps: Cycle = None
+  shape: Annotated[str, Choice(("triangle", "sawtooth"))] = "triangle"
+
+  def schedule(self, steps_per_epoch: int) -> Schedule:
+    """Returns the rate; each phase starts a new cycle at `lr_base`."""
+    boundary = self.phase1_epochs * steps_per_epoch
+    steps = self.cycle_steps or 2 * max(1, round(boundary / 8))
+    return two_phase(
+      *(
+        triangle(self.lr_base, peak, cycle_steps=steps, shape=self.shape)
+        for peak in (self.lr_max1, self.lr_max2)
+      ),
+      boundary=boundary,
+    )
 
 
-def fmn_cyclical(
-  *,
-  lr_min: Scalar = 3e-4,
-  lr_max1: Scalar = 0.1,
-  lr_max2: Scalar = 1e-3,
-  steps_per_epoch: int,
-  epochs: int,
-  phase1: float = 0.6,
-  cycle_steps: int | None = None,
-) -> Schedule:
-  """Returns FMN's two-phase cyclical rate for planting (FMN section 3).
+@dataclasses.dataclass(frozen=True)
+class Cycles:
+  """FMN's two-phase cyclical rate for planting (FMN section 3).
 
-  Args:
+  Attributes:
     lr_min: rate between cycles.
     lr_max1: peak rate of phase 1.
     lr_max2: peak rate of phase 2.
-    steps_per_epoch: steps in one epoch.
-    epochs: all epochs of the training, clean ones included.
     phase1: share of the epochs in phase 1 (not in the paper; chosen here).
     cycle_steps: one whole up-and-down; None makes it one epoch, so that each
       clean epoch sees both extremes (not in the paper; chosen here).
   """
-  cycle_steps = cycle_steps or max(2, steps_per_epoch)
-  return two_phase(
-    triangle(lr_min, lr_max1, cycle_steps=cycle_steps),
-    triangle(lr_min, lr_max2, cycle_steps=cycle_steps),
-    boundary=round(phase1 * epochs) * steps_per_epoch,
-  )
+
+  lr_min: NonNegative = 3e-4
+  lr_max1: Positive = 0.1
+  lr_max2: Positive = 1e-3
+  phase1: Fraction = 0.6
+  cycle_steps: Cycle = None
+
+  def schedule(self, steps_per_epoch: int, epochs: int) -> Schedule:
+    """Returns the rate over so many epochs, clean ones included."""
+    steps = self.cycle_steps or max(2, steps_per_epoch)
+    return two_phase(
+      triangle(self.lr_min, self.lr_max1, cycle_steps=steps),
+      triangle(self.lr_min, self.lr_max2, cycle_steps=steps),
+      boundary=round(self.phase1 * epochs) * steps_per_epoch,
+    )
 
 
 def by_name(name: str, lr: Scalar, *, steps: int) -> Schedule:

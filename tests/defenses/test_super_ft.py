@@ -1,6 +1,5 @@
 import jax
 import numpy as np
-import pytest
 
 from bdjax.methods import registry
 from bdjax.training import schedules
@@ -12,7 +11,7 @@ def make(**args):
 
 def test_runs_the_two_phase_schedule_of_its_data(suspect, asked):
   make(epochs=20, phase1_epochs=2).defend(jax.random.key(0), suspect, asked)
-  schedule = schedules.super_finetune(steps_per_epoch=4, phase1_epochs=2)
+  schedule = schedules.SuperCycles(phase1_epochs=2).schedule(4)
   wanted = [float(schedule(t)) for t in range(20)]
   np.testing.assert_allclose(asked.rates, wanted, rtol=1e-5)
   # 64 images, batch 16, 2 epochs: phase 1 is 8 steps of four cycles
@@ -27,8 +26,3 @@ def test_presets_hold_the_papers_readings():
   assert presets["main_text"] == {"lr_base": 1e-3, "lr_max2": 1e-2}
   assert presets["shen"]["lr_max2"] == 5e-3
   assert presets["fmn"]["clean_rate"] == 0.2
-
-
-def test_bad_arguments_are_named():
-  with pytest.raises(ValueError, match=r"super_ft\.lr_max1 is -1"):
-    make(lr_max1=-1)

@@ -31,7 +31,7 @@ def torch_triangular(step, low, high, half):
 
 
 def test_super_finetune_is_two_cyclical_phases():
-  got = rates(schedules.super_finetune(steps_per_epoch=8), 120)
+  got = rates(schedules.SuperCycles().schedule(8), 120)
   phase1 = torch_triangular(np.arange(80), 3e-4, 0.1, 10)
   phase2 = torch_triangular(np.arange(40), 3e-4, 1e-3, 10)
   np.testing.assert_allclose(got, np.r_[phase1, phase2], rtol=1e-5, atol=1e-8)
@@ -39,7 +39,7 @@ def test_super_finetune_is_two_cyclical_phases():
 
 @pytest.mark.parametrize(("steps", "cycle"), [(196, 490), (40, 100), (10, 24)])
 def test_default_keeps_four_cycles_in_phase_one(steps, cycle):
-  schedule = schedules.super_finetune(steps_per_epoch=steps)
+  schedule = schedules.SuperCycles().schedule(steps)
   got = rates(schedule, 10 * steps)
   assert abs(int(got[:cycle].argmax()) - cycle // 2) == 0
   peaks = np.flatnonzero(np.isclose(got, 0.1, rtol=1e-5, atol=1e-8))
@@ -48,9 +48,8 @@ def test_default_keeps_four_cycles_in_phase_one(steps, cycle):
 
 
 def test_phases_start_at_the_base_rate_whatever_the_cycle():
-  schedule = schedules.super_finetune(
-    steps_per_epoch=5, phase1_epochs=3, cycle_steps=7, lr_base=0.01
-  )
+  how = {"phase1_epochs": 3, "cycle_steps": 7, "lr_base": 0.01}
+  schedule = schedules.SuperCycles(**how).schedule(5)
   assert float(schedule(0)) == pytest.approx(0.01)
   assert float(schedule(15)) == pytest.approx(0.01)
   assert float(schedule(14)) == pytest.approx(0.01)  # 14 = two whole cycles
@@ -58,7 +57,7 @@ def test_phases_start_at_the_base_rate_whatever_the_cycle():
 
 
 def test_fmn_cycles_once_an_epoch_in_two_phases():
-  schedule = schedules.fmn_cyclical(steps_per_epoch=10, epochs=5)
+  schedule = schedules.Cycles().schedule(10, 5)
   got = rates(schedule, 50)
   np.testing.assert_allclose(got[5:30:10], 0.1, rtol=1e-5, atol=1e-8)
   np.testing.assert_allclose(got[35:50:10], 1e-3, rtol=1e-5, atol=1e-8)
@@ -67,7 +66,7 @@ def test_fmn_cycles_once_an_epoch_in_two_phases():
 
 def test_rates_can_be_traced_and_swept():
   def at_peak(lr):
-    return schedules.super_finetune(lr_max1=lr, steps_per_epoch=8)(10)
+    return schedules.SuperCycles(lr_max1=lr).schedule(8)(10)
 
   peaks = jnp.array([0.1, 0.3])
   np.testing.assert_allclose(jax.vmap(at_peak)(peaks), peaks, rtol=1e-6)
