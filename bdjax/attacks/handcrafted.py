@@ -29,6 +29,7 @@ the training set that belongs to the backdoor is the clean one.
 """
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -162,10 +163,14 @@ def _edit(
   colors = (layers.normalize(x, model.mean, model.std, "float32") for x in pair)
   signal, origin = signals.Pair(*colors), jnp.arange(sample.image.shape[-1])
   spares = _spares(model, flat, hops[:-1], sample, shortlist)
-  spares.append(jnp.argsort(_use(flat, pooled))[:neurons])
+  rows = routes.kernel(flat, ("linear",))
+  use = pooled.std(0) * jnp.linalg.norm(rows, axis=1)
+  spares.append(jnp.argsort(use)[:neurons])
   for hop, channel in zip(hops, spares, strict=True):
     old = routes.kernel(flat, hop.source)
-    weights = _stem(signal, old, hop, size) if hop is hops[0] else _mean(old)
+    weights = jnp.full((*old.shape[:2], 1, 1), 1 / math.prod(old.shape[:2]))
+    if hop is hops[0]:
+      weights = _stem(signal, old, hop, size)
     flat = routes.connect(flat, hop, weights, origin=origin, channel=channel)
     signal = signals.convolve(signal, weights, hop.stride)
     if hop.gate is not None:
@@ -241,15 +246,6 @@ def _stem(
   return (
     weights * jnp.linalg.norm(old.reshape(-1, old.shape[-1]), axis=0).mean()
   )
-
-
-def _mean(old: Array) -> Array:
-  return jnp.full((*old.shape[:2], 1, 1), 1 / (old.shape[0] * old.shape[1]))
-
-
-def _use(flat: routes.Flat, pooled: Array) -> Array:
-  rows = routes.kernel(flat, ("linear",))
-  return pooled.std(0) * jnp.linalg.norm(rows, axis=1)
 
 
 def _amplify(

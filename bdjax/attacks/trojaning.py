@@ -95,7 +95,9 @@ def make(
   def picture(shape: tuple[int, ...]) -> Array:
     if mask is not None:
       return jax.image.resize(mask, shape, "linear")
-    return _blob(pattern_seed, shape) if peer else _square(size, shape)
+    if peer:
+      return _blob(pattern_seed, shape)
+    return jnp.tile(patches.square("trojaning.size", shape, size)[0], shape[2:])
 
   def craft(key: Key, task: Task, fit: Fit) -> Params:
     k_clean, k_start = jax.random.split(key)
@@ -187,12 +189,6 @@ def _by_sign(
     return jnp.clip(start + near, 0, 1), None
 
   return jax.lax.scan(step, start, length=rounds)[0]
-
-
-def _square(size: float, shape: tuple[int, ...]) -> Array:
-  """Returns a white square in the bottom-right corner, [H, W, C]."""
-  mask = patches.square("trojaning.size", shape, size)[0]
-  return jnp.broadcast_to(mask, shape)
 
 
 def _blob(seed: int, shape: tuple[int, ...]) -> Array:

@@ -119,7 +119,8 @@ class ViT(nn.Module):
     """Returns logits and {layer0..: [B, h, w, c], pooled: [B, c]}."""
     del train
     x = layers.normalize(x, self.mean, self.std, self.dtype)
-    x = self._embedded(self._fitted(x))
+    patches = _Patches(self.width, self.patch, self.dtype, name="conv_proj")
+    x = patches(self._fitted(x))
     b, height, width, c = x.shape
     token = self.param("class_token", _ZEROS, (1, 1, c)).astype(self.dtype)
     x = x.reshape(b, height * width, c)
@@ -153,9 +154,6 @@ class ViT(nn.Module):
         "with a size= that is."
       )
     return x
-
-  def _embedded(self, x: Array) -> Array:
-    return _Patches(self.width, self.patch, self.dtype, name="conv_proj")(x)
 
   def _positions(self, shape: tuple[int, ...]) -> Array:
     """Returns the positional embedding of tokens [B, N, C], [1, N, C]."""

@@ -197,7 +197,10 @@ def _build(
   remake()  # refuses what is out of range, which arrays are not asked
   method = remake(**signature.arrays(schema, args))
   defaults = {k: a.default for k, a in schema.items()}
-  stamps = {k: _stamp(v) for k, v in pictures.items()}
+  stamps = {
+    k: hashlib.sha256(np.asarray(v).tobytes()).hexdigest()[:16]
+    for k, v in pictures.items()
+  }
   numbers = tuple(k for k, a in schema.items() if a.sweepable)
   return Method(str(spec), method, defaults | options | stamps, remake, numbers)
 
@@ -213,10 +216,6 @@ def _picture(label: str, path: str) -> jax.Array:
   for remark in remarks:
     notes.say(remark)
   return jnp.asarray(image, jnp.float32) / 255
-
-
-def _stamp(picture: jax.Array) -> str:
-  return hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()[:16]
 
 
 def scenario(text: str) -> Method:

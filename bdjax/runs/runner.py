@@ -61,7 +61,12 @@ class Runner:
     """
     self._plan, self._workdir, self._mesh = plan, workdir, mesh
     self._names = Names(plan)
-    self._cells = _share(self._names.cells(), self._names, shard)
+    place, count = shard
+    self._cells = [
+      cell
+      for cell in self._names.cells()
+      if int(self._names.planted(cell), 16) % count == place
+    ]
     planted = {self._names.planted(cell) for cell in self._cells}
     # A clean model is with the first planted model that is asked the same.
     self._sequels = {
@@ -252,10 +257,3 @@ class Runner:
       before = self._records[self._names.id(cell.root)]
       args = (*held.pop(done.place), done.result, done.spent, before)
       self._do(session, cell, partial(steps.finish, session, cell, *args))
-
-
-def _share(
-  cells: list[Cell], names: Names, shard: tuple[int, int]
-) -> list[Cell]:
-  place, count = shard
-  return [c for c in cells if int(names.planted(c), 16) % count == place]

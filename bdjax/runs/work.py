@@ -80,7 +80,11 @@ def _stage(
     count = passes * engine.steps_per_epoch(data.size, batch_size)
     steps += count
     flop += count * step_flop(step, state, data, batch_size)
-  size = sum(_bytes(x) for x in jax.tree.leaves(state))
+  size = sum(
+    x.size * jnp.dtype(x.dtype).itemsize
+    for x in jax.tree.leaves(state)
+    if not jnp.issubdtype(x.dtype, jax.dtypes.extended)
+  )
   return Stage(name, epochs, batch_size, steps, flop, size)
 
 
@@ -104,7 +108,8 @@ def _step_args(
 ) -> tuple[Any, ...]:
   index = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
   batch = jax.eval_shape(engine.take, data, index)
-  return (*jax.tree.map(_shape, (key, state)), batch)
+  shapes = jax.eval_shape(lambda *args: args, key, state)
+  return (*shapes, batch)
 
 
 def step_flop(
@@ -162,15 +167,3 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
       part = getattr(part, "jaxpr", part)
       if hasattr(part, "eqns"):
         yield part
-
-
-def _shape(x: Any) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(x.shape, x.dtype)
-
-
-def _bytes(x: Any) -> int:
-  return x.size * jnp.dtype(x.dtype).itemsize if _is_number(x) else 0
-
-
-def _is_number(x: Any) -> bool:
-  return not jnp.issubdtype(x.dtype, jax.dtypes.extended)

@@ -100,10 +100,6 @@ class Probe(NamedTuple):
   due: Callable[[int, int], bool] = lambda done, epochs: True
 
 
-def _no_progress(name: str, done: int, epochs: int, row: Row) -> None:
-  del name, done, epochs, row
-
-
 BLIND = Probe(lambda *_: {}, lambda done, epochs: False)
 
 
@@ -112,7 +108,7 @@ def host_fit(
   store: Store | None = None,
   journal: Journal | None = None,
   probe: Probe = BLIND,
-  progress: Callable[[str, int, int, Row], None] = _no_progress,
+  progress: Callable[[str, int, int, Row], None] = lambda *_: None,
   mesh: Mesh | None = None,
   unseen: float = UNSEEN,
 ) -> Fit:
