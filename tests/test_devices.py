@@ -8,12 +8,7 @@ import pytest
 
 from bdjax.machine import mesh
 from bdjax.methods import registry
-from bdjax.training import (
-  engine,
-  learn,
-  loop,
-  optimizers,
-)
+from bdjax.training import engine, learn, loop, optimizers
 from bdjax.types import Access
 
 

@@ -43,13 +43,7 @@ from bdjax.attacks.parts import joint, prototypes
 from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.data import augment, distort, patches
 from bdjax.machine import programs
-from bdjax.methods.signature import (
-  Count,
-  Image,
-  NonNegative,
-  Size,
-  validated,
-)
+from bdjax.methods.signature import Count, Image, NonNegative, Size, validated
 from bdjax.training import inference, learn, optimizers
 from bdjax.types import (
   CLEAN,

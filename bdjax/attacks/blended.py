@@ -16,13 +16,7 @@ import jax.numpy as jnp
 
 from bdjax.attacks.parts import levels, poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.methods.signature import (
-  Compat,
-  Image,
-  Index,
-  Rate,
-  validated,
-)
+from bdjax.methods.signature import Compat, Image, Index, Rate, validated
 from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}

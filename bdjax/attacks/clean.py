@@ -11,9 +11,7 @@ poisoned, so training regimes do not apply.
 import jax.numpy as jnp
 
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.methods.signature import (
-  validated,
-)
+from bdjax.methods.signature import validated
 from bdjax.training import learn
 from bdjax.types import CLEAN, Attack, Backdoor, Fit, Key, Regime, Task
 

@@ -30,13 +30,7 @@ from bdjax.attacks.parts import joint, poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.joint import Joint
 from bdjax.data import patches
-from bdjax.methods.signature import (
-  Image,
-  Positive,
-  Rate,
-  Size,
-  validated,
-)
+from bdjax.methods.signature import Image, Positive, Rate, Size, validated
 from bdjax.training import learn
 from bdjax.types import (
   Array,

@@ -35,13 +35,7 @@ from bdjax.attacks.parts import generators, joint, levels, poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.data import augment
 from bdjax.machine import programs
-from bdjax.methods.signature import (
-  Compat,
-  NonNegative,
-  Rate,
-  Some,
-  validated,
-)
+from bdjax.methods.signature import Compat, NonNegative, Rate, Some, validated
 from bdjax.models.parts import ushape
 from bdjax.training import learn
 from bdjax.types import (

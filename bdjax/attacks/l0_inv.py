@@ -28,12 +28,7 @@ from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.neurons import Excitation, Exciting, excite
 from bdjax.data import patches
 from bdjax.machine import programs
-from bdjax.methods.signature import (
-  Image,
-  Rate,
-  Size,
-  validated,
-)
+from bdjax.methods.signature import Image, Rate, Size, validated
 from bdjax.training import learn
 from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 

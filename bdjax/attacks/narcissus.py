@@ -33,12 +33,7 @@ import optax
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.machine import programs
-from bdjax.methods.signature import (
-  Count,
-  Positive,
-  Rate,
-  validated,
-)
+from bdjax.methods.signature import Count, Positive, Rate, validated
 from bdjax.training import engine, learn
 from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
 

@@ -20,12 +20,7 @@ them.
 """
 
 from bdjax.defenses.parts import tuning
-from bdjax.methods.signature import (
-  Annotated,
-  Choice,
-  Training,
-  validated,
-)
+from bdjax.methods.signature import Annotated, Choice, Training, validated
 from bdjax.types import Defense, Recipe
 
 PRESETS = {

@@ -52,12 +52,7 @@ from bdjax.methods.signature import (
   NonNegative,
   validated,
 )
-from bdjax.training import (
-  engine,
-  learn,
-  optimizers,
-  schedules,
-)
+from bdjax.training import engine, learn, optimizers, schedules
 from bdjax.types import (
   Access,
   Array,

@@ -28,13 +28,7 @@ import jax.numpy as jnp
 from bdjax.defenses.parts import clusters, filtering
 from bdjax.machine import programs
 from bdjax.machine.backend import exact
-from bdjax.methods.signature import (
-  Compat,
-  Count,
-  Rate,
-  Some,
-  validated,
-)
+from bdjax.methods.signature import Compat, Count, Rate, Some, validated
 from bdjax.training import inference
 from bdjax.types import Array, Defended, Defense, Scalar
 

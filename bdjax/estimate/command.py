@@ -22,14 +22,7 @@ from rich.table import Table
 from bdjax.aot.targets import Target
 from bdjax.estimate import ahead, memory
 from bdjax.report.results import Record
-from bdjax.runs import (
-  experiment,
-  knowledge,
-  plans,
-  sequel_cells,
-  speed,
-  work,
-)
+from bdjax.runs import experiment, knowledge, plans, sequel_cells, speed, work
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.speed import Speed

@@ -9,13 +9,7 @@ Parameter tree: conv1..conv3, bn1..bn3, linear.
 
 import flax.linen as nn
 
-from bdjax.methods.signature import (
-  Channels,
-  Count,
-  Dtype,
-  Index,
-  validated,
-)
+from bdjax.methods.signature import Channels, Count, Dtype, Index, validated
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 

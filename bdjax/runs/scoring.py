@@ -14,13 +14,7 @@ from bdjax.machine import mesh as meshes
 from bdjax.machine import programs
 from bdjax.runs import experiment, plans
 from bdjax.runs.cells import Cell
-from bdjax.training import (
-  engine,
-  finite,
-  learn,
-  loop,
-  metrics,
-)
+from bdjax.training import engine, finite, learn, loop, metrics
 from bdjax.training.engine import Rows
 from bdjax.types import (
   Access,

@@ -25,14 +25,7 @@ from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
 from bdjax.runs.session import Session
 from bdjax.training import loop, sweep
-from bdjax.types import (
-  Access,
-  Array,
-  Defense,
-  Fit,
-  Metrics,
-  Params,
-)
+from bdjax.types import Access, Array, Defense, Fit, Metrics, Params
 
 # (fit, what all share, a cell's key, numbers and more) -> its result
 Member = Callable[[Fit, Params, Params], Any]

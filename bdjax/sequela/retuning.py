@@ -15,11 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.machine import programs
-from bdjax.methods.signature import (
-  Count,
-  Range,
-  validated,
-)
+from bdjax.methods.signature import Count, Range, validated
 from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import retraining
 from bdjax.sequela.parts.retraining import Retraining

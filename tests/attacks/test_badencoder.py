@@ -7,12 +7,7 @@ import pytest
 from bdjax.attacks import badencoder
 from bdjax.attacks.parts import prototypes
 from bdjax.methods import registry
-from bdjax.training import (
-  engine,
-  learn,
-  loop,
-  regimes,
-)
+from bdjax.training import engine, learn, loop, regimes
 from bdjax.types import CLEAN, Batch, Recipe
 
 SMALL = {"num_classes": 4, "size": 2, "copies": 3}

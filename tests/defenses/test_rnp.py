@@ -7,12 +7,7 @@ import pytest
 from bdjax.defenses import rnp
 from bdjax.defenses.parts import pruning
 from bdjax.methods import registry
-from bdjax.training import (
-  engine,
-  learn,
-  loop,
-  optimizers,
-)
+from bdjax.training import engine, learn, loop, optimizers
 from bdjax.types import Access
 
 

@@ -8,12 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.models import (
-  resnet50,
-  vgg16_bn,
-  vgg19_bn,
-  vit_b_16,
-)
+from bdjax.models import resnet50, vgg16_bn, vgg19_bn, vit_b_16
 from bdjax.models.parts import vgg
 
 TINY = {

@@ -6,13 +6,7 @@ import optax
 import pytest
 
 from bdjax.data import augment
-from bdjax.training import (
-  engine,
-  learn,
-  loop,
-  optimizers,
-  regimes,
-)
+from bdjax.training import engine, learn, loop, optimizers, regimes
 from bdjax.types import Batch, Recipe, Regime
 
 

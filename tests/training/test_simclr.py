@@ -6,12 +6,7 @@ import numpy as np
 from bdjax.data import augment
 from bdjax.methods import registry
 from bdjax.models.parts import heads
-from bdjax.training import (
-  learn,
-  loop,
-  optimizers,
-  simclr,
-)
+from bdjax.training import learn, loop, optimizers, simclr
 from bdjax.types import Dataset, Recipe
 
 

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from bdjax.machine import mesh
-from bdjax.training import (
-  learn,
-  loop,
-  optimizers,
-  sweep,
-)
+from bdjax.training import learn, loop, optimizers, sweep
 
 
 def training(task):

@@ -18,12 +18,7 @@ from flax import traverse_util
 
 from bdjax.data import splits
 from bdjax.methods.signature import Choice
-from bdjax.training import (
-  engine,
-  inference,
-  learn,
-  optimizers,
-)
+from bdjax.training import engine, inference, learn, optimizers
 from bdjax.types import (
   Access,
   Array,

@@ -20,16 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax.sequela.parts import network, ranking, scores
-from bdjax.types import (
-  Array,
-  Fit,
-  Key,
-  Labels,
-  Logits,
-  Params,
-  Recipe,
-  Scores,
-)
+from bdjax.types import Array, Fit, Key, Labels, Logits, Params, Recipe, Scores
 
 ATTACKS = (
   *("loss", "confidence", "mentropy", "mentropy_by_class"),

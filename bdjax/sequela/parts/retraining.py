@@ -10,16 +10,7 @@ import numpy as np
 from bdjax.data import augment
 from bdjax.methods.signature import TRAINING, Count, Fraction
 from bdjax.training import learn, optimizers
-from bdjax.types import (
-  POISON,
-  Array,
-  Dataset,
-  Fit,
-  Key,
-  Params,
-  Recipe,
-  View,
-)
+from bdjax.types import POISON, Array, Dataset, Fit, Key, Params, Recipe, View
 
 Retraining = Annotated[
   Recipe, TRAINING.without("schedule").having(epochs=Count, momentum=Fraction)

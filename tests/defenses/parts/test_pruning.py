@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.defenses.parts import pruning
-from bdjax.training import (
-  engine,
-  inference,
-  learn,
-  loop,
-)
+from bdjax.training import engine, inference, learn, loop
 from bdjax.types import Access, Dataset, Recipe
 
 

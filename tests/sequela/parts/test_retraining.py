@@ -10,12 +10,7 @@ from bdjax.attacks.parts.goals import Goal
 from bdjax.methods import registry
 from bdjax.sequela import Remains, retuning
 from bdjax.sequela.parts import retraining
-from bdjax.training import (
-  engine,
-  inference,
-  learn,
-  loop,
-)
+from bdjax.training import engine, inference, learn, loop
 from bdjax.types import CLEAN, COVER, POISON, Recipe
 
 
