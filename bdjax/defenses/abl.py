@@ -209,7 +209,6 @@ def easiest(
   """Returns the kept examples of lowest loss.
 
   Args:
-    variables: of the model that has learned them.
     data: N examples.
     count: how many to isolate.
 

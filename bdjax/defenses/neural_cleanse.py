@@ -123,7 +123,6 @@ def judge(
   """Returns the verdict on a model, and what it rests on, per class.
 
   Args:
-    triggers: one per class.
     threshold: anomaly indices above it flag a class.
   """
   index = metrics.anomaly_index(triggers.norm)
@@ -172,7 +171,6 @@ def stamp(
   Args:
     key: decides which images.
     data: clean images.
-    triggers: one per class.
     flagged: [classes] bool; these share the images evenly.
     share: of the images to stamp; none if no class is flagged.
   """

@@ -20,9 +20,6 @@ _MIB = 2**20
 def speed(plan: plans.Plan, batch_size: int, target: Target) -> Speed:
   """Returns how fast a target would train a plan's model, uncertain as it is.
 
-  Args:
-    plan: gives model, images and members.
-
   Raises:
     ValueError: it does not compile there, or does not fit.
   """

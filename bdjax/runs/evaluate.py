@@ -57,7 +57,6 @@ def count(
     key: for random triggers and defenses.
     test: clean images with their true labels.
     params: the trigger's.
-    attack: its trigger and target.
     predict: (key, images) -> logits.
     tally: counts a batch; see `metrics.counts`.
     mesh: whose devices share each batch, or as many as divide it; None for one.

@@ -66,7 +66,6 @@ def poisoned(
   """Returns the training set of a cell's backdoor, made again.
 
   Args:
-    task: what the adversary had.
     backdoor: all but its `train` is read.
   """
 

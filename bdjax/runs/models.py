@@ -60,7 +60,6 @@ def keep_backdoor(
 
   Args:
     spent: seconds of its training's parts.
-    journal: of its training, which tells how much was learned.
 
   Raises:
     FloatingPointError: its training, or its trigger's, has diverged.

@@ -36,7 +36,6 @@ def measure(
   """Measures plain training of a plan's model.
 
   Args:
-    plan: gives model and images.
     mesh: devices that share a cell's batches, or members of a sweep.
   """
   key, state, step, data = trial(

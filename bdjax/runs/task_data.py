@@ -54,7 +54,6 @@ def user(
   """Loads the data of the user whom a scenario's model reaches.
 
   Args:
-    config: a whole config.
     source: the adversary's, which is the user's too in standalone.
     seed: draws the training images, if seeds do.
 

@@ -59,12 +59,7 @@ def best(plan: plans.Plan) -> int:
 
 
 def rate(plan: plans.Plan, width: int) -> float:
-  """Returns how many members' training steps a device does per second.
-
-  Args:
-    plan: gives model, images and batch size.
-    width: members at once.
-  """
+  """Returns how many members' training steps a device does per second."""
   batch = plan.recipe.batch_size
   key, state, step, data = trial(
     plan.model.made, plan.info.shape, batch_size=batch, steps=_STEPS

@@ -41,7 +41,6 @@ def trial(
 
   Args:
     shape: H, W and C of its images.
-    steps: in an epoch.
   """
   count, key = batch_size * steps, jax.random.key(0)
   image = jnp.zeros((count, *shape), jnp.uint8)

@@ -24,11 +24,7 @@ def train_mask(
   fit: Fit,
   epochs: int,
 ) -> Params:
-  """Returns the variables of the mask generator.
-
-  Args:
-    task: its images and view are trained on.
-  """
+  """Returns the variables of the mask generator."""
   k_init, k_fit = jax.random.split(key)
   tx = adam(task, MASK_DROPS, epochs)
 

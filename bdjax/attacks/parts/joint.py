@@ -100,7 +100,6 @@ def turns(joint: Step, plain: Step, regime: Regime) -> tuple[Step, ...]:
   Args:
     joint: a step on a `Joint` state, with the metrics of `learn.report`.
     plain: the supervised step of the victim, for clean epochs.
-    regime: interleaves clean epochs, or not.
   """
 
   def clean(key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:

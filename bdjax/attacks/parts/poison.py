@@ -211,7 +211,6 @@ class Copies(NamedTuple):
 
     Args:
       keys: random ones, of the poisons and, where there is any, of the cover.
-      task: what the adversary had.
     """
     label = task.train.label
     (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)

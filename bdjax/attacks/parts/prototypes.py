@@ -22,7 +22,6 @@ def kernel(
 
   Args:
     model: returns features with a "pooled" [B, C]; its logits play no part.
-    data: labelled examples.
   """
   pooled = inference.each(data, lambda b: features(model, variables, b))
   member = jax.nn.one_hot(data.label, num_classes)
@@ -41,10 +40,6 @@ def example(
 
   It is the first of the class that is nearest to its own class's mean feature,
   or the first of the class if none is.
-
-  Args:
-    model: as for `kernel`.
-    data: labelled examples.
   """
   means = heads.unit(
     kernel(model, variables, data, num_classes=num_classes), axis=0

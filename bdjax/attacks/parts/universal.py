@@ -29,7 +29,6 @@ def deepfool(
   Args:
     start: [H, W, C].
     wanted: class, an int32 scalar.
-    iterations: at most.
     skip: returns at once, with no push.
 
   Returns:

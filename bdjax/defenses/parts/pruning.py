@@ -198,7 +198,6 @@ def choose(
   """Returns the largest threshold that keeps the accuracy on held-out images.
 
   Args:
-    variables: of the model to prune.
     held: clean images that no mask was trained on.
     drop: share of the unpruned model's accuracy that may be lost.
 
@@ -232,9 +231,7 @@ def prune(
   (channels) and, where the threshold was chosen, `accuracy` by `THRESHOLDS`.
 
   Args:
-    variables: of the model to prune.
     held: clean images to choose the threshold by; None takes the one given.
-    threshold: the one given.
     drop: share of the accuracy that a chosen threshold may cost.
   """
   memo = {}

@@ -133,12 +133,7 @@ def reader(params: Params) -> tuple[str, ...] | None:
 
 
 def answer(model: nn.Module, params: Params, pooled: Array) -> Logits:
-  """Returns the logits that pooled features [B, C] lead to, in evaluation.
-
-  Args:
-    model: a classifier, headed or not.
-    pooled: of any images.
-  """
+  """Returns the logits that pooled features [B, C] lead to, in evaluation."""
   if isinstance(model, Headed):
     return model.head.apply({"params": params["head"]}, pooled, False)
   return pooled @ params["linear"]["kernel"] + params["linear"]["bias"][None]

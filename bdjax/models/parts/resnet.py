@@ -133,11 +133,8 @@ def maker(
 
   Args:
     module: the file's `__name__`, by which errors name the model.
-    block: see `ResNet`.
-    blocks: see `ResNet`.
     stems: those that it may have.
     strides: likewise.
-    bare: see `ResNet`.
     form: its usual one; the fields are arguments of the `make`, too.
   """
 

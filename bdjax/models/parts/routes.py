@@ -174,7 +174,6 @@ def connect(
   """Returns the arrays with the hop's channels cut free and connected.
 
   Args:
-    flat: of the model.
     weights: [kh, kw, m, 1], how each of them reads its origin.
     origin: [m] the channels it reads.
     channel: [n] its own; no reader keeps them.
@@ -192,7 +191,6 @@ def set_norm(
   """Returns the arrays with a batch norm's channels set.
 
   Args:
-    flat: of the model.
     norm: scale, bias, mean and var, each one number.
     channel: [n] which channels.
   """

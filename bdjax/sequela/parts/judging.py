@@ -91,11 +91,7 @@ def prepare(
   fit: Fit,
   recipe: Recipe = network.RECIPE,
 ) -> Adversary:
-  """Returns what a shadow model teaches; its poisons are left out.
-
-  Args:
-    shadow: of a model whose members the adversary knows.
-  """
+  """Returns what a shadow model teaches; its poisons are left out."""
   use = _used(shadow) & ~_mask(shadow.poison, shadow)
   answers = shadow.logits, shadow.label, shadow.member
   variables = network.train(key, *answers, use, fit, recipe)
@@ -131,7 +127,6 @@ def answers(
   """Returns each attack's answers on examples: a rank and a claim, both [N].
 
   Args:
-    adversary: what was learned from a shadow model.
     logits: [N, classes], the target's.
     label: [N].
   """
@@ -149,10 +144,6 @@ def judge(adversary: Adversary, target: Examples) -> Found:
   """Returns how well attacks do on a target; all fields are [attacks, groups].
 
   Rows and columns are in the order of `ATTACKS` and `GROUPS`.
-
-  Args:
-    adversary: what was learned from a shadow model.
-    target: of the model under attack.
   """
   pairs = answers(adversary, target.logits, target.label)
   ranks, claims = (

@@ -48,10 +48,7 @@ def retrained(
   state, but the probe of `loop.host_fit` sees every epoch.
 
   Args:
-    variables: of the model, defended or clean.
-    poisoned: images with poisons among them.
     recipe: how the model is trained; its rate stays constant.
-    view: the augmentation used when training.
   """
   lr, decay = recipe.lr, recipe.weight_decay
   tx = optimizers.sgd(lr, momentum=recipe.momentum, weight_decay=decay)
