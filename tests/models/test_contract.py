@@ -146,6 +146,33 @@ def test_values(name):
   check(logits[0], first, "depend on other images of the batch")
 
 
+SIZES = [  # published, but for those counted by hand
+  ("cnn", 10, {"width": 32}, 94_762),
+  ("preact_resnet18", 10, {}, 11_171_146),
+  ("resnet18", 1000, {"stem": "imagenet"}, 11_689_512),
+  ("resnet18", 10, {}, 11_173_962),
+  ("resnet50", 1000, {"stem": "imagenet"}, 25_557_032),
+  ("resnet50", 10, {}, 23_520_842),
+  # 9 * (3*24 + 24*48 + 48*96 + 96*96 + 96*192 + 2*96*96) in convolutions,
+  # 2 * (24 + 48 + 96 + 96 + 192 + 2*96) in norms, 192 * 10 + 10 at the end.
+  ("resnet9", 10, {}, 470_434),
+  ("vgg16_bn", 1000, {}, 138_365_992),
+  ("vgg16_bn", 10, {"head": "compact"}, 14_728_266),
+  ("vgg19_bn", 1000, {}, 143_678_248),
+  ("vgg19_bn", 10, {"head": "compact"}, 20_040_522),
+  ("vit_b_16", 1000, {"size": 224}, 86_567_656),
+]
+
+
+@pytest.mark.parametrize(("name", "classes", "args", "parameters"), SIZES)
+def test_parameter_count(name, classes, args, parameters):
+  side = args.get("size", 32)
+  image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  model = registry.get("models", name)(classes, **args)
+  tree = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+  assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_arguments_are_explained_typed_and_in_range(name):
   make = registry.get("models", name)

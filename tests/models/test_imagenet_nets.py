@@ -1,4 +1,4 @@
-"""ResNet50, VGG and ViT: published sizes, shapes, and what they refuse."""
+"""ResNet50, VGG and ViT: shapes, and what they refuse."""
 
 import functools
 
@@ -42,23 +42,6 @@ def outputs(model):
 
 def sizes(model):
   return {name: leaf.shape for name, leaf in outputs(model)[1].items()}
-
-
-@pytest.mark.parametrize(
-  ("model", "size", "parameters"),
-  [
-    (resnet50.make(1000, stem="imagenet"), 32, 25_557_032),
-    (resnet50.make(10), 32, 23_520_842),
-    (vgg16_bn.make(1000), 32, 138_365_992),
-    (vgg16_bn.make(10, head="compact"), 32, 14_728_266),
-    (vgg19_bn.make(1000), 32, 143_678_248),
-    (vgg19_bn.make(10, head="compact"), 32, 20_040_522),
-    (vit_b_16.make(1000, size=224), 224, 86_567_656),
-  ],
-)
-def test_parameter_count(model, size, parameters):
-  tree = shapes(model, size)["params"]
-  assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
 
 
 def test_feature_sizes():
@@ -160,7 +143,6 @@ def test_a_resized_image_gives_what_the_large_one_gives():
 
 
 REFUSALS = {
-  "stem is 'tiny'": lambda: resnet50.make(10, stem="tiny"),
   "head is 'big', but must be one of torchvision": lambda: vgg16_bn.make(
     10, head="big"
   ),
