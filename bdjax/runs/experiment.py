@@ -7,23 +7,21 @@ the same model and the same clean subset.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
 import jax
-from jax.sharding import Mesh
 
 from bdjax.data import splits
 from bdjax.machine import programs
 from bdjax.machine.keys import key_for
 from bdjax.models.parts import heads
 from bdjax.runs import evaluate
-from bdjax.training import learn, metrics
+from bdjax.training import learn
 from bdjax.training.engine import Rows
 from bdjax.types import (
   Access,
-  Array,
   Attack,
   Backdoor,
   Dataset,
@@ -139,53 +137,23 @@ def score(
   test: Dataset | Rows,
   params: Params,
   *,
-  attack: Attack,
   predict: Callable = default_predict,
-  batch_size: int,
-  tally: Callable[..., evaluate.Counts] = metrics.counts,
-  mesh: Mesh | None = None,
+  **how: Any,
 ) -> evaluate.Counts:
   """Counts a model's answers on a test set, with a fixed key.
-
-  Arguments are those of `evaluate.count`.
 
   Args:
     state: the model, repaired or not.
     access: what the defense's `predict` may look at.
+    test: clean images with true labels.
+    params: the trigger's.
+    predict: the defense's.
+    **how: further arguments of `evaluate.count`.
   """
   return evaluate.count(
     jax.random.key(0),
     test,
     params,
-    attack=attack,
     predict=lambda key, images: predict(key, images, access, state),
-    batch_size=batch_size,
-    tally=tally,
-    mesh=mesh,
-  )
-
-
-def suspect(
-  state: Defended,
-  access: Access,
-  test: Dataset | Rows,
-  params: Params,
-  *,
-  attack: Attack,
-  defense: Defense,
-  batch_size: int,
-  mesh: Mesh | None = None,
-) -> dict[str, Array]:
-  """Scores a test set's inputs by a defense that detects, with a fixed key.
-
-  Arguments are those of `score`; see `evaluate.suspicions`.
-  """
-  return evaluate.suspicions(
-    jax.random.key(0),
-    test,
-    params,
-    attack=attack,
-    suspect=lambda key, images: defense.suspect(key, images, access, state),
-    batch_size=batch_size,
-    mesh=mesh,
+    **how,
   )

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from bdjax.machine import mesh as meshes
 from bdjax.machine import programs
-from bdjax.runs import experiment, plans
+from bdjax.runs import evaluate, experiment, plans
 from bdjax.runs.cells import Cell
 from bdjax.training import engine, finite, learn, loop, metrics
 from bdjax.training.engine import Rows
@@ -98,13 +98,19 @@ class Scorer:
   def _suspicions(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, float], dict[str, float]]:
-    program = functools.partial(
-      experiment.suspect,
-      attack=cell.attack.made,
-      defense=cell.defense.made,
-      batch_size=self._setting["batch_size"],
-      mesh=self._mesh,
-    )
+    suspect = cell.defense.made.suspect
+
+    def program(state, access, test, params):
+      return evaluate.suspicions(
+        jax.random.key(0),
+        test,
+        params,
+        attack=cell.attack.made,
+        suspect=lambda key, images: suspect(key, images, access, state),
+        batch_size=self._setting["batch_size"],
+        mesh=self._mesh,
+      )
+
     args = self.spread((state, access, self._test, backdoor.params))
     start = time.perf_counter()
     run = programs.compiled(program, *args, mesh=self._mesh)
