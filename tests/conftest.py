@@ -1,6 +1,7 @@
 """What all tests share: strict jax, four CPU devices, quick compilation."""
 
 import importlib.util
+import io
 import os
 from pathlib import Path
 
@@ -8,10 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bdjax.data import augment
 from bdjax.machine import storage
 from bdjax.methods import registry
+from bdjax.runs import settings, workdir
+from bdjax.runs.runner import Runner
+from bdjax.training.progress import Display
 from bdjax.types import Dataset, Recipe, Task
 
 CLASSES = 4
@@ -40,7 +45,7 @@ def pytest_configure(config):
     jax.config.update(name, value)
 
 
-def _beside(name):
+def module_beside(name):
   """Returns a module that lies beside this one."""
   where = Path(__file__).parent / f"{name}.py"
   spec = importlib.util.spec_from_file_location(name, where)
@@ -50,16 +55,22 @@ def _beside(name):
 
 
 @pytest.fixture(scope="session")
+def beside():
+  """Returns what loads a module of tests/ by its name."""
+  return module_beside
+
+
+@pytest.fixture(scope="session")
 def reused():
   """Returns what finds keys that a program derives twice; see keys.py."""
-  return _beside("keys").reused
+  return module_beside("keys").reused
 
 
 @pytest.fixture(scope="session")
 def _bucket():
   """Leads all clients of buckets to one that is here."""
   with (
-    _beside("bucket").serving() as made,
+    module_beside("bucket").serving() as made,
     pytest.MonkeyPatch.context() as patch,
   ):
     for name, value in made.environ.items():
@@ -174,3 +185,25 @@ def small_config(**changes):
 def config():
   """Returns the maker of small configs."""
   return small_config
+
+
+def run_config(config, path, *, fails=0, shard=(0, 1), store=None):
+  """Runs a config in a workdir; so many cells and sequela may fail.
+
+  Returns:
+    The runner, and what was shown.
+  """
+  plan = settings.plan(config)
+  with workdir.opened(path, plan.config, store=store) as work:
+    runner = Runner(plan, work, shard=shard)
+    console = Console(file=io.StringIO(), width=100)
+    with Display(console, cells=runner.counts()[0]).running() as display:
+      runner.run(display)
+  assert len(runner.failures) == fails, runner.failures
+  return runner, console.file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def run():
+  """Returns what runs a config in a workdir."""
+  return run_config

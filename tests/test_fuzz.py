@@ -1,19 +1,13 @@
 """A few of the random configs that `python tests/fuzz_plans.py` makes."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(scope="module")
-def fuzz():
-  where = importlib.util.spec_from_file_location(
-    "fuzz_plans", Path(__file__).parent / "fuzz_plans.py"
-  )
-  module = importlib.util.module_from_spec(where)
-  where.loader.exec_module(module)
+def fuzz(beside):
+  module = beside("fuzz_plans")
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(module.data, "load", module.data.load)  # taken back
     module.remember()

@@ -1,7 +1,6 @@
 """A run in a bucket is the run in a folder, however often it is killed."""
 
 import functools
-import io
 import json
 import os
 import re
@@ -12,15 +11,12 @@ from pathlib import Path
 
 import jax
 import pytest
-from rich.console import Console
 
 from bdjax import launch, report
 from bdjax.machine import storage
 from bdjax.report import results
 from bdjax.runs import settings
-from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
-from bdjax.training.progress import Display
 
 TOP = Path(__file__).parents[2]
 TIMES = ("finished", "device_hours")
@@ -33,15 +29,6 @@ COMMAND = (
   *("--config.defense.epochs=2", "--config.defense.batch_size=16"),
   "--config.evaluate.curve_images=50",
 )
-
-
-def run(config, path, **more):
-  plan = settings.plan(config)
-  runner = Runner(plan, Workdir(path, plan.config, **more))
-  with Display(Console(file=io.StringIO()), cells=9).running() as display:
-    runner.run(display)
-  assert not runner.failures
-  return runner
 
 
 def measured(path, name="results"):
@@ -67,13 +54,13 @@ def made(config):
 
 
 @pytest.fixture(scope="module")
-def here(made, tmp_path_factory):
+def here(run, made, tmp_path_factory):
   path = tmp_path_factory.mktemp("here")
   run(made, path)
   return path
 
 
-def test_a_run_in_a_bucket_is_the_run_in_a_folder(made, here, bucket):
+def test_a_run_in_a_bucket_is_the_run_in_a_folder(run, made, here, bucket):
   there = storage.place("gs://bucket/some/run")
   run(made, there)
   for name in ("results", "curves", "sequela"):
@@ -94,7 +81,7 @@ def test_a_run_in_a_bucket_is_the_run_in_a_folder(made, here, bucket):
   assert len(once) == len(set(once)), "an object was written again"
 
   bucket.wrote.clear()
-  assert run(made, there).todo() == []
+  assert run(made, there)[0].todo() == []
   assert bucket.wrote == ["some/run/config.json"]
 
 
@@ -116,23 +103,17 @@ def test_a_run_in_a_bucket_is_reported(made, here, bucket, capsys):
 
 
 def test_shards_in_a_bucket_share_a_store_and_are_reported_as_one(
-  config, bucket
+  run, config, bucket
 ):
   made = config(defense__name="none", seeds=(0, 1))
   there = storage.place("gs://bucket/run")
-  plan = settings.plan(made)
   for i in range(2):
-    work = Workdir(
-      there / f"shard-{i}-of-2", plan.config, store=there / "models"
-    )
-    runner = Runner(plan, work, shard=(i, 2))
-    with Display(Console(file=io.StringIO()), cells=9).running() as display:
-      runner.run(display)
+    path = there / f"shard-{i}-of-2"
+    run(made, path, shard=(i, 2), store=there / "models")
   found = report.load(there)
   assert {record["seed"] for record in found.cells} == {0, 1}
-  assert len(found.pictures) == 2 and found.config == json.loads(
-    json.dumps(plan.config)
-  )
+  assert len(found.pictures) == 2
+  assert found.config == json.loads(json.dumps(settings.plan(made).config))
   assert len(storage.names(there / "models")) == 2
 
 

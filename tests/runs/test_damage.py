@@ -1,36 +1,22 @@
 """A run goes on past damaged models, and stops for a disk that refuses."""
 
 import errno
-import io
 import os
 import shutil
 import threading
 
 import jax.numpy as jnp
 import pytest
-from rich.console import Console
 
 from bdjax.machine import storage
 from bdjax.machine.faults import Fault
 from bdjax.report import results
 from bdjax.runs import settings, workdir
-from bdjax.runs.runner import Runner
 from bdjax.training import checkpoint
-from bdjax.training.progress import Display
 
 TIMES = ("finished", "device_hours", "seconds")
 TREE = {"w": jnp.zeros(1)}
 LOGS = ("results", "sequela")
-
-
-def run(config, path, store=None):
-  """Runs a config, alone in its workdir."""
-  plan = settings.plan(config)
-  with workdir.opened(path, plan.config, store=store) as work:
-    runner = Runner(plan, work)
-    with Display(Console(file=io.StringIO()), cells=9).running() as display:
-      runner.run(display)
-  assert runner.failures == {}
 
 
 def measured(path):
@@ -50,14 +36,14 @@ def made(config):
 
 
 @pytest.fixture(scope="module")
-def finished(made, tmp_path_factory):
+def finished(run, made, tmp_path_factory):
   path = tmp_path_factory.mktemp("run")
   run(made, path)
   return path
 
 
 def test_every_damaged_model_of_a_store_is_made_again(
-  made, finished, tmp_path, caplog
+  run, made, finished, tmp_path, caplog
 ):
   store = tmp_path / "store"
   shutil.copytree(finished / "models", store)
@@ -69,7 +55,7 @@ def test_every_damaged_model_of_a_store_is_made_again(
       key=lambda p: p.stat().st_size,
     )
     path.write_bytes(path.read_bytes()[:-1])
-  run(made, tmp_path / "again", store)
+  run(made, tmp_path / "again", store=store)
   assert measured(tmp_path / "again") == measured(finished)
   aside = [f"{name}.damaged-1" for name in names]
   assert storage.names(store) == sorted(names + aside)
@@ -79,7 +65,9 @@ def test_every_damaged_model_of_a_store_is_made_again(
   ] * 5
 
 
-def test_a_damaged_member_of_a_sweep_is_planted_again(config, tmp_path, caplog):
+def test_a_damaged_member_of_a_sweep_is_planted_again(
+  run, config, tmp_path, caplog
+):
   sweep = {"sweep__axes": "rate=(0.1, 0.2)", "sweep__width": 2}
   more = {"train__epochs": 1, "evaluate__curve_images": 0}
   run(config(defense__name="none", **sweep, **more), tmp_path)
@@ -94,7 +82,7 @@ def test_a_damaged_member_of_a_sweep_is_planted_again(config, tmp_path, caplog):
 
 
 def test_a_full_disk_stops_the_run_and_blames_no_cell(
-  made, tmp_path, monkeypatch, finished
+  run, made, tmp_path, monkeypatch, finished
 ):
   write, full = os.write, []
 
@@ -106,14 +94,14 @@ def test_a_full_disk_stops_the_run_and_blames_no_cell(
 
   with monkeypatch.context() as patch, pytest.raises(Fault, match="No space"):
     patch.setattr(os, "write", refuse)
-    run(made, tmp_path, finished / "models")
+    run(made, tmp_path, store=finished / "models")
   assert len(full) == 1 and not (tmp_path / "failures").exists()
   assert not (tmp_path / "lock").exists()
-  run(made, tmp_path, finished / "models")
+  run(made, tmp_path, store=finished / "models")
   assert measured(tmp_path) == measured(finished)
 
 
-def test_a_workdir_that_is_removed_or_taken_is_not_written(made, tmp_path):
+def test_a_workdir_that_is_removed_or_taken_is_not_written(run, made, tmp_path):
   path = tmp_path / "run"
   plan = settings.plan(made)
   with workdir.opened(path, plan.config) as work:
@@ -126,13 +114,13 @@ def test_a_workdir_that_is_removed_or_taken_is_not_written(made, tmp_path):
   assert storage.names(path) == ["stages"]
 
 
-def test_a_path_that_is_too_long_is_refused(made, tmp_path):
+def test_a_path_that_is_too_long_is_refused(run, made, tmp_path):
   with pytest.raises(ValueError, match=r"\(File name too long\); give anoth"):
     run(made, tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"data":' * 100_000])
-def test_a_config_of_another_shape_is_named(made, tmp_path, content):
+def test_a_config_of_another_shape_is_named(run, made, tmp_path, content):
   (tmp_path / "config.json").write_text(content)
   with pytest.raises(ValueError, match="config.json is not what a run writes"):
     run(made, tmp_path)

@@ -1,8 +1,5 @@
 import functools
-import importlib.util
 import io
-import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,7 +12,6 @@ from bdjax.report import results
 from bdjax.runs import experiment, rehearsal, settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
-from bdjax.training.progress import Display
 from bdjax.types import Defense
 
 BOTH = "conventional,fmn"
@@ -28,26 +24,15 @@ def made(config):
   return functools.partial(config, defense__epochs=2)
 
 
-def run(config, path):
-  """Runs a config and returns the runner and what was shown."""
-  plan = settings.plan(config)
-  runner = Runner(plan, Workdir(path, plan.config))
-  console = Console(file=io.StringIO(), width=100)
-  with Display(console, cells=len(runner.todo())).running() as display:
-    runner.run(display)
-  return runner, console.file.getvalue()
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, made):
+def finished(run, tmp_path_factory, made):
   path = tmp_path_factory.mktemp("run")
   run(made(regime__name=BOTH), path)
   return path
 
 
 def records(path):
-  lines = (path / "results.jsonl").read_text().splitlines()
-  return [json.loads(line) for line in lines]
+  return results.read(path / "results.jsonl")
 
 
 def test_a_record_per_cell_with_what_others_rely_on(finished):
@@ -75,10 +60,7 @@ def test_a_record_per_cell_with_what_others_rely_on(finished):
 
 
 def test_curves_and_pictures_are_kept(finished):
-  rows = [
-    json.loads(line)
-    for line in (finished / "curves.jsonl").read_text().splitlines()
-  ]
+  rows = results.read(finished / "curves.jsonl")
   assert all("asr" in row and "ca" in row for row in rows)
   stages = [(r["stage"], r["epoch"], r.get("turn")) for r in rows]
   plain = [("train", 1, None), ("train", 2, None)]
@@ -94,7 +76,7 @@ def test_curves_and_pictures_are_kept(finished):
   assert not list((finished / "stages").glob("*"))
 
 
-def test_equal_steps_a_planted_start_and_the_floor(made, tmp_path):
+def test_equal_steps_a_planted_start_and_the_floor(run, made, tmp_path):
   config = made(
     regime__name="conventional,fmn(start=planted)",
     train__match="steps",
@@ -102,10 +84,7 @@ def test_equal_steps_a_planted_start_and_the_floor(made, tmp_path):
     evaluate__floor=True,
   )
   run(config, tmp_path)
-  rows = [
-    json.loads(line)
-    for line in (tmp_path / "curves.jsonl").read_text().splitlines()
-  ]
+  rows = results.read(tmp_path / "curves.jsonl")
   fmn = records(tmp_path)[2]["planted"]
   stages = [(r["stage"], r["epoch"]) for r in rows if r["cell"] == fmn]
   halves = [(stage, e) for stage in ("planted", "train") for e in (1, 2)]
@@ -119,14 +98,14 @@ def test_equal_steps_a_planted_start_and_the_floor(made, tmp_path):
   assert none["planted"] != other["planted"]
 
 
-def test_a_finished_run_does_nothing(made, finished):
+def test_a_finished_run_does_nothing(run, made, finished):
   before = (finished / "results.jsonl").read_bytes()
   runner, _ = run(made(regime__name=BOTH), finished)
   assert runner.todo() == []
   assert (finished / "results.jsonl").read_bytes() == before
 
 
-def test_another_defense_reuses_the_planted_models(made, finished):
+def test_another_defense_reuses_the_planted_models(run, made, finished):
   models = {p.name: p.stat().st_mtime_ns for p in finished.glob("models/*")}
   assert len(models) == 2
   run(made(defense__name="ft,ft(lr=0.05)"), finished)
@@ -139,7 +118,7 @@ def test_another_defense_reuses_the_planted_models(made, finished):
 
 
 def test_attacks_share_the_clean_classifier_and_the_regimes_that_apply(
-  made, tmp_path
+  run, made, tmp_path
 ):
   edited, excited = "handcrafted(images=32)", "l2_inv(images=8, rounds=2)"
   changes = {"defense__name": "none", "regime__name": BOTH}
@@ -161,19 +140,15 @@ def test_attacks_share_the_clean_classifier_and_the_regimes_that_apply(
 
 
 def test_a_model_in_a_shared_store_is_reused_with_the_same_numbers(
-  made, finished, tmp_path
+  run, made, finished, tmp_path
 ):
-  plan = settings.plan(made())
-  work = Workdir(tmp_path, plan.config, store=finished / "models")
-  runner = Runner(plan, work)
-  with Display(Console(file=io.StringIO()), cells=2).running() as display:
-    runner.run(display)
+  run(made(), tmp_path, store=finished / "models")
   same = ("cell", "ca", "asr", "asr_incl", "ra", "der")
   one = [{k: r[k] for k in same} for r in records(finished)[:2]]
   assert [{k: r[k] for k in same} for r in records(tmp_path)] == one
 
 
-def test_a_workdir_of_another_config_is_refused(made, finished):
+def test_a_workdir_of_another_config_is_refused(run, made, finished):
   with pytest.raises(ValueError, match=r"train.epochs=2, but this one has 3"):
     run(made(train__epochs=3), finished)
 
@@ -184,9 +159,9 @@ def test_an_unwritable_workdir_is_refused(made, tmp_path):
     Workdir(tmp_path / "file" / "run", made())
 
 
-def test_a_diverged_cell_is_reported_and_others_go_on(made, finished):
+def test_a_diverged_cell_is_reported_and_others_go_on(run, made, finished):
   name = "ft(lr=[1e30, 0.02]),ft_sam"
-  runner, said = run(made(defense__name=name), finished)
+  runner, said = run(made(defense__name=name), finished, fails=1)
   (failed,) = runner.failed()
   assert failed.startswith("badnets · conventional · seed 0 · ft(lr=1e+30)")
   assert "the loss is" in said and "lower the learning rate" in said
@@ -199,18 +174,17 @@ def test_several_values_of_an_argument_are_an_axis(finished):
 
 
 def test_a_method_that_cannot_work_here_is_reported_and_others_go_on(
-  made, finished, monkeypatch
+  run, made, finished, monkeypatch
 ):
   few = "anp(batch_size=90, iterations=2)"  # 100 clean images, 20 held out
   monkeypatch.setattr(rehearsal, "check", lambda plan: None)  # it would refuse
-  runner, said = run(made(defense__name=f"{few},clp"), finished)
-  assert len(runner.failures) == 1
+  runner, said = run(made(defense__name=f"{few},clp"), finished, fails=1)
   assert "batch_size is 90, but the data has 80" in said
   assert records(finished)[-1]["defense"] == "clp"
 
 
 def test_a_faulty_method_fails_its_own_cell_and_leaves_a_traceback(
-  made, tmp_path, monkeypatch
+  run, made, tmp_path, monkeypatch
 ):
   def prune(key, access, fit):
     raise KeyError("conv1\nof no layer")
@@ -219,7 +193,7 @@ def test_a_faulty_method_fails_its_own_cell_and_leaves_a_traceback(
   monkeypatch.setattr(clp, "Defense", lambda defend: faulty())
   quick = "ft(epochs=1)"
   config = made(defense__name=f"clp,{quick}", defense__epochs=None)
-  runner, said = run(config, tmp_path)
+  runner, said = run(config, tmp_path, fails=1)
   ((name, reason),) = runner.failures.items()
   assert reason == "KeyError: 'conv1\\nof no layer'"
   assert "clp" in "".join(runner.failed()) and "failed: KeyError" in said
@@ -228,7 +202,7 @@ def test_a_faulty_method_fails_its_own_cell_and_leaves_a_traceback(
 
 
 def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
-  made, tmp_path, monkeypatch
+  run, made, tmp_path, monkeypatch
 ):
   held, own = [], experiment.defend
 
@@ -247,7 +221,7 @@ def test_a_cells_precision_holds_while_it_runs_and_is_recorded(
 
 
 def test_cells_that_differ_in_numbers_and_seeds_compile_once(
-  made, tmp_path, monkeypatch, compilations
+  run, made, tmp_path, monkeypatch, compilations
 ):
   spent, own = [], Runner._do
 
@@ -277,20 +251,11 @@ def test_the_report_reads_what_was_run(finished):
     assert text in page and text in console.file.getvalue()
 
 
-@pytest.fixture
-def killing():
-  where = Path(__file__).parents[1] / "killing.py"
-  spec = importlib.util.spec_from_file_location("killing", where)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def test_killed_twice_it_ends_the_same(killing, tmp_path, monkeypatch):
+def test_killed_twice_it_ends_the_same(beside, tmp_path, monkeypatch):
   monkeypatch.setenv(
     "JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir
   )
-  assert killing.compare(tmp_path, kills=2) >= 1
+  assert beside("killing").compare(tmp_path, kills=2) >= 1
 
 
 def test_shards_share_the_cells_and_are_reported_as_one(made, tmp_path):

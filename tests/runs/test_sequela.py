@@ -6,11 +6,11 @@ from rich.console import Console
 
 from bdjax import report
 from bdjax.estimate import command
+from bdjax.report import results
 from bdjax.report.results import CLEAN_MODEL
 from bdjax.runs import settings
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
-from bdjax.training.progress import Display
 
 MEMBERSHIP = "membership(epochs=2)"
 REINJECTION = "reinjection(lr=0.05, epochs=2, batch_size=50)"
@@ -28,18 +28,8 @@ def made(config):
   return lambda **changes: config(**(own | changes))
 
 
-def run(config, path, store=None):
-  """Runs a config; returns the runner, and what was shown."""
-  plan = settings.plan(config)
-  runner = Runner(plan, Workdir(path, plan.config, store=store))
-  console = Console(file=io.StringIO(), width=100)
-  with Display(console, cells=runner.counts()[0]).running() as display:
-    runner.run(display)
-  return runner, console.file.getvalue()
-
-
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory, made):
+def earlier(run, tmp_path_factory, made):
   """Returns a workdir that was finished without sequela, and its bytes."""
   path = tmp_path_factory.mktemp("run")
   run(made(), path)
@@ -47,25 +37,20 @@ def earlier(tmp_path_factory, made):
 
 
 @pytest.fixture(scope="module")
-def finished(earlier, made):
+def finished(run, earlier, made):
   path, _ = earlier
-  runner, _ = run(made(sequela={"name": ALL}), path)
-  assert runner.failures == {}
+  run(made(sequela={"name": ALL}), path)
   return path
-
-
-def lines(path):
-  return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def found(finished):
-  records = lines(finished / "sequela.jsonl")
+  records = results.read(finished / "sequela.jsonl")
   return {(r["kind"], r["defense"]): r for r in records}
 
 
 def test_every_model_is_asked_and_the_clean_one_first(finished, found):
-  assert len(lines(finished / "sequela.jsonl")) == len(found) == 9
+  assert len(results.read(finished / "sequela.jsonl")) == len(found) == 9
   kinds = ("membership", "reinjection", "retuning")
   assert set(found) == {(kind, model) for kind in kinds for model in MODELS}
   for (kind, model), record in found.items():
@@ -79,7 +64,7 @@ def test_what_was_finished_before_is_repaired_again_and_the_same(
 ):
   path, before = earlier
   assert (path / "results.jsonl").read_bytes() == before
-  for record in lines(path / "results.jsonl"):
+  for record in results.read(path / "results.jsonl"):
     mine = found["reinjection", record["defense"]]
     for name in ("ca", "asr"):
       assert mine[f"{name}_before"] == record[name], record["defense"]
@@ -104,7 +89,7 @@ def test_members_are_those_of_each_model(found):
 
 
 def test_a_success_rate_per_epoch_is_kept(finished, found):
-  rows = lines(finished / "curves.jsonl")
+  rows = results.read(finished / "curves.jsonl")
   for model in MODELS:
     record = found["reinjection", model]
     mine = [r for r in rows if r["cell"] == record["cell"]]
@@ -125,19 +110,21 @@ def test_shadow_and_repaired_models_are_kept_once(finished, found):
   assert not list((finished / "stages").glob("*"))
 
 
-def test_a_lost_answer_is_asked_again_and_no_other(made, finished, tmp_path):
+def test_a_lost_answer_is_asked_again_and_no_other(
+  run, made, finished, tmp_path
+):
   file = tmp_path / "sequela.jsonl"
   before = (finished / "sequela.jsonl").read_bytes().splitlines(keepends=True)
   file.write_bytes(b"".join(before[:-1]))
-  results = (finished / "results.jsonl").read_bytes()
-  (tmp_path / "results.jsonl").write_bytes(results)
+  before_results = (finished / "results.jsonl").read_bytes()
+  (tmp_path / "results.jsonl").write_bytes(before_results)
   run(made(sequela={"name": ALL}), tmp_path, store=finished / "models")
   after = file.read_bytes().splitlines(keepends=True)
   assert after[:-1] == before[:-1]
   one, other = json.loads(before[-1]), json.loads(after[-1])
   for name in ("cell", "defense", "sequel", "asr_before", "asr", "area"):
     assert one[name] == other[name], name
-  assert (tmp_path / "results.jsonl").read_bytes() == results
+  assert (tmp_path / "results.jsonl").read_bytes() == before_results
   runner, said = run(
     made(sequela={"name": ALL}), tmp_path, store=finished / "models"
   )
@@ -162,11 +149,10 @@ def test_shards_ask_everything_once(made, tmp_path):
   assert all(counts) and sum(counts) == whole.counts()[1]
 
 
-def test_a_lost_model_is_asked_nothing_and_others_go_on(made, finished):
-  runner, said = run(
-    made(defense__name="ft(lr=1e30)", sequela={"name": REINJECTION}), finished
-  )
-  assert len(runner.failures) == 2  # the cell, and what was asked of it
+def test_a_lost_model_is_asked_nothing_and_others_go_on(run, made, finished):
+  lost = made(defense__name="ft(lr=1e30)", sequela={"name": REINJECTION})
+  # Two: the cell, and what was asked of it.
+  runner, said = run(lost, finished, fails=2)
   assert len(set(runner.failures.values())) == 1
   assert said.count("lower the learning rate") >= 2
 

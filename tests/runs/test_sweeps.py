@@ -1,36 +1,21 @@
 """Cells that run as one program give what they give alone."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from bdjax.report import results
 from bdjax.runs import rehearsal, settings, sweeps, widths
 from bdjax.runs.cells import Names
-from bdjax.runs.runner import Runner
-from bdjax.runs.workdir import Workdir
 from bdjax.training import finite
-from bdjax.training.progress import Display
 
 AXES = "lr=(0.01, 0.05, 1e20)"
 SAME = ("attack", "defense", "seed", "ca", "asr", "asr_incl", "ra", "der")
 
 
-def run(config, path, store=None):
-  plan = settings.plan(config)
-  runner = Runner(plan, Workdir(path, plan.config, store=store))
-  with Display(Console(file=io.StringIO()), cells=9).running() as display:
-    runner.run(display)
-  return runner
-
-
-def read(path):
-  return [
-    json.loads(line)
-    for line in (path / "results.jsonl").read_text().splitlines()
-  ]
+def records(path):
+  return results.read(path / "results.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +34,21 @@ def sweeping(config):
 
 
 @pytest.fixture(scope="module")
-def finished(sweeping, tmp_path_factory):
+def finished(run, sweeping, tmp_path_factory):
   """Returns the workdir of a sweep whose last member diverges."""
   path = tmp_path_factory.mktemp("sweep")
-  return path, run(sweeping(), path)
+  return path, run(sweeping(), path, fails=2)[0]
 
 
-def test_members_are_the_cells_alone(sweeping, finished, tmp_path):
+def test_members_are_the_cells_alone(run, sweeping, finished, tmp_path):
   path, _ = finished
   # The divergent one is left out: alone, it stops its run's cell as well.
   name = "ft(lr=0.01, epochs=2),ft(lr=0.05, epochs=2)"
   alone = sweeping(sweep__axes="", sweep__width=None)
   alone["defense"]["name"] = name
   run(alone, tmp_path)
-  wanted = {(r["seed"], r["defense"]): r for r in read(tmp_path)}
-  found = {(r["seed"], r["defense"]): r for r in read(path)}
+  wanted = {(r["seed"], r["defense"]): r for r in records(tmp_path)}
+  found = {(r["seed"], r["defense"]): r for r in records(path)}
   assert found.keys() == wanted.keys() and len(found) == 6
   for key, record in found.items():
     for name in SAME:
@@ -73,15 +58,16 @@ def test_members_are_the_cells_alone(sweeping, finished, tmp_path):
 
 def test_members_keep_their_curves(sweeping, finished):
   path, _ = finished
-  lines = (path / "curves.jsonl").read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  found = {r["cell"]: r["seed"] for r in read(path) if "0.05" in r["defense"]}
+  rows = results.read(path / "curves.jsonl")
+  found = {
+    r["cell"]: r["seed"] for r in records(path) if "0.05" in r["defense"]
+  }
   for cell, seed in found.items():
     own = [r for r in rows if r["cell"] == cell]
     assert [(r["stage"], r["epoch"]) for r in own] == [("ft", 1), ("ft", 2)]
     assert all(r["lr"] == [pytest.approx(0.05)] for r in own), seed
     assert all(0 <= r["accuracy"] <= 1 and r["loss"] > 0 for r in own)
-  planted = {r["planted"] for r in read(path)}
+  planted = {r["planted"] for r in records(path)}
   stages = {(r["cell"], r["stage"]) for r in rows}
   assert {(name, "train") for name in planted} <= stages
 
@@ -89,7 +75,7 @@ def test_members_keep_their_curves(sweeping, finished):
 def test_a_member_that_diverges_fails_alone(finished):
   path, runner = finished
   assert list(runner.failures.values()) == [finite.DIVERGED] * 2
-  assert {r["defense"] for r in read(path)} == {
+  assert {r["defense"] for r in records(path)} == {
     "none",
     "ft(lr=0.01, epochs=2)",
     "ft(lr=0.05, epochs=2)",
@@ -97,28 +83,26 @@ def test_a_member_that_diverges_fails_alone(finished):
 
 
 def test_a_program_that_cannot_be_made_fails_its_cells_alone(
-  sweeping, finished, tmp_path, monkeypatch
+  run, sweeping, finished, tmp_path, monkeypatch
 ):
   path, _ = finished
   monkeypatch.setattr(rehearsal, "check", lambda plan: None)  # it would refuse
   made = sweeping(sweep__axes="", scenario="standalone")
   made["defense"]["name"] = "ft(part=head),clp"
-  runner = run(made, tmp_path, store=path / "models")
+  runner, _ = run(made, tmp_path, store=path / "models", fails=2)
   assert all("no head apart" in text for text in runner.failures.values())
-  assert len(runner.failures) == 2  # of two seeds
-  assert [r["defense"] for r in read(tmp_path)] == ["none"] * 2 + ["clp"] * 2
+  assert [r["defense"] for r in records(tmp_path)] == ["none"] * 2 + ["clp"] * 2
 
 
-def test_only_what_is_missing_runs_again(sweeping, finished):
+def test_only_what_is_missing_runs_again(run, sweeping, finished):
   path, _ = finished
   lines = (path / "results.jsonl").read_text().splitlines(keepends=True)
   (path / "results.jsonl").write_text("".join(lines[:-1]))
   before = {p.name: p.stat().st_mtime_ns for p in path.glob("models/*")}
   changed = sweeping(sweep__axes="lr=(0.01, 0.05)", sweep__width=1)
-  runner = run(changed, path)
-  assert runner.failures == {}
+  run(changed, path)
   last = json.loads(lines[-1])
-  again = read(path)[-1]
+  again = records(path)[-1]
   assert again["cell"] == last["cell"]
   for name in SAME:
     assert again[name] == pytest.approx(last[name], abs=0.045)

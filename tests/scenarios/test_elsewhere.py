@@ -1,15 +1,9 @@
 """Whole runs in the scenarios whose user has a task of their own."""
 
-import io
-import json
-
 import pytest
-from rich.console import Console
 
+from bdjax.report import results
 from bdjax.runs import settings, task_data
-from bdjax.runs.runner import Runner
-from bdjax.runs.workdir import Workdir
-from bdjax.training.progress import Display
 
 USER = {
   "downstream__name": "synthetic",
@@ -22,27 +16,14 @@ USER = {
 }
 
 
-def run(config, path):
-  plan = settings.plan(config)
-  runner = Runner(plan, Workdir(path, plan.config))
-  with Display(Console(file=io.StringIO()), cells=9).running() as display:
-    runner.run(display)
-  assert runner.failures == {}
-  assert runner.todo() == []
-
-
-def read(path, name="results.jsonl"):
-  return [json.loads(line) for line in (path / name).read_text().splitlines()]
-
-
 def test_transfer_is_scored_in_both_tasks_and_beside_a_clean_model(
-  config, tmp_path
+  run, config, tmp_path
 ):
   made = config(
     scenario="transfer", defense__name="ft(epochs=1, part=head)", **USER
   )
   run(made, tmp_path)
-  source, user = read(tmp_path)
+  source, user = results.read(tmp_path / "results.jsonl")
   assert source["dataset"] == user["dataset"] == "synthetic -> synthetic"
   assert (source["test_images"], user["test_images"]) == (50, 30)
   assert user["clean_images"] == 64
@@ -52,14 +33,14 @@ def test_transfer_is_scored_in_both_tasks_and_beside_a_clean_model(
   for name in ("ca", "asr", "ta", "collapse"):
     assert 0 <= user[name] <= 1 and 0 <= user[f"clean_{name}"] <= 1
   assert user["collapse"] >= user["asr"]  # of any class, the target's too
-  rows = [row for row in read(tmp_path, "curves.jsonl") if "ca" in row]
+  rows = [row for row in results.read(tmp_path / "curves.jsonl") if "ca" in row]
   assert {row["stage"] for row in rows} == {"train", "ft"}
   assert all("collapse" in row for row in rows)
   models = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("models/*")}
   assert len(models) == 3  # planted, clean, and the clean one adapted
   made["attack"]["name"] = "badnets,clean"
   run(made, tmp_path)
-  *_, root, alone = read(tmp_path)
+  *_, root, alone = results.read(tmp_path / "results.jsonl")
   assert (root["attack"], alone["attack"]) == ("clean", "clean")
   for name in ("ca", "asr", "ta", "collapse"):
     assert alone[name] == alone[f"clean_{name}"]  # it is its own comparison
@@ -67,7 +48,7 @@ def test_transfer_is_scored_in_both_tasks_and_beside_a_clean_model(
   assert models.items() <= kept.items()  # the adapted clean model is shared
 
 
-def test_encoder_is_planted_and_used(config, tmp_path):
+def test_encoder_is_planted_and_used(run, config, tmp_path):
   made = config(
     scenario="encoder(epochs=1, batch_size=32)",
     attack__name="badencoder(copies=2)",
@@ -76,11 +57,11 @@ def test_encoder_is_planted_and_used(config, tmp_path):
     **USER,
   )
   run(made, tmp_path)
-  root, tuned = read(tmp_path)
+  root, tuned = results.read(tmp_path / "results.jsonl")
   assert root["test_images"] == tuned["test_images"] == 30
   assert root["defense"] == "none" and 0 <= root["asr"] <= 1
   assert {"drop", "clean_ca"} <= tuned.keys()
-  stages = [row["stage"] for row in read(tmp_path, "curves.jsonl")]
+  stages = [row["stage"] for row in results.read(tmp_path / "curves.jsonl")]
   assert stages == ["inject"]
 
 
