@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from bdjax.methods import registry
-from bdjax.training import loop
+from bdjax.training import engine, loop
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,28 @@ def planted(request, task, no_fit):
     return attack, attack.plant(jax.random.key(0), task, no_fit)
 
   return plant
+
+
+@pytest.fixture(scope="session")
+def noted():
+  """Returns what plants an attack untrained, and tells what fit was given."""
+
+  def plant(attack, task):
+    calls = []
+
+    def fit(key, step, state, data, **how):
+      calls.append({"step": step, "state": state, "data": data, **how})
+      return state, {}
+
+    return attack.plant(jax.random.key(0), task, fit), calls
+
+  return plant
+
+
+@pytest.fixture(scope="session")
+def batch(toy):
+  """Returns the first 16 toy images."""
+  return engine.take(toy, jnp.arange(16))
 
 
 class Small(nn.Module):

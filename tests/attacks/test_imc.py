@@ -8,7 +8,6 @@ import pytest
 
 from bdjax.methods import registry
 from bdjax.training import learn, regimes
-from bdjax.types import Batch
 
 GRAY = jnp.full((2, 8, 8, 3), 0.25)
 make = functools.partial(registry.get("attacks", "imc"), num_classes=4)
@@ -21,77 +20,65 @@ def plain(task):
   return task.replace(view=lambda key, batch: batch, clean=lambda fit: clean)
 
 
-def planted(attack, task):
-  """Plants without training; returns the backdoor and what fit was given."""
-  calls = []
-
-  def no_fit(key, step, state, data, **how):
-    calls.append({"step": step, "state": state, "data": data, **how})
-    return state, {}
-
-  return attack.plant(jax.random.key(0), task, no_fit), calls[0]
-
-
-def batch_of(task):
-  image = task.train.image[:16].astype(jnp.float32) / 255
-  return Batch(image, task.train.label[:16], jnp.arange(16))
-
-
-def test_square_lies_top_left_and_starts_mid_grey(plain):
+def test_square_lies_top_left_and_starts_mid_grey(noted, plain):
   attack = make(size=3)
-  backdoor, _ = planted(attack, plain)
+  backdoor, _ = noted(attack, plain)
   hit = np.array(attack.trigger(jax.random.key(1), GRAY, backdoor.params))
   assert (hit[:, :3, :3] == 0.5).all()
   hit[:, :3, :3] = 0.25
   assert (hit == 0.25).all()
 
 
-def test_a_given_mask_is_the_opacity(plain):
+def test_a_given_mask_is_the_opacity(noted, plain):
   mask = jnp.zeros((16, 16, 3)).at[8:, :, 0].set(0.6)
   attack = make(mask=mask)
-  backdoor, _ = planted(attack, plain)
+  backdoor, _ = noted(attack, plain)
   hit = np.array(attack.trigger(jax.random.key(1), GRAY, backdoor.params))
   np.testing.assert_allclose(hit[:, 5:], 0.25 + 0.2 * 0.25, rtol=1e-5)
   np.testing.assert_allclose(hit[:, :3], 0.25, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("regime", "turns"), [("conventional", 2), ("fmn", 3)])
-def test_starts_from_the_clean_classifier_and_takes_turns(plain, regime, turns):
+def test_starts_from_the_clean_classifier_and_takes_turns(
+  noted, plain, regime, turns, batch
+):
   plain = plain.replace(regime=regimes.REGIMES[regime]())
-  backdoor, call = planted(make(), plain)
+  backdoor, (call,) = noted(make(), plain)
   chex.assert_trees_all_equal(backdoor.variables, plain.clean(None))
   assert call["epochs"] == 2 * turns and len(call["step"]) == turns
   kinds = [
-    jax.eval_shape(step, jax.random.key(0), call["state"], batch_of(plain))
+    jax.eval_shape(step, jax.random.key(0), call["state"], batch)
     for step in call["step"]
   ]
   chex.assert_trees_all_equal_shapes_and_dtypes(*kinds)
 
 
-def test_in_longer_turns_every_model_pass_has_its_pattern_pass(plain):
+def test_in_longer_turns_every_model_pass_has_its_pattern_pass(noted, plain):
   plain = plain.replace(regime=regimes.fmn(turn=2))
-  _, call = planted(make(), plain)
+  _, (call,) = noted(make(), plain)
   fitting, joint, again, same, clean, too = call["step"]
   assert (fitting, joint, clean) == (again, same, too)
   assert call["epochs"] == 6
 
 
-def test_pattern_pass_moves_the_pattern_alone_and_only_under_the_mask(plain):
-  _, call = planted(make(size=2, lr_pattern=0.3), plain)
+def test_pattern_pass_moves_the_pattern_alone_and_only_under_the_mask(
+  noted, plain, batch
+):
+  _, (call,) = noted(make(size=2, lr_pattern=0.3), plain)
   state, step = call["state"], jax.jit(call["step"][0])
-  after, metrics = step(jax.random.key(0), state, batch_of(plain))
+  after, metrics = step(jax.random.key(0), state, batch)
   chex.assert_trees_all_equal(after.victim, state.victim)
   moved = np.abs(after.partner.variables["params"]["w"][0])
   np.testing.assert_allclose(moved[:2, :2], 0.3, rtol=1e-3)  # Adam's first step
   assert (moved[2:] == 0).all() and (moved[:, 2:] == 0).all()
   first = metrics["loss"]
   for i in range(10):
-    after, metrics = step(jax.random.key(i), after, batch_of(plain))
+    after, metrics = step(jax.random.key(i), after, batch)
   assert metrics["loss"] < first
 
 
-def test_model_pass_weighs_stamped_images_by_the_rate(plain):
-  image, label, _ = batch_of(plain)
+def test_model_pass_weighs_stamped_images_by_the_rate(noted, plain, batch):
+  image, label, _ = batch
   clean = plain.clean(None)
   stats = {"batch_stats": clean["batch_stats"]}
   hit = image[:2].at[:, :3, :3].set(0.5)  # an eighth of 16 images
@@ -109,10 +96,8 @@ def test_model_pass_weighs_stamped_images_by_the_rate(plain):
 
   @jax.jit
   def both(rate):
-    _, call = planted(make(rate=rate, target=1), plain)
-    after, metrics = call["step"][1](
-      jax.random.key(0), call["state"], batch_of(plain)
-    )
+    _, (call,) = noted(make(rate=rate, target=1), plain)
+    after, metrics = call["step"][1](jax.random.key(0), call["state"], batch)
     loss, grads = jax.value_and_grad(wanted)(clean["params"], rate)
     return after, metrics["loss"], loss, grads
 
@@ -135,6 +120,6 @@ def test_the_backdoor_gets_in(shares, plain):
   assert hit > 0.9 and right > 0.9
 
 
-def test_square_larger_than_the_image_is_refused(plain):
+def test_square_larger_than_the_image_is_refused(noted, plain):
   with pytest.raises(ValueError, match="size is 9, but images are 8x8"):
-    planted(make(size=9), plain)
+    noted(make(size=9), plain)

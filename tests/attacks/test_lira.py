@@ -9,24 +9,13 @@ import pytest
 from bdjax.methods import registry
 from bdjax.models.parts.autoencoder import Autoencoder
 from bdjax.training import regimes
-from bdjax.types import POISON, Batch
+from bdjax.types import POISON
 
 STD = (0.2, 0.1, 0.4)
 NUMBERS = {"target": 1, "eps": 0.5, "alpha": 0.3, "lr_generator": 0.002}
 make = functools.partial(
   registry.get("attacks", "lira"), num_classes=4, std=STD
 )
-
-
-def planted(attack, task):
-  """Plants without training; returns the backdoor and what fit was given."""
-  calls = []
-
-  def no_fit(key, step, state, data, **how):
-    calls.append({"step": step, "state": state, "data": data, **how})
-    return state, {}
-
-  return attack.plant(jax.random.key(0), task, no_fit), calls
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +26,11 @@ def plain(task):
 
 
 @pytest.fixture(scope="module")
-def stages(plain):
+def stages(noted, plain):
   """Returns both stages' joint steps, compiled once, and first states."""
-  _, (one, two) = planted(make(**NUMBERS), plain)
+  _, (one, two) = noted(make(**NUMBERS), plain)
   steps = jax.jit(one["step"]), jax.jit(two["step"][0])
   return list(zip(steps, (one["state"], two["state"]), strict=True))
-
-
-def batch_of(task):
-  image = task.train.image[:16].astype(jnp.float32) / 255
-  return Batch(image, task.train.label[:16], jnp.arange(16))
 
 
 def entropy(logits, label):
@@ -54,9 +38,9 @@ def entropy(logits, label):
   return -rows.mean()
 
 
-def test_noise_is_at_most_eps_standard_deviations(task):
+def test_noise_is_at_most_eps_standard_deviations(noted, task):
   attack = make(eps=0.5)
-  backdoor, _ = planted(attack, task)
+  backdoor, _ = noted(attack, task)
   net = jax.tree.map(lambda x: 100 * x, backdoor.params["generator"])
   params = backdoor.params | {"generator": net}
   gray = jnp.full((2, 8, 8, 3), 0.5) + jnp.arange(2).reshape(2, 1, 1, 1) / 9
@@ -75,37 +59,35 @@ def test_noise_is_at_most_eps_standard_deviations(task):
     ({"compat": "backdoorbench"}, "conventional", (50,), None),
   ],
 )
-def test_stages(task, args, regime, epochs, turns):
+def test_stages(noted, task, args, regime, epochs, turns):
   task = task.replace(
     recipe=task.recipe.replace(epochs=100), regime=regimes.REGIMES[regime]()
   )
-  _, calls = planted(make(**args), task)
+  _, calls = noted(make(**args), task)
   assert tuple(call["epochs"] for call in calls) == epochs
   assert [call["name"] for call in calls] == ["stage1", "stage2"][: len(calls)]
   if turns:
     assert len(calls[1]["step"]) == turns
 
 
-def test_stage_1_keeps_the_rate_and_stage_2_follows_the_regime(stages, plain):
+def test_stage_1_keeps_the_rate_and_stage_2_follows_the_regime(stages, batch):
   (one, first), (two, second) = stages
   late = first.replace(victim=first.victim.replace(step=jnp.int32(3)))
   for step, state, rate in ((one, late, 0.05), (two, second, 0.003)):
-    _, metrics = step(jax.random.key(0), state, batch_of(plain))
+    _, metrics = step(jax.random.key(0), state, batch)
     assert set(metrics) == {"loss", "accuracy", "lr"}
     np.testing.assert_allclose(metrics["lr"], rate, rtol=1e-6)
 
 
-def test_first_step_is_the_algorithm_of_the_paper(stages, plain):
+def test_first_step_is_the_algorithm_of_the_paper(noted, stages, plain, batch):
   step, state = stages[0]
-  after, _ = step(jax.random.key(1), state, batch_of(plain))
+  after, _ = step(jax.random.key(1), state, batch)
   peer = make(**NUMBERS, compat="backdoorbench")
   usual = plain.replace(regime=regimes.conventional())
-  backdoor, (call,) = planted(peer, usual)
+  backdoor, (call,) = noted(peer, usual)
   assert backdoor.params["lost"].shape == (256, 3)
-  after_peer, _ = jax.jit(call["step"])(
-    jax.random.key(1), state, batch_of(plain)
-  )
-  image, label, _ = batch_of(plain)
+  after_peer, _ = jax.jit(call["step"])(jax.random.key(1), state, batch)
+  image, label, _ = batch
   wanted = jnp.ones(16, jnp.int32)
   net, victim = state.partner.variables, state.victim.variables
   stats = {"batch_stats": victim["batch_stats"]}
@@ -158,30 +140,30 @@ def test_first_step_is_the_algorithm_of_the_paper(stages, plain):
   assert max(jnp.abs(x).max() for x in jax.tree.leaves(leftover)) > 1e-2
 
 
-def test_victim_learns_from_the_generator_of_an_epoch_ago(stages, plain):
+def test_victim_learns_from_the_generator_of_an_epoch_ago(stages, batch):
   step, state = stages[0]
   fresh = state.partner.variables
   for i in range(4):  # 64 images make four batches
-    state, _ = step(jax.random.key(i), state, batch_of(plain))
+    state, _ = step(jax.random.key(i), state, batch)
     chex.assert_trees_all_equal(state.previous, fresh)
   ended = state.partner.variables
   for i in range(2):
-    state, _ = step(jax.random.key(i), state, batch_of(plain))
+    state, _ = step(jax.random.key(i), state, batch)
     chex.assert_trees_all_equal(state.previous, ended)
   moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), fresh, ended)
   assert max(jax.tree.leaves(moved)) > 0
 
 
-def test_stage_2_leaves_the_generator_alone(stages, plain):
+def test_stage_2_leaves_the_generator_alone(stages, batch):
   step, state = stages[1]
-  after, _ = step(jax.random.key(0), state, batch_of(plain))
+  after, _ = step(jax.random.key(0), state, batch)
   chex.assert_trees_all_equal(after.partner, state.partner)
   assert after.victim.step == 1
 
 
-def test_poisons_of_the_frozen_copy_are_the_rounded_trigger(task):
+def test_poisons_of_the_frozen_copy_are_the_rounded_trigger(noted, task):
   attack = make(rate=0.25, eps=1.0, target=2)
-  backdoor, _ = planted(attack, task)
+  backdoor, _ = noted(attack, task)
   hit = np.asarray(backdoor.role) == POISON
   assert hit.sum() == 16
   before = task.train.image[hit].astype(jnp.float32) / 255
@@ -199,12 +181,12 @@ def test_the_backdoor_gets_in(shares, plain):
   assert hit > 0.9 and right > 0.9
 
 
-def test_what_cannot_be_is_refused(task):
+def test_what_cannot_be_is_refused(noted, task):
   once = task.replace(recipe=task.recipe.replace(epochs=1))
   with pytest.raises(ValueError, match="the recipe has 1 epochs"):
-    planted(make(), once)
+    noted(make(), once)
   peer = make(compat="backdoorbench")
   with pytest.raises(ValueError, match="leave compat at 'paper'"):
-    planted(peer, task.replace(regime=regimes.fmn()))
+    noted(peer, task.replace(regime=regimes.fmn()))
   with pytest.raises(ValueError, match="the images have 3 channels"):
-    planted(make(std=(0.2,)), task)
+    noted(make(std=(0.2,)), task)
