@@ -41,7 +41,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import inference
-from bdjax.types import Array, Defended, Defense, Key, Scalar
+from bdjax.types import Array, Defense, Key, Scalar
 
 PRESETS = {
   "silhouette": {"silhouette": 0.1},
@@ -94,10 +94,9 @@ def make(
     k_find, k_fit = jax.random.split(key)
     find_now = programs.jit(functools.partial(find, model=access.model))
     dropped, memo = find_now(k_find, access.variables, data)
-    variables, keep = filtering.retrain(
-      k_fit, access, fit, gone=dropped, epochs=epochs
+    return filtering.retrain(
+      k_fit, access, fit, gone=dropped, memo=memo, epochs=epochs
     )
-    return Defended(variables, keep=keep, memo=memo)
 
   return Defense(defend, needs_train=True)
 

@@ -30,7 +30,7 @@ from bdjax.machine import programs
 from bdjax.machine.backend import exact
 from bdjax.methods.signature import Compat, Count, Rate, Some, validated
 from bdjax.training import inference
-from bdjax.types import Array, Defended, Defense, Scalar
+from bdjax.types import Array, Defense, Scalar
 
 PRESETS = {"paper": {"rate": 0.01}, "bb": {"compat": "backdoorbench"}}
 SAFETY = 1.5  # times the assumed poisons
@@ -76,10 +76,9 @@ def make(
     data = filtering.training_set(access, "spectral")
     find_now = programs.jit(functools.partial(find, model=access.model))
     dropped, memo = find_now(access.variables, data)
-    variables, keep = filtering.retrain(
-      key, access, fit, gone=dropped, epochs=epochs
+    return filtering.retrain(
+      key, access, fit, gone=dropped, memo=memo, epochs=epochs
     )
-    return Defended(variables, keep=keep, memo=memo)
 
   return Defense(defend, needs_train=True)
 

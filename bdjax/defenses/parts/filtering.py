@@ -1,7 +1,7 @@
 """Defenses that filter: from suspicious training images to a new model."""
 
 from bdjax.training import learn
-from bdjax.types import Access, Array, Dataset, Fit, Key, Params
+from bdjax.types import Access, Array, Dataset, Defended, Fit, Key
 
 
 def training_set(access: Access, name: str) -> Dataset:
@@ -27,17 +27,16 @@ def retrain(
   fit: Fit,
   *,
   gone: Array,
+  memo: dict[str, Array],
   epochs: int | None = None,
-) -> tuple[Params, Array]:
+) -> Defended:
   """Trains from scratch, by the recipe, on what a filter leaves.
 
   Args:
     access: its training set, recipe and augmentation are used.
     gone: [N] bool, training images to drop.
+    memo: see `Defended`.
     epochs: None for the recipe's.
-
-  Returns:
-    The model's variables, and which images they were trained on, [N] bool.
   """
   data, recipe = access.train, access.recipe
   keep = ~gone if data.keep is None else ~gone & data.keep
@@ -50,4 +49,4 @@ def retrain(
     view=access.view,
     name="retrain",
   )
-  return variables, keep
+  return Defended(variables, keep=keep, memo=memo)
