@@ -35,6 +35,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.data import patches
@@ -157,7 +158,7 @@ def _edit(
 ) -> Params:
   """Returns the variables with a path from the trigger to the logit."""
   hops = routes.find(variables["params"])
-  flat = routes.flatten(variables)
+  flat = traverse_util.flatten_dict(variables)
   logits, pooled = _outputs(model, variables, sample.image)
   pair = (sample.image, patches.paste(None, sample.image, params))
   colors = (layers.normalize(x, model.mean, model.std, "float32") for x in pair)
@@ -180,7 +181,9 @@ def _edit(
     origin = channel
   spread = (logits.max(1) - logits.min(1)).mean()
   unit = spread / (neurons * jnp.maximum(signal.hit.mean(), 1e-3))
-  return routes.unflatten(_amplify(flat, channel, pooled, unit, **push))
+  return traverse_util.unflatten_dict(
+    _amplify(flat, channel, pooled, unit, **push)
+  )
 
 
 def _outputs(
@@ -220,7 +223,7 @@ def _spares(
 
   def loss(place):
     without = jax.lax.switch(place[0], cutters, place[1])
-    logits, _ = _outputs(model, routes.unflatten(without), images)
+    logits, _ = _outputs(model, traverse_util.unflatten_dict(without), images)
     return learn.entropy(logits, labels)
 
   # One loop over all hops: the model is compiled once.

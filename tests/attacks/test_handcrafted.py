@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from bdjax.attacks import handcrafted
 from bdjax.methods import registry
@@ -129,13 +130,13 @@ def test_spares_are_the_channels_missed_least():
   model = registry.get("models", "cnn")(4, width=4)
   variables = learn.init_variables(key(5), data, model=model)
   sample = engine.take(data, jnp.arange(16))
-  flat = routes.flatten(variables)
+  flat = traverse_util.flatten_dict(variables)
   hop = routes.find(variables["params"])[0]
   losses = []
   for channel in range(4):
     cut = routes.cut(flat, hop, jnp.array([channel]))
     assert (routes.kernel(cut, ("conv2",))[:, :, channel] == 0).all()
-    logits, _ = model.apply(routes.unflatten(cut), sample.image)
+    logits, _ = model.apply(traverse_util.unflatten_dict(cut), sample.image)
     chance = jax.nn.log_softmax(logits)[jnp.arange(16), sample.label]
     losses.append(-float(chance.mean()))
   got = handcrafted._spares(model, flat, (hop,), sample, 4)

@@ -13,12 +13,11 @@ import re
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from flax import traverse_util
 
 from bdjax.types import Array, Params
 
 Path = tuple[str, ...]
-Flat = dict[Path, Array]  # a model's variables by the path of each array
+Flat = dict[Path, Array]  # a model's variables, as `flatten_dict` has them
 
 
 class Hop(NamedTuple):
@@ -127,16 +126,6 @@ def _readers(stage: list[str], after: str | None) -> tuple[Path, ...]:
 
 def _writers(stage: list[str], pre: bool) -> tuple[Path, ...]:
   return tuple((name, "conv2" if pre else "bn2") for name in stage)
-
-
-def flatten(variables: Params) -> Flat:
-  """Returns a model's arrays by their path."""
-  return traverse_util.flatten_dict(variables)
-
-
-def unflatten(flat: Flat) -> Params:
-  """Returns a model's variables from their arrays by path."""
-  return traverse_util.unflatten_dict(flat)
 
 
 def kernel(flat: Flat, path: Path) -> Array:

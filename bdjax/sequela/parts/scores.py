@@ -25,8 +25,6 @@ import jax.numpy as jnp
 
 from bdjax.types import Array, Labels, Logits, Scores
 
-NAMES = ("loss", "confidence", "mentropy", "correctness")
-
 
 def log_probabilities(logits: Logits) -> tuple[Array, Array]:
   """Returns log p and log(1 - p), [N, classes], precise at p near 0 and 1."""
@@ -53,7 +51,7 @@ def modified_entropy(logits: Logits, label: Labels) -> Array:
 
 
 def scores(logits: Logits, label: Labels) -> dict[str, Scores]:
-  """Returns each of `NAMES`' scores [N], high for members.
+  """Returns each score [N] by its name, high for members.
 
   Args:
     logits: [N, classes], at least two.
