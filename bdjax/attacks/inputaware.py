@@ -35,7 +35,14 @@ from bdjax.attacks.parts import generators, joint, levels, poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.data import augment
 from bdjax.machine import programs
-from bdjax.methods.signature import Compat, NonNegative, Rate, Some, validated
+from bdjax.methods.signature import (
+  Annotated,
+  Compat,
+  Group,
+  Rate,
+  Some,
+  validated,
+)
 from bdjax.models.parts import ushape
 from bdjax.training import learn
 from bdjax.types import (
@@ -60,6 +67,7 @@ PRESETS = {
   "bb": {"compat": "backdoorbench"},
   "fmn": {"rate": 0.05, "cross_rate": 0.05},
 }
+WEIGHTS = ushape.Weights()
 PATTERN_DROPS = (200 / 600, 300 / 600, 400 / 600, 500 / 600)  # of stage 2
 
 
@@ -94,9 +102,7 @@ def make(
   goal: AnyGoal = Goal(),
   mean: tuple[float, ...] = (0.0, 0.0, 0.0),
   std: tuple[float, ...] = (1.0, 1.0, 1.0),
-  density: Rate = 0.032,
-  sparsity: NonNegative = 100.0,
-  diversity: NonNegative = 1.0,
+  weights: Annotated[ushape.Weights, Group.of(ushape.Weights)] = WEIGHTS,
   mask_epochs: Some = None,
   compat: Compat = "paper",
 ) -> Attack:
@@ -108,9 +114,7 @@ def make(
     goal: which class an image's trigger leads to.
     mean: per channel of the data in [0, 1].
     std: per channel of the data in [0, 1].
-    density: mask values up to here cost nothing.
-    sparsity: weight of the masks' size.
-    diversity: weight of masks' and patterns' likeness.
+    weights: of the generators' losses.
     mask_epochs: of stage 1; None for 25, or a quarter of the recipe's epochs
       where that is less.
     compat: paper, or backdoorbench.
@@ -122,7 +126,6 @@ def make(
     for by in (0, -1)
   )
   copies = poison.Copies(trigger, goal, rate, cross, cross_rate)
-  weights = ushape.Weights(density, sparsity, diversity)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     k_mask, k_joint, k_role, k_cover = jax.random.split(key, 4)

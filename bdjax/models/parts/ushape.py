@@ -6,6 +6,7 @@ middle block; three times a doubling and two blocks, the last without ReLU. No
 skip connections. Biases start at zero: batch norm takes them out again.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,9 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bdjax.methods.signature import NonNegative, Rate
 from bdjax.models.parts import layers
-from bdjax.models.parts.conv import conv_general_dilated
-from bdjax.types import Array, Images, Params, Scalar
+from bdjax.types import Array, Images, Params
 
 WIDTHS = (32, 64, 128)
 
@@ -64,14 +65,8 @@ class UShape(nn.Module):
 def _block(
   x: Array, channels: int, train: bool, *, name: str, relu: bool = True
 ) -> Array:
-  x = nn.Conv(
-    channels,
-    (3, 3),
-    padding=((1, 1), (1, 1)),
-    kernel_init=layers.torch_default,
-    conv_general_dilated=conv_general_dilated,
-    name=f"{name}_conv",
-  )(x)
+  kind = {"init": layers.torch_default, "dtype": "float32", "bias": True}
+  x = layers.conv(channels, 3, name=f"{name}_conv", **kind)(x)
   norm = layers.batch_norm(
     train, name=f"{name}_bn", dtype="float32", momentum=0.95
   )
@@ -107,14 +102,7 @@ def make(
   std: Sequence[float],
   twice: bool = False,
 ) -> UShape:
-  """Builds the generator.
-
-  Args:
-    channels: of the output.
-    mean: per-channel mean of the training images in [0, 1].
-    std: per-channel standard deviation of the same.
-    twice: squash the output by tanh twice.
-  """
+  """Builds the generator; arguments are the attributes of `UShape`."""
   mean, std = layers.check(mean, std)
   return UShape(channels, mean, std, twice)
 
@@ -146,12 +134,19 @@ class Pair(NamedTuple):
     return images + (pattern - images) * self.masks(donors, params["mask"])
 
 
-class Weights(NamedTuple):
-  """Weights of the generators' losses."""
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """Weights of the generators' losses.
 
-  density: Scalar  # mask values up to here cost nothing
-  sparsity: Scalar  # of what exceeds it
-  diversity: Scalar  # of `contrast`
+  Attributes:
+    density: mask values up to here cost nothing.
+    sparsity: weight of the masks' size.
+    diversity: weight of masks' and patterns' likeness.
+  """
+
+  density: Rate = 0.032
+  sparsity: NonNegative = 100.0
+  diversity: NonNegative = 1.0
 
 
 def harden(mask: Array) -> Array:
