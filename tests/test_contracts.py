@@ -7,7 +7,6 @@ and is not.
 """
 
 import inspect
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from bdjax.methods import registry, signature, specs
 from bdjax.models.parts import heads
+from bdjax.report import results
 from bdjax.runs import experiment, methods
 from bdjax.training import learn, loop, regimes
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
@@ -384,8 +384,7 @@ def gallery(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack_runs_from_the_command_line(name, gallery):
-  lines = (gallery / "results.jsonl").read_text().splitlines()
-  records = [json.loads(line) for line in lines]
+  records = results.read(gallery / "results.jsonl")
   (record,) = [r for r in records if r["attack"] == brief(name)]
   assert 0 <= record["asr"] <= 1 and record["triggered_images"] > 0
   with np.load(gallery / "pictures" / f"{record['planted']}.npz") as pictures:

@@ -104,12 +104,10 @@ def test_as_the_peer_gradients_add_up(task):
   assert updates(adding, [1.0, -1.0, 2.0]) == updates(plain, [1.0, 0.0, 2.0])
 
 
-def test_clean_epochs_leave_the_generators_alone(tiny, task):
+def test_clean_epochs_leave_the_generators_alone(tiny, task, batch):
   regime = Regime(interleave=True)
   _, _, stages = planted(task.replace(regime=regime), num_classes=4)
   (joint, clean), state, epochs = stages["train"]
-  image = task.train.image[:16].astype(jnp.float32) / 255
-  batch = Batch(image, task.train.label[:16], jnp.arange(16))
 
   @jax.jit
   def both(state):
@@ -130,13 +128,11 @@ def test_clean_epochs_leave_the_generators_alone(tiny, task):
   assert moved.variables["params"]["up1b_conv"]["kernel"]
 
 
-def test_mask_stage_is_not_scored_as_a_classifier(tiny, task):
+def test_mask_stage_is_not_scored_as_a_classifier(tiny, task, batch):
   _, backdoor, stages = planted(task, num_classes=4)
   step, state, epochs = stages["mask"]
   assert epochs == 1
   assert backdoor.params["mask"] is state[0]
-  image = task.train.image[:16].astype(jnp.float32) / 255
-  batch = Batch(image, task.train.label[:16], jnp.arange(16))
   (after, _), metrics = jax.jit(step)(jax.random.key(1), state, batch)
   assert metrics.keys() == {"loss", "area"} and 0 < metrics["area"] < 1
   chex.assert_tree_all_finite(after)

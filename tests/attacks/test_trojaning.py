@@ -28,11 +28,8 @@ def planted(task, fit=None, **args):
   kernel = jnp.array([[-3.0] * 4, [1.0] * 4, [-2.0] * 4])
   clean = {"params": {"linear": {"kernel": kernel, "bias": jnp.zeros(4)}}}
   task = task.replace(model=Linear(), clean=lambda fit: clean)
-
-  def no_fit(key, step, state, data, **how):
-    return state, {}
-
-  return attack, attack.plant(jax.random.key(0), task, fit or no_fit)
+  fit = fit or (lambda key, step, state, data, **how: (state, {}))
+  return attack, attack.plant(jax.random.key(0), task, fit)
 
 
 def test_excites_the_neurons_with_the_largest_weights(task):

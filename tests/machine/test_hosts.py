@@ -2,7 +2,6 @@
 
 import glob
 import importlib.util
-import json
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from jax._src.clusters import cloud_tpu_cluster
 from orbax.checkpoint import v1 as ocp
 
 from bdjax.machine import hosts, losses, preemption
+from bdjax.report import results
 from bdjax.training import checkpoint
 
 TOP = Path(__file__).parents[2]
@@ -71,11 +71,8 @@ def finish(process):
 
 def numbers(workdir):
   """Returns what a run measured, without its times."""
-  rows = [
-    json.loads(line)
-    for name in ("results.jsonl", "curves.jsonl")
-    for line in (workdir / name).read_text().splitlines()
-  ]
+  names = ("results.jsonl", "curves.jsonl")
+  rows = [row for name in names for row in results.read(workdir / name)]
   kept = ("defense", "ca", "asr", "stage", "epoch", "loss", "devices")
   return [{k: row[k] for k in kept if k in row} for row in rows]
 
