@@ -79,8 +79,3 @@ def test_a_share_of_the_side_is_that_many_pixels(planted, pattern):
   np.testing.assert_array_equal(
     share, stamped(planted, size=2, pattern=pattern)
   )
-
-
-def test_square_larger_than_the_image_is_refused(planted):
-  with pytest.raises(ValueError, match="size is 9, but images are 8x8"):
-    planted(size=9)

@@ -118,8 +118,3 @@ def test_the_backdoor_gets_in(shares, plain):
   task = plain.replace(recipe=plain.recipe.replace(epochs=30, lr=0.1))
   hit, _, right = shares(make(rate=0.1), task)
   assert hit > 0.9 and right > 0.9
-
-
-def test_square_larger_than_the_image_is_refused(noted, plain):
-  with pytest.raises(ValueError, match="size is 9, but images are 8x8"):
-    noted(make(size=9), plain)

@@ -75,10 +75,3 @@ def test_only_images_of_the_target_class_shape_the_noise(planted, task, toy):
     for data in (toy, other)
   )
   np.testing.assert_array_equal(one, two)
-
-
-def test_a_rate_that_poisons_nothing_or_too_much_is_refused(planted):
-  with pytest.raises(ValueError, match=r"poisons none of 64 images"):
-    planted(rate=0.0005)
-  with pytest.raises(ValueError, match="at most 0.25"):
-    planted(rate=0.3)

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from bdjax.attacks import sig
 from bdjax.types import POISON
@@ -42,8 +41,3 @@ def test_poisons_only_the_target_class_and_keeps_labels(planted, task):
   after = np.asarray(backdoor.train.image)[hit].astype(float)
   np.testing.assert_allclose(after[:, :, 1], crest, atol=0.51)
   assert attack.target(jnp.arange(4)).tolist() == [1, 1, 1, 1]
-
-
-def test_needs_enough_images_of_the_target_class(planted):
-  with pytest.raises(ValueError, match="a rate of at most 0.25"):
-    planted(rate=0.3)

@@ -60,16 +60,6 @@ def test_sam_keeps_the_first_pass_statistics(toy, model, variables):
   assert max(jax.tree.leaves(gap)) > 1e-5
 
 
-def test_sam_without_radius_is_sgd_on_a_network(toy, model, variables):
-  batch = engine.take(toy, jnp.arange(16))
-  tx = optimizers.sgd(0.1)
-  runs = []
-  for one in (tx, optimizers.sam(tx, rho=0.0, adaptive=True)):
-    init, step = learn.supervised(model, one)
-    runs.append(jax.jit(step)(key(), init(variables), batch)[0].variables)
-  chex.assert_trees_all_close(runs[0], runs[1], rtol=1e-5, atol=1e-7)
-
-
 def test_planned_epochs_and_rate():
   recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
   assert regimes.planned_epochs(recipe, Regime()) == 4
