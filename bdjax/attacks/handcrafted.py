@@ -169,9 +169,10 @@ def _edit(
   spares.append(jnp.argsort(use)[:neurons])
   for hop, channel in zip(hops, spares, strict=True):
     old = routes.kernel(flat, hop.source)
-    weights = jnp.full((*old.shape[:2], 1, 1), 1 / math.prod(old.shape[:2]))
     if hop is hops[0]:
       weights = _stem(signal, old, hop, size)
+    else:
+      weights = jnp.full((*old.shape[:2], 1, 1), 1 / math.prod(old.shape[:2]))
     flat = routes.connect(flat, hop, weights, origin=origin, channel=channel)
     signal = signals.convolve(signal, weights, hop.stride)
     if hop.gate is not None:
