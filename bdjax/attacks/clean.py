@@ -19,10 +19,7 @@ PRESETS = {}
 
 
 @validated
-def make(
-  *,
-  goal: AnyGoal = Goal(),
-) -> Attack:
+def make(*, goal: AnyGoal = Goal()) -> Attack:
   """Returns the attack that does nothing.
 
   Args:

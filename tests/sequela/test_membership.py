@@ -128,10 +128,6 @@ def test_it_learns_from_the_shadow_and_says_numbers_by_name():
   assert all(isinstance(value, int | float) for value in found.values())
 
 
-def test_there_are_three():
-  assert NAMES == ["membership", "reinjection", "retuning"]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_argument_is_explained_keyword_only_and_typed(name):
   make = registry.get("sequela", name)

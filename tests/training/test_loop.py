@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from bdjax.training import engine, loop
-from bdjax.types import Dataset
 
 
 def key():
@@ -248,7 +247,3 @@ def test_scan_fit_is_vmappable_over_keys_and_data(toy):
   keys = jax.random.split(key(), 2)
   both = jax.vmap(run)(keys)
   np.testing.assert_allclose(both[1], run(keys[1]), rtol=1e-6)
-
-
-def test_dataset_size_counts_all_examples(toy):
-  assert Dataset(toy.image, toy.label, jnp.zeros(64, bool)).size == 64
