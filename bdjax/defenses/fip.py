@@ -59,7 +59,7 @@ from bdjax.types import (
   Step,
 )
 
-PRESETS = {"official": {"clean_rate": 0.01, "epochs": 500}}
+PRESETS = {"official": {"clean_rate": 0.01, "epochs": 500, "batch_size": 128}}
 TOGETHER = 8  # images whose gradients are held at once
 
 

@@ -17,7 +17,7 @@ Constants are those of the authors' code (fine_tune/ft.py) and of the command
 for CIFAR-10 in its README: alpha .1 (.2 where the code is given none), SGD at
 .01 with cosine, momentum .9, no weight decay, 10 epochs of batch 128. Presets:
 
-- `official`: the defaults with as much clean data, 2 %.
+- `official`: the defaults with as much clean data as in the README, 2 %.
 
 Where a head has several layers, W is that of the last. Deviation: the cosine
 moves with every step, there once an epoch.

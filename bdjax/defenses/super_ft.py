@@ -54,6 +54,7 @@ PRESETS = {
     "lr_max2": 0.05,
     "phase1_epochs": 40,
     "cycle_steps": 20,
+    "epochs": 100,
     "batch_size": 128,
     "momentum": 0.0,
     "weight_decay": 0.0,

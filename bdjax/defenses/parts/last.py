@@ -19,7 +19,7 @@ from bdjax.types import Array, Images, Key, Params, Recipe, Scalar
 RECIPE = Recipe(
   lr=0.01, epochs=10, batch_size=128, schedule="cosine", weight_decay=0.0
 )
-OFFICIAL = {"clean_rate": 0.02}
+OFFICIAL = {"clean_rate": 0.02, "epochs": 10, "batch_size": 128}
 
 
 def kernel(params: Params) -> Array:
