@@ -9,9 +9,11 @@ with 32 channels, in ms alone / in a scan (2 cores, jax 0.10.2): kernel gradient
 
 So the two gradients are spelled out as canonical convolutions of transposed
 arrays, on CPU only; elsewhere they are the ones JAX derives. What counts is the
-platform that a program is compiled for, not the one that traces it. They are
-convolutions of the same kind, so gradients of gradients work too. Forward-mode
-differentiation does not (`jax.jvp`): use reverse over reverse.
+platform that a program is compiled for, not the one that traces it. The
+convolution and its two gradients are linear in two arguments each, whose
+derivatives are the other two: so gradients of gradients slide no image over
+another. Forward-mode differentiation does not work (`jax.jvp`): use reverse
+over reverse.
 
 Convolutions in groups have no such spelling: XLA's CPU compiler knows none that
 is fast. There, a sum over the kernel's taps takes their place, each a shifted
@@ -186,59 +188,111 @@ def _conv(x: Array, kernel: Array, window: _Window) -> Array:
   return _convolve(x, kernel, window)
 
 
-def _forward(
-  x: Array, kernel: Array, window: _Window
-) -> tuple[Array, tuple[Array, Array]]:
-  # Not `_convolve`: where this rule is differentiated in its turn, as implicit
-  # gradients do, the gradients must be these again.
-  return _conv(x, kernel, window), (x, kernel)
-
-
-def _backward(
-  window: _Window, saved: tuple[Array, Array], dy: Array
-) -> tuple[Array, Array]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_x(dy: Array, kernel: Array, window: _Window, size: Pair) -> Array:
+  """Returns the gradient by images of a size, from that by the output."""
   return lax.platform_dependent(
-    *saved,
     dy,
-    cpu=functools.partial(_canonical_gradients, window),
-    default=functools.partial(_derived_gradients, window),
+    kernel,
+    cpu=functools.partial(_canonical_by_x, window, size),
+    default=functools.partial(_derived_by_x, window, size),
   )
 
 
-def _derived_gradients(
-  window: _Window, x: Array, kernel: Array, dy: Array
-) -> tuple[Array, Array]:
-  return jax.vjp(lambda x, k: _convolve(x, k, window), x, kernel)[1](dy)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_kernel(x: Array, dy: Array, window: _Window, size: Pair) -> Array:
+  """Returns the gradient by a kernel of a size, from that by the output."""
+  return lax.platform_dependent(
+    x,
+    dy,
+    cpu=functools.partial(_canonical_by_kernel, window, size),
+    default=functools.partial(_derived_by_kernel, window, size),
+  )
 
 
-def _canonical_gradients(
-  window: _Window, x: Array, kernel: Array, dy: Array
-) -> tuple[Array, Array]:
-  """Returns the gradients by x and kernel as forward convolutions.
+def _gradients(window, saved, dy):
+  x, kernel = saved
+  dx = _by_x(dy, kernel, window, x.shape[1:3])
+  return dx, _by_kernel(x, dy, window, kernel.shape[:2])
+
+
+def _gradients_by_x(window, size, saved, dx):
+  dy, kernel = saved
+  dk = _by_kernel(dx, dy, window, kernel.shape[:2])
+  return _conv(dx, kernel, window), dk
+
+
+def _gradients_by_kernel(window, size, saved, dk):
+  x, dy = saved
+  dx = _by_x(dy, dk, window, x.shape[1:3])
+  return dx, _conv(x, dk, window)
+
+
+# The rules call what they are rules of: where one is differentiated in its
+# turn, as implicit gradients do, the gradients must be these again.
+_conv.defvjp(lambda x, k, *how: (_conv(x, k, *how), (x, k)), _gradients)
+_by_x.defvjp(lambda dy, k, *how: (_by_x(dy, k, *how), (dy, k)), _gradients_by_x)
+_by_kernel.defvjp(
+  lambda x, dy, *how: (_by_kernel(x, dy, *how), (x, dy)), _gradients_by_kernel
+)
+
+
+def _derived_by_x(
+  window: _Window, size: Pair, dy: Array, kernel: Array
+) -> Array:
+  x = jnp.zeros((dy.shape[0], *size, kernel.shape[2]), dy.dtype)
+  return jax.vjp(lambda x: _convolve(x, kernel, window), x)[1](dy)[0]
+
+
+def _derived_by_kernel(
+  window: _Window, size: Pair, x: Array, dy: Array
+) -> Array:
+  kernel = jnp.zeros((*size, x.shape[3], dy.shape[3]), x.dtype)
+  return jax.vjp(lambda k: _convolve(x, k, window), kernel)[1](dy)[0]
+
+
+def _canonical_by_x(
+  window: _Window, size: Pair, dy: Array, kernel: Array
+) -> Array:
+  """Returns the gradient by x as a forward convolution.
 
   With every array stretched by its dilation, y[o] = sum_t x[s o + t - low] k[t]
   gives dx[i] = sum_t dy[(i + low - t) / s] k[t], a convolution of the dilated
-  dy with the flipped kernel, and dk[t] = sum_o x[s o + t - low] dy[o], one of
-  x with the dilated dy, channels and batch trading places.
+  dy with the flipped kernel.
   """
-  pad_x, pad_k = [], []
+  pad = []
   for i in range(2):
+    n_x, n_k, n_y = _stretched(window, i, size, kernel.shape, dy.shape[1:])
     low = window.pad[i][0]
-    n_x = (x.shape[1 + i] - 1) * window.input_dilation[i] + 1
-    n_k = (kernel.shape[i] - 1) * window.kernel_dilation[i] + 1
-    n_y = (dy.shape[1 + i] - 1) * window.stride[i] + 1
-    pad_x.append((n_k - 1 - low, n_x - n_y + low))
-    pad_k.append((low, n_k - 1 + n_y - n_x - low))
-  by_x = _Window(
-    window.input_dilation, tuple(pad_x), window.stride, window.kernel_dilation
+    pad.append((n_k - 1 - low, n_x - n_y + low))
+  there = _Window(
+    window.input_dilation, tuple(pad), window.stride, window.kernel_dilation
   )
-  by_kernel = _Window(
-    window.kernel_dilation, tuple(pad_k), window.input_dilation, window.stride
+  return _convolve(dy, kernel[::-1, ::-1].swapaxes(2, 3), there)
+
+
+def _canonical_by_kernel(
+  window: _Window, size: Pair, x: Array, dy: Array
+) -> Array:
+  """Returns the gradient by the kernel as a forward convolution.
+
+  As above, dk[t] = sum_o x[s o + t - low] dy[o] is one of x with the dilated
+  dy, channels and batch trading places.
+  """
+  pad = []
+  for i in range(2):
+    n_x, n_k, n_y = _stretched(window, i, x.shape[1:], size, dy.shape[1:])
+    low = window.pad[i][0]
+    pad.append((low, n_k - 1 + n_y - n_x - low))
+  there = _Window(
+    window.kernel_dilation, tuple(pad), window.input_dilation, window.stride
   )
-  flipped = kernel[::-1, ::-1].swapaxes(2, 3)
   swapped = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-  dk = _conv(*swapped, by_kernel).transpose(1, 2, 0, 3)
-  return _conv(dy, flipped, by_x), dk
+  return _convolve(*swapped, there).transpose(1, 2, 0, 3)
 
 
-_conv.defvjp(_forward, _backward)
+def _stretched(window: _Window, i: int, *sizes: Sequence[int]) -> list[int]:
+  """Returns the extents of x, kernel and y along a dimension, dilated."""
+  dilations = window.input_dilation, window.kernel_dilation, window.stride
+  pairs = zip(sizes, dilations, strict=True)
+  return [(size[i] - 1) * dilation[i] + 1 for size, dilation in pairs]

@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from bdjax.models.parts.conv import conv_general_dilated
+from bdjax.runs import work
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 CASES = {  # height, kernel, stride, padding, input dilation, kernel dilation
@@ -78,6 +79,23 @@ def test_second_order_agrees_with_jax():
 
   for ours, theirs in zip(*both(*args), strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_second_order_slides_no_image_over_another():
+  conv = bind(conv_general_dilated, *CASES["plain"][2:])
+  gradient = jax.grad(conv, (0, 1))
+
+  def curvature(*args):
+    return sum((g**2).sum() for g in gradient(*args))
+
+  def cost(function):
+    args = arrays(16, 3)
+    return work.flop(work.needed(jax.make_jaxpr(function)(*args).jaxpr))
+
+  one = cost(conv)
+  assert cost(gradient) == pytest.approx(3 * one, rel=0.2)
+  # y; by dy and what the gradient holds, two of each; through dy to y
+  assert cost(jax.grad(curvature, (0, 1))) <= 9.5 * one
 
 
 def layouts(function, platform, args=None):
