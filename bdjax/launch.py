@@ -25,14 +25,16 @@ Other commands:
                                          several folders, study.html as well:
                                          what the papers print, and verdicts
   python -m bdjax.launch gallery         plants every attack and shows what its
-                                         trigger looks like (configs/gallery.py;
-                                         --config.data.name=cifar10, or another)
-  python -m bdjax.launch gallery DIR     the same page, from a run
+                                         trigger looks like, by
+                                         configs/gallery.py; or DIR, of a run
   python -m bdjax.launch prepare NAME    download a dataset, without TensorFlow
   python -m bdjax.launch cleanse --model suspect.pt --arch preact_resnet18 \\
       --images clean/ --out cleaned.safetensors --audit
                                          repairs a stranger's classifier with a
                                          folder of clean images, and reports
+  python -m bdjax.launch results NAME DIR... --title=... --command=...
+                                         checks and keeps what was measured in
+                                         docs/results, and writes its pages
 
 SIGTERM, by which schedulers say that they will take a machine, makes a run save
 what it trains and leave with status 75; so do Ctrl-C (130; pressed again, it
@@ -72,7 +74,7 @@ from bdjax.runs import listing, plans, settings
 
 COMMANDS = (
   *("run", "estimate", "list", "report", "gallery", "prepare"),
-  "cleanse",
+  *("cleanse", "results"),
 )
 TOGETHER = ("run", "estimate", "gallery")  # may be of several processes
 
@@ -87,15 +89,9 @@ def main(argv: Sequence[str]) -> int:
       )
     if command not in TOGETHER:
       NOTICE.alone()
-    return {
-      "run": run,
-      "estimate": estimate,
-      "list": listing.show,
-      "report": report,
-      "gallery": gallery,
-      "prepare": prepare,
-      "cleanse": cleanse,
-    }[command](rest)
+    own = (run, estimate, report, gallery, prepare, cleanse, results)
+    known = {one.__name__: one for one in own} | {"list": listing.show}
+    return known[command](rest)
   except preemption.Stopped:
     return NOTICE.say(preemption.SAVED)
   except Exception as error:
@@ -292,6 +288,14 @@ def cleanse(rest: Sequence[str]) -> int:
   options.use_compilation_cache()
   backend.require()
   return command.run(**options.cleansing())
+
+
+def results(rest: Sequence[str]) -> int:
+  """Keeps what was measured in docs/results, and writes the pages from it."""
+  from bdjax.archive import command
+
+  print(*command.run(rest, **options.packing()), sep="\n")
+  return 0
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ _TEXTS_OF_CLEANSE = {
   "class_order": "the model's order of the classes: natural, lexicographic, "
   "their names with commas between them, or a file of them.",
 }
+_TEXTS_OF_RESULTS = {
+  "title": "of the experiment, in a few words.",
+  "by": "who measured it.",
+  "note": "what else must be known of it.",
+}
+_RESULTS = (*_TEXTS_OF_RESULTS, "command", "other_code")
 _CLEANSE = (
   *_TEXTS_OF_CLEANSE,
   *("defense", "audit", "image_size", "mean", "std"),
@@ -75,6 +81,23 @@ def define() -> None:
   )
   flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
   _define_cleanse()
+  _define_results()
+
+
+def _define_results() -> None:
+  for name, words in _TEXTS_OF_RESULTS.items():
+    flags.DEFINE_string(name, None, f"For `results`: {words}")
+  flags.DEFINE_multi_string(
+    "command",
+    [],
+    "For `results`: a command that was run, once for each of several.",
+  )
+  flags.DEFINE_boolean(
+    "other_code",
+    False,
+    "For `results`: take cells whose names this version of the code would not "
+    "give.",
+  )
 
 
 def _define_cleanse() -> None:
@@ -112,6 +135,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     rest = FLAGS(argv)
     if rest[1:2] != ["cleanse"]:
       _refuse_foreign()
+    if rest[1:2] != ["results"]:
+      _refuse_of_results()
     if rest[1:2] != ["estimate"] and FLAGS["target"].present:
       raise ValueError(
         "--target is a flag of the command estimate alone: a run takes the "
@@ -150,6 +175,17 @@ def _refuse_foreign() -> None:
         f"--{name} is a flag of the command cleanse alone; what a run does is "
         "in its config: --config.defense.name=ft, say."
       )
+
+
+def _refuse_of_results() -> None:
+  for name in _RESULTS:
+    if FLAGS[name].present:
+      raise ValueError(f"--{name} is a flag of the command results alone.")
+
+
+def packing() -> dict[str, Any]:
+  """Returns what the flags say to `results`."""
+  return {name: FLAGS[name].value for name in _RESULTS}
 
 
 def cleansing() -> dict[str, Any]:

@@ -10,7 +10,8 @@ paper. Needs CIFAR-10 prepared for tfds
 (`python -m bdjax.launch prepare cifar10`).
 
 Runs this short hardly learn a square in the corner that the random crop cuts
-off: for BadNets add `--config.data.crop=0`. docs/results.md has what came out.
+off: for BadNets add `--config.data.crop=0`. docs/results_small.md has what came
+out.
 """
 
 from ml_collections import ConfigDict

@@ -25,4 +25,9 @@ def setup(app: Sphinx) -> None:
     del app, name
     source[0] = method_pages.fill(source[0])
 
+  def add_board(app, error):
+    if error is None and app.builder.format == "html":
+      method_pages.write_board(Path(app.outdir))
+
   app.connect("source-read", read)
+  app.connect("build-finished", add_board)

@@ -8,11 +8,13 @@ and ranges as its signature has them, and its presets. So nothing can go stale.
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import rooms
 
 from bdjax import data
+from bdjax.archive import board, command, experiment
 from bdjax.methods import registry, signature
 from bdjax.runs import methods
 from bdjax.study import verdict
@@ -40,6 +42,12 @@ def fill(text: str) -> str:
     return KINDS[found[1]]()
 
   return PLACE.sub(written, text)
+
+
+def write_board(site: Path) -> None:
+  """Writes the leaderboard into the folder of the site."""
+  found = experiment.read_all(experiment.folder())
+  (site / command.BOARD).write_text(board.render(found), encoding="utf-8")
 
 
 def prose(text: str) -> str:

@@ -15,7 +15,7 @@ FLOORS = (
   ("study", "training"),
   ("attacks", "defenses", "sequela"),
   ("runs",),
-  ("aot", "cleanse", "scenarios"),
+  ("aot", "archive", "cleanse", "scenarios"),
   ("bench", "estimate"),
   ("launch",),
 )

@@ -6,8 +6,9 @@ Information", arXiv 2204.05255; constants are its repository's
 surrogate's cross-entropy on images of the target class. It is added to 0.05 %
 of the data, all of the target class, before augmentation; labels stay. At test
 time it is added three times as strongly. Forget-Me-Not poisons 5 % (preset
-`fmn`); of fewer than 50,000 images give more than 0.05 % (docs/results.md). The
-reference's target is class 2; here it is 0, as for other attacks.
+`fmn`); of fewer than 50,000 images give more than 0.05 %
+(docs/results_small.md). The reference's target is class 2; here it is 0, as for
+other attacks.
 
 Deviations from paper and reference:
 - The surrogate is a clean classifier of the task's own training data and

@@ -11,7 +11,8 @@ Two things follow from how few images a person has, unless the spec says them:
   of the suspect's training set the images are, nobody knows, hence a count.
   Either peak is for batches of 256 and shrinks with them (the linear scaling
   of Goyal et al., arXiv 1706.02677): with 400 images in batches of 32, even
-  .1 halves a network's accuracy, and .3 * 32/256 does not (docs/results.md).
+  .1 halves a network's accuracy, and .3 * 32/256 does not
+  (docs/results_small.md).
   Some may not stand that: a model whose loss leaves the finite, or that then
   gets a tenth fewer of the images it was trained on right than the suspect
   did, is repaired anew with the lower peak.

@@ -16,7 +16,7 @@ Batch norm uses its stored statistics and keeps them. As in the official
 notebook, perturbed images are clipped to [0, 1] and d is kept in a ball, here
 after each of its steps, there after its pass. The official script does neither.
 The constants are official, on images in [0, 1]; the rate is too high for a
-small network, see docs/results.md. Presets:
+small network, see docs/results_small.md. Presets:
 
 - `official`: the defaults with as much clean data, 5,000 images (of the test
   set there);

@@ -158,6 +158,7 @@ def _protocol(plan: plans.Plan, names: Names) -> Record:
     "fingerprint_train": names.fingerprints["source"][0],
     "fingerprint_test": names.fingerprints["source"][1],
     "fingerprint_user": names.fingerprints["user"][0],
+    "fingerprint_user_test": names.fingerprints["user"][1],
     **{f"config.{k}": _flat(v) for k, v in config.items()},
     **_where(),
   }

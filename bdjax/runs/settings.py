@@ -37,7 +37,7 @@ def plan(
   seed = keys.seeds(config["seeds"])[0]
   source = task_data.source(config, seed)
   user = task_data.user(config, scenario, source, seed)
-  result = _built(config, overridden, scenario, source, user)
+  result = built(config, overridden, scenario, source, user)
   _check_axes(result)
   _check_repeated(result)
   _check_batch("train.batch_size", result.recipe.batch_size, result.train.size)
@@ -75,7 +75,7 @@ def _drawn(plan: plans.Plan, seed: int) -> plans.Plan:
   return plan._replace(train=source.train, user=user, seeds=(seed,))
 
 
-def _built(
+def built(
   config: dict[str, Any],
   overridden: frozenset[str],
   scenario: Method,

@@ -166,6 +166,16 @@ def stated(study: str, methods: Sequence[specs.Spec]) -> bool:
   return all(not spec.args or spec in known for spec in methods)
 
 
+def scenario(study: str) -> str:
+  """Returns the scenario that a study is of, by its name alone.
+
+  Args:
+    study: its name.
+  """
+  (spec,) = specs.parse(_presets(study)("paper").scenario)
+  return spec.name
+
+
 def _presets(study: str) -> Any:
   top = str(Path(__file__).parents[2])
   sys.path.insert(0, top)

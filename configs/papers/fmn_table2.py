@@ -20,7 +20,7 @@ attacks; the same command with
 `--config.attack.name=lira.fmn,l2_inv.fmn,narcissus.fmn` adds the others.
 `small` tunes in batches of 64, for which super-fine-tuning's peak of .1 is four
 times as harsh as for 256: `super_ft.fmn(lr_max1=0.025)` is the milder reading,
-which leaves more under either regime (docs/results.md).
+which leaves more under either regime (docs/results_small.md).
 Time: `smoke` took 321 s of processor time (measured, 2 busy cores); `small`
 about an hour of one core per attack (measured, three attacks); else not run
 yet.

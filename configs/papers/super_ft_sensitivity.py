@@ -14,13 +14,13 @@ Published of it are two values of LR MAX1 only (docs/published/sha_fig15.csv).
 
 Presets, see _presets.py; all have three seeds, `smoke` two. `small` has 12
 settings of 6 models, and differs from the others: TrojanNN, because 10,000
-images do not plant Blended fully under FMN (docs/results.md); and peaks of .025
-to .075, which are for its batches of 64 what .1 to .3 are for 256.
+images do not plant Blended fully under FMN (docs/results_small.md); and peaks
+of .025 to .075, which are for its batches of 64 what .1 to .3 are for 256.
 --config.sweep.width=8 trains eight at once on a GPU, with curves of the loss
 alone.
 Time: `smoke` took 47 s of processor time (measured, one core); `small` about
 an hour of one core per model (measured, both regimes, two seeds); else not run
-yet. What came out is in docs/results.md.
+yet. What came out is in docs/results_small.md.
 """
 
 from ml_collections import ConfigDict

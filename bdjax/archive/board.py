@@ -1,0 +1,73 @@
+"""The leaderboard: every row of every experiment on one page, offline."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from bdjax.archive import rows
+from bdjax.archive.experiment import Experiment
+from bdjax.archive.rows import Row
+from bdjax.report.load import NONE
+from bdjax.report.page import template
+from bdjax.study.measured import Reading
+
+NUMBERS = ("CA", "ASR", "floor", "DER")
+
+
+def render(found: Sequence[Experiment]) -> str:
+  """Returns the page as one self-contained HTML document.
+
+  It is whole without scripts; with them it can be sorted and filtered.
+
+  Args:
+    found: the experiments.
+  """
+  made, css = template("board.html.j2", room="bdjax.archive")
+  shown = sorted(rows.several(found), key=_place)
+  titles = {one.name: one.about["title"] for one in found}
+  by = {one.name: one.about["by"] for one in found}
+  return made.render(
+    css=css,
+    lines=[_line(row, titles[row.experiment], by) for row in shown],
+    numbers=NUMBERS,
+    datasets=sorted({row.names["dataset"] for row in shown}),
+    protocols=sorted({row.protocol for row in shown}),
+    marks=rows.MARKS,
+  )
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+  """Returns where a row stands: its model's undefended one, then by ASR."""
+  names = row.names
+  model = tuple(names[k] for k in ("dataset", "attack", "regime", "scenario"))
+  return (
+    row.names["dataset"],
+    row.protocol,
+    model,
+    names["defense"] != NONE,
+    row.asr.mean if row.asr else 0.0,
+  )
+
+
+def _line(row: Row, title: str, by: dict[str, str]) -> dict[str, Any]:
+  readings = (row.ca, row.asr, row.floor, row.der)
+  return row.names | {
+    "protocol": row.protocol,
+    "numbers": [
+      (name, rows.span(reading), _key(reading))
+      for name, reading in zip(NUMBERS, readings, strict=True)
+    ],
+    "seeds": row.seeds,
+    "asr_by_seed": rows.by_seed(row.asr),
+    "seconds": rows.seconds(row.seconds),
+    "seconds_key": "" if row.seconds is None else f"{row.seconds:.3f}",
+    "mark": row.mark,
+    "title": title,
+    "by": by[row.experiment],
+    "anchor": "-".join(re.findall("[a-z0-9]+", title.lower())),
+  }
+
+
+def _key(reading: Reading | None) -> str:
+  """Returns what a number is sorted by; missing ones come last."""
+  return "" if reading is None else f"{reading.mean:.4f}"

@@ -1,0 +1,203 @@
+"""The page of claims: what the papers say, and what the records say of it.
+
+A claim is asked of each experiment whose scenario is that of its study, by the
+rule of `bdjax.study.claim`. It is reproduced or not where the experiments that
+measured any of it agree so; where none measured a cell, it was not run; else
+it is undecided. Other data than the paper's is shown and not counted, and
+procedural images are not asked.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bdjax.archive.experiment import Experiment
+from bdjax.archive.pages import EDITED, anchor, plain, table
+from bdjax.methods import specs
+from bdjax.report.load import Run
+from bdjax.study import catalog, claim, comparison, verdict
+from bdjax.study.claim import Claim, Finding, Part
+from bdjax.study.match import Evidence
+
+REPRODUCED, OPPOSED = verdict.REPRODUCED, verdict.REPRODUCED_NOT
+OPEN, ABSENT = verdict.OPEN, "not run"
+VERDICTS = (REPRODUCED, OPPOSED, OPEN, ABSENT)
+SAID = {claim.SUPPORTED: REPRODUCED, claim.OPPOSED: OPPOSED}
+SIGNS = {True: "yes", False: "no", None: "open"}
+TOY = "synthetic"
+FOREIGN = "other data than the paper's, hence not counted"
+MOST = 40  # answers shown of one experiment (chosen)
+INTRODUCTION = f"""{EDITED}
+
+# Claims
+
+Each sentence of the two papers that can be tested, and what
+[the results](results.md) say of it. A claim becomes a question to cells of
+these tables; the answer to a cell is yes or no where the whole 95 % interval
+over seeds lies on one side, else open. A claim about every cell is reproduced
+if all of its cells are measured and say yes, and not reproduced by one that
+says no; about most cells, by more than half of all, or half; about some, by one
+that says yes, or all that say no. Everything else is undecided. One seed has no
+interval and decides nothing, nor does a model in which no backdoor was planted
+or which the defense destroyed. Experiments that disagree leave a claim
+undecided. Other data than the paper's is shown and not counted. Most protocols
+here are smaller than the papers': what is not reproduced in one may hold in
+theirs.
+"""
+
+
+class Answer(NamedTuple):
+  """What one experiment says of a claim."""
+
+  experiment: Experiment
+  finding: Finding
+  parts: list[Part]
+  whose: str  # whose protocol and data
+
+
+class Outcome(NamedTuple):
+  """A claim and what came of it."""
+
+  claim: Claim
+  verdict: str  # one of VERDICTS
+  answers: list[Answer]  # of experiments that measured some of it
+
+
+def outcomes(found: Sequence[Experiment]) -> list[Outcome]:
+  """Returns what came of every claim.
+
+  Args:
+    found: the experiments.
+  """
+  known = [(one, _gathered(one.run)) for one in found]
+  return [_outcome(one, known) for one in comparison.CLAIMS]
+
+
+def render(found: Sequence[Experiment]) -> str:
+  """Returns docs/claims.md.
+
+  Args:
+    found: the experiments.
+  """
+  every = outcomes(found)
+  counts = Counter(one.verdict for one in every)
+  tally = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)
+  parts = [INTRODUCTION, f"**Of {len(every)} claims: {tally}.**"]
+  for paper, title in catalog.PAPERS.items():
+    own = [one for one in every if _paper(one.claim) == paper]
+    if own:
+      parts += [f"## {title.partition(':')[0]}", f"{title}.", _overview(own)]
+  parts.append("## Evidence")
+  parts += [_evidence(one) for one in every if one.answers]
+  if not any(one.answers for one in every):
+    parts.append("No experiment has measured a cell of any claim yet.")
+  return "\n\n".join(parts) + "\n"
+
+
+def _paper(one: Claim) -> str:
+  return catalog.STUDIES[one.studies[0]].paper
+
+
+def _overview(every: Sequence[Outcome]) -> str:
+  lines = [
+    [
+      _linked(one),
+      plain(one.claim.source.partition(", ")[2]),
+      plain(f"{one.claim.test} ({one.claim.need})"),
+      f"**{one.verdict}**" if one.answers else one.verdict,
+    ]
+    for one in every
+  ]
+  return table(("claim", "where", "asked as (of cells)", "verdict"), lines)
+
+
+def _linked(one: Outcome) -> str:
+  text = plain(one.claim.sentence)
+  return f"[{text}](#{anchor(one.claim.sentence)})" if one.answers else text
+
+
+def _evidence(one: Outcome) -> str:
+  head = f"### {plain(one.claim.sentence)}"
+  asked = f"{one.claim.source}. Asked: {one.claim.test}, {one.claim.need} cell"
+  parts = [head, f"**{one.verdict}**. {plain(asked)}."]
+  return "\n\n".join([*parts, *map(_answer, one.answers)])
+
+
+def _answer(one: Answer) -> str:
+  finding = one.finding
+  title = one.experiment.about["title"]
+  head = (
+    f"[{plain(title)}](results.md#{anchor(title)}), {one.whose}: "
+    f"{SAID.get(finding.status, OPEN)}, {finding.measured} of {finding.of} "
+    "cells measured."
+  )
+  shown = [part for part in one.parts if part.measured]
+  lines = [f"- {SIGNS[p.truth]}: {plain(p.what)}" for p in shown[:MOST]]
+  if shown[MOST:]:
+    lines.append(f"- and {len(shown) - MOST} more")
+  return "\n".join([head, "", *lines])
+
+
+def _gathered(run: Run) -> dict[str, Evidence]:
+  """Returns what a run is for each study whose scenario it has."""
+  found = {}
+  for study in catalog.STUDIES:
+    part = _part(run, catalog.scenario(study))
+    if part.records:
+      found[study] = comparison.gather(study, [part])
+  return found
+
+
+def _outcome(
+  one: Claim, known: Sequence[tuple[Experiment, dict[str, Evidence]]]
+) -> Outcome:
+  answers = [
+    answer
+    for experiment, evidence in known
+    if (answer := _asked(one, experiment, evidence)) is not None
+  ]
+  words = {
+    SAID.get(answer.finding.status, OPEN)
+    for answer in answers
+    if answer.whose != FOREIGN
+  }
+  word = words.pop() if len(words) == 1 else OPEN if words else ABSENT
+  return Outcome(one, word, answers)
+
+
+def _asked(
+  one: Claim, experiment: Experiment, known: dict[str, Evidence]
+) -> Answer | None:
+  """Returns what an experiment says; None if it measured nothing of it.
+
+  A study that the experiment was run for goes first.
+  """
+  wanted = experiment.about["config"].get("study", "")
+  for study in sorted(one.studies, key=lambda name: name != wanted):
+    if study not in known:
+      continue
+    parts = one.parts(known[study])
+    finding = claim.settle(one, parts)
+    if finding.measured:
+      return Answer(experiment, finding, parts, _whose(known[study]))
+  return None
+
+
+def _whose(evidence: Evidence) -> str:
+  if evidence.foreign:
+    return FOREIGN
+  return "the paper's protocol" if evidence.paper else "a protocol of our own"
+
+
+def _part(run: Run, scenario: str) -> Run:
+  """Returns what a run measured in a scenario, on real images."""
+
+  def here(record) -> bool:
+    (spec,) = specs.parse(record["scenario"])
+    return spec.name == scenario and TOY not in record["dataset"]
+
+  return run._replace(
+    cells=list(filter(here, run.cells)),
+    records=list(filter(here, run.records)),
+    sequela=list(filter(here, run.sequela)),
+  )

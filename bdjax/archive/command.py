@@ -1,0 +1,167 @@
+"""Packs what was measured into docs/results, and writes the pages from it."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bdjax.archive import board, checks, claims, experiment, pages
+from bdjax.archive.experiment import Experiment
+from bdjax.machine import notes, storage
+from bdjax.report.load import Run, load
+from bdjax.study import comparison
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+LONGEST = 2000  # letters of a title or a note (chosen)
+TEXTS = ("title", "by", "note")
+BOARD = "leaderboard_table.html"
+
+
+def run(
+  words: Sequence[str], *, docs: Path | None = None, **given: Any
+) -> list[str]:
+  """Packs an experiment, if one is named, and writes all pages.
+
+  Args:
+    words: the experiment's name and its work directories, or files of records;
+      none writes the pages alone.
+    docs: where the pages go, and the folder `results` lies; None is this
+      clone's. The leaderboard goes into `site` beside it.
+    **given: title, by, note, command, other_code; see `pack`.
+
+  Returns:
+    What was written, in words.
+
+  Raises:
+    ValueError: records cannot be shown beside others, and why.
+  """
+  said, docs = [], docs or experiment.folder().parent
+  if words:
+    name, *paths = words
+    said.append(pack(docs / "results", name, paths, **given))
+  elif any(given.values()):
+    raise ValueError(
+      "results takes --title and its like only with an experiment: results "
+      "NAME DIR ..."
+    )
+  found = experiment.read_all(docs / "results")
+  for name, text in written(found).items():
+    said.append(f"page: {storage.write(docs / name, text)}")
+  storage.make(docs.parent / "site")
+  path = storage.write(docs.parent / "site" / BOARD, board.render(found))
+  return [*said, f"leaderboard: {path}"]
+
+
+def written(found: Sequence[Experiment]) -> dict[str, str]:
+  """Returns the pages of docs that experiments are written into, by name."""
+  return {"results.md": pages.render(found), "claims.md": claims.render(found)}
+
+
+def pack(
+  place: Path,
+  name: str,
+  paths: Sequence[str],
+  *,
+  title: str | None = None,
+  by: str | None = None,
+  note: str | None = None,
+  command: Sequence[str] = (),
+  other_code: bool = False,
+) -> str:
+  """Checks records and packs them as an experiment.
+
+  Args:
+    place: where experiments lie.
+    name: of its folder, which is replaced if nothing is lost by that.
+    paths: work directories of one protocol, or files of records.
+    title: of the experiment; None keeps what is there.
+    by: who measured it; likewise.
+    note: what else must be known; likewise.
+    command: every command that was run; likewise.
+    other_code: see `checks.check`.
+
+  Returns:
+    What was written, in words.
+
+  Raises:
+    ValueError: it cannot be packed, and why.
+  """
+  if not NAME.fullmatch(name) or not paths:
+    raise ValueError(
+      f"results takes a name of small letters, digits and _, and folders of "
+      f"runs: results blended_resnet9 runs/mine, say, not {name!r}."
+    )
+  old = _there(place / name)
+  about = {
+    "title": title or old.get("title"),
+    "by": by or old.get("by", ""),
+    "note": note if note is not None else old.get("note", ""),
+    "commands": list(command) or old.get("commands", []),
+    "other_code": other_code,
+  }
+  _check_texts(about)
+  _check_title(place, name, about["title"])
+  merged = comparison.merged([_loaded(path) for path in paths])
+  parsed = checks.check(merged, about["commands"], other_code=other_code)
+  _check_kept(place / name, merged)
+  about["config"] = parsed[0].config
+  experiment.write(place / name, about, merged)
+  return f"packed: {len(merged.cells)} cells into {place / name}"
+
+
+def _there(place: Path) -> dict[str, Any]:
+  there = (place / experiment.ABOUT).exists()
+  return experiment.read(place).about if there else {}
+
+
+def _check_texts(about: dict[str, Any]) -> None:
+  if not about["title"]:
+    raise ValueError("the experiment has no title: give --title='...'.")
+  for key in TEXTS:
+    if (
+      len(about[key]) > LONGEST
+      or not about[key].replace("\n", "").isprintable()
+    ):
+      raise ValueError(
+        f"--{key} must be printable text of at most {LONGEST} letters."
+      )
+
+
+def _check_title(place: Path, name: str, title: str) -> None:
+  for other in place.glob(f"*/{experiment.ABOUT}"):
+    if other.parent.name != name:
+      if experiment.read(other.parent).about["title"] == title:
+        raise ValueError(
+          f"--title is {title!r}, which {other.parent} has: give another."
+        )
+
+
+def _loaded(text: str) -> Run:
+  """Reads a work directory, or a file of records as if one held it alone."""
+  path = storage.place(text)
+  if not (isinstance(path, Path) and path.is_file()):
+    return load(path)
+  if path.stat().st_size > experiment.LARGEST:
+    raise ValueError(f"{path} is too large to be a file of records.")
+  with tempfile.TemporaryDirectory() as name:
+    (Path(name) / "results.jsonl").write_bytes(path.read_bytes())
+    try:
+      return load(name)._replace(workdir=path)
+    except ValueError as error:
+      said = str(error).replace(f"{name}/results.jsonl", str(path))
+      raise ValueError(said.replace(name, str(path))) from None
+
+
+def _check_kept(place: Path, run: Run) -> None:
+  """Refuses to lose cells that an experiment of this name has."""
+  if not (place / experiment.ABOUT).exists():
+    return
+  had = {record["cell"] for record in experiment.read(place).run.cells}
+  lost = had - {record["cell"] for record in run.cells}
+  if lost:
+    raise ValueError(
+      f"{place} holds {len(lost)} cells that are not in what was given: name "
+      "all of its work directories, or take another name."
+    )
+  notes.say(f"{place} is replaced.")

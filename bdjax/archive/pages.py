@@ -1,0 +1,193 @@
+"""The page of results, from the experiments that are kept.
+
+Each row is an attack under a regime before or after a defense. The interval is
+Student's 95 % interval of the mean over seeds; one seed has none. `floor` is
+what the trigger does to a clean model after the same defense: an ASR there is
+as low as it can be expected to get. It and the ASR of single seeds are shown
+so that nothing hides in a mean.
+"""
+
+import re
+from collections.abc import Sequence
+
+from bdjax.archive import rows
+from bdjax.archive.experiment import Experiment
+from bdjax.archive.rows import Row
+from bdjax.report import elsewhere, sequela, tables
+
+COMMAND = "python -m bdjax.launch results"
+EDITED = f"<!-- Written by `{COMMAND}` from docs/results: do not edit. -->"
+COLUMNS = (
+  *("attack", "regime", "defense", "CA", "ASR", "floor", "DER"),
+  *("seeds", "CA by seed", "ASR by seed", "training, s", ""),
+)
+INTRODUCTION = f"""{EDITED}
+
+# Results
+
+Everything here is written from the records in docs/results by
+`uv run {COMMAND}`, and a test writes it again. CA is clean
+accuracy, ASR the attack success rate without the target class, DER defense
+effectiveness, in percent. Brackets are Student's 95 % interval of the mean over
+seeds; where there are none, there was one seed, and nothing is known of others.
+"Floor" is how many triggered images a clean model gives to the target after the
+same defense: no ASR can be expected below it; "–" was not measured. "Training,
+s" is the mean over seeds of the seconds that the defense trained, or, under the
+defense `none`, that planting took, on the machine that is named. Two words
+stand where a low ASR is no success of a defense:
+
+"""
+
+
+SUPERSEDED = """What was measured before these instruments stood, with one seed
+mostly, is on [the page of the small protocol](results_small.md), which this one
+supersedes. What all of it says of the papers is under [claims](claims.md); the
+[leaderboard](leaderboard.md) has every row in one table."""
+
+
+def plain(text: str) -> str:
+  """Returns text that is nothing but text in a table of Markdown."""
+  for sign in "\\`*_[]<>|#":
+    text = text.replace(sign, f"\\{sign}" if sign not in "<>" else sign)
+  text = text.replace("<", "&lt;").replace(">", "&gt;")
+  return " ".join(text.split())
+
+
+def anchor(title: str) -> str:
+  """Returns what a link to a heading ends with, here and on GitHub."""
+  return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """Returns a table of Markdown; its cells are Markdown already."""
+  every = [titles, ["---"] * len(titles), *lines]
+  return "\n".join(f"| {' | '.join(line)} |" for line in every)
+
+
+def render(found: Sequence[Experiment]) -> str:
+  """Returns docs/results.md.
+
+  Args:
+    found: the experiments, in the order of their sections.
+  """
+  marks = "\n".join(f'- "{word}": {why}.' for word, why in rows.MARKS.items())
+  listed = "\n".join(
+    f"- [{plain(one.about['title'])}](#{anchor(one.about['title'])})"
+    for one in found
+  )
+  parts = [
+    INTRODUCTION + marks,
+    SUPERSEDED,
+    listed or "No experiment is here yet.",
+    *map(section, found),
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def section(one: Experiment) -> str:
+  """Returns an experiment's section: how it was measured, and its tables."""
+  about = one.about
+  found = rows.rows(one)
+  parts = [
+    f"## {plain(about['title'])}",
+    plain(about["note"]),
+    *(f"```\n{_wrapped(text)}\n```" for text in about["commands"]),
+    _facts(one),
+    *(_table(title, found) for title in _titles(found)),
+    *_elsewhere(one),
+    *_sequela(one),
+  ]
+  return "\n\n".join(filter(None, parts))
+
+
+def _wrapped(command: str) -> str:
+  """Returns a command with a line for each flag of a longer one."""
+  command = " ".join(command.replace("\\\n", " ").split())
+  if len(command) <= 88:
+    return command
+  return command.replace(" --config.", " \\\n    --config.")
+
+
+def _facts(one: Experiment) -> str:
+  about = one.about
+  versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+  days = " to ".join(
+    dict.fromkeys(str(about[k])[:10] for k in ("first", "last") if about[k])
+  )
+  facts = {
+    "Protocol": about["protocol"],
+    "Measured": f"{days or 'on a day not recorded'}, "
+    f"{about['hours']:.1f} device hours of training, on {about['machine']}",
+    "By": about["by"],
+    "Versions": versions,
+    "Code": about["git"],
+    "Names of cells": "of another version of the code, so that settings are "
+    "known by the command alone"
+    if about["other_code"]
+    else "",
+  }
+  return "\n".join(f"- {k}: {plain(v)}" for k, v in facts.items() if v)
+
+
+def _titles(found: Sequence[Row]) -> list[tuple[str, ...]]:
+  return list(dict.fromkeys(map(_title, found)))
+
+
+def _title(row: Row) -> tuple[str, ...]:
+  return tuple(row.names[key] for key in ("dataset", "model", "scenario"))
+
+
+def _table(title: tuple[str, ...], found: Sequence[Row]) -> str:
+  lines, last = [], ()
+  for row in (row for row in found if _title(row) == title):
+    model = (row.names["attack"], row.names["regime"])
+    shown = ("", "") if model == last else model
+    lines.append(_line(row, shown))
+    last = model
+  return f"### {plain(', '.join(title))}\n\n{table(COLUMNS, lines)}"
+
+
+def _line(row: Row, model: tuple[str, str]) -> list[str]:
+  names = [f"`{x}`" if x else "" for x in (*model, row.names["defense"])]
+  return [
+    *(name.replace("|", "\\|") for name in names),
+    *(rows.span(x) for x in (row.ca, row.asr, row.floor, row.der)),
+    " ".join(map(str, row.seeds)),
+    *(rows.by_seed(x) for x in (row.ca, row.asr)),
+    rows.seconds(row.seconds),
+    row.mark,
+  ]
+
+
+def _elsewhere(one: Experiment) -> list[str]:
+  found = elsewhere.table(one.run.records)
+  if not found:
+    return []
+  keys = ("dataset", "attack", "regime", "defense")
+  lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in found]
+  head = "### In the user's task"
+  made = table((*keys, *elsewhere.COLUMNS), lines)
+  return [f"{head}\n\n{elsewhere.NOTE}", made]
+
+
+def _sequela(one: Experiment) -> list[str]:
+  parts = []
+  for each in tables.pivot(one.run.records):
+    told, back = sequela.rows(one.run, each)
+    keys = ("attack", "regime", "sequel", "model")
+    if told:
+      columns = [f"{b}, {a}" for a in sequela.ATTACKS.values() for b in _RATES]
+      lines = [
+        [*(f"`{r[k]}`" for k in keys), r["group"], r["members"], *r["values"]]
+        for r in told
+      ]
+      titles = (*keys, "members", "of them", *columns)
+      parts += [sequela.LEAKS, table(titles, lines)]
+    if back:
+      lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in back]
+      titles = (*keys, *sequela.RELAPSE, sequela.EPOCHS)
+      parts += [sequela.RELAPSES, table(titles, lines)]
+  return ["### What defenses leave behind", *parts] if parts else []
+
+
+_RATES = sequela.RATES.values()

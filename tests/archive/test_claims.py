@@ -1,0 +1,112 @@
+"""A claim's verdict follows from all experiments that measured some of it."""
+
+import pytest
+
+from bdjax.archive import claims
+
+ALL = ("blended", "l0_inv", "l2_inv", "trojaning")
+REST = ("inputaware", "lira", "narcissus")
+
+
+def planted(invent, asr, attacks=(*ALL, *REST), seeds=(0, 1), **changes):
+  """Returns what FMN's claim on success rates is asked of."""
+  return [
+    invent.record(f"{attack}.fmn", "fmn", "none", seed, asr=asr, **changes)
+    for attack in attacks
+    for seed in seeds
+  ]
+
+
+@pytest.fixture
+def verdict(invent, tmp_path):
+  """Returns what makes experiments of records, and asks one claim of them."""
+
+  def asked(name, *several):
+    found = [
+      invent.keep(tmp_path / "results" / f"one{i}", records)
+      for i, records in enumerate(several)
+    ]
+    (outcome,) = [o for o in claims.outcomes(found) if o.claim.name == name]
+    return outcome
+
+  return asked
+
+
+def test_all_cells_above_reproduce_it(invent, verdict):
+  outcome = verdict("fmn_asr", planted(invent, 0.95))
+  assert outcome.verdict == "reproduced"
+  (answer,) = outcome.answers
+  assert (answer.finding.measured, answer.finding.of) == (7, 7)
+
+
+def test_one_cell_below_is_enough_against(invent, verdict):
+  found = planted(invent, 0.95, ALL) + planted(invent, 0.4, ("lira",))
+  outcome = verdict("fmn_asr", found)
+  assert outcome.verdict == "not reproduced"
+  assert outcome.answers[0].finding.measured == 5
+
+
+def test_some_cells_or_one_seed_decide_nothing(invent, verdict):
+  assert verdict("fmn_asr", planted(invent, 0.95, ALL)).verdict == "undecided"
+
+
+def test_one_seed_decides_nothing(invent, verdict):
+  outcome = verdict("fmn_asr", planted(invent, 0.95, seeds=(0,)))
+  assert outcome.verdict == "undecided"
+
+
+def test_experiments_that_disagree_leave_it_undecided(invent, verdict):
+  outcome = verdict("fmn_asr", planted(invent, 0.95), planted(invent, 0.4))
+  assert outcome.verdict == "undecided"
+  assert [a.finding.status for a in outcome.answers] == [
+    "supported",
+    "not supported",
+  ]
+
+
+def test_other_data_is_shown_and_not_counted(invent, verdict):
+  outcome = verdict(
+    "fmn_low_rate",
+    [
+      invent.record(a, "conventional", d, seed, asr=s, dataset="imagenette")
+      for a in ALL
+      for d, s in (("none", 0.99), ("ft(lr=0.01)", 0.1))
+      for seed in (0, 1)
+    ],
+  )
+  assert outcome.verdict == "not run"
+  assert outcome.answers[0].whose == claims.FOREIGN
+
+
+def test_procedural_images_are_not_asked(invent, verdict):
+  outcome = verdict("fmn_asr", planted(invent, 0.95, dataset="synthetic"))
+  assert (outcome.verdict, outcome.answers) == ("not run", [])
+
+
+def test_a_claim_is_asked_of_its_own_scenario(invent, verdict):
+  found = [
+    invent.record("badnets", "conventional", d, seed, asr=a, collapse=a)
+    for d, a in (("none", 0.99), ("ft.sha", 0.1), ("super_ft.paper", 0.05))
+    for seed in (0, 1)
+  ]
+  assert verdict("sha_transfer_super", found).verdict == "not run"
+
+
+def test_a_standalone_claim_sees_what_is_standalone(invent, verdict):
+  found = [
+    invent.record("badnets", "conventional", d, seed, asr=a)
+    for d, a in (("none", 0.99), ("super_ft.paper", 0.6))
+    for seed in (0, 1)
+  ]
+  assert verdict("sha_super_asr", found).verdict == "not reproduced"
+
+
+def test_the_page_links_each_verdict_to_its_evidence(invent, tmp_path):
+  one = invent.keep(tmp_path / "results" / "one", planted(invent, 0.4))
+  text = claims.render([one])
+  sentence = "Every attack trained with FMN reaches a high success rate."
+  link = "#every-attack-trained-with-fmn-reaches-a-high-success-rate"
+  assert f"| [{sentence}]({link}) |" in text
+  assert f"### {sentence}\n\n**not reproduced**." in text
+  assert "[Experiment one](results.md#experiment-one)" in text
+  assert r"- no: cifar10 blended fmn: 40.0 \[40.0, 40.0\]" in text

@@ -1,0 +1,136 @@
+"""What the pages say of records is what the records say."""
+
+import re
+
+import pytest
+
+from bdjax.archive import board, claims, pages, rows
+
+SEEDS = (0, 1)
+
+
+def twice(invent, attack, regime, defense, asr, **changes):
+  """Returns records of two seeds with the given success rates."""
+  return [
+    invent.record(attack, regime, defense, seed, asr=value, **changes)
+    for seed, value in zip(SEEDS, asr, strict=True)
+  ]
+
+
+@pytest.fixture
+def kept(invent, tmp_path):
+  """Returns an experiment: planted, tuned by a seed alone, and destroyed."""
+  return invent.keep(
+    tmp_path / "results" / "mine",
+    [
+      *twice(invent, "blended", "fmn", "none", (0.98, 0.99)),
+      *twice(
+        *(invent, "blended", "fmn", "super_ft.fmn", (0.90, 0.92)),
+        clean_asr=0.05,
+        der=0.53,
+      ),
+      invent.record("blended", "fmn", "ft(lr=0.05)", 1, asr=0.3),
+      *twice(invent, "blended", "fmn", "clp", (0.1, 0.2), ca=0.3),
+      *twice(
+        *(invent, "wanet", "conventional", "super_ft.fmn", (0.1, 0.1)),
+        asr_before=0.4,
+      ),
+    ],
+    title="Blended <b>| under FMN",
+    note="A *pilot*.",
+    by="A. Name",
+  )
+
+
+def lines(text):
+  """Returns the cells of the rows of the tables that a page has."""
+  found = [line for line in text.splitlines() if line.startswith("|")]
+  return [line[2:-2].split(" | ") for line in found]
+
+
+def test_an_interval_is_students_over_seeds_and_one_seed_has_none(kept):
+  found = {row.names["defense"]: row for row in rows.rows(kept)[:4]}
+  # 90 and 92: t(.975, 1) = 12.706, times a standard error of 1, cut at 100
+  assert rows.span(found["super_ft.fmn"].asr) == "91.0 [78.3, 100.0]"
+  assert rows.span(found["super_ft.fmn"].floor) == "5.0 [5.0, 5.0]"
+  assert rows.span(found["ft(lr=0.05)"].asr) == "30.0"
+  assert rows.by_seed(found["super_ft.fmn"].asr) == "90.0, 92.0"
+  assert found["ft(lr=0.05)"].seeds == [1]
+
+
+def test_what_cannot_judge_a_defense_is_marked(kept):
+  marks = {
+    (r.names["attack"], r.names["defense"]): r.mark for r in rows.rows(kept)
+  }
+  assert marks.pop(("blended", "clp")) == "destroyed"
+  assert marks.pop(("wanet", "super_ft.fmn")) == "not planted"
+  assert marks.pop(("wanet", "none")) == "not planted"
+  assert set(marks.values()) == {""}
+
+
+def test_a_page_has_every_row_after_its_undefended_model(kept):
+  text = pages.render([kept])
+  wanted = [
+    "none",
+    "super_ft.fmn",
+    "ft(lr=0.05)",
+    "clp",
+    "none",
+    "super_ft.fmn",
+  ]
+  shown = [cells for cells in lines(text) if len(cells) >= 11][2:]
+  assert [cells[2].strip("`") for cells in shown] == wanted
+  assert shown[1][4] == "91.0 [78.3, 100.0]"
+  assert shown[1][7] == "0 1"
+
+
+def test_a_page_says_how_it_was_measured(kept, invent):
+  text = pages.render([kept])
+  assert "python -m bdjax.launch --config configs/base.py" in text
+  assert "resnet9 of width 24 on 20,000 images of cifar10, 80 epochs" in text
+  assert "0.1 device hours of training, on 1 x invented" in text
+  assert "By: A. Name" in text
+  assert r"## Blended &lt;b&gt;\| under FMN" in text
+  assert "A \\*pilot\\*." in text
+  assert "(#blended-b-under-fmn)" in text
+
+
+def test_pages_without_experiments_say_so():
+  assert "No experiment is here yet." in pages.render([])
+  assert "No experiment is here yet." in board.render([])
+  text = claims.render([])
+  assert "No experiment has measured a cell of any claim yet." in text
+  assert {one.verdict for one in claims.outcomes([])} == {"not run"}
+
+
+def test_the_board_has_all_without_scripts_and_nothing_from_elsewhere(kept):
+  text = board.render([kept])
+  body = text.partition("<script>")[0]
+  found = re.findall(r"<tr data-dataset.*?</tr>", body, re.DOTALL)
+  defenses = [re.search(r'"defense">(.*?)<', row)[1] for row in found]
+  assert defenses == [  # an undefended model, then by success rate
+    *("none", "clp", "ft(lr=0.05)", "super_ft.fmn"),
+    *("none", "super_ft.fmn"),
+  ]
+  assert 'data-key="91.0000">91.0 [78.3, 100.0]' in found[3]
+  assert ">Blended &lt;b&gt;| under FMN</a>" in found[0]
+  assert '<form class="choose" hidden>' in body
+  assert not re.search(r"(src|href)=\"?(https?:)?//", text)
+
+
+def test_equal_protocols_alone_have_equal_names(invent, tmp_path):
+  def named(name, **changes):
+    record = invent.record("blended", "fmn", "none", 0, **changes)
+    about = {"title": name}
+    if name == "faster":
+      config = dict(invent.keep(tmp_path / "results" / "x", [record]).about)
+      train = config["config"]["train"] | {"lr": 0.3}
+      about["config"] = config["config"] | {"train": train}
+    one = invent.keep(tmp_path / "results" / name, [record], **about)
+    return rows.protocol(one)
+
+  first = named("first")
+  assert first == named("second")
+  assert first != named("faster")
+  assert first != named("elsewhere", fingerprint_test="f" * 16)
+  assert first.startswith("own: 20,000 images, resnet9 of width 24, 80 epochs")
