@@ -31,7 +31,7 @@ def render(found: Sequence[Experiment]) -> str:
     lines=[_line(row, titles[row.experiment], by) for row in shown],
     numbers=NUMBERS,
     datasets=sorted({row.names["dataset"] for row in shown}),
-    protocols=sorted({row.protocol for row in shown}),
+    protocols={p: _short(p) for p in sorted({r.protocol for r in shown})},
     marks=rows.MARKS,
   )
 
@@ -53,8 +53,9 @@ def _line(row: Row, title: str, by: dict[str, str]) -> dict[str, Any]:
   readings = (row.ca, row.asr, row.floor, row.der)
   return row.names | {
     "protocol": row.protocol,
+    "short": _short(row.protocol),
     "numbers": [
-      (name, rows.span(reading), _key(reading))
+      (name, rows.span(reading).partition(" "), _key(reading))
       for name, reading in zip(NUMBERS, readings, strict=True)
     ],
     "seeds": row.seeds,
@@ -66,6 +67,11 @@ def _line(row: Row, title: str, by: dict[str, str]) -> dict[str, Any]:
     "by": by[row.experiment],
     "anchor": "-".join(re.findall("[a-z0-9]+", title.lower())),
   }
+
+
+def _short(protocol: str) -> str:
+  """Returns the digits at the end of a protocol's name, which suffice."""
+  return protocol.rpartition(" ")[2]
 
 
 def _key(reading: Reading | None) -> str:

@@ -23,6 +23,11 @@ REPRODUCED, OPPOSED = verdict.REPRODUCED, verdict.REPRODUCED_NOT
 OPEN, ABSENT = verdict.OPEN, "not run"
 VERDICTS = (REPRODUCED, OPPOSED, OPEN, ABSENT)
 SAID = {claim.SUPPORTED: REPRODUCED, claim.OPPOSED: OPPOSED}
+CELLS = {
+  claim.EVERY: "every cell",
+  claim.MOST: "most cells",
+  claim.SOME: "some cell",
+}
 SIGNS = {True: "yes", False: "no", None: "open"}
 TOY = "synthetic"
 FOREIGN = "other data than the paper's, hence not counted"
@@ -40,7 +45,9 @@ says no; about most cells, by more than half of all, or half; about some, by one
 that says yes, or all that say no. Everything else is undecided. One seed has no
 interval and decides nothing, nor does a model in which no backdoor was planted
 or which the defense destroyed. Experiments that disagree leave a claim
-undecided. Other data than the paper's is shown and not counted. Most protocols
+undecided. Other data than the paper's is shown and not counted. Where a paper
+says `super_ft` or `ft` alone, the preset that is nearest to its text stands for
+it, as in the studies' pages. Most protocols
 here are smaller than the papers': what is not reproduced in one may hold in
 theirs.
 """
@@ -103,12 +110,12 @@ def _overview(every: Sequence[Outcome]) -> str:
     [
       _linked(one),
       plain(one.claim.source.partition(", ")[2]),
-      plain(f"{one.claim.test} ({one.claim.need})"),
+      plain(f"{one.claim.test} ({CELLS[one.claim.need]})"),
       f"**{one.verdict}**" if one.answers else one.verdict,
     ]
     for one in every
   ]
-  return table(("claim", "where", "asked as (of cells)", "verdict"), lines)
+  return table(("claim", "where", "asked as", "verdict"), lines)
 
 
 def _linked(one: Outcome) -> str:
@@ -118,7 +125,8 @@ def _linked(one: Outcome) -> str:
 
 def _evidence(one: Outcome) -> str:
   head = f"### {plain(one.claim.sentence)}"
-  asked = f"{one.claim.source}. Asked: {one.claim.test}, {one.claim.need} cell"
+  asked = f"{one.claim.source}. Asked of {CELLS[one.claim.need]}"
+  asked = f"{asked}: {one.claim.test}"
   parts = [head, f"**{one.verdict}**. {plain(asked)}."]
   return "\n\n".join([*parts, *map(_answer, one.answers)])
 

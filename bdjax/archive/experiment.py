@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bdjax.machine import storage
 from bdjax.report import results, tables
-from bdjax.report.load import Run, load
+from bdjax.report.load import NONE, Run, load
 
 ABOUT = "experiment.json"
 LOGS = ("results", "curves", "sequela")
@@ -145,7 +145,22 @@ def protocol(cells: Sequence[results.Record]) -> str:
     "epochs": "equally many poisoned epochs in every regime (fmn and "
     "interleave add as many clean ones). ",
   }
-  return trained + equal.get(match, "") + tables.protocol(list(cells))
+  return trained + equal.get(match, "") + _scored(cells)
+
+
+def _scored(cells: Sequence[results.Record]) -> str:
+  """Returns on how much models were scored and tuned, and with which seeds."""
+  test, hit = (
+    tables.between(record[name] for record in cells)
+    for name in ("test_images", "triggered_images")
+  )
+  tuned = [r["clean_images"] for r in cells if r["defense"] != NONE]
+  held = f"The defender holds {tables.between(tuned)} clean images. "
+  seeds = tables.several(sorted({r["seed"] for r in cells}), most=20)
+  return (
+    f"CA on {test} clean test images, ASR on {hit} triggered ones. "
+    f"{held if tuned else ''}Seeds: {seeds}."
+  )
 
 
 def machine(cells: Sequence[results.Record]) -> str:

@@ -14,27 +14,30 @@ from bdjax.archive import rows
 from bdjax.archive.experiment import Experiment
 from bdjax.archive.rows import Row
 from bdjax.report import elsewhere, sequela, tables
+from bdjax.study.measured import Reading
 
 COMMAND = "python -m bdjax.launch results"
 EDITED = f"<!-- Written by `{COMMAND}` from docs/results: do not edit. -->"
 COLUMNS = (
-  *("attack", "regime", "defense", "CA", "ASR", "floor", "DER"),
-  *("seeds", "CA by seed", "ASR by seed", "training, s", ""),
+  *("attack, regime", "defense", "CA", "ASR", "floor"),
+  *("seeds", "training, s"),
 )
+BREAK = "<br>"
 INTRODUCTION = f"""{EDITED}
 
 # Results
 
 Everything here is written from the records in docs/results by
 `uv run {COMMAND}`, and a test writes it again. CA is clean
-accuracy, ASR the attack success rate without the target class, DER defense
-effectiveness, in percent. Brackets are Student's 95 % interval of the mean over
-seeds; where there are none, there was one seed, and nothing is known of others.
-"Floor" is how many triggered images a clean model gives to the target after the
-same defense: no ASR can be expected below it; "–" was not measured. "Training,
-s" is the mean over seeds of the seconds that the defense trained, or, under the
-defense `none`, that planting took, on the machine that is named. Two words
-stand where a low ASR is no success of a defense:
+accuracy, ASR the attack success rate without the target class, in percent: the
+mean over seeds with Student's 95 % interval of it, and below the seeds one by
+one. Where there are no brackets, there was one seed, and nothing is known of
+others. "Floor" is how many triggered images a clean model gives to the target
+after the same defense: no ASR can be expected below it; "–" was not measured.
+"Seeds" is their number, and which where they are not all of the experiment.
+"Training, s" is the mean over seeds of the seconds that the defense trained, or,
+under the defense `none`, that planting took, on the machine that is named. Two
+words stand where a low ASR is no success of a defense:
 
 """
 
@@ -138,25 +141,49 @@ def _title(row: Row) -> tuple[str, ...]:
 
 
 def _table(title: tuple[str, ...], found: Sequence[Row]) -> str:
+  every = {seed for row in found for seed in row.seeds}
   lines, last = [], ()
   for row in (row for row in found if _title(row) == title):
     model = (row.names["attack"], row.names["regime"])
-    shown = ("", "") if model == last else model
-    lines.append(_line(row, shown))
+    shown = () if model == last else model
+    lines.append(_line(row, shown, every))
     last = model
   return f"### {plain(', '.join(title))}\n\n{table(COLUMNS, lines)}"
 
 
-def _line(row: Row, model: tuple[str, str]) -> list[str]:
-  names = [f"`{x}`" if x else "" for x in (*model, row.names["defense"])]
+def _seeds(seeds: list[int], every: set[int]) -> str:
+  which = "" if set(seeds) == every else f": {', '.join(map(str, seeds))}"
+  return f"{len(seeds)}{which}"
+
+
+def _line(row: Row, model: tuple[str, ...], every: set[int]) -> list[str]:
+  marked = f"{BREAK}**{row.mark}**" if row.mark else ""
   return [
-    *(name.replace("|", "\\|") for name in names),
-    *(rows.span(x) for x in (row.ca, row.asr, row.floor, row.der)),
-    " ".join(map(str, row.seeds)),
-    *(rows.by_seed(x) for x in (row.ca, row.asr)),
+    BREAK.join(map(_code, model)),
+    _code(row.names["defense"]),
+    _number(row.ca),
+    _number(row.asr) + marked,
+    _kept(rows.span(row.floor)),
+    _seeds(row.seeds, every),
     rows.seconds(row.seconds),
-    row.mark,
   ]
+
+
+def _code(label: str) -> str:
+  return f"`{label}`".replace("|", "\\|")
+
+
+def _number(reading: Reading | None) -> str:
+  """Returns a mean with its interval, and under it the seeds, if several."""
+  span = _kept(rows.span(reading))
+  if reading is None or reading.seeds < 2:
+    return span
+  return f"{span}{BREAK}{rows.by_seed(reading)}"
+
+
+def _kept(text: str) -> str:
+  """Returns text whose words stay on one line."""
+  return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _elsewhere(one: Experiment) -> list[str]:

@@ -96,7 +96,7 @@ def protocol(experiment: Experiment) -> str:
   return (
     f"{whose}: {size} images, {named('model')} of width {named('width')}, "
     f"{named('train_epochs')} epochs of batches of {train['batch_size']}, "
-    f"equal {train['match']} ({digest})"
+    f"equal {train['match']}, {digest}"
   )
 
 

@@ -78,10 +78,13 @@ def test_a_page_has_every_row_after_its_undefended_model(kept):
     "none",
     "super_ft.fmn",
   ]
-  shown = [cells for cells in lines(text) if len(cells) >= 11][2:]
-  assert [cells[2].strip("`") for cells in shown] == wanted
-  assert shown[1][4] == "91.0 [78.3, 100.0]"
-  assert shown[1][7] == "0 1"
+  text = text.replace("\N{NO-BREAK SPACE}", " ")
+  shown = [cells for cells in lines(text) if len(cells) == 7][2:]
+  assert [cells[1].strip("`") for cells in shown] == wanted
+  assert shown[1][3] == "91.0 [78.3, 100.0]<br>90.0, 92.0"
+  assert shown[2][3] == "30.0"
+  assert shown[3][3].endswith("<br>**destroyed**")
+  assert (shown[1][5], shown[2][5]) == ("2", "1: 1")
 
 
 def test_a_page_says_how_it_was_measured(kept, invent):
@@ -112,7 +115,8 @@ def test_the_board_has_all_without_scripts_and_nothing_from_elsewhere(kept):
     *("none", "clp", "ft(lr=0.05)", "super_ft.fmn"),
     *("none", "super_ft.fmn"),
   ]
-  assert 'data-key="91.0000">91.0 [78.3, 100.0]' in found[3]
+  assert 'data-key="91.0000">91.0<small>[78.3, 100.0]</small>' in found[3]
+  assert 'data-key="30.0000">30.0</td>' in found[2]
   assert ">Blended &lt;b&gt;| under FMN</a>" in found[0]
   assert '<form class="choose" hidden>' in body
   assert not re.search(r"(src|href)=\"?(https?:)?//", text)
