@@ -15,26 +15,22 @@ there is nothing to do; more attacks, regimes, defenses or seeds may be added.
 Other commands:
 
   python -m bdjax.launch estimate --config FILE
-                                         seconds and memory that a run will take
-                                         here, from a minute of measuring, or
-                                         with --target=v5e:2x4 there, compiled
+                                         what a run will take, by a minute here,
+                                         or compiled, with --target=v5e:2x4
   python -m bdjax.launch list            what attacks, defenses, ... there are
   python -m bdjax.launch list ft         a method's arguments and presets
-  python -m bdjax.launch report DIR      table and report.html of a run; of the
-                                         runs of a study (configs/papers), of
-                                         several folders, study.html as well:
+  python -m bdjax.launch report DIR...   table and report.html of a run; of a
+                                         study (configs/papers) study.html, too:
                                          what the papers print, and verdicts
-  python -m bdjax.launch gallery         plants every attack and shows what its
-                                         trigger looks like, by
-                                         configs/gallery.py; or DIR, of a run
+  python -m bdjax.launch gallery         plants all attacks and shows triggers
+                                         (configs/gallery.py); DIR: of a run
   python -m bdjax.launch prepare NAME    download a dataset, without TensorFlow
   python -m bdjax.launch cleanse --model suspect.pt --arch preact_resnet18 \\
       --images clean/ --out cleaned.safetensors --audit
                                          repairs a stranger's classifier with a
                                          folder of clean images, and reports
   python -m bdjax.launch results NAME DIR... --title=... --command=...
-                                         checks and keeps what was measured in
-                                         docs/results, and writes its pages
+                                         checks, keeps and shows measurements
 
 SIGTERM, by which schedulers say that they will take a machine, makes a run save
 what it trains and leave with status 75; so do Ctrl-C (130; pressed again, it

@@ -29,17 +29,20 @@ OWN = ("seconds_train", "seconds_eval", "ca", "asr", "ra", "asr_incl")
 UNCHANGED = ("data.dir", "data.cache")  # places, which decide nothing
 
 
-def check(run: Run, texts: Sequence[str], *, other_code: bool) -> list[Command]:
+def check(
+  run: Run, texts: Sequence[str], *, other_code: bool
+) -> dict[str, Any]:
   """Checks the records of a work directory.
 
   Args:
     run: read, hence of the right form and finite in all that is shown.
     texts: the commands that made it.
-    other_code: whether another version of the code named the cells, so that
-      their names cannot be computed.
+    other_code: whether another version of the code read the config and named
+      the cells, so that names cannot be computed.
 
   Returns:
-    The commands, parsed.
+    The config: the first command's or, where other code may have read that in
+    another way, as it was recorded.
 
   Raises:
     ValueError: one sentence on the first thing that is wrong.
@@ -51,18 +54,39 @@ def check(run: Run, texts: Sequence[str], *, other_code: bool) -> list[Command]:
     )
   commands = [parse(text) for text in texts]
   _check_one_protocol(commands)
+  whose = "another record's" if other_code else "the command's"
+  config = recorded(run.cells[0]) if other_code else commands[0].config
   for record in run.cells:
-    said = f"{run.workdir}, cell {record['cell']}"
     for test in (_finite, _in_range, _counts, _effectiveness):
-      if wrong := test(record):
-        raise ValueError(f"{said}: {wrong}.")
-    if wrong := _config(record, commands[0]):
-      raise ValueError(f"{said}: {wrong}.")
+      _refuse(run, record, test(record))
+    _refuse(run, record, _config(record, identity(config), whose))
   results.summarize(run.cells)  # refuses two of one seed
   _check_distinct(run)
   if not other_code:
     _check_names(run, [Cells(command) for command in commands])
-  return commands
+  return config
+
+
+def recorded(record: Record) -> dict[str, Any]:
+  """Returns the config that a record holds, as nested dicts.
+
+  Args:
+    record: its lists are texts.
+  """
+  nested: dict[str, Any] = {}
+  for key, value in record.items():
+    if key.startswith("config."):
+      *path, name = key.split(".")[1:]
+      place = nested
+      for part in path:
+        place = place.setdefault(part, {})
+      place[name] = value
+  return nested
+
+
+def _refuse(run: Run, record: Record, wrong: str) -> None:
+  if wrong:
+    raise ValueError(f"{run.workdir}, cell {record['cell']}: {wrong}.")
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -159,28 +183,16 @@ def _effectiveness(record: Record) -> str:
   return ""
 
 
-def _config(record: Record, command: Command) -> str:
-  """Returns where a record's config is another than the command's."""
-  own = {
-    key.removeprefix("config."): value
-    for key, value in record.items()
-    if key.startswith("config.")
-  }
+def _config(record: Record, wanted: dict[str, Any], whose: str) -> str:
+  """Returns where a record's config is another than the one it must be."""
+  own = recorded(record)
   if not own:
     return "it does not hold its config, which runs record"
-  nested: dict[str, Any] = {}
-  for key, value in own.items():
-    *path, name = key.split(".")
-    place = nested
-    for part in path:
-      place = place.setdefault(part, {})
-    place[name] = value
-  here, wanted = identity(nested), identity(command.config)
+  here = identity(own)
   for key in sorted(here | wanted):
     if here.get(key) != wanted.get(key):
       return (
-        f"its {key} is {here.get(key)!r}, but the command's is "
-        f"{wanted.get(key)!r}"
+        f"its {key} is {here.get(key)!r}, but {whose} is {wanted.get(key)!r}"
       )
   return ""
 

@@ -103,10 +103,9 @@ def pack(
   _check_texts(about)
   _check_title(place, name, about["title"])
   merged = comparison.merged([_loaded(path) for path in paths])
-  parsed = checks.check(merged, about["commands"], other_code=other_code)
+  config = checks.check(merged, about["commands"], other_code=other_code)
   _check_kept(place / name, merged)
-  about["config"] = parsed[0].config
-  experiment.write(place / name, about, merged)
+  experiment.write(place / name, about | {"config": config}, merged)
   return f"packed: {len(merged.cells)} cells into {place / name}"
 
 

@@ -35,9 +35,9 @@ one. Where there are no brackets, there was one seed, and nothing is known of
 others. "Floor" is how many triggered images a clean model gives to the target
 after the same defense: no ASR can be expected below it; "–" was not measured.
 "Seeds" is their number, and which where they are not all of the experiment.
-"Training, s" is the mean over seeds of the seconds that the defense trained, or,
-under the defense `none`, that planting took, on the machine that is named. Two
-words stand where a low ASR is no success of a defense:
+"Training, s" is the mean over seeds of the seconds that the defense trained,
+or, under the defense `none`, that planting took, on the machine that is named.
+Two words stand where a low ASR is no success of a defense:
 
 """
 
@@ -124,8 +124,8 @@ def _facts(one: Experiment) -> str:
     "By": about["by"],
     "Versions": versions,
     "Code": about["git"],
-    "Names of cells": "of another version of the code, so that settings are "
-    "known by the command alone"
+    "Names of cells": "given by another version of the code, hence not "
+    "computed again"
     if about["other_code"]
     else "",
   }

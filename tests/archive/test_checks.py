@@ -17,9 +17,9 @@ def checked(invent, folder, found, *texts, **options):
 
 
 def test_what_a_command_made_is_taken(invent, tmp_path, measured):
-  (command,) = checked(invent, tmp_path, measured)
-  assert command.config["train"]["epochs"] == 2
-  assert "train.epochs" in command.overridden
+  config = checked(invent, tmp_path, measured)
+  assert config == commands.parse(invent.command).config
+  assert config["train"]["epochs"] == 2
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,14 @@ def test_cells_of_other_code_are_taken_where_that_is_said(
 ):
   for record in measured:
     record["cell"] += "'"
-  assert checked(invent, tmp_path, measured, other_code=True)
+    record["config.train.lr"] = 0.3  # a default that has changed since
+  config = checked(invent, tmp_path, measured, other_code=True)
+  assert config["train"]["lr"] == 0.3
+  assert config["data"]["train_images"] == 200
+  measured[1]["config.train.lr"] = 0.1
+  run = load(invent.workdir(tmp_path / "mixed", measured))
+  with pytest.raises(ValueError, match="0.1, but another record's is 0.3"):
+    checks.check(run, [invent.command], other_code=True)
 
 
 def test_every_command_is_needed_and_all_have_one_protocol(
@@ -95,7 +102,7 @@ def test_every_command_is_needed_and_all_have_one_protocol(
 ):
   one = invent.command.replace("(0, 1)", "(0,)")
   two = invent.command.replace("(0, 1)", "(1,)")
-  assert len(checked(invent, tmp_path, measured, one, two)) == 2
+  assert checked(invent, tmp_path, measured, one, two)
   run = load(tmp_path / "run")
   with pytest.raises(ValueError, match="no command makes.*seed 1"):
     checks.check(run, [one], other_code=False)

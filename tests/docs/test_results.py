@@ -27,6 +27,8 @@ def test_every_folder_is_an_experiment():
 def test_an_experiment_says_what_its_records_say(one):
   about = one.about | experiment.facts(one.run.cells)
   assert json.loads(json.dumps(about)) == one.about
-  for text in one.about["commands"]:
-    config = commands.parse(text).config
-    assert checks.identity(config) == checks.identity(one.about["config"])
+  configs = [checks.recorded(record) for record in one.run.cells]
+  if not one.about["other_code"]:
+    configs += [commands.parse(text).config for text in one.about["commands"]]
+  kept = checks.identity(one.about["config"])
+  assert all(checks.identity(config) == kept for config in configs)
