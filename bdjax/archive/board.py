@@ -45,6 +45,7 @@ def _place(row: Row) -> tuple[Any, ...]:
     row.protocol,
     model,
     names["defense"] != NONE,
+    bool(row.mark),
     row.asr.mean if row.asr else 0.0,
   )
 

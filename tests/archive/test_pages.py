@@ -112,11 +112,11 @@ def test_the_board_has_all_without_scripts_and_nothing_from_elsewhere(kept):
   found = re.findall(r"<tr data-dataset.*?</tr>", body, re.DOTALL)
   defenses = [re.search(r'"defense">(.*?)<', row)[1] for row in found]
   assert defenses == [  # an undefended model, then by success rate
-    *("none", "clp", "ft(lr=0.05)", "super_ft.fmn"),
+    *("none", "ft(lr=0.05)", "super_ft.fmn", "clp"),  # clp destroyed it
     *("none", "super_ft.fmn"),
   ]
-  assert 'data-key="91.0000">91.0<small>[78.3, 100.0]</small>' in found[3]
-  assert 'data-key="30.0000">30.0</td>' in found[2]
+  assert 'data-key="91.0000">91.0<small>[78.3, 100.0]</small>' in found[2]
+  assert 'data-key="30.0000">30.0</td>' in found[1]
   assert ">Blended &lt;b&gt;| under FMN</a>" in found[0]
   assert '<form class="choose" hidden>' in body
   assert not re.search(r"(src|href)=\"?(https?:)?//", text)
