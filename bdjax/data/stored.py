@@ -2,6 +2,7 @@
 
 array_record folders go through `tfds.data_source`'s machinery in batches;
 tfrecord folders, which it refuses without TensorFlow, through their framing.
+Both formats keep checksums, which are looked at: a damaged image is refused.
 tfds is imported only when records are decoded.
 """
 
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from bdjax.data import labels, pictures
@@ -167,16 +169,26 @@ def _records(builder: Any, folder: Path, split: str) -> Iterator[dict]:
 
 
 def frames(path: Path) -> Iterator[bytes]:
-  """Yields the records of a TFRecord file; checksums are not verified.
+  """Yields the records of a TFRecord file, each held against its checksum.
 
   Raises:
-    ValueError: the file ends within a record.
+    ValueError: the file ends within a record, or is not as it was written.
   """
   with path.open("rb") as file:
     # length (8 bytes, little-endian), its checksum (4), bytes, checksum (4)
     while head := file.read(12):
-      length = int.from_bytes(head[:8], "little")
-      record = file.read(length)
-      if len(head) + len(record) + len(file.read(4)) != length + 16:
-        raise ValueError(f"{path.name} ends within a record")
-      yield record
+      length = int.from_bytes(_checked(path, head, 12), "little")
+      yield _checked(path, file.read(length + 4), length + 4)
+
+
+def _checked(path: Path, content: bytes, wanted: int) -> bytes:
+  """Returns what stands before its checksum, a masked crc32c."""
+  if len(content) != wanted:
+    raise ValueError(f"{path.name} ends within a record")
+  body, kept = content[:-4], int.from_bytes(content[-4:], "little")
+  crc = google_crc32c.value(body)
+  # The format rotates it by 15 bits and adds a constant.
+  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+  if masked != kept:
+    raise ValueError(f"a record of {path.name} does not fit its checksum")
+  return body

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import scipy.io
@@ -268,7 +269,7 @@ def as_tfrecord(folder, stem, count):
   records = source.data_source.__getitems__(range(count))
   for shard, part in enumerate((records[:2], records[2:])):
     framed = b"".join(
-      struct.pack("<Q", len(r)) + b"crc1" + r + b"crc2" for r in part
+      with_checksum(struct.pack("<Q", len(r))) + with_checksum(r) for r in part
     )
     name = f"{stem}.tfrecord-{shard:05d}-of-00002"
     (folder / name).write_bytes(framed)
@@ -279,11 +280,56 @@ def as_tfrecord(folder, stem, count):
   path.write_text(json.dumps(info))
 
 
-def test_a_torn_record_is_refused(tmp_path):
+def with_checksum(content):
+  crc = google_crc32c.value(content)
+  rotated = crc >> 15 | (crc & 0x7FFF) << 17
+  return content + struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+# The crc32c of the nine digits is e3069283 (RFC 3720's polynomial, as all lists
+# of CRCs have it): rotated 2507c60d, with TFRecord's constant c78ab0e5.
+DIGITS = with_checksum(struct.pack("<Q", 9)) + b"123456789\xe5\xb0\x8a\xc7"
+
+
+def test_records_fit_their_checksums(tmp_path):
+  path = tmp_path / "whole"
+  path.write_bytes(DIGITS * 2)
+  assert list(stored.frames(path)) == [b"123456789"] * 2
+
+
+@pytest.mark.parametrize("size", range(1, len(DIGITS)))
+def test_a_torn_record_is_refused(tmp_path, size):
   path = tmp_path / "torn"
-  path.write_bytes(struct.pack("<Q", 9) + b"crc1" + b"only")
-  with pytest.raises(ValueError, match="ends within a record"):
+  path.write_bytes(DIGITS + DIGITS[:size])
+  with pytest.raises(ValueError, match="torn ends within a record"):
     list(stored.frames(path))
+
+
+@pytest.mark.parametrize("place", range(len(DIGITS)))
+def test_a_changed_byte_is_refused(tmp_path, place):
+  changed = bytearray(DIGITS)
+  changed[place] ^= 1 << place % 8
+  path = tmp_path / "changed"
+  path.write_bytes(changed)
+  with pytest.raises(ValueError, match="changed does not fit its checksum"):
+    list(stored.frames(path))
+
+
+@pytest.mark.parametrize("kind", ["array_record", "tfrecord"])
+def test_a_changed_pixel_is_answered_with_the_command(archives, kind):
+  svhn_cropped(archives)
+  made = data.prepare("svhn_cropped", data_dir=archives / "prepared")
+  if kind == "tfrecord":
+    as_tfrecord(made, "svhn_cropped-train", TRAIN)
+  (path,) = made.glob(f"svhn_cropped-train.{kind}-00000-*")
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  arguments = {"data_dir": archives / "prepared", "cache_dir": archives / "c"}
+  with pytest.raises(
+    ValueError, match="(checksum|hash mismatch).*prepare it a"
+  ):
+    data.load("svhn_cropped", **arguments)
 
 
 def cut(path):
