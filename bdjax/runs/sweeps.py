@@ -8,6 +8,8 @@ randomness follows from its own seed, and `scan_fit` runs the same epochs as
 `host_fit`.
 """
 
+import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +31,7 @@ from bdjax.types import Access, Array, Defense, Fit, Metrics, Params
 
 # (fit, what all share, a cell's key, numbers and more) -> its result
 Member = Callable[[Fit, Params, Params], Any]
+Hold = contextlib.AbstractContextManager[Sequence[int]]
 
 
 class Group(NamedTuple):
@@ -86,6 +89,9 @@ def plant(
 ) -> Iterator[Done]:
   """Plants a group's backdoors, a chunk at a time.
 
+  Of several runs on one store, one plants a chunk's models; the others wait,
+  and leave out what is planted by then.
+
   Args:
     session: the run, which trains the clean victims that an attack starts from.
     group: cells of one attack and regime.
@@ -98,11 +104,26 @@ def plant(
     return models.clean(session, group.cells[place]) if starts_clean else ()
 
   starts_clean = needs_clean(session.plan, group.cells[0])
-  for done in _run(group, planter(attack), task, clean, mesh, width):
+  hold = functools.partial(_missing, session, group)
+  for done in _run(group, planter(attack), task, clean, mesh, width, hold):
     key = group.cells[done.place].key
     method = attack.at(_numbers(group, done.place))
     train = experiment.poisoned(key, method, task, done.result)
     yield done._replace(result=done.result._replace(train=train))
+
+
+@contextlib.contextmanager
+def _missing(
+  session: Session, group: Group, places: Sequence[int]
+) -> Iterator[list[int]]:
+  """Reserves a chunk's models, and yields the places that lack theirs."""
+  cells = {place: group.cells[place] for place in places}
+  with session.workdir.reserved(*map(session.names.planted, cells.values())):
+    yield [
+      place
+      for place, cell in cells.items()
+      if not hosts.agreed(models.planted(session, cell))
+    ]
 
 
 def planter(attack: Method) -> Member:
@@ -166,34 +187,36 @@ def _run(
   more: Callable[[int], Params],
   mesh: Mesh,
   width: int,
+  hold: Callable[[Sequence[int]], Hold] = contextlib.nullcontext,
 ) -> Iterator[Done]:
   size = meshes.members(mesh) * width
   shared = meshes.place(shared, meshes.everywhere(mesh))
   recorder = _Recorder(member)
   program, compiling = None, 0.0
-  for places in sweep.chunks(range(len(group.cells)), size):
+  for chunk in sweep.chunks(range(len(group.cells)), size):
     hosts.stop_if_told()  # all members of earlier chunks are kept by now
-    owned = [
-      {
-        "key": group.cells[i].key,
-        "numbers": _numbers(group, i),
-        "more": more(i),
-      }
-      for i in places
-    ]
-    stacked = sweep.stack(owned, mesh, size=size)
-    start = time.perf_counter()
-    if program is None:
-      program = sweep.program(recorder, mesh, shared, stacked)
-      compiling = (time.perf_counter() - start) / len(group.cells)
+    with hold(chunk) as places:
+      if not places:
+        continue
+      owned = [_inputs(group, place, more(place)) for place in places]
+      stacked = sweep.stack(owned, mesh, size=size)
       start = time.perf_counter()
-    outputs = jax.block_until_ready(program(shared, stacked))
-    training = (time.perf_counter() - start) / len(places)
-    spent = {"compile": compiling, "train": training, "eval": 0.0}
-    for place, (result, metrics) in zip(
-      places, sweep.unstack(outputs, len(places)), strict=True
-    ):
-      yield Done(place, result, spent, recorder.journal(metrics))
+      if program is None:
+        program = sweep.program(recorder, mesh, shared, stacked)
+        compiling = (time.perf_counter() - start) / len(group.cells)
+        start = time.perf_counter()
+      outputs = jax.block_until_ready(program(shared, stacked))
+      training = (time.perf_counter() - start) / len(places)
+      spent = {"compile": compiling, "train": training, "eval": 0.0}
+      for place, (result, metrics) in zip(
+        places, sweep.unstack(outputs, len(places)), strict=True
+      ):
+        yield Done(place, result, spent, recorder.journal(metrics))
+
+
+def _inputs(group: Group, place: int, more: Params) -> dict[str, Any]:
+  key = group.cells[place].key
+  return {"key": key, "numbers": _numbers(group, place), "more": more}
 
 
 def _numbers(group: Group, place: int) -> dict[str, Array]:

@@ -140,20 +140,21 @@ class Workdir:
     return hosts.first()
 
   @contextlib.contextmanager
-  def reserved(self, name: str) -> Iterator[None]:
-    """Keeps other runs on the store from making a model in the block.
+  def reserved(self, *names: str) -> Iterator[None]:
+    """Keeps other runs on the store from making models in the block.
 
-    It waits for one that is at it. A bucket cannot keep anyone away.
+    It waits for those that are at it, and not in a circle: all take models in
+    the same order, and further ones only for what these are made of. A bucket
+    cannot keep anyone away.
     """
-    if name in self._reserved or storage.remote(self._store):
+    with contextlib.ExitStack() as stack:
+      if not storage.remote(self._store):
+        for name in sorted(set(names) - self._reserved):
+          path = self._store / f"{name}.lock"
+          stack.enter_context(locks.reserved(path, f"model {name}"))
+          self._reserved.add(name)
+          stack.callback(self._reserved.remove, name)
       yield
-      return
-    with locks.reserved(self._store / f"{name}.lock", f"model {name}"):
-      self._reserved.add(name)
-      try:
-        yield
-      finally:
-        self._reserved.remove(name)
 
   def model(self, planted: str) -> Place:
     """Returns where a planted model's checkpoint lies, or will."""

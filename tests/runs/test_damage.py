@@ -1,14 +1,16 @@
 """A run goes on past damaged models, and stops for a disk that refuses."""
 
+import contextlib
 import errno
 import os
 import shutil
 import threading
+import time
 
 import jax.numpy as jnp
 import pytest
 
-from bdjax.machine import storage
+from bdjax.machine import locks, storage
 from bdjax.machine.faults import Fault
 from bdjax.report import results
 from bdjax.runs import settings, workdir
@@ -17,6 +19,7 @@ from bdjax.training import checkpoint
 TIMES = ("finished", "device_hours", "seconds")
 TREE = {"w": jnp.zeros(1)}
 LOGS = ("results", "sequela")
+PATIENCE = 200  # seconds; far more than needed
 
 
 def measured(path):
@@ -144,3 +147,58 @@ def test_of_two_runs_on_a_store_one_makes_a_model(made, tmp_path):
     order.append("made")
   thread.join()
   assert order == ["made", True] and storage.names(store) == ["model"]
+
+
+def test_runs_that_want_the_same_models_do_not_wait_in_a_circle(
+  made, tmp_path, monkeypatch
+):
+  reserved = locks.reserved
+
+  @contextlib.contextmanager
+  def slowly(path, what):
+    with reserved(path, what):
+      time.sleep(0.2)  # in which the other run takes its first
+      yield
+
+  monkeypatch.setattr(locks, "reserved", slowly)
+  store, done = tmp_path / "store", []
+
+  def take(place, *names):
+    work = workdir.Workdir(tmp_path / str(place), made, store=store)
+    with work.reserved(*names):
+      done.append(place)
+
+  threads = [
+    threading.Thread(target=take, args=args, daemon=True)
+    for args in ((1, "a", "b", "c"), (2, "c", "b", "d"))
+  ]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join(PATIENCE)
+  assert sorted(done) == [1, 2] and storage.names(store) == []
+
+
+def test_a_sweep_leaves_out_what_another_run_plants_meanwhile(
+  config, tmp_path, caplog
+):
+  own = {"defense__name": "none", "train__epochs": 1, "sweep__width": 2}
+  asked = config(sweep__axes="rate=(0.1, 0.2)", evaluate__curve_images=0, **own)
+  run(asked, tmp_path / "before")
+  first, second = storage.names(tmp_path / "before" / "models")
+  store = tmp_path / "store"
+  other = workdir.Workdir(tmp_path / "other", asked, store=store)
+  args = (asked, tmp_path / "run", store)
+  thread = threading.Thread(target=run, args=args)
+  with other.reserved(first):
+    thread.start()
+    until = time.monotonic() + PATIENCE
+    while f"waiting for model {first}" not in caplog.text:
+      assert time.monotonic() < until
+      time.sleep(0.01)
+    shutil.copytree(tmp_path / "before" / "models" / first, store / first)
+  thread.join()
+  rows = results.read(tmp_path / "run" / "curves.jsonl")
+  assert {row["cell"] for row in rows} == {second}
+  assert len(results.read(tmp_path / "run" / "results.jsonl")) == 2
+  assert storage.names(store) == [first, second]
