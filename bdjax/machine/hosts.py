@@ -6,9 +6,11 @@ of all. The first process writes results, all take part in saving checkpoints.
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from bdjax.machine import losses, preemption, rollcall
 from bdjax.machine.preemption import NOTICE
 
+T = TypeVar("T")
 SILENCE = 45  # seconds without a sign of life after which a process is lost
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # Open MPI; MPICH and Intel MPI
 _STOP = "bdjax/stop"  # the key under which processes tell of a notice
@@ -55,22 +58,50 @@ def cluster() -> Cluster | None:
     ValueError: JAX cannot tell how many processes there are.
     ImportError, AttributeError: this JAX no longer has what is asked here.
   """
+  kind = _kind()
+  if kind is None:
+    return _by_mpi()
+  return Cluster(_asked(kind, kind.get_process_count))
+
+
+def _kind() -> Any | None:
+  """Returns JAX's class of the cluster that this process is in, if any."""
   from jax._src.clusters import ClusterEnv  # private, and used nowhere else
 
   for kind in ClusterEnv._cluster_types:
     if kind.opt_in_only_method or _alone(kind.__name__, os.environ):
       continue
-    try:
-      if kind.is_env_present():
-        return Cluster(kind.get_process_count())
-    except AttributeError:
-      raise
-    except Exception as error:  # networks and parsers raise nearly anything
-      raise ValueError(
-        f"this looks like a cluster ({kind.__name__}), but JAX cannot say how "
-        f"many processes it has ({error!r}): {REMEDY}"
-      ) from error
-  return _by_mpi()
+    if _asked(kind, kind.is_env_present):
+      return kind
+  return None
+
+
+def _asked(kind: Any, question: Callable[[], T]) -> T:
+  try:
+    return question()
+  except AttributeError:
+    raise
+  except Exception as error:  # networks and parsers raise nearly anything
+    raise ValueError(
+      f"this looks like a cluster ({kind.__name__}), but JAX cannot say which "
+      f"processes it has ({error!r}): {REMEDY}"
+    ) from error
+
+
+def _place(processes: int) -> Place:
+  """Returns where the processes of JAX's cluster will meet, as JAX finds it.
+
+  Raises:
+    ValueError, AttributeError: as `cluster`.
+  """
+  kind = _kind()
+  find = functools.partial(
+    kind.get_coordinator_address,
+    timeout_secs=int(rollcall.BY_CLUSTER.patience),
+    override_coordinator_port=os.environ.get("JAX_COORDINATOR_PORT"),
+  )
+  address = os.environ.get("JAX_COORDINATOR_ADDRESS") or _asked(kind, find)
+  return Place(address, processes, _asked(kind, kind.get_process_id))
 
 
 def _alone(kind: str, environ: os._Environ | dict[str, str]) -> bool:
@@ -130,20 +161,28 @@ def join(place: Place = NOWHERE) -> bool:
     )
   if not given:
     return _meet_by_cluster()
-  rollcall.answer(
-    place.coordinator, rollcall.Caller(place.processes, place.process_id)
-  )
+  _answer(place, rollcall.BY_HAND)
   return _meet(place)
 
 
 def _meet_by_cluster() -> bool:
   try:
     launcher = cluster()
+    if launcher is None or launcher.processes == 1:
+      return False
+    # MPI has started all before; JAX may be told to listen elsewhere.
+    alone = launcher.method or "JAX_COORDINATOR_BIND_ADDRESS" in os.environ
+    place = NOWHERE if alone else _place(launcher.processes)
   except (ImportError, AttributeError):
     return _meet_whom_jax_finds()
-  if launcher is None or launcher.processes == 1:
-    return False
-  return _meet(NOWHERE, launcher.method)
+  if place != NOWHERE:
+    _answer(place, rollcall.BY_CLUSTER)
+  return _meet(place, launcher.method)
+
+
+def _answer(place: Place, rules: rollcall.Rules) -> None:
+  caller = rollcall.Caller(place.processes, place.process_id)
+  rollcall.answer(place.coordinator, caller, rules)
 
 
 def _meet_whom_jax_finds() -> bool:

@@ -1,4 +1,4 @@
-"""Processes that are started by hand say who they are before they meet.
+"""The processes of a run say who they are before they meet.
 
 JAX aborts without a sentence where one is missing or two are the same. So the
 first process listens where JAX will, the others tell it who they are, and when
@@ -12,9 +12,38 @@ import socket
 import time
 from typing import NamedTuple
 
-PATIENCE = 60.0  # seconds in which all must have come
 _READ = 5.0  # seconds in which one that has come must speak
 _MOST = 4096  # bytes of what one says
+
+
+class Rules(NamedTuple):
+  """What differs between processes started by hand and by a cluster.
+
+  Attributes:
+    patience: seconds in which all must have come.
+    late: what helps if one has not.
+    busy: what helps if the port is in use.
+    known: whether the first process's host must have a name from the start.
+  """
+
+  patience: float
+  late: str
+  busy: str
+  known: bool
+
+
+BY_HAND = Rules(
+  60.0,
+  "start all of them within a minute, with the same --coordinator.",
+  "give --coordinator another port, the same to all processes.",
+  known=True,
+)
+BY_CLUSTER = Rules(  # which may fetch programs and start machines first
+  300.0,
+  "see in its log why, and start all of them again.",
+  "set JAX_COORDINATOR_PORT to another port, the same for all processes.",
+  known=False,
+)
 
 
 class Caller(NamedTuple):
@@ -24,13 +53,13 @@ class Caller(NamedTuple):
   process_id: int
 
 
-def answer(address: str, local: Caller, patience: float = PATIENCE) -> None:
+def answer(address: str, local: Caller, rules: Rules = BY_HAND) -> None:
   """Returns when all processes are there.
 
   Args:
     address: HOST:PORT of the first process.
     local: who this process is.
-    patience: seconds to wait for the others.
+    rules: by which they are awaited.
 
   Raises:
     ValueError: one sentence: the address cannot be, the port is in use, the
@@ -47,23 +76,22 @@ def answer(address: str, local: Caller, patience: float = PATIENCE) -> None:
       f"--coordinator is {address!r}, but must be HOST:PORT of the first "
       "process, such as node1:7788."
     )
-  end = time.monotonic() + patience
   if local.process_id == 0:
-    _gather(int(parts[2]), local, end)
+    _gather(int(parts[2]), local, rules)
   else:
-    _report(parts[1], int(parts[2]), local, end)
+    _report(parts[1], int(parts[2]), local, rules)
 
 
-def _gather(port: int, local: Caller, end: float) -> None:
-  present = {0: None}
+def _gather(port: int, local: Caller, rules: Rules) -> None:
+  end, present = time.monotonic() + rules.patience, {0: None}
   try:
-    with _listening(port) as server:
+    with _listening(port, rules) as server:
       while len(present) < local.processes:
         server.settimeout(max(0.01, end - time.monotonic()))
         try:
           line = server.accept()[0]
         except TimeoutError:
-          raise ValueError(_absent(local, present)) from None
+          raise ValueError(_absent(local, present, rules)) from None
         caller = _heard(line)
         if caller is None:
           line.close()  # somebody else
@@ -82,7 +110,7 @@ def _gather(port: int, local: Caller, end: float) -> None:
         _send(line, verdict)
 
 
-def _listening(port: int) -> socket.socket:
+def _listening(port: int, rules: Rules) -> socket.socket:
   family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
   both = family == socket.AF_INET6
   try:
@@ -92,8 +120,7 @@ def _listening(port: int) -> socket.socket:
   except OSError as error:
     reason = os.strerror(error.errno) if error.errno else str(error)
     raise ValueError(
-      f"cannot listen at port {port} ({reason}): give --coordinator "
-      "another port, the same to all processes."
+      f"cannot listen at port {port} ({reason}): {rules.busy}"
     ) from error
 
 
@@ -121,17 +148,17 @@ def _wrong(local: Caller, caller: Caller, present: dict) -> str:
   return ""
 
 
-def _absent(local: Caller, present: dict) -> str:
+def _absent(local: Caller, present: dict, rules: Rules) -> str:
   missing = sorted(set(range(local.processes)) - present.keys())
   return (
     f"only {len(present)} of {local.processes} processes have come, not "
-    f"process {missing[0]}: start all of them within a minute, with the same "
-    "--coordinator."
+    f"process {missing[0]}: {rules.late}"
   )
 
 
-def _report(host: str, port: int, local: Caller, end: float) -> None:
-  line = _reached(host, port, end)
+def _report(host: str, port: int, local: Caller, rules: Rules) -> None:
+  end = time.monotonic() + rules.patience
+  line = _reached(host, port, end, rules)
   with line:
     line.settimeout(max(0.01, end - time.monotonic()) + _READ)
     try:
@@ -149,22 +176,24 @@ def _report(host: str, port: int, local: Caller, end: float) -> None:
   )
 
 
-def _reached(host: str, port: int, end: float) -> socket.socket:
+def _reached(host: str, port: int, end: float, rules: Rules) -> socket.socket:
   while True:
     try:
       return socket.create_connection((host, port), timeout=_READ)
     except (socket.gaierror, UnicodeError) as error:
-      raise ValueError(
-        f"--coordinator names the host {host!r}, which is unknown here: give "
-        "the name or address of the first process's machine."
-      ) from error
-    except OSError as error:
-      if time.monotonic() > end:
+      if rules.known:
         raise ValueError(
-          f"process 0 is not at {host}:{port}: start all processes within a "
-          "minute, with the same --coordinator."
+          f"--coordinator names the host {host!r}, which is unknown here: give "
+          "the name or address of the first process's machine."
         ) from error
-      time.sleep(0.1)
+      failed = error
+    except OSError as error:
+      failed = error
+    if time.monotonic() > end:
+      raise ValueError(
+        f"process 0 is not at {host}:{port}: {rules.late}"
+      ) from failed
+    time.sleep(0.1)
 
 
 def _send(line: socket.socket, value: object) -> None:

@@ -16,13 +16,14 @@ def port():
     return probe.getsockname()[1]
 
 
-def answers(port, callers, patience=30.0):
+def answers(port, callers, patience=30.0, rules=rollcall.BY_HAND):
   """Returns what each process is told; None where all are there."""
+  rules = rules._replace(patience=patience)
   verdicts = [None] * len(callers)
 
   def answer(i):
     try:
-      rollcall.answer(f"localhost:{port}", Caller(*callers[i]), patience)
+      rollcall.answer(f"localhost:{port}", Caller(*callers[i]), rules)
     except ValueError as error:
       verdicts[i] = str(error)
 
@@ -44,6 +45,30 @@ def test_who_is_missing_is_named_to_all(port):
   wanted = "only 2 of 3 processes have come, not process 1: start all of them"
   for verdict in answers(port, [(3, 0), (3, 2)], patience=1.0):
     assert verdict.startswith(wanted)
+
+
+def test_who_is_missing_in_a_cluster_is_looked_for_in_its_log(port):
+  by_cluster = {"patience": 1.0, "rules": rollcall.BY_CLUSTER}
+  wanted = "only 1 of 2 processes have come, not process 1: see in its log why"
+  (verdict,) = answers(port, [(2, 0)], **by_cluster)
+  assert verdict.startswith(wanted)
+  (verdict,) = answers(port, [(2, 1)], **by_cluster)
+  assert f"process 0 is not at localhost:{port}: see in its log why" in verdict
+
+
+def test_a_cluster_may_name_its_first_machine_late(port, monkeypatch):
+  connect, asked = socket.create_connection, []
+
+  def late(address, timeout):
+    asked.append(address)
+    if len(asked) < 3:
+      raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return connect(address, timeout=timeout)
+
+  monkeypatch.setattr(socket, "create_connection", late)
+  by_cluster = {"rules": rollcall.BY_CLUSTER}
+  assert answers(port, [(2, 0), (2, 1)], **by_cluster) == [None] * 2
+  assert len(asked) >= 3
 
 
 def test_two_of_one_number_are_refused(port):

@@ -180,7 +180,7 @@ def test_runs_that_want_the_same_models_do_not_wait_in_a_circle(
 
 
 def test_a_sweep_leaves_out_what_another_run_plants_meanwhile(
-  config, tmp_path, caplog
+  run, config, tmp_path, caplog
 ):
   own = {"defense__name": "none", "train__epochs": 1, "sweep__width": 2}
   asked = config(sweep__axes="rate=(0.1, 0.2)", evaluate__curve_images=0, **own)
@@ -188,8 +188,8 @@ def test_a_sweep_leaves_out_what_another_run_plants_meanwhile(
   first, second = storage.names(tmp_path / "before" / "models")
   store = tmp_path / "store"
   other = workdir.Workdir(tmp_path / "other", asked, store=store)
-  args = (asked, tmp_path / "run", store)
-  thread = threading.Thread(target=run, args=args)
+  args = (asked, tmp_path / "run")
+  thread = threading.Thread(target=run, args=args, kwargs={"store": store})
   with other.reserved(first):
     thread.start()
     until = time.monotonic() + PATIENCE
