@@ -62,9 +62,11 @@ class Workdir:
     self._save_seconds = save_seconds
     config = json.loads(json.dumps(config))
     _check_same(path / "config.json", config)
-    with _writable(path):
-      for folder in (path, path / "pictures", path / "findings", self._store):
+    with _writable("workdir", path):
+      for folder in (path, path / "pictures", path / "findings"):
         storage.make(folder)
+      with _writable("store", self._store):
+        storage.make(self._store)
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
 
@@ -183,7 +185,7 @@ def opened(
   """
   with contextlib.ExitStack() as stack:
     lock = None
-    with _writable(path):
+    with _writable("workdir", path):
       storage.make(path)
       if not storage.remote(path):
         only = locks.only(path / "lock", f"the workdir {path}")
@@ -194,13 +196,13 @@ def opened(
 
 
 @contextlib.contextmanager
-def _writable(path: Place) -> Iterator[None]:
+def _writable(what: str, path: Place) -> Iterator[None]:
   try:
     yield
   except Fault as error:
     raise ValueError(
-      f"cannot write to the workdir {path} ({error.reason}); give another one "
-      "with --workdir."
+      f"cannot write to the {what} {path} ({error.reason}); give another one "
+      f"with --{what}."
     ) from error
 
 
