@@ -209,11 +209,18 @@ def make(folder: Place) -> None:
 
 @_guarded("write")
 def remove(folder: Place) -> None:
-  """Removes a folder and all in it, if it is there."""
-  if not remote(folder):
-    shutil.rmtree(folder, ignore_errors=True)
-    return
+  """Removes a folder and all in it, if it is there.
+
+  A kill meanwhile leaves no part of it that could be taken for the whole.
+  """
   with contextlib.suppress(FileNotFoundError):
+    if not remote(folder):
+      gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+      folder.rename(gone)
+      shutil.rmtree(gone, ignore_errors=True)
+      return
+    if committed(folder):
+      _client().rm(os.fspath(folder / _WHOLE))
     _client().rm(os.fspath(folder), recursive=True)
 
 

@@ -171,8 +171,9 @@ class Stages:
     """Returns the stage's newest sound state and its rows, or None."""
     for path in reversed(self._saved(name)):
       state = restore(path, lambda: like)
-      if state is not None:
-        return state, note(path)["rows"]
+      # Without rows it is what a kill has left of one that was removed.
+      if state is not None and "rows" in (kept := note(path)):
+        return state, kept["rows"]
     return None
 
   def save(

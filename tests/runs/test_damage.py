@@ -122,12 +122,14 @@ def test_a_path_that_is_too_long_is_refused(run, made, tmp_path):
     run(made, tmp_path / ("x" * 300))
 
 
-def test_a_store_that_cannot_be_made_is_not_the_workdir_s_fault(made, tmp_path):
+def test_a_store_that_cannot_be_made_is_not_the_workdir_s_fault(
+  run, made, tmp_path
+):
   (tmp_path / "file").write_text("")
   store = tmp_path / "file" / "models"
   said = f"cannot write to the store {store} .Not a directory.; .* with --store"
   with pytest.raises(ValueError, match=said):
-    run(made, tmp_path / "run", store)
+    run(made, tmp_path / "run", store=store)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"data":' * 100_000])

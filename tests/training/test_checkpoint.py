@@ -141,6 +141,59 @@ def test_the_newest_sound_state_of_a_stage_is_restored(tmp_path):
   assert storage.names(tmp_path) == []
 
 
+class Killed(BaseException):
+  """Stands for a kill."""
+
+
+def die(*args, **named):
+  raise Killed
+
+
+def test_a_state_whose_removal_was_killed_is_not_restored(
+  tmp_path, monkeypatch
+):
+  stages = checkpoint.Stages(tmp_path, every_seconds=0)
+  rows = [{"epoch": 1}, {"epoch": 2}]
+  stages.save("ft", {"w": jnp.full(2, 1)}, rows[:1], last=False)
+  with monkeypatch.context() as patch, pytest.raises(Killed):
+    patch.setattr(shutil, "rmtree", die)
+    stages.save("ft", {"w": jnp.full(2, 2)}, rows, last=False)
+  cut(tmp_path / "ft" / "000002" / "checksums.json")
+  assert stages.restore("ft", {"w": jnp.zeros(2, int)}) is None
+  stages.clear()
+  assert storage.names(tmp_path) == []
+
+
+def test_what_is_left_of_a_state_is_not_restored(tmp_path):
+  stages = checkpoint.Stages(tmp_path, every_seconds=0)
+  stages.save("ft", {"w": jnp.full(2, 1)}, [{"epoch": 1}], last=False)
+  for path in (tmp_path / "ft" / "000001").iterdir():
+    if path.is_file():  # the arrays' folder is whole yet
+      path.unlink()
+  assert stages.restore("ft", {"w": jnp.zeros(2, int)}) is None
+
+
+def test_a_removal_in_a_bucket_that_is_killed_leaves_no_checkpoint(
+  bucket, monkeypatch
+):
+  path = storage.place("gs://bucket/run/a")
+  checkpoint.save(path, {"w": jnp.zeros(2)})
+  client = storage._client()
+  rm = client.rm
+
+  def killed(path, recursive=False):
+    if recursive:
+      raise Killed
+    rm(path)
+
+  with monkeypatch.context() as patch, pytest.raises(Killed):
+    patch.setattr(client, "rm", killed)
+    storage.remove(path)
+  assert not checkpoint.exists(path) and storage.names(path)
+  storage.remove(path)
+  assert not storage.names(path)
+
+
 class Clock:
   def __init__(self):
     self.now = 0.0
