@@ -27,6 +27,7 @@ class _Block(nn.Module):
   stride: int
   dtype: str
   activation: str
+  last_activation: str
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
@@ -41,7 +42,7 @@ class _Block(nn.Module):
     if self.stride != 1 or x.shape[-1] != self.channels:
       x = layers.conv(size=1, name="shortcut", **shape, **kind)(x)
       x = layers.batch_norm(train, name="shortcut_bn", dtype=self.dtype)(x)
-    return act(x + y)
+    return resnet.block_output(y, x, act, self.last_activation)
 
 
-make = resnet.maker(__name__, _Block, (2, 2, 2, 2))
+make = resnet.maker(__name__, _Block, (2, 2, 2, 2), form=resnet.SumForm())

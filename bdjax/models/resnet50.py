@@ -26,7 +26,7 @@ EXPANSION = 4  # channels of a block's output per channel inside it
 
 
 @dataclasses.dataclass(frozen=True)
-class _Form(resnet.Form):
+class _Form(resnet.SumForm):
   """Where a block strides.
 
   Attributes:
@@ -44,6 +44,7 @@ class _Block(nn.Module):
   dtype: str
   activation: str
   early: bool
+  last_activation: str
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
@@ -61,7 +62,7 @@ class _Block(nn.Module):
     if self.stride != 1 or x.shape[-1] != out:
       x = layers.conv(out, 1, stride=self.stride, name="shortcut", **kind)(x)
       x = layers.batch_norm(train, name="shortcut_bn", dtype=self.dtype)(x)
-    return act(x + y)
+    return resnet.block_output(y, x, act, self.last_activation)
 
 
 make = resnet.maker(

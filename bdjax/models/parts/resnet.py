@@ -46,11 +46,46 @@ SMALL = tuple(name for name, stem in STEMS.items() if stem.size == 3)
 # Of the four stages. Where the first stage widens, it may stride as well.
 STRIDES = ("1222", "1221", "1212", "1211", "1122", "1112", "1111")
 WIDENED = (*STRIDES, "2222", "2221")
+# Where the last activation of a block stands that ends in a sum: figure 4 of He
+# et al. 2016 has the usual place (a) and that before the sum (c); Gross and
+# Wilber (Torch's blog, 2016) have none.
+LAST = ("after_sum", "before_sum", "none")
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
   """What the blocks of one ResNet alone leave open: here nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SumForm(Form):
+  """What blocks leave open whose last norm is followed by a sum.
+
+  Attributes:
+    last_activation: where it stands, one of LAST.
+  """
+
+  last_activation: Annotated[str, Choice(LAST)] = "after_sum"
+
+
+def block_output(
+  branch: Array,
+  shortcut: Array,
+  activation: Callable[[Array], Array],
+  place: str,
+) -> Array:
+  """Returns the sum in which a block ends, activated.
+
+  Args:
+    branch: [B, h, w, c], what the block computed, normalized.
+    shortcut: [B, h, w, c], what it adds that to.
+    activation: the last one.
+    place: of it, one of LAST.
+  """
+  if place == "before_sum":
+    return activation(branch) + shortcut
+  total = branch + shortcut
+  return activation(total) if place == "after_sum" else total
 
 
 class ResNet(nn.Module):

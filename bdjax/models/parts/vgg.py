@@ -38,6 +38,7 @@ from bdjax.types import Array, Images, Logits
 
 HEADS = ("torchvision", "compact")
 STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions by depth
+POOLS = {"max": nn.max_pool, "mean": nn.avg_pool}
 GRID = 7  # places per side that torchvision's head reads
 _INIT = nn.initializers.normal(0.01)  # torchvision's, for linear layers
 
@@ -52,6 +53,7 @@ class VGG(nn.Module):
   hidden: int
   dropout: float
   activation: str
+  pools: str
   mean: tuple[float, ...]
   std: tuple[float, ...]
   dtype: str
@@ -76,7 +78,7 @@ class VGG(nn.Module):
       for i in range(1, depth + 1):
         x = self._convolved(x, train, stage=stage, suffix=f"{stage}_{i}")
       features[f"layer{stage}"] = x
-      x = nn.max_pool(x, (2, 2), strides=(2, 2))
+      x = POOLS[self.pools](x, (2, 2), strides=(2, 2))
     if self.head == "compact":
       features["pooled"] = layers.pool(x)
     else:
@@ -153,6 +155,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
     hidden: Count = 4096,
     dropout: Annotated[float, Range(0.0, 1.0, closed=True)] = 0.5,
     activation: Annotated[str, Choice(layers.ACTIVATIONS)] = "relu",
+    pools: Annotated[str, Choice(POOLS)] = "max",
     mean: Channels = (0.0, 0.0, 0.0),
     std: Channels = (1.0, 1.0, 1.0),
     dtype: Dtype = "float32",
@@ -167,6 +170,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
       hidden: channels of each hidden layer.
       dropout: share of them that is dropped in training.
       activation: what follows the norms and the hidden layers.
+      pools: what ends the stages: "max" or "mean".
       mean: per-channel mean of the training images in [0, 1].
       std: per-channel standard deviation of the same.
       dtype: what convolutions and hidden layers compute in; parameters, batch
@@ -177,7 +181,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
     """
     if dropout == 1:
       raise ValueError("dropout 1 leaves no hidden channel: give less.")
-    form = STAGES[depth], width, head, hidden, dropout, activation
+    form = STAGES[depth], width, head, hidden, dropout, activation, pools
     mean, std = layers.check(mean, std)
     return VGG(num_classes, *form, mean, std, dtype)
 

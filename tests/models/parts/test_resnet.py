@@ -56,6 +56,23 @@ def test_a_stage_that_widens_may_stride_first():
   assert weights == traced("resnet50")[0]
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("place", resnet.LAST)
+def test_a_last_activation_has_no_weights(name, place):
+  assert traced(name, last_activation=place) == traced(name)
+
+
+@pytest.mark.parametrize(
+  ("place", "wanted"),
+  [("after_sum", [0, 2]), ("before_sum", [1, 2]), ("none", [-2, 2])],
+)
+def test_where_the_last_activation_of_a_block_stands(place, wanted):
+  """Of -3 + 1 and 3 - 1, by hand."""
+  branch, shortcut = jnp.array([-3.0, 3.0]), jnp.array([1.0, -1.0])
+  found = resnet.block_output(branch, shortcut, jax.nn.relu, place)
+  assert found.tolist() == wanted
+
+
 def test_activations_are_pytorchs():
   """Of -1 and 1, by hand."""
   wanted = {
