@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.cleanse import forms, measure, orders, suspect
+from bdjax.cleanse import forms, labels, measure, orders, suspect
 from bdjax.cleanse.clean_images import Images
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.suspect import Suspect
@@ -29,6 +29,7 @@ class Case(NamedTuple):
     facts: what all that is, in words.
     notes: what looks odd about it, in sentences.
     seed: of everything random.
+    doubt: what speaks against the images' labels, in a sentence, or "".
   """
 
   suspect: Suspect
@@ -40,6 +41,7 @@ class Case(NamedTuple):
   facts: dict[str, str]
   notes: list[str]
   seed: int
+  doubt: str = ""
 
 
 def opened(
@@ -61,6 +63,9 @@ def opened(
     raise ValueError(f"held_out is {held_out}; give a share between 0 and 1.")
   accused, notes = forms.settled(accused, images)
   model, normalization = suspect.build(accused, images.info)
+  answers, confidence = measure.predictions(
+    model, accused.variables, images.image
+  )
   train, held = measure.divided(images.label, rate=held_out, seed=seed)
   clean = Dataset(
     jnp.asarray(images.image[train]), jnp.asarray(images.label[train])
@@ -89,23 +94,24 @@ def opened(
     notes=[
       *images.notes,
       *notes,
-      *_strange_classes(model, accused, images, notes),
+      *_strange_classes(accused, images, answers, notes),
     ],
     seed=seed,
+    doubt=labels.doubt(answers == images.label, confidence),
   )
 
 
 def _strange_classes(
-  model: nn.Module, accused: Suspect, images: Images, notes: list[str]
+  accused: Suspect, images: Images, answers: np.ndarray, notes: list[str]
 ) -> list[str]:
   """Refuses images of which a model's answers show that they are misread.
 
   It would be taught other classes than its own, and nobody would notice.
 
   Args:
-    model: the architecture.
     accused: the suspect.
     images: the clean ones.
+    answers: [N] of the suspect.
     notes: what was tried already.
 
   Returns:
@@ -115,7 +121,6 @@ def _strange_classes(
     ValueError: another order of the classes explains the answers, or they are
       right hardly more often than by chance.
   """
-  answers = measure.ask(model, accused.variables, images.image)
   order = orders.seen(images.label, answers, images.names)
   right = _share(answers == images.label)
   better = _share(order.right(images.label, answers))

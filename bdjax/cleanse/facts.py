@@ -20,6 +20,7 @@ from bdjax.interop import naming, tensors
 from bdjax.methods import signature
 
 Facts = dict[str, tuple[Any, str]]  # value and who says so, by name
+OWN = "the model's own"  # layer says
 _SIDECAR = 2**20  # bytes
 # BackdoorBench's names of datasets that it normalizes as we do -> ours.
 _BENCHMARK = {
@@ -77,7 +78,7 @@ def normalized(
         f"--{what} is {claim}, but the model normalizes images itself, by "
         f"{printable(name)}, which is {value}; leave out --{what}."
       )
-    levels[what] = value, f"the model's own {printable(name)}"
+    levels[what] = value, f"{OWN} {printable(name)}"
   return levels
 
 

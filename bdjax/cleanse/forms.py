@@ -79,7 +79,7 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   for name, values in tables.left_open(accused.arch, accused.arguments).items():
     if name in accused.chosen:
       continue
-    usual = taken.suspect.arguments.get(name, values[0])
+    usual = taken.suspect.form.get(name, values[0])
     for value in values:
       if value != usual:
         tried.append(_tried(taken.suspect, images, rows, {name: value}))
@@ -110,10 +110,7 @@ def guessing(right: Share, num_classes: int) -> bool:
 def _tried(
   accused: Suspect, images: Images, rows: np.ndarray, changed: dict[str, Any]
 ) -> Trial:
-  arguments = accused.arguments | changed
-  accused = accused._replace(
-    arguments=arguments, chosen=accused.chosen | changed
-  )
+  accused = suspect.formed(accused, changed)
   model, _ = suspect.build(accused, images.info)
   label = images.label[rows]
   answers = measure.ask(model, accused.variables, images.image[rows])
@@ -153,11 +150,10 @@ def _check_clear(taken: Trial, others: list[Trial]) -> None:
   """Refuses two forms of which nobody can say which is right."""
   for other in others:
     apart = (taken.answers != other.answers).mean()
+    if taken.suspect.arguments == other.suspect.arguments:
+      continue  # its channels alone are others: see _channel_notes
     if apart > _APART and not taken.beats(other):
-      arch, arguments = taken.suspect.arch, taken.suspect.arguments
-      forms = tables.left_open(arch, arguments)
-      pairs = (f"{k}={arguments.get(k, v[0])}" for k, v in forms.items())
-      form = f"{arch}({', '.join(pairs)})"
+      form = _spec(taken.suspect)
       raise ValueError(
         "the weights leave open which network they are of, and the clean "
         f"images do not tell: {taken.form} is right on {taken.share}, "
@@ -165,6 +161,31 @@ def _check_clear(taken: Trial, others: list[Trial]) -> None:
         "--image_size, then give more images, or the form, such as --arch "
         f"'{form}'."
       )
+
+
+def _spec(accused: Suspect) -> str:
+  """Returns what `--arch` must say of a suspect that is in no other form."""
+  forms = tables.left_open(accused.arch, accused.arguments)
+  pairs = (f"{k}={accused.form.get(k, v[0])}" for k, v in forms.items())
+  return f"{accused.arch}({', '.join(pairs)})"
+
+
+def _channel_notes(taken: Trial, others: list[Trial]) -> list[str]:
+  """Returns what is said of an order of channels that may be the right one.
+
+  A network that hardly looks at colours answers well in both, and a repair in
+  either fits it: no reason to refuse it.
+  """
+  for other in others:
+    same = taken.suspect.arguments == other.suspect.arguments
+    if same and other.share.hits > taken.share.hits:
+      return [
+        f"The suspect takes channels as {taken.suspect.channels}, in which it "
+        f"is right on {taken.share}, as {other.suspect.channels} on "
+        f"{other.share}, which is too near to tell: if it was trained so, give "
+        f"--arch '{_spec(other.suspect)}'."
+      ]
+  return []
 
 
 def _notes(taken: Trial, others: list[Trial]) -> list[str]:
@@ -175,5 +196,6 @@ def _notes(taken: Trial, others: list[Trial]) -> list[str]:
   )
   return [
     f"Of the forms that the weights leave open, {taken.form} was taken, right "
-    f"on {taken.share} clean images (the others: {rest})."
+    f"on {taken.share} clean images (the others: {rest}).",
+    *_channel_notes(taken, others),
   ]

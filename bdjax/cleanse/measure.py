@@ -125,25 +125,47 @@ def ask(model: nn.Module, variables: Params, images: np.ndarray) -> np.ndarray:
     variables: its weights.
     images: [N, H, W, 3] uint8.
   """
+  return predictions(model, variables, images)[0]
+
+
+def predictions(
+  model: nn.Module, variables: Params, images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a model's answers, and their probabilities as it gives them.
+
+  Args:
+    model: the architecture.
+    variables: its weights.
+    images: [N, H, W, 3] uint8.
+
+  Returns:
+    Classes [N] and probabilities [N].
+  """
   size = max(1, min(_BATCH, _PIXELS // (images.shape[1] * images.shape[2])))
   program = _program(model, (size, *images.shape[1:]))
-  classes = [np.zeros(0, np.int64)]
+  outputs = [(np.zeros(0, np.int64), np.zeros(0, np.float32))]
   for start in range(0, len(images), size):
     batch = images[start : start + size]
     padded = np.zeros((size, *images.shape[1:]), np.uint8)
     padded[: len(batch)] = batch
-    classes.append(np.asarray(program(variables, padded))[: len(batch)])
-  return np.concatenate(classes)
+    batch_outputs = program(variables, padded)
+    outputs.append(tuple(np.asarray(one)[: len(batch)] for one in batch_outputs))
+  classes, confidence = map(np.concatenate, zip(*outputs, strict=True))
+  return classes, confidence
 
 
 @functools.lru_cache(maxsize=4)
 def _program(model: nn.Module, shape: tuple[int, ...]):
-  """Returns a compiled program: (variables, images uint8) -> classes."""
+  """Returns a compiled program of (variables, images uint8).
+
+  Its outputs are classes and their probabilities.
+  """
   del shape  # one program each, so that none is compiled twice
 
   def answer(variables, images):
     images = images.astype(jnp.float32) / 255
-    return model.apply(variables, images, train=False)[0].argmax(-1)
+    logits = model.apply(variables, images, train=False)[0]
+    return logits.argmax(-1), nn.softmax(logits).max(-1)
 
   return jax.jit(answer, compiler_options=backend.compiler_options())
 

@@ -18,6 +18,7 @@ from bdjax.cleanse.weights import Change
 from bdjax.types import Params
 
 _LIFTED = 0.1  # accuracy that no repair of a model that is read rightly brings
+_TAUGHT = 0.5  # the same of one class
 
 
 class Result(NamedTuple):
@@ -34,6 +35,7 @@ class Result(NamedTuple):
     after: the repaired model's.
     taken: of the suspected images; None without any.
     audit: of the suspect; None if it was not audited.
+    doubt: what speaks against the clean images' labels; "" if nothing does.
     changes: of the layers.
     moved: relative change of all weights.
     seconds: all of it took; 0 until it is over.
@@ -50,6 +52,7 @@ class Result(NamedTuple):
   after: Answers
   taken: Taken | None
   audit: Audit | None
+  doubt: str
   changes: tuple[Change, ...]
   moved: float
   seconds: float = 0.0
@@ -62,15 +65,36 @@ class Result(NamedTuple):
 
   @property
   def doubtful(self) -> bool:
+    """Whether the suspect was likely misread, or its images are."""
+    return bool(self.lifted or self.taught or self.doubt)
+
+  @property
+  def lifted(self) -> bool:
     """Whether the repair raised accuracy as it can only of a misread model."""
-    before, after = self.accuracy
-    apart = after.interval[0] > before.interval[1]
-    return apart and after.rate - before.rate >= _LIFTED
+    return _raised(*self.accuracy, _LIFTED)
+
+  @property
+  def taught(self) -> list[int]:
+    """Classes that the suspect mostly took for one other, and now knows."""
+    counts = self.before.confusion
+    return [
+      c
+      for c, d in enumerate(counts.argmax(1))
+      if c != d
+      and 2 * counts[c, d] > counts[c].sum()
+      and _raised(self.before.of_class(c), self.after.of_class(c), _TAUGHT)
+    ]
 
   def called(self, c: int) -> str:
     """Returns a class's number, with its name if it has another."""
     name = printable(self.names[c])
     return str(c) if name == str(c) else f"{c} ({name})"
+
+
+def _raised(before: Share, after: Share, least: float) -> bool:
+  """Returns whether a share rose by so much, and not by chance."""
+  apart = after.interval[0] > before.interval[1]
+  return apart and after.rate - before.rate >= least
 
 
 def compared(
@@ -111,6 +135,7 @@ def compared(
     after=after,
     taken=taken,
     audit=audit,
+    doubt=case.doubt,
     changes=weights.changes(old, new),
     moved=weights.whole(old, new),
   )

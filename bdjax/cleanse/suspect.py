@@ -32,10 +32,10 @@ class Suspect(NamedTuple):
     arch: its architecture's name.
     layout: which of PyTorch's ways to name its modules the file uses.
     arguments: of the architecture's `make`, without the normalization.
-    chosen: those of them that no weights tell and that are not just usual.
+    chosen: what no weights tell and is not just usual: of them, and `channels`.
     renamed: names of tensors that the file has otherwise than the layout.
     source: which of the file's weights these are, in words; "" for all.
-    variables: its weights and statistics.
+    variables: its weights and statistics, which take red first.
     facts: what else is said of it: value and who says so, by name.
     digest: sha256 of the file, in hex.
   """
@@ -56,8 +56,20 @@ class Suspect(NamedTuple):
     """Number of classes."""
     return self.arguments["num_classes"]
 
+  @property
+  def form(self) -> dict[str, Any]:
+    """All that its file or the user tells of how it is built."""
+    return self.arguments | self.chosen
+
+  @property
+  def channels(self) -> str:
+    """The order in which its file's first layer takes an image's channels."""
+    return self.chosen.get("channels", tables.CHANNELS[0])
+
   def named(self, variables: Params) -> dict[str, np.ndarray]:
-    """Returns a model's variables under the names of the suspect's file."""
+    """Returns a model's variables as the suspect's file has them."""
+    if self.channels == "bgr":
+      variables = layouts.with_channels_reversed(variables, self.arch)
     arrays = layouts.to_torch(variables, self.arch, layout=self.layout)
     return {self.renamed.get(name, name): x for name, x in arrays.items()}
 
@@ -94,27 +106,47 @@ def load(
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
     statements["img_size"] = (side, side), "the weights"
-  stem = tables.ARCHITECTURES[arch].stem.split(".")
-  kernel = variables["params"]
-  for part in stem:
-    kernel = kernel[part]
-  if kernel.shape[2] != 3:
+  channels = layouts.first_kernel(variables, arch).shape[2]
+  if channels != 3:
     raise ValueError(
-      f"{printable(path)} takes images of {kernel.shape[2]} channels, but only "
+      f"{printable(path)} takes images of {channels} channels, but only "
       "colour images, of 3, are read; give another model."
     )
-  return Suspect(
+  accused = Suspect(
     path=path,
     arch=arch,
     layout=place.layout.name,
-    arguments=arguments | form,
+    arguments=arguments,
     variables=variables,
     facts=statements,
     digest=_digest(loaded.files),
-    chosen=form,
     renamed={k: v for k, v in place.names.items() if k != v},
     source=_source(loaded, place),
   )
+  return formed(accused, form)
+
+
+def formed(accused: Suspect, form: Mapping[str, Any]) -> Suspect:
+  """Returns a suspect in another form.
+
+  Args:
+    accused: the suspect.
+    form: what `tables.left_open` lists, with other values.
+  """
+  other = accused._replace(
+    arguments=accused.arguments
+    | {name: value for name, value in form.items() if name != "channels"},
+    chosen=accused.chosen | form,
+  )
+  if other.channels == accused.channels:
+    return other
+  statements = dict(accused.facts)
+  for name in ("mean", "std"):
+    value, by = statements.get(name, ((), ""))
+    if by.startswith(facts.OWN):
+      statements[name] = value[::-1], by
+  variables = layouts.with_channels_reversed(accused.variables, accused.arch)
+  return other._replace(variables=variables, facts=statements)
 
 
 def _digest(files: Sequence[Path]) -> str:

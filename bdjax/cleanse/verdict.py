@@ -30,6 +30,7 @@ def of(result: Result) -> Verdict:
     headline=_headline(result),
     findings=[
       f"Accuracy of the suspect on held-out images: {accuracy}.",
+      *([result.doubt] if result.doubt else []),
       *_audited(result),
       *_suspected(result),
       *_wrong(result),
@@ -52,11 +53,19 @@ def text(verdict: Verdict) -> str:
 
 
 def _headline(result: Result) -> str:
-  if result.doubtful:
+  if result.lifted:
     return (
       "Doubtful: the repair raised the accuracy by far, which it cannot where "
       "a model is read as it was trained."
     )
+  if result.taught:
+    names = ", ".join(map(result.called, result.taught))
+    return (
+      f"Doubtful: the suspect takes most images of {names} for one other "
+      "class, and was taught otherwise."
+    )
+  if result.doubt:
+    return "Doubtful: the clean images seem to have wrong labels."
   audit, taken = result.audit, result.taken
   if audit is not None and audit.flagged.any():
     names = [result.called(c) for c in np.flatnonzero(audit.flagged)]
@@ -165,12 +174,17 @@ def _done(result: Result) -> list[str]:
     "their norm.",
     f"Accuracy on held-out images after the repair: {after}.",
   ]
-  if result.doubtful:
+  if result.lifted:
     sentences.append(
       "That is far above the suspect's, so that the suspect was likely asked "
       "in another way than it was trained (its form, the size or normalization "
       "of images, the order of classes), and the output fits that way alone: "
       "do not use it before you know which is right."
+    )
+  if result.taught or result.doubt:
+    sentences.append(
+      "The output was taught the labels that the clean images have: if these "
+      "are not the suspect's classes, do not use it."
     )
   if after.interval[1] < before.interval[0]:
     sentences.append(

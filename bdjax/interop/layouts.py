@@ -104,6 +104,18 @@ def to_torch(
   }
 
 
+def first_kernel(variables: Params, arch: str) -> jnp.ndarray:
+  """Returns the kernel of a model's first layer, [h, w, channels, filters]."""
+  return flatten_dict(variables)[naming.param(naming.architecture(arch).stem)]
+
+
+def with_channels_reversed(variables: Params, arch: str) -> Params:
+  """Returns a model that takes the channels of an image in reversed order."""
+  path = naming.param(naming.architecture(arch).stem)
+  kernel = first_kernel(variables, arch)[:, :, ::-1]
+  return unflatten_dict(flatten_dict(variables) | {path: kernel})
+
+
 def _check_kind(name: str, tensor: np.ndarray, dimensions: int) -> None:
   if tensor.ndim != dimensions or tensor.dtype.kind != "f":
     raise Mismatch(

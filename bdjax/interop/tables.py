@@ -6,9 +6,10 @@ be read from which shape. To add an architecture, add one of the former for each
 way its modules are named, and one of the latter.
 
 What no state dict tells: the means and standard deviations that images are
-normalized with, strides, pools, activations, and in how many heads a
-transformer's channels are parted. Each has a usual form, which is taken here;
-`left_open` lists the others, which only answers to images can tell apart.
+normalized with, whether red or blue comes first, strides, pools, activations,
+and in how many heads a transformer's channels are parted. Each but the first
+has a usual form, which is taken here; `left_open` lists the others, which only
+answers to images can tell apart.
 """
 
 import math
@@ -64,8 +65,10 @@ class Architecture(NamedTuple):
 _STAGES = (r"^layer(\d)_(\d)", r"layer\1.\2")
 _SIZES = {"width": ("conv1.kernel", 3), "num_classes": ("linear.kernel", 1)}
 
+CHANNELS = ("rgb", "bgr")  # OpenCV reads images in the latter order
 _ACTIVATIONS = {"activation": tuple(layers.ACTIVATIONS)}
 _FORMS = {"stem": tuple(resnet.STEMS), "strides": resnet.STRIDES}
+_LAST = {"last_activation": resnet.LAST}
 
 _RESNET = Architecture(
   (
@@ -89,7 +92,7 @@ _RESNET = Architecture(
   ),
   _SIZES,
   {3: {"stem": "cifar"}, 7: {"stem": "imagenet"}},
-  forms=_FORMS | _ACTIVATIONS,
+  forms=_FORMS | _ACTIVATIONS | _LAST,
 )
 _BOTTLENECKS = {"strides": resnet.WIDENED, "early": (False, True)}
 
@@ -117,7 +120,8 @@ def _vgg_of(depth: int) -> Architecture:
     "hidden": ("linear1.kernel", 1),
   }
   stem = "conv1_1.kernel"
-  return Architecture(layouts, sizes, {3: {}}, stem, forms=_ACTIVATIONS)
+  forms = _ACTIVATIONS | {"pools": tuple(vgg.POOLS)}
+  return Architecture(layouts, sizes, {3: {}}, stem, forms=forms)
 
 
 def _vit_layout(name: str, mlp: tuple[str, str], prefix: str) -> Layout:
@@ -196,7 +200,10 @@ def known(name: str) -> str | None:
 
 
 def left_open(arch: str, arguments: Arguments) -> dict[str, tuple[Any, ...]]:
-  """Returns what a model's arguments may be, of those no weights tell.
+  """Returns what no weights tell of a model, and what each may be.
+
+  All but `channels`, the order in which it takes those of an image, are
+  arguments of the model. The first value is the usual one.
 
   Args:
     arch: the architecture.
@@ -211,7 +218,7 @@ def left_open(arch: str, arguments: Arguments) -> dict[str, tuple[Any, ...]]:
   if "head_width" in forms:
     widths = forms["head_width"]
     forms["head_width"] = tuple(n for n in widths if not arguments["width"] % n)
-  return forms
+  return forms | {"channels": CHANNELS}
 
 
 # The last part of a name, for every layout.

@@ -99,9 +99,9 @@ def test_guesses_in_every_form_are_refused(settle):
   answers = {("cifar", "1222"): right_on(36), ("cifar", "1221"): right_on(38)}
   accused, images = settle(answers)
   found, notes = forms.settled(accused, images)
-  assert found.chosen == {} and "None of 15 other forms" in notes[0]
+  assert found.chosen == {} and "None of 16 other forms" in notes[0]
   assert "strides=1221, is right on 38.0 %" in notes[0]
-  with pytest.raises(ValueError, match="may be guessing.*None of 15"):
+  with pytest.raises(ValueError, match="may be guessing.*None of 16"):
     case.opened(accused, images, held_out=0.2, seed=0)
 
 
