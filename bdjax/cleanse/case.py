@@ -56,16 +56,20 @@ def opened(
     seed: decides which; of everything random after.
 
   Raises:
-    ValueError: the share makes no sense, nobody says how images are
-      normalized, or the suspect answers them as if it were guessing.
+    ValueError: the share or the seed makes no sense, nobody says how images are
+      normalized, or the suspect answers them as if it were guessing, or with
+      logits that are not finite.
   """
   if not 0 < held_out < 1:
     raise ValueError(f"held_out is {held_out}; give a share between 0 and 1.")
+  if not 0 <= seed < 2**32:
+    raise ValueError(f"seed is {seed}; give one from 0 to {2**32 - 1}.")
   accused, notes = forms.settled(accused, images)
   model, normalization = suspect.build(accused, images.info)
   answers, confidence = measure.predictions(
     model, accused.variables, images.image
   )
+  _check_finite(confidence)
   train, held = measure.divided(images.label, rate=held_out, seed=seed)
   clean = Dataset(
     jnp.asarray(images.image[train]), jnp.asarray(images.label[train])
@@ -99,6 +103,17 @@ def opened(
     seed=seed,
     doubt=labels.doubt(answers == images.label, confidence),
   )
+
+
+def _check_finite(confidence: np.ndarray) -> None:
+  bad = int((~np.isfinite(confidence)).sum())
+  if bad:
+    raise ValueError(
+      f"the suspect's logits are not finite for {bad} of {len(confidence)} "
+      "clean images, so that these have no answer: its weights are too large "
+      "or its normalization is not --mean and --std; use another copy of it, "
+      "or check these."
+    )
 
 
 def _strange_classes(

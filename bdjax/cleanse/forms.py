@@ -24,6 +24,7 @@ _PIXELS = 2**20  # of all of them, if so
 CERTAIN = 0.97  # right on so many, a form needs no comparison
 _APART = 0.1  # of the answers, in which forms that are both right may differ
 _GAIN = 0.05  # of the answers, in which another form must be better
+_ROUNDS = 3  # of varying all, at most
 _NEAR = 0.2  # of the way from chance to always right
 
 
@@ -50,7 +51,12 @@ class Trial(NamedTuple):
     return Share(int(self.right.sum()), len(self.right))
 
   def beats(self, other: "Trial") -> bool:
-    """Returns whether it is right far more often, and not by chance."""
+    """Returns whether it is right far more often, and not by chance.
+
+    Or no less often, where the other is so only in another order of classes.
+    """
+    if other.order.value and not self.order.value:
+      return self.share.hits >= other.share.hits
     gained = int((self.right & ~other.right).sum())
     lost = int((other.right & ~self.right).sum())
     far = gained - lost >= _GAIN * len(self.right)
@@ -60,7 +66,8 @@ class Trial(NamedTuple):
 def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   """Returns a suspect in its right form, and notes on how that was told.
 
-  One argument after the other is varied, and kept where that helps.
+  One argument after the other is varied, and kept where that helps; then again,
+  since an activation that helps in wrong blocks may not in the right ones.
 
   Args:
     accused: the suspect in the usual form.
@@ -74,17 +81,12 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   rows = np.sort(order[: max(_FEWEST, min(TRIED, count))])
   tried = [_tried(accused, images, rows, {})]
   taken = tried[0]
-  if taken.share.rate >= CERTAIN:
+  if taken.share.rate >= CERTAIN and not taken.order.value:
     return accused, []
-  for name, values in tables.left_open(accused.arch, accused.arguments).items():
-    if name in accused.chosen:
-      continue
-    usual = taken.suspect.form.get(name, values[0])
-    for value in values:
-      if value != usual:
-        tried.append(_tried(taken.suspect, images, rows, {name: value}))
-    best = max(tried, key=lambda trial: trial.share.hits)
-    taken = best if best.beats(taken) else taken
+  for _ in range(_ROUNDS):
+    before, taken = taken, _varied(accused, taken, tried, images, rows)
+    if taken is before:
+      break
   if guessing(taken.share, accused.num_classes):
     if len(tried) == 1:
       return accused, []
@@ -98,6 +100,38 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   if "stem" in taken.suspect.chosen and "stem" not in accused.chosen:
     _check_size(taken, accused, images, rows)
   return taken.suspect, _notes(taken, others)
+
+
+def _varied(
+  accused: Suspect,
+  taken: Trial,
+  tried: list[Trial],
+  images: Images,
+  rows: np.ndarray,
+) -> Trial:
+  """Returns the form that comes of varying one thing after the other.
+
+  Args:
+    accused: the suspect as the user gave it.
+    taken: the best form so far.
+    tried: all of them, to which others are added.
+    images: clean ones.
+    rows: of them, that are asked about.
+  """
+  for name, values in tables.left_open(accused.arch, accused.arguments).items():
+    if name in accused.chosen:
+      continue
+    for value in values:
+      other = suspect.formed(taken.suspect, {name: value})
+      if _spec(other) not in {_spec(trial.suspect) for trial in tried}:
+        tried.append(_tried(taken.suspect, images, rows, {name: value}))
+    best = max(tried, key=_rank)
+    taken = best if best.beats(taken) else taken
+  return taken
+
+
+def _rank(trial: Trial) -> tuple[int, bool]:
+  return trial.share.hits, not trial.order.value
 
 
 def guessing(right: Share, num_classes: int) -> bool:

@@ -18,6 +18,10 @@ from bdjax.cleanse import folders, measure
 from bdjax.cleanse.measure import Share
 
 _TWICE = 2  # as many answers must another order explain
+_OR_MISREAD = (
+  ", but first check --mean, --std, --image_size and the images, since a model "
+  "that is asked otherwise than it was trained can mix up classes likewise"
+)
 _LISTED = 100  # classes, at most, whose names a sentence holds
 
 
@@ -120,14 +124,15 @@ def refusal(order: Order, right: Share, taken: Share, words: str) -> str:
     taken: the same in the order taken.
     words: how that order was told.
   """
-  like = " (as torchvision's ImageFolder does)" * (
-    order.value == "lexicographic"
-  )
+  hint = {
+    "lexicographic": " (as torchvision's ImageFolder does)",
+    "natural": "",
+  }.get(order.value, _OR_MISREAD)
   return (
     f"the classes are taken {words}, in which the suspect is right on {taken} "
     f"clean images; but it is on {right} in another order, so that a repair "
     f"would teach it other classes than its own: give --class_order "
-    f"{order.value}{like}."
+    f"{order.value}{hint}."
   )
 
 

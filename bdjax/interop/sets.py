@@ -88,8 +88,9 @@ def _unclear(
   keys = (
     list(content) if isinstance(content, dict) else [type(content).__name__]
   )
+  keys = listed(keys) or "nothing"
   return Refused(
-    f"holds no weights under {', '.join(WRAPPERS)} but {listed(keys)}; save "
+    f"holds no weights under {', '.join(WRAPPERS)} but {keys}; save "
     "them with torch.save(model.state_dict(), ...)."
   )
 

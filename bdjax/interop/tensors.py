@@ -133,10 +133,11 @@ def write(
 
 
 def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
-  """Says which tensors hold numbers that are not finite.
+  """Says which tensors hold numbers that no model can have.
 
   Raises:
-    Refused: some do; names the first few and counts them.
+    Refused: some are not finite, or variances below 0; names the first few and
+      counts them.
   """
   floats = {k: v for k, v in tensors.items() if v.dtype.kind in "fc"}
   bad = [k for k, v in floats.items() if not np.isfinite(v).all()]
@@ -145,6 +146,16 @@ def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
       f"{len(bad)} of {len(tensors)} tensors hold NaN or infinite numbers "
       f"({listed(bad)}): the model was broken in training or the file was "
       "tampered with; use another copy."
+    )
+  bad = [
+    k
+    for k in floats
+    if k.endswith("running_var") and floats[k].min(initial=0) < 0
+  ]
+  if bad:
+    raise Refused(
+      f"{len(bad)} of {len(tensors)} tensors hold variances below 0 "
+      f"({listed(bad)}): the file was tampered with; use another copy."
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from bdjax.cleanse import case, forms, measure, suspect
 from bdjax.cleanse.clean_images import Images
+from bdjax.interop import layouts
 
 COUNT = 100
 LABEL = np.arange(COUNT) % 4
@@ -55,6 +56,20 @@ def test_a_form_that_is_far_better_is_taken_and_said(settle):
   assert "the usual form 30.0 %; stem=cifar_pool 50.0 %" in notes[0]
 
 
+def test_a_form_that_helped_in_a_wrong_one_is_taken_back(settle):
+  """As ELU did in a network whose last ReLUs stand before the sums."""
+  answers = {
+    ("cifar", "1222"): right_on(30),
+    ("cifar_pool", "1222"): right_on(45),
+    ("cifar_pool", "1221"): right_on(60),
+    ("cifar", "1221"): right_on(90),
+  }
+  found, notes = forms.settled(*settle(answers))
+  assert found.arguments["stem"] == "cifar"
+  assert found.arguments["strides"] == "1221"
+  assert "stem=cifar, strides=1221 was taken, right on 90.0 %" in notes[0]
+
+
 def test_a_stem_that_makes_up_for_large_images_is_refused(handed, monkeypatch):
   """A stride of two does to images of 16 x 16 what halving does."""
   strided = {("cifar", 8): right_on(90), ("cifar_stride", 16): right_on(91)}
@@ -93,6 +108,60 @@ def test_forms_that_are_right_as_often_are_refused(settle):
   given = "preact_resnet18(stem=cifar_pool)"
   found, _ = forms.settled(*settle(answers, given))
   assert found.chosen == {"stem": "cifar_pool"}
+
+
+@pytest.fixture
+def ordered(handed, monkeypatch):
+  """Returns a call: what answers red and blue first -> the form that is taken.
+
+  The user says the rest of it.
+  """
+  form = "stem=cifar, strides=1222, activation=relu, shortcut=activated"
+  arch = f"preact_resnet18({form})"
+  accused = suspect.load(handed.model, arch=arch, flags={})
+  usual = np.asarray(layouts.first_kernel(accused.variables, accused.arch))
+
+  def ordered(red, blue):
+    def ask(model, variables, images):
+      kernel = layouts.first_kernel(variables, accused.arch)
+      if np.array_equal(kernel, usual):
+        return red
+      np.testing.assert_array_equal(kernel, usual[:, :, ::-1])
+      return blue
+
+    monkeypatch.setattr(measure, "ask", ask)
+    image = np.zeros((COUNT, 8, 8, 3), np.uint8)
+    few = [None] * 4
+    images = Images(image, LABEL, tuple("abcd"), *few, "", "as told", "")
+    return forms.settled(accused, images)
+
+  return ordered
+
+
+def test_blue_first_is_taken_where_that_is_far_better(ordered):
+  found, notes = ordered(right_on(60), right_on(90))
+  assert found.channels == "bgr"
+  assert "channels=bgr was taken, right on 90.0 %" in notes[0]
+  assert len(notes) == 1
+
+
+def test_a_form_that_needs_no_other_order_of_classes_is_preferred(ordered):
+  """Where hues tell classes, red for blue looks like another order of them."""
+  moved = np.where(np.arange(COUNT) < 96, (LABEL + 1) % 4, LABEL)
+  found, _ = ordered(moved, right_on(96))
+  assert found.channels == "bgr"
+  found, _ = ordered(moved, right_on(40))
+  assert found.channels == "rgb"
+
+
+def test_an_order_of_channels_that_hardly_counts_is_not_refused(ordered):
+  """Right as often on others, which of other forms nobody could say."""
+  found, notes = ordered(right_on(60), np.roll(right_on(60), 40))
+  assert found.channels == "rgb" and len(notes) == 1
+  found, notes = ordered(right_on(60), right_on(63))
+  assert found.channels == "rgb"
+  assert "too near to tell: if it was trained so, give --arch" in notes[1]
+  assert "shortcut=activated, channels=bgr)'." in notes[1]
 
 
 def test_guesses_in_every_form_are_refused(settle):

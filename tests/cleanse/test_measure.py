@@ -192,6 +192,52 @@ def test_the_lower_peak_says_that_it_came_second():
   assert "repaired anew with 0.025" in found.milder.notes[-1]
 
 
+def compared(before, after, **given):
+  """Returns a result, of the first rows of both models' confusion."""
+  size = len(before[0])
+
+  def answers(rows):
+    confusion = np.zeros((size, size), int)
+    confusion[: len(rows)] = rows
+    return measure.Answers(confusion, np.ones(size, int), None)
+
+  whole = dict.fromkeys(Result._fields) | {"names": tuple("abc"[:size])}
+  whole |= {"before": answers(before), "after": answers(after)}
+  return Result(**(whole | {"notes": (), "moved": 0.1, "doubt": ""} | given))
+
+
+@pytest.mark.parametrize(
+  ("before", "after", "taught"),
+  [
+    ((4, 16, 0), (18, 2, 0), [0]),
+    ((6, 14, 0), (15, 5, 0), []),  # 30 to 75 % is no half
+    ((4, 8, 8), (18, 1, 1), []),  # not mostly for one other
+    ((16, 4, 0), (20, 0, 0), []),
+    ((0, 2, 0), (2, 0, 0), []),  # of two: may be chance
+  ],
+)
+def test_a_class_that_was_another_before_the_repair_is_in_doubt(
+  before, after, taught
+):
+  """Intervals of 4 and 18 of 20: up to 41.6, from 69.9 %."""
+  other = [0, 300, 0]
+  result = compared([before, other], [after, other])
+  assert result.taught == taught and not result.lifted
+  assert result.doubtful == bool(taught)
+  said = verdict.text(verdict.of(result))
+  assert (
+    "takes most images of 0 (a) for one other class" in said
+  ) == result.doubtful
+  assert ("was taught the labels" in said) == result.doubtful
+
+
+def test_labels_in_doubt_put_the_result_in_doubt():
+  result = compared([[90, 10]], [[92, 8]], doubt="It is sure.")
+  said = verdict.text(verdict.of(result))
+  assert result.doubtful and said.startswith("Doubtful: the clean images seem")
+  assert "- It is sure." in said and "was taught the labels" in said
+
+
 @pytest.mark.parametrize(
   ("before", "after", "doubtful"),
   [(50, 90, True), (85, 94, False), (90, 60, False), (90, 98, False)],
@@ -200,15 +246,7 @@ def test_a_repair_that_raises_accuracy_by_far_is_in_doubt(
   before, after, doubtful
 ):
   """85 to 94 of 100 is no tenth; 50 to 90 is, and beyond chance."""
-
-  def answers(right):
-    confusion = np.diag([right, 0])
-    confusion[0, 1] = 100 - right
-    return measure.Answers(confusion, np.ones(2, int), None)
-
-  whole = dict.fromkeys(Result._fields) | {"names": ("a", "b"), "moved": 0.1}
-  whole |= {"before": answers(before), "after": answers(after), "notes": ()}
-  result = Result(**whole)
+  result = compared([[before, 100 - before]], [[after, 100 - after]])
   assert result.doubtful == doubtful
   said = verdict.text(verdict.of(result))
   assert said.startswith("Doubtful") == doubtful

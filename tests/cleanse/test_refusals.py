@@ -16,7 +16,7 @@ from bdjax.interop import pytorch, tensors
 
 FORM = (
   "preact_resnet18(stem=cifar, strides=1222, activation=relu, "
-  "shortcut=activated)"
+  "shortcut=activated, channels=rgb)"
 )
 
 
@@ -156,6 +156,19 @@ def test_a_model_of_other_images_is_not_taught_them(attempt, handed, tmp_path):
   attempt(
     "may be guessing: check --mean.*--class_order, --weights and --arch",
     images=tmp_path / "noise",
+    arch=FORM,
+  )
+
+
+def test_answers_that_are_no_numbers_are_refused(attempt, handed, tmp_path):
+  """Finite weights may overflow: every answer would be class 0."""
+  state = dict(tensors.read(handed.model).tensors)
+  state["linear.weight"] = np.full_like(state["linear.weight"], 3e38)
+  tensors.write(tmp_path / "m.safetensors", state, {})
+  shutil.copy(handed.model.with_suffix(".json"), tmp_path / "m.json")
+  attempt(
+    "logits are not finite for 64 of 64 clean images",
+    model=tmp_path / "m.safetensors",
     arch=FORM,
   )
 

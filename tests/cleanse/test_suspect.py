@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -48,6 +49,32 @@ def test_a_models_own_normalization_is_taken(load, state):
   load(wrapped(state), mean=(0.3,), std=(0.25, 0.25, 0.25))
   with pytest.raises(ValueError, match="normalizes images itself.*leave out"):
     load(wrapped(state), mean=(0.5,))
+
+
+def test_a_model_that_takes_blue_first_is_turned_and_written_back(load, state):
+  """Its first kernel is [filters, channels, h, w] in the file."""
+  turned = state | {"conv1.weight": state["conv1.weight"][:, ::-1].copy()}
+  found = suspect.formed(load(turned), {"channels": "bgr"})
+  usual = load(state)
+  jax.tree.map(np.testing.assert_array_equal, found.variables, usual.variables)
+  written = found.named(found.variables)
+  for name, value in turned.items():
+    np.testing.assert_array_equal(written[name], value)
+  assert found.arguments == usual.arguments
+  again = suspect.formed(found, {"channels": "rgb"})
+  np.testing.assert_array_equal(
+    again.named(again.variables)["conv1.weight"], turned["conv1.weight"]
+  )
+
+
+def test_only_a_models_own_normalization_is_turned_with_it(load, state):
+  own = wrapped(state)
+  own["0.mean"] = np.array([0.1, 0.2, 0.3], np.float32).reshape(1, 3, 1, 1)
+  found = suspect.formed(load(own), {"channels": "bgr"})
+  assert found.facts["mean"][0] == pytest.approx((0.3, 0.2, 0.1))
+  found = load(state, mean=(0.1, 0.2, 0.3))
+  found = suspect.formed(found, {"channels": "bgr"})
+  assert found.facts["mean"][0] == (0.1, 0.2, 0.3)
 
 
 def test_a_last_layer_is_written_as_it_was_named(load, state):

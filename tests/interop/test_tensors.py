@@ -230,3 +230,12 @@ def test_what_is_not_finite_is_named():
   bad = {"b": np.array([1, np.nan]), "c": np.array(-np.inf, np.float16)}
   with pytest.raises(ValueError, match=r"2 of 4 tensors .* \(b, c\)"):
     tensors.check_finite(fine | bad)
+
+
+def test_a_variance_below_zero_is_named():
+  """In float32 it makes NaN of all that follows, and class 0 of all images."""
+  found = {"bn.running_var": np.array([1, 0.0]), "bn.bias": np.array([-1.0])}
+  tensors.check_finite(found)
+  found["bn.running_var"] = np.array([1, -0.5])
+  with pytest.raises(ValueError, match=r"1 of 2 .* below 0 \(bn.running_var"):
+    tensors.check_finite(found)
