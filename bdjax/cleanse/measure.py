@@ -148,8 +148,8 @@ def predictions(
     batch = images[start : start + size]
     padded = np.zeros((size, *images.shape[1:]), np.uint8)
     padded[: len(batch)] = batch
-    batch_outputs = program(variables, padded)
-    outputs.append(tuple(np.asarray(one)[: len(batch)] for one in batch_outputs))
+    pair = map(np.asarray, program(variables, padded))
+    outputs.append(tuple(array[: len(batch)] for array in pair))
   classes, confidence = map(np.concatenate, zip(*outputs, strict=True))
   return classes, confidence
 
