@@ -10,7 +10,9 @@ ones, so that the share falls to a half.
 import numpy as np
 from scipy import stats
 
-_ALIKE = 0.65  # share of pairs below which labels are in doubt; chosen
+# Share of pairs below which labels are in doubt. Chosen: networks that are right
+# on a third of CIFAR-10 have .65, better ones more.
+_ALIKE = 0.62
 _Z = 1.96  # standard errors to the end of a 95 % interval
 
 
