@@ -74,7 +74,7 @@ def opened(
   clean = Dataset(
     jnp.asarray(images.image[train]), jnp.asarray(images.label[train])
   )
-  arguments = ", ".join(f"{k} {v}" for k, v in accused.arguments.items())
+  arguments = ", ".join(f"{k} {v}" for k, v in accused.form.items())
   name = printable(accused.path.name)
   return Case(
     suspect=accused,
