@@ -92,7 +92,7 @@ _RESNET = Architecture(
   ),
   _SIZES,
   {3: {"stem": "cifar"}, 7: {"stem": "imagenet"}},
-  forms=_FORMS | _ACTIVATIONS | _LAST,
+  forms=_FORMS | _LAST | _ACTIVATIONS,
 )
 _BOTTLENECKS = {"strides": resnet.WIDENED, "early": (False, True)}
 
@@ -120,7 +120,7 @@ def _vgg_of(depth: int) -> Architecture:
     "hidden": ("linear1.kernel", 1),
   }
   stem = "conv1_1.kernel"
-  forms = _ACTIVATIONS | {"pools": tuple(vgg.POOLS)}
+  forms = {"pools": tuple(vgg.POOLS)} | _ACTIVATIONS
   return Architecture(layouts, sizes, {3: {}}, stem, forms=forms)
 
 
@@ -182,7 +182,9 @@ ARCHITECTURES = {
   ),
   "resnet9": Architecture((Layout("bdjax", ()),), _SIZES, {3: {}}),
   "resnet18": _RESNET,
-  "resnet50": _RESNET._replace(forms=_RESNET.forms | _BOTTLENECKS),
+  "resnet50": _RESNET._replace(
+    forms=_FORMS | _BOTTLENECKS | _LAST | _ACTIVATIONS
+  ),
   "vgg16_bn": _vgg_of(16),
   "vgg19_bn": _vgg_of(19),
   "vit_b_16": _VIT,
