@@ -11,13 +11,12 @@ picture's file with `image` to use it, or any other. Stamped images are rounded
 to bytes; `compat="backdoorbench"` truncates them, as that benchmark does.
 """
 
-import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.parts import levels, poison
+from bdjax.attacks.parts import blending, levels, poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.methods.signature import Compat, Image, Index, Rate, validated
-from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
+from bdjax.types import Attack, Fit, Images, Key, Params, Task
 
 PRESETS = {"bb": {"compat": "backdoorbench"}, "fmn": {"rate": 0.05}}
 
@@ -47,11 +46,8 @@ def make(
   def init(key: Key, task: Task, fit: Fit) -> Params:
     del key, fit
     shape = task.train.image.shape[1:]
-    if image is None:
-      picture = _smooth_noise(jax.random.key(pattern_seed), shape)
-    else:
-      picture = jax.image.resize(image, shape, "linear")
-    return {"picture": picture[None], "alpha": jnp.float32(alpha)}
+    picture = blending.picture(image, pattern_seed, shape)
+    return {"picture": picture, "alpha": jnp.float32(alpha)}
 
   hit = levels.kept(trigger, compat)
   return poison.data_poisoning(init, hit, goal, rate)
@@ -60,12 +56,4 @@ def make(
 def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the picture blended over them."""
   del key
-  return images + params["alpha"] * (params["picture"] - images)
-
-
-def _smooth_noise(key: Key, shape: tuple[int, ...]) -> Array:
-  """Returns random colours on an 8 x 8 grid, smoothed to [H, W, C]."""
-  coarse = jax.random.uniform(key, (8, 8, shape[2]))
-  smooth = jax.image.resize(coarse, shape, "cubic")
-  low, high = (f(smooth, (0, 1), keepdims=True) for f in (jnp.min, jnp.max))
-  return (smooth - low) / (high - low)
+  return blending.mixed(images, params["alpha"], params["picture"])

@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.parts import supply
+from bdjax.attacks.parts import roles, supply
 from bdjax.machine import programs
 from bdjax.machine.keys import key_for
 from bdjax.training import learn
@@ -26,7 +26,6 @@ from bdjax.types import (
   Fit,
   Images,
   Key,
-  Labels,
   Params,
   Regime,
   Scalar,
@@ -37,27 +36,7 @@ from bdjax.types import (
 
 PART = 500  # images stamped at once
 Init = Callable[[Key, Task, Fit], Params]
-
-
-def choose(
-  key: Key, label: Labels, rate: Scalar, *, only: Array | None = None
-) -> Array:
-  """Draws who is poisoned: round(rate * N) examples, without replacement.
-
-  Args:
-    label: [N].
-    rate: share of the whole set, even when `only` narrows the candidates.
-    only: [N] bool, the candidates; None for all, the target class included.
-
-  Returns:
-    [N] int8 roles, POISON or CLEAN.
-  """
-  rank = jax.random.uniform(key, label.shape)
-  if only is not None:
-    rank = jnp.where(only, rank, jnp.inf)
-  selection = jnp.argsort(jnp.argsort(rank)) < jnp.round(rate * label.size)
-  selection = selection if only is None else selection & only
-  return jnp.where(selection, POISON, CLEAN).astype(jnp.int8)
+Prepare = Callable[[Task, Params, Array], Dataset]
 
 
 def to_bytes(images: Images) -> Array:
@@ -139,6 +118,9 @@ def data_poisoning(
   stamp: Trigger | None = None,
   clean_label: bool = False,
   pretrained: bool = False,
+  cover: Trigger | None = None,
+  cover_rate: Scalar = 0.0,
+  prepare: Prepare | None = None,
 ) -> Attack:
   """Returns the attack that poisons data and trains on it.
 
@@ -150,11 +132,21 @@ def data_poisoning(
     stamp: stamps the poisons; None for the trigger.
     clean_label: poison only images that have the wanted label already.
     pretrained: the victim starts as the clean classifier, not from scratch.
+    cover: stamps images of other classes than the wanted one, which keep their
+      label; None for none.
+    cover_rate: their share of the training set.
+    prepare: changes the poisons' images before they are stamped, if given.
   """
-  copies = Copies(stamp or trigger, target, rate)
+  copies = Copies(stamp or trigger, target, rate, cover, cover_rate)
+
+  def copy(keys: list[Key], task: Task, params: Params, role: Array) -> Dataset:
+    if prepare is not None:
+      task = task.replace(train=prepare(task, params, role))
+    return copies.stamped(keys, task, params, role)
 
   def poisoned(key: Key, task: Task, params: Params, role: Array) -> Dataset:
-    return copies.stamped([jax.random.split(key, 4)[2]], task, params, role)
+    k_cover = jax.random.split(key_for(key, "cover"))[1]
+    return copy([jax.random.split(key, 4)[2], k_cover], task, params, role)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     supply.check_rate(rate, task.train.size)
@@ -165,8 +157,14 @@ def data_poisoning(
       start = learn.clean_classifier(key_for(key, "clean"), task, fit)
       task = task.replace(clean=lambda fit: start)
     params = init(k_init, task, fit)
-    role = choose(k_role, task.train.label, rate, only=only)
-    train = copies.stamped([k_freeze], task, params, role)
+    label = task.train.label
+    role = roles.choose(k_role, label, rate, only=only)
+    k_who, k_cover = jax.random.split(key_for(key, "cover"))
+    if cover is not None:
+      free = (role == CLEAN) & (target(label) != label)
+      supply.check_cover(cover_rate, free)
+      role = roles.covered(k_who, role, cover_rate, only=free)
+    train = copy([k_freeze, k_cover], task, params, role)
     variables = learn.train_classifier(
       k_train,
       epochs_of(train, task.train, role, task.regime),
@@ -214,10 +212,10 @@ class Copies(NamedTuple):
     """
     label = task.train.label
     (k_role, *k_more), stamps = zip(*map(jax.random.split, keys), strict=True)
-    role = choose(k_role, label, self.rate)
+    role = roles.choose(k_role, label, self.rate)
     if self.cover is not None:
-      cover = choose(*k_more, label, self.cover_rate, only=role == CLEAN)
-      role = jnp.where(cover == POISON, jnp.int8(COVER), role)
+      free = role == CLEAN
+      role = roles.covered(*k_more, role, self.cover_rate, only=free)
     train = self.stamped(stamps, task, params, role)
     return Backdoor(variables, params, train, role)
 

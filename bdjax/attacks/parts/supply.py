@@ -43,3 +43,26 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
       f"at most {supply / train.size:.4g} here."
     )
   return only
+
+
+def check_cover(rate: Scalar, free: Array) -> None:
+  """Refuses a rate of covers that the data cannot give, unless it is traced.
+
+  Args:
+    rate: share of the training set.
+    free: [N] bool, the examples that may become covers.
+
+  Raises:
+    ValueError: with the largest rate that would do.
+  """
+  with jax.ensure_compile_time_eval():  # so that it is known when traced
+    left = free.sum()
+  if programs.traced(left, rate):
+    return
+  needed, left = round(float(rate) * free.size), int(left)
+  if needed > left:
+    raise ValueError(
+      f"the cover rate {float(rate):g} asks for {needed} images beside the "
+      f"poisons and the target class, but {left} are left: give at most "
+      f"{left / free.size:.4g} here."
+    )

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import poison, roles
 from bdjax.attacks.parts.goals import Goal
 from bdjax.types import CLEAN, COVER, POISON, Regime
 
@@ -14,24 +14,24 @@ def key():
 
 def test_choose_draws_the_rounded_share():
   label = jnp.arange(1000) % 10
-  role = poison.choose(key(), label, 0.1)
+  role = roles.choose(key(), label, 0.1)
   assert int((role == POISON).sum()) == 100
   assert int((role == CLEAN).sum()) == 900
   assert role.dtype == jnp.int8
-  other = poison.choose(jax.random.key(1), label, 0.1)
+  other = roles.choose(jax.random.key(1), label, 0.1)
   assert (role != other).any()
 
 
 def test_choose_only_among_candidates():
   label = jnp.arange(1000) % 10
-  role = poison.choose(key(), label, 0.05, only=label == 3)
+  role = roles.choose(key(), label, 0.05, only=label == 3)
   assert int((role == POISON).sum()) == 50
   assert (label[role == POISON] == 3).all()
 
 
 def test_choose_takes_a_traced_rate():
   label = jnp.zeros(100, jnp.int32)
-  count = jax.vmap(lambda r: (poison.choose(key(), label, r) == POISON).sum())
+  count = jax.vmap(lambda r: (roles.choose(key(), label, r) == POISON).sum())
   assert count(jnp.array([0.1, 0.25])).tolist() == [10, 25]
 
 
@@ -41,7 +41,7 @@ def test_to_bytes_rounds_and_clips():
 
 
 def test_freeze_changes_poisons_only(toy):
-  role = poison.choose(key(), toy.label, 0.25)
+  role = roles.choose(key(), toy.label, 0.25)
   got = poison.freeze(
     key(),
     toy,
@@ -75,7 +75,7 @@ def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
   def stamp(key, x):
     return 1 - x
 
-  role = poison.choose(key(), toy.label, 0.5)
+  role = roles.choose(key(), toy.label, 0.5)
   args = {"trigger": stamp, "target": Goal(1)}
   whole = poison.freeze(key(), toy, role, **args)
   monkeypatch.setattr(poison, "PART", 10)  # 64 images: the last part is short
@@ -84,7 +84,7 @@ def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
 
 
 def test_regimes_decide_what_epochs_show(toy):
-  role = poison.choose(key(), toy.label, 0.25)
+  role = roles.choose(key(), toy.label, 0.25)
   train = toy.replace(label=jnp.zeros_like(toy.label))
   plain = poison.epochs_of(train, toy, role, Regime())
   assert plain is train

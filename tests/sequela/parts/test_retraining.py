@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import poison, roles
 from bdjax.attacks.parts.goals import Goal
 from bdjax.methods import registry
 from bdjax.sequela import Remains, retuning
@@ -34,7 +34,7 @@ def variables(toy, model):
 
 @pytest.fixture(scope="module")
 def role(toy):
-  return poison.choose(jax.random.key(1), toy.label, 0.25)
+  return roles.choose(jax.random.key(1), toy.label, 0.25)
 
 
 @pytest.fixture(scope="module")
