@@ -1,0 +1,104 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax.attacks.parts import adversarial
+from bdjax.attacks.parts.adversarial import Ascent
+from bdjax.types import Batch
+
+
+class Linear(nn.Module):
+  """A classifier whose logits are a matrix times the pixels."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    kernel = self.param("kernel", nn.initializers.normal(), (12, 3))
+    return x.reshape(len(x), -1) @ kernel, {"pooled": x.mean((1, 2))}
+
+
+RNG = np.random.default_rng(0)
+KERNEL = RNG.normal(size=(12, 3))
+IMAGES = RNG.random((4, 2, 2, 3))
+LABEL = np.array([0, 1, 2, 1])
+
+
+def by_hand(eps, step, rounds, norm):
+  """Returns the images of the ascent, in numpy and double precision."""
+  start = IMAGES.reshape(4, 12)
+  x = start.copy()
+  for _ in range(rounds):
+    logits = x @ KERNEL
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    slope = (p - np.eye(3)[LABEL]) @ KERNEL.T
+    if norm == "linf":
+      push = np.clip(x + step * np.sign(slope) - start, -eps, eps)
+    else:
+      length = np.linalg.norm(slope, axis=1, keepdims=True)
+      push = x + step * slope / length - start
+      length = np.linalg.norm(push, axis=1, keepdims=True)
+      push *= np.minimum(1, eps / length)
+    x = np.clip(start + push, 0, 1)
+  return x.reshape(IMAGES.shape)
+
+
+def got(eps, step, rounds, norm):
+  variables = {"params": {"kernel": jnp.asarray(KERNEL, jnp.float32)}}
+  images, label = jnp.asarray(IMAGES, jnp.float32), jnp.asarray(LABEL)
+  ascent = Ascent(eps, step, rounds, norm)
+  return adversarial.harder(Linear(), variables, images, label, ascent)
+
+
+@pytest.mark.parametrize("norm", adversarial.NORMS)
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_steps_are_those_by_hand(norm, rounds):
+  args = (0.15, 0.04, rounds, norm)
+  np.testing.assert_allclose(got(*args), by_hand(*args), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", adversarial.NORMS)
+def test_the_bound_is_reached_and_kept(norm):
+  push = np.asarray(got(0.05, 0.02, 20, norm)) - IMAGES
+  size = (
+    np.abs(push)
+    if norm == "linf"
+    else np.linalg.norm(push.reshape(4, -1), axis=1)
+  )
+  assert 0.05 - 1e-6 < size.max() < 0.05 + 1e-6
+
+
+def test_a_robust_classifier_is_trained_on_images_that_are_hard_for_it(task):
+  seen = {}
+
+  def note(key, step, state, data, **how):
+    seen.update(how, step=step, state=state)
+    return state, {}
+
+  def plain(key, batch):
+    return batch
+
+  alone = task.replace(view=plain)
+  ascent = Ascent(0.1, 0.05, 2)
+  key = jax.random.key(0)
+  variables = adversarial.robust_classifier(key, alone, note, ascent)
+  assert (seen["name"], seen["epochs"]) == ("robust", 2)
+  image = task.train.image[:16].astype(jnp.float32) / 255
+  batch = Batch(image, task.train.label[:16], jnp.arange(16))
+  hard = adversarial.harder(task.model, variables, image, batch.label, ascent)
+  _, metrics = seen["step"](key, seen["state"], batch)
+  one, other = (
+    float(loss(task, variables, x, batch.label)) for x in (hard, image)
+  )
+  assert one > other + 1e-3
+  np.testing.assert_allclose(metrics["loss"], one, rtol=1e-4)
+
+
+def loss(task, variables, images, label):
+  """Returns the mean cross-entropy in training mode."""
+  logits, _ = task.model.apply(
+    variables, images, train=True, mutable=["batch_stats"]
+  )[0]
+  picked = jax.nn.log_softmax(logits)[jnp.arange(len(label)), label]
+  return -picked.mean()
