@@ -22,10 +22,9 @@ The audited copy of the training set holds `rate` backdoor images and
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.parts import levels, poison
+from bdjax.attacks.parts import batches, levels
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.data import augment, warp
-from bdjax.machine import programs
+from bdjax.data import warp
 from bdjax.methods.signature import (
   Compat,
   Count,
@@ -34,22 +33,7 @@ from bdjax.methods.signature import (
   Rate,
   validated,
 )
-from bdjax.training import learn
-from bdjax.types import (
-  Array,
-  Attack,
-  Backdoor,
-  Batch,
-  Dataset,
-  Fit,
-  Images,
-  Key,
-  Params,
-  Scalar,
-  Target,
-  Task,
-  View,
-)
+from bdjax.types import Array, Attack, Images, Key, Params, Scalar, Task
 
 PRESETS = {
   "bb": {"compat": "backdoorbench"},
@@ -79,34 +63,15 @@ def make(
     pattern_seed: seed of the warp.
     compat: paper, or backdoorbench.
   """
-  hit, cover = (levels.kept(f, compat) for f in (trigger, noisy))
-  copies = poison.Copies(hit, goal, rate, cover, noise_rate)
+  names = ("wanet.rate", "wanet.noise_rate")
+  stamps = batches.Stamps(trigger, noisy, goal, rate, noise_rate, names)
 
-  def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
-    _check(rate, noise_rate, task.recipe.batch_size)
-    k_train, k_role, k_cover = jax.random.split(key, 3)
+  def init(task: Task) -> Params:
     shape = task.train.image.shape[1:3]
     params = {"grid": _grid(shape, grid_size, strength, pattern_seed)}
-    params |= levels.lost(task.model, compat)
-    plain = task.view
-    plain = augment.together(plain) if compat == "backdoorbench" else plain
-    dirty = poisoned(plain, params, goal, rate, noise_rate)
-    variables = learn.train_classifier(
-      k_train,
-      task.train,
-      fit,
-      model=task.model,
-      recipe=task.recipe,
-      regime=task.regime,
-      view=task.regime.turns(dirty, plain),
-      trigger=params,
-    )
-    return copies.backdoor([k_role, k_cover], task, variables, params)
+    return params | levels.lost(task.model, compat)
 
-  def again(key: Key, task: Task, params: Params, role: Array) -> Dataset:
-    return copies.again(jax.random.split(key, 3)[1:], task, params, role)
-
-  return Attack(hit, goal, plant, continues=True, poisoned=again)
+  return batches.attack(stamps, init, compat=compat)
 
 
 def trigger(key: Key | None, images: Images, params: Params) -> Images:
@@ -144,45 +109,3 @@ def _grid(
   )
   grid = warp.identity_grid(height, width) + strength * field[None] / height
   return jnp.clip(grid, -1, 1)
-
-
-def poisoned(
-  view: View,
-  params: Params,
-  target: Target,
-  rate: Scalar,
-  noise_rate: Scalar,
-) -> View:
-  """Returns the view that poisons a batch by position, then augments it."""
-
-  def dirty(key: Key, batch: Batch) -> Batch:
-    k_noise, k_view = jax.random.split(key)
-    images, size = batch.image, batch.label.size
-    place = jnp.arange(size)
-    first = _share(rate, size)
-    is_poison = place < first
-    cover = ~is_poison & (place < first + _share(noise_rate, size))
-    hit = trigger(None, images, params)
-    images = jnp.where(is_poison[:, None, None, None], hit, images)
-    hit = noisy(k_noise, batch.image, params)
-    images = jnp.where(cover[:, None, None, None], hit, images)
-    label = jnp.where(is_poison, target(batch.label), batch.label)
-    return view(k_view, batch._replace(image=images, label=label))
-
-  return dirty
-
-
-def _share(rate: Scalar, size: int) -> Array:
-  # The thousandth keeps a rate like .29 of 100 images from rounding to 28.
-  return jnp.floor(rate * size + 1e-3)
-
-
-def _check(rate: Scalar, noise_rate: Scalar, size: int) -> None:
-  if programs.traced(rate, noise_rate):
-    return
-  if rate * size < 1 or rate + noise_rate > 1:
-    raise ValueError(
-      f"wanet.rate {rate:g} and wanet.noise_rate {noise_rate:g} of a batch of "
-      f"{size} must make at least one backdoor image and sum to 1 at most: "
-      "change them, or give a larger batch."
-    )
