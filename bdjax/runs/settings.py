@@ -188,7 +188,7 @@ def _check_regimes(plan: plans.Plan) -> None:
     if plan.encoder and not attack.made.encoder:
       raise ValueError(
         f"{attack.label} needs the victim's logits, but the scenario "
-        f"{plan.scenario.label} plants an encoder: use badencoder."
+        f"{plan.scenario.label} plants an encoder: use badencoder or ctrl."
       )
     for regime in plans.regimes_of(plan, attack):
       if regime.made.planted and not attack.made.continues:

@@ -121,6 +121,7 @@ def data_poisoning(
   cover: Trigger | None = None,
   cover_rate: Scalar = 0.0,
   prepare: Prepare | None = None,
+  learner: Callable[..., Params] | None = None,
 ) -> Attack:
   """Returns the attack that poisons data and trains on it.
 
@@ -136,6 +137,8 @@ def data_poisoning(
       label; None for none.
     cover_rate: their share of the training set.
     prepare: changes the poisons' images before they are stamped, if given.
+    learner: trains the victim, with the arguments of `learn.train_classifier`,
+      which it is unless given.
   """
   copies = Copies(stamp or trigger, target, rate, cover, cover_rate)
 
@@ -165,7 +168,7 @@ def data_poisoning(
       supply.check_cover(cover_rate, free)
       role = roles.covered(k_who, role, cover_rate, only=free)
     train = copy([k_freeze, k_cover], task, params, role)
-    variables = learn.train_classifier(
+    variables = (learner or learn.train_classifier)(
       k_train,
       epochs_of(train, task.train, role, task.regime),
       fit,
