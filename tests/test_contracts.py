@@ -31,6 +31,7 @@ BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
 SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8}
 FAINT = {"lira": {"eps": 0.2}, "narcissus": {"rounds": 20}}
+COSTLY = {"ssba": {"width": 4, "encoder_epochs": 1}}
 CLASSES = SMALL["num_classes"]
 TOP = Path(__file__).parent.parent
 
@@ -353,6 +354,7 @@ def brief(name):
     args["rate"] = 0.05  # of 300 images: 15, and no class has fewer
   if name in FAINT:  # or else rounding to 8 bits takes the trigger away
     args |= FAINT[name]
+  args |= COSTLY.get(name, {})
   return str(specs.Spec(name, None, args))
 
 
