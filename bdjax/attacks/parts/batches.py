@@ -87,12 +87,13 @@ class Stamps(NamedTuple):
     """
     if programs.traced(self.rate, self.cover_rate):
       return
-    if self.rate * size < 1 or self.rate + self.cover_rate > 1:
+    rate, cover_rate = float(self.rate), float(self.cover_rate)
+    if rate * size < 1 - 1e-3 or rate + cover_rate > 1 + 1e-6:
       one, two = self.names
       raise ValueError(
-        f"{one} {self.rate:g} and {two} {self.cover_rate:g} of a batch of "
-        f"{size} must make at least one backdoor image and sum to 1 at most: "
-        "change them, or give a larger batch."
+        f"{one} {rate:g} and {two} {cover_rate:g} of a batch of {size} must "
+        "make at least one backdoor image and sum to 1 at most: change them, "
+        "or give a larger batch."
       )
 
 
