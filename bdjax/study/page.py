@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
-from bdjax.report import sequela, tables
+from bdjax.report import divergence, sequela, tables
 from bdjax.report.load import Run, load
 from bdjax.report.page import template
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
@@ -111,6 +111,8 @@ def show(
     for what, counts in _counted(compared):
       words = ", ".join(f"{count} {word}" for word, count in counts.items())
       console.print(Text(f"{what} {words}", style="dim"))
+  for lost in divergence.words(evidence.run.diverged):
+    console.print(Text(f"diverged, and in no mean: {lost}", style="red"))
   if evidence.foreign:
     remark = "No record is of the paper's data; asked of what there is:"
     console.print(Text(remark, style="bold"))
@@ -157,6 +159,7 @@ def render(
     leftovers=_leftovers(evidence),
     sequela=sequela,
     beyond=_beyond(evidence, compared),
+    diverged=divergence.words(evidence.run.diverged),
     rules=_paragraphs(verdict.__doc__),
     claiming=_paragraphs(claim.__doc__),
     sign=sign,
@@ -183,11 +186,12 @@ def _printed(compared: Sequence[Compared]) -> dict[str, Any]:
 
 
 def span(reading: Any, digits: int = 1) -> str:
-  """Returns a reading as "mean [low, high]"; one seed has only the mean."""
+  """Returns "mean [low, high]", of one seed only the mean, and what is lost."""
   if reading is None:
     return "–"
   mean, low, high = (f"{x:.{digits}f}" for x in reading[:3])
-  return mean if reading.how == POINT else f"{mean} [{low}, {high}]"
+  ends = "" if reading.how == POINT else f" [{low}, {high}]"
+  return f"{mean}{ends}{claim.also(reading)}"
 
 
 def _over(kind: str) -> tuple[str, Draw]:
