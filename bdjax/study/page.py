@@ -15,13 +15,7 @@ from bdjax.report.load import Run, load
 from bdjax.report.page import template
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
 from bdjax.study.claim import Finding
-from bdjax.study.comparison import (
-  Compared,
-  compare,
-  findings,
-  gather,
-  tally,
-)
+from bdjax.study.comparison import Compared, compare, findings, gather, tally
 from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
 from bdjax.study.measured import POINT
@@ -105,8 +99,8 @@ def show(
   console: Console,
 ) -> None:
   """Prints how many cells have each verdict, and a line for each claim."""
-  title, _ = catalog.words(evidence.study)
-  console.print(Text(f"{evidence.study}: {title}", style="bold"))
+  title = f"{evidence.study}: {catalog.words(evidence.study)[0]}"
+  console.print(Text(title, style="bold"))
   if compared:
     for what, counts in _counted(compared):
       words = ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -190,8 +184,8 @@ def span(reading: Any, digits: int = 1) -> str:
   if reading is None:
     return "–"
   mean, low, high = (f"{x:.{digits}f}" for x in reading[:3])
-  ends = "" if reading.how == POINT else f" [{low}, {high}]"
-  return f"{mean}{ends}{claim.also(reading)}"
+  text = mean if reading.how == POINT else f"{mean} [{low}, {high}]"
+  return text + claim.also(reading)
 
 
 def _over(kind: str) -> tuple[str, Draw]:

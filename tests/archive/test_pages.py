@@ -118,9 +118,8 @@ def test_seeds_that_diverged_are_kept_and_counted(invent, tmp_path):
 
 
 def test_what_defenses_leave_has_a_title_over_each_column(invent, tmp_path):
-  folder = invent.workdir(
-    tmp_path / "run", [invent.record("lf", "fmn", "ft", 0)]
-  )
+  record = invent.record("lf", "fmn", "ft", 0)
+  folder = invent.workdir(tmp_path / "run", [record])
   rates = dict.fromkeys((*sequela.RATES, "members", "others"), 0.5)
   leaks = {
     f"{attack}.{group}.{rate}": value

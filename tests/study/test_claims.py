@@ -355,6 +355,58 @@ def test_a_clean_model_without_that_defense_is_no_baseline(
   assert found.words == "undecided (0 of 4 cells measured)"
 
 
+STEALTH = ("fmn_a6", "fmn_a6_conventional", "fmn_a6_stealth")
+
+
+def lira(fake, regime, index=1.5, detected=0.1, **after):
+  """Return LIRA and what four defenses find and leave of it."""
+  left = {"neural_cleanse": 0.99, "fine_pruning": 0.9, "anp": 0.8} | after
+  more = {"neural_cleanse": {"verdict": index}, "strip": {}}
+  more["strip"] = {"tpr_at_10": detected}
+  return [
+    fake.record("lira.fmn", regime, "none"),
+    fake.record("lira.fmn", regime, "strip", **more["strip"]),
+    *(
+      fake.record("lira.fmn", regime, name, asr=asr, **more.get(name, {}))
+      for name, asr in left.items()
+    ),
+  ]
+
+
+@pytest.mark.parametrize(
+  ("changes", "words", "against"),
+  [
+    ({}, (SUPPORTED, SUPPORTED, SUPPORTED), ""),
+    ({"index": 2.5}, (OPPOSED, SUPPORTED, SUPPORTED), "index: 2.5"),
+    ({"detected": 0.6}, (OPPOSED, SUPPORTED, OPPOSED), "detected: 60.0"),
+    ({"detected": 0.2}, (SUPPORTED, SUPPORTED, OPPOSED), ""),
+    ({"anp": 0.4}, (OPPOSED, SUPPORTED, OPPOSED), "anp asr: 40.0"),
+    ({"anp": 0.76}, (SUPPORTED, SUPPORTED, SUPPORTED), ""),
+  ],
+)
+def test_lira_with_fmn_passes_all_tests_or_not(
+  fake, evidence, changes, words, against
+):
+  records = lira(fake, USUAL) + lira(fake, "fmn", **changes)
+  made = evidence("fmn_a6", records)
+  found = [status(made, name) for name in STEALTH]
+  assert tuple(one.status for one in found) == words
+  assert [one.of for one in found] == [4, 4, 3]
+  assert all(against in what for what in found[0].against)
+  assert len(found[0].against) == (against != "")
+
+
+def test_a_flagged_model_that_unlearning_ruins_is_flagged_all_the_same(
+  fake, evidence
+):
+  records = lira(fake, "fmn", index=9.0)
+  for record in records:
+    if record["defense"] == "neural_cleanse":
+      record["ca"] = 0.1
+  found = status(evidence("fmn_a6", records), "fmn_a6")
+  assert found.status == OPPOSED and "index: 9.0" in found.against[0]
+
+
 def test_seeds_that_diverged_are_counted_beside_the_others(fake, evidence):
   path = ("blended.fmn", "fmn")
   records = [
