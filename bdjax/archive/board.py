@@ -60,6 +60,7 @@ def _line(row: Row, title: str, by: dict[str, str]) -> dict[str, Any]:
       for name, reading in zip(NUMBERS, readings, strict=True)
     ],
     "seeds": row.seeds,
+    "diverged": row.diverged,
     "asr_by_seed": rows.by_seed(row.asr),
     "seconds": rows.seconds(row.seconds),
     "seconds_key": "" if row.seconds is None else f"{row.seconds:.3f}",

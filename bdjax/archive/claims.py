@@ -208,4 +208,5 @@ def _part(run: Run, scenario: str) -> Run:
     cells=list(filter(here, run.cells)),
     records=list(filter(here, run.records)),
     sequela=list(filter(here, run.sequela)),
+    diverged=list(filter(here, run.diverged)),
   )

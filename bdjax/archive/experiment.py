@@ -4,6 +4,7 @@ experiment.json     title, commands, machine, dates, versions, protocol, config
 results.jsonl.xz    a record per cell, as `report.results` has them
 curves.jsonl.xz     epochs of planting and of defending, if any were kept
 sequela.jsonl.xz    what defenses left behind, if it was asked
+diverged.jsonl.xz   cells that have no result since their training diverged
 """
 
 import json
@@ -18,7 +19,7 @@ from bdjax.report import results, tables
 from bdjax.report.load import NONE, Run, load
 
 ABOUT = "experiment.json"
-LOGS = ("results", "curves", "sequela")
+LOGS = ("results", "curves", "sequela", "diverged")
 NEEDED = ("title", "by", "note", "commands", "other_code", "config")
 LARGEST = 1 << 28  # bytes that a packed log may unpack to (chosen)
 
@@ -87,12 +88,12 @@ def write(place: Path, about: dict[str, Any], run: Run) -> None:
   Args:
     place: the folder.
     about: `NEEDED` keys; what the records tell is added.
-    run: whose cells, curves and sequela are packed.
+    run: whose cells, curves, sequela and diverged cells are packed.
   """
   storage.make(place)
   curves = [row for rows in run.curves.values() for row in rows]
-  logs = {"results": run.cells, "curves": curves, "sequela": run.sequela}
-  for name, rows in logs.items():
+  logs = (run.cells, curves, run.sequela, run.diverged)
+  for name, rows in zip(LOGS, logs, strict=True):
     path = place / f"{name}.jsonl.xz"
     path.unlink(missing_ok=True)
     if rows:

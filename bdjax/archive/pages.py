@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bdjax.archive import rows
 from bdjax.archive.experiment import Experiment
 from bdjax.archive.rows import Row
-from bdjax.report import elsewhere, sequela, tables
+from bdjax.report import divergence, elsewhere, sequela, tables
 from bdjax.study.measured import Reading
 
 COMMAND = "python -m bdjax.launch results"
@@ -123,6 +123,7 @@ def _facts(one: Experiment) -> str:
     f"{about['hours']:.1f} device hours of training, on {about['machine']}",
     "By": about["by"],
     "Versions": versions,
+    "Diverged, and in no mean": "; ".join(divergence.words(one.run.diverged)),
     "Code": about["git"],
     "Names of cells": "given by another version of the code, hence not "
     "computed again"
@@ -151,9 +152,11 @@ def _table(title: tuple[str, ...], found: Sequence[Row]) -> str:
   return f"### {plain(', '.join(title))}\n\n{table(COLUMNS, lines)}"
 
 
-def _seeds(seeds: list[int], every: set[int]) -> str:
+def _seeds(row: Row, every: set[int]) -> str:
+  seeds = row.seeds
   which = "" if set(seeds) == every else f": {', '.join(map(str, seeds))}"
-  return f"{len(seeds)}{which}"
+  lost = f"{BREAK}{row.diverged} diverged" if row.diverged else ""
+  return f"{len(seeds)}{which}{lost}"
 
 
 def _line(row: Row, model: tuple[str, ...], every: set[int]) -> list[str]:
@@ -164,7 +167,7 @@ def _line(row: Row, model: tuple[str, ...], every: set[int]) -> list[str]:
     _number(row.ca),
     _number(row.asr) + marked,
     _kept(rows.span(row.floor)),
-    _seeds(row.seeds, every),
+    _seeds(row, every),
     rows.seconds(row.seconds),
   ]
 
@@ -203,7 +206,8 @@ def _sequela(one: Experiment) -> list[str]:
     told, back = sequela.rows(one.run, each)
     keys = ("attack", "regime", "sequel", "model")
     if told:
-      columns = [f"{b}, {a}" for a in sequela.ATTACKS.values() for b in _RATES]
+      attacks = sequela.ATTACKS.values()
+      columns = [f"{b}, {a}" for a in attacks for b in sequela.COLUMNS]
       lines = [
         [*(f"`{r[k]}`" for k in keys), r["group"], r["members"], *r["values"]]
         for r in told
@@ -212,9 +216,6 @@ def _sequela(one: Experiment) -> list[str]:
       parts += [sequela.LEAKS, table(titles, lines)]
     if back:
       lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in back]
-      titles = (*keys, *sequela.RELAPSE, sequela.EPOCHS)
+      titles = (*keys, *sequela.RELAPSE, sequela.LESS, sequela.EPOCHS)
       parts += [sequela.RELAPSES, table(titles, lines)]
   return ["### What defenses leave behind", *parts] if parts else []
-
-
-_RATES = sequela.RATES.values()

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from bdjax.archive import checks
 from bdjax.archive.experiment import Experiment
-from bdjax.report import results, tables
+from bdjax.report import divergence, results, tables
 from bdjax.report.load import NONE
 from bdjax.runs import plans
 from bdjax.study import catalog, measured
@@ -33,6 +33,7 @@ class Row(NamedTuple):
     der: defense effectiveness; None where the model came from another task.
     seconds: of training: of the defense, or of planting where there is none.
     mark: one of `MARKS`, or "".
+    diverged: seeds that have no result since their training diverged.
   """
 
   experiment: str
@@ -44,6 +45,7 @@ class Row(NamedTuple):
   der: Reading | None
   seconds: float | None
   mark: str
+  diverged: int = 0
 
   @property
   def seeds(self) -> list[int]:
@@ -63,6 +65,11 @@ def rows(experiment: Experiment) -> list[Row]:
     groups.setdefault(key, []).append(record)
   words = protocol(experiment)
   found = [_row(experiment.name, words, key, c) for key, c in groups.items()]
+  lost = divergence.counted(experiment.run.diverged)
+  found = [
+    row._replace(diverged=lost.get(key, 0))
+    for key, row in zip(groups, found, strict=True)
+  ]
   order = list(dict.fromkeys(map(_named, experiment.run.cells)))
   return sorted(
     found,

@@ -120,7 +120,8 @@ def items(plan: plans.Plan) -> list[Item]:
   for defense in plan.defenses:
     cells = [c for c in names.cells() if c.defense is defense]
     ids = tuple(names.id(cell) for cell in cells)
-    compares = plan.floor and not defense.made.needs_train
+    beside = plan.floor or plan.sequela
+    compares = beside and not defense.made.needs_train
     repeats = len(plan.seeds) if plan.elsewhere or compares else 0
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
     often = 1 + _points(plan, stages)

@@ -16,6 +16,8 @@ from bdjax.report.tables import (
   UNJUDGED,
   Table,
   interval,
+  losses,
+  lost,
   percent,
   pivot,
   protocol,
@@ -41,7 +43,7 @@ def show(
   """
   console = console or Console()
   run = load(workdir)
-  for table in pivot(run.records):
+  for table in pivot(run.records, run.diverged):
     console.print(Text(" / ".join(table.title), style="bold"))
     for part in _parts(table, console.width):
       console.print(_grid(table, part))
@@ -76,13 +78,15 @@ def _sequela(
 ) -> Iterator[Grid | Text]:
   """Yields tables of membership and of relapses, each kind with its note."""
   leaks, relapses = rows
-  rates = {name: i for i, name in enumerate(sequela.RATES.values())}
+  left_out = ("balanced accuracy", "TPR at .1 %")
+  places = {name: i for i, name in enumerate(sequela.COLUMNS)}
+  rates = {k: i for k, i in places.items() if k not in left_out}
   yield from _by_sequel(leaks, rates)
   if leaks:
     shown = next(iter(sequela.ATTACKS.values()))
     yield Text(f"{sequela.LEAKS} Here: {shown}.\n")
-  names = [*sequela.RELAPSE, sequela.EPOCHS]
-  left_out = ("CA before", "poisons before", "poisons after")
+  names = [*sequela.RELAPSE, sequela.LESS, sequela.EPOCHS]
+  left_out = ("CA before", "CA after", "poisons before", "poisons after")
   places = [i for i, name in enumerate(names) if name not in left_out]
   yield from _by_sequel(relapses, {names[i]: i for i in places})
   if relapses:
@@ -112,10 +116,10 @@ def _legend(table: Table) -> str:
     "CA / ASR in percent; in brackets below, where there is one, the 95 % "
     "interval of ASR: Student's over seeds, or Wilson's of one seed's test "
     "images alone. "
-    f"{protocol(table.records)} ASR is green below 20 %, yellow below 50 %, "
-    "bold red from there on; a defense is not judged where the backdoor was "
-    "not planted (ASR below 90 % before) or the model is destroyed (more than "
-    "half of its accuracy above chance lost)."
+    f"{protocol(table.records)}{losses(table)} ASR is green below 20 %, "
+    "yellow below 50 %, bold red from there on; a defense is not judged where "
+    "the backdoor was not planted (ASR below 90 % before) or the model is "
+    "destroyed (more than half of its accuracy above chance lost)."
   )
 
 
@@ -163,12 +167,14 @@ def _grid(table: Table, part: list[str]) -> Grid:
 
 
 def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
-  row = table.rows.get((*label, defense))
+  key = (*label, defense)
+  row, diverged = table.rows.get(key), lost(table, key)
   if row is None:
-    return Text("not run", style="dim")
+    return Text(diverged or "not run", style="red" if diverged else "dim")
   text, word = Text(f"{percent(row, 'ca')} / "), judge(row)
   text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
   below = word if word in UNJUDGED else interval(row, "asr")
   if row["clean_asr"] is not None and row["ta"] is None:
     below += f" floor {percent(row, 'clean_asr')}"
-  return text.append(f"\n{below}", style="dim")
+  text.append(f"\n{below}", style="dim")
+  return text.append(f"\n{diverged}", style="red") if diverged else text

@@ -9,7 +9,7 @@ import numpy as np
 
 from bdjax.machine import notes, storage
 from bdjax.machine.storage import Place
-from bdjax.report import results
+from bdjax.report import divergence, results
 
 T = TypeVar("T")
 NONE = "none"  # the defense that leaves the model alone
@@ -36,6 +36,7 @@ class Run(NamedTuple):
   pictures: dict[str, Picture]  # planted id -> examples
   findings: dict[str, dict[str, np.ndarray]]  # cell -> name -> [n, H, W, C]
   sequela: list[results.Record]  # as recorded, one per model and sequel
+  diverged: list[results.Record] = []  # cells that have no result, therefore
 
 
 def load(workdir: str | os.PathLike[str] | Run) -> Run:
@@ -58,6 +59,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
       f"{workdir} holds no results (results.jsonl is missing or empty); run an "
       "experiment into it first, or name another work directory."
     )
+  lost = _records("diverged.jsonl", parts, results.DIVERGED)
   configs = (results.read_object(part / "config.json") for part in parts)
   return Run(
     workdir=workdir,
@@ -68,6 +70,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
     pictures=_joined(_pictures(part / "pictures", records) for part in parts),
     findings=_joined(_findings(part / "findings", records) for part in parts),
     sequela=_records("sequela.jsonl", parts, results.SEQUEL),
+    diverged=divergence.without(lost, records),
   )
 
 

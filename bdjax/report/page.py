@@ -12,6 +12,7 @@ import jinja2
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
 from bdjax.report import (
+  divergence,
   elsewhere,
   figures,
   findings,
@@ -78,12 +79,14 @@ def _read(file: Traversable) -> str:
 def render(run: Run) -> str:
   """Returns the page of a run as one self-contained HTML document."""
   document, css = template("page.html.j2")
-  looks = figures.styles(tables.defenses(run.records)) | sequela.LOOK
+  known = tables.defenses([*run.records, *run.diverged])
+  looks = figures.styles(known) | sequela.LOOK
   return document.render(
     css=css,
     facts=_facts(run),
     sections=[
-      sections.section(run, table, looks) for table in tables.pivot(run.records)
+      sections.section(run, table, looks)
+      for table in tables.pivot(run.records, run.diverged)
     ],
     looks=looks,
     planting=sections.PLANTING,
@@ -93,6 +96,7 @@ def render(run: Run) -> str:
     elsewhere=elsewhere,
     sequela=sequela,
     rows=results.summarize(run.records),
+    diverged=divergence.counted(run.diverged),
     gain=sections.GAIN,
     span=sections.SPAN,
     config=json.dumps(run.config, indent=2),
@@ -100,6 +104,7 @@ def render(run: Run) -> str:
     percent=tables.percent,
     interval=tables.interval,
     verdict=tables.verdict,
+    lost=tables.lost,
     unjudged=tables.UNJUDGED,
     several=tables.several,
   )

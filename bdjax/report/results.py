@@ -42,6 +42,7 @@ SEQUEL = (  # and a record of sequela.jsonl
   *("cell", *GROUP, "seed", "sequel", "kind"),
   *("device", "devices"),
 )
+DIVERGED = ("cell", *GROUP, "seed")  # and one of diverged.jsonl
 CLASSES = 10  # of what records without a number of classes are of
 _WORDS = ("cell", "planted", *GROUP, "device", "stage", "sequel", "kind")
 _NUMBERS = (*COSTS, *FOUND, *ELSEWHERE)

@@ -38,7 +38,7 @@ def section(
   return {
     "table": table,
     "name": " / ".join(table.title),
-    "protocol": tables.protocol(table.records),
+    "protocol": tables.protocol(table.records) + tables.losses(table),
     "drawn": [defense for defense in table.defenses if defense in drawn],
     "solid": _solid(table),
     "curves": [
@@ -58,8 +58,9 @@ def section(
         "title": ", ".join(sweep.title),
         "panels": sweeps.panels(sweep),
         "best": sweeps.best(sweep),
+        "lost": sweeps.lost(sweep),
       }
-      for sweep in sweeps.sweeps(table.records)
+      for sweep in sweeps.sweeps(table.records, table.diverged)
     ],
     "elsewhere": elsewhere.table(table.records),
     "found": findings.table(table.records),

@@ -1,12 +1,13 @@
 """What the defense left behind: who tells its members, how soon it relapses."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bdjax.report import figures, tables
+from bdjax.report import figures, leftovers, tables
 from bdjax.report.curves import Line, line
-from bdjax.report.load import Run
+from bdjax.report.leftovers import MEMORIZES_NOT, Beside
+from bdjax.report.load import NONE, Run
 from bdjax.report.results import CLEAN_MODEL, Record
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ RATES = {
   "tpr_at_0_1": "TPR at .1 %",
   "tpr_at_1": "TPR at 1 %",
 }
+COLUMNS = ("memorizes", *RATES.values(), "AUROC, less clean")  # of each attack
 GROUPS = {
   "members": "all",
   "tuned": "tuned on",
@@ -38,6 +40,7 @@ RELAPSE = {
   "poisons after": "poison_accuracy",
   "area": "area",
 }
+LESS = "area, less clean"
 EPOCHS = "epochs to 90 %"
 LEAKS = (
   "Membership inference: how well attacks that learned from one shadow model "
@@ -46,13 +49,18 @@ LEAKS = (
   "images that a defense was not tuned on compare defenses; poisons are told "
   "from triggered test images. The shadow model, clean and of the same recipe, "
   "saw half of the images, so that its thresholds, hence balanced accuracies "
-  "and everything by class, are not the best for the target."
+  "and everything by class, are not the best for the target. A rate is given "
+  "only if the same rate was above chance before the defense, at 95 %: of a "
+  "model that does not memorize, membership says nothing. Less clean: points "
+  "above the clean model of the same seed after the same defense."
 )
 RELAPSES = (
   "Poisons are trained back in. ASR on the whole test set, accuracy on the "
   "poisons of the training set. Area: under the curve of ASR by epoch, 100 "
-  "being a backdoor that was there all along. The clean model never had it. "
-  "Attacks without a poisoned training set are left out."
+  "being a backdoor that was there all along. Clean models never had it; what "
+  "a defended model compares with is the clean one after the same defense, "
+  "seed by seed (less clean, in points). Defenses that need the training set "
+  "have none. Attacks without a poisoned training set are left out."
 )
 
 
@@ -101,15 +109,15 @@ def leaks(
 
   Returns:
     Rows: `attack`, `regime`, `model`, `sequel`, `group`, `members` (mean number
-    of them) and `values`, a text for each of `ATTACKS` and `RATES`.
+    of them) and `values`, a text for each of `ATTACKS` and `COLUMNS`.
   """
-  rows = []
+  rows, beside = [], Beside(records)
   for label, cells in _grouped(records, table):
     counts = {g: _mean(cells, f"network.{g}.members") for g in GROUPS}
     if not counts["tuned"]:
       counts.pop("rest")  # the same as all
     rows += [
-      label | _leak(cells, group, count)
+      label | _leak(cells, beside, group, count)
       for group, count in counts.items()
       if count
     ]
@@ -123,36 +131,69 @@ def relapses(
 
   Returns:
     Rows: `attack`, `regime`, `model`, `sequel` and `values`, a text for each of
-    `RELAPSE` and for the epochs to an ASR of 90 %.
+    `RELAPSE`, for `LESS` and for the epochs to an ASR of 90 %.
   """
-  rows = []
+  rows, beside = [], Beside(records)
   for label, cells in _grouped(records, table):
     values = [_percent(cells, name) for name in RELAPSE.values()]
+    values.append(_gain(cells, beside, "area"))
     values.append(_epochs([cell["epochs_to_90"] for cell in cells]))
     rows.append(label | {"values": values})
   return rows
 
 
-def _leak(cells: list[Record], group: str, count: float) -> dict[str, Any]:
-  names = [f"{attack}.{group}.{rate}" for attack in ATTACKS for rate in RATES]
+def _leak(
+  cells: list[Record], beside: Beside, group: str, count: float
+) -> dict[str, Any]:
+  texts = [_rates(cells, beside, attack, group) for attack in ATTACKS]
   return {
     "group": GROUPS[group],
     "members": f"{count:,.0f}",
-    "values": [_percent(cells, name) for name in names],
+    "values": [text for some in texts for text in some],
   }
+
+
+def _rates(
+  cells: list[Record], beside: Beside, attack: str, group: str
+) -> list[str]:
+  """Returns an attack's `COLUMNS`, without what chance gave before."""
+  known = {
+    rate: [beside.memorizes(cell, attack, group, rate) for cell in cells]
+    for rate in RATES
+  }
+  shown = [rate for rate in RATES if all(known[rate])]
+  values = {r: _percent(cells, f"{attack}.{group}.{r}") for r in RATES}
+  start = all(leftovers.place(cell).defense == NONE for cell in cells)
+  texts = [values[r] if start or r in shown else "–" for r in RATES]
+  gain = "–"
+  if "auroc" in shown:
+    gain = _gain(cells, beside, f"{attack}.{group}.auroc")
+  return [_memorizes(known, shown), *texts, gain]
+
+
+def _memorizes(known: dict[str, list[bool | None]], shown: list[str]) -> str:
+  """Returns in words by which rates all seeds' models memorized."""
+  if len(shown) == len(RATES):
+    return "yes"
+  if shown:
+    return f"by {', '.join(RATES[rate] for rate in shown)}"
+  asked = [answer for some in known.values() for answer in some]
+  return "not known" if None in asked else MEMORIZES_NOT
 
 
 def _grouped(
   records: Sequence[Record], table: tables.Table
 ) -> list[tuple[dict[str, str], list[Record]]]:
   """Returns seeds of one model and sequel, in the order of the table."""
-  models = _order([CLEAN_MODEL, *table.defenses], records, "defense")
-  attacks = _order([None, *(a for a, _ in table.attacks)], records, "attack")
-  regimes = _order([None, *(r for _, r in table.attacks)], records, "regime")
+  named = [leftovers.named(record) for record in records]
+  models = _order([*leftovers.order(table.defenses), *named])
+  used = [(record["attack"], record["regime"]) for record in records]
+  labels = [(None, None), *table.attacks, *used]
+  attacks, regimes = map(_order, zip(*labels, strict=True))
   groups: dict[tuple, list[Record]] = {}
-  for record in records:
+  for record, model in zip(records, named, strict=True):
     keys = (record["attack"], record["regime"], record["sequel"])
-    groups.setdefault((*keys, record["defense"]), []).append(record)
+    groups.setdefault((*keys, model), []).append(record)
 
   def rank(key):
     return key[2], attacks[key[0]], regimes[key[1]], models[key[3]]
@@ -171,12 +212,9 @@ def _grouped(
   ]
 
 
-def _order(
-  known: list[str | None], records: Sequence[Record], name: str
-) -> dict[str | None, int]:
-  """Returns places: of what the table has, then of what only records have."""
-  names = dict.fromkeys([*known, *(record[name] for record in records)])
-  return {name: place for place, name in enumerate(names)}
+def _order(names: Iterable[str | None]) -> dict[str | None, int]:
+  """Returns the place of each name among the distinct ones."""
+  return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
 def _panels(
@@ -186,23 +224,27 @@ def _panels(
   looks: dict[str, figures.Style],
 ) -> list[tuple[str, str, str]]:
   """Returns (attack, words, SVG), a figure per attack, regime and sequel."""
-  lines: dict[tuple[str, str, str], dict[str, Line]] = {}
+  lines: dict[tuple[str, str, str], dict[tuple[bool, str], Line]] = {}
   for label, cells in _grouped(records, table):
     drawn = line(cells, run.curves, "asr")
     if drawn:
       key = (label["attack"], label["regime"], label["sequel"])
-      lines.setdefault(key, {})[cells[0]["defense"]] = drawn
+      here = leftovers.place(cells[0])
+      lines.setdefault(key, {})[here.clean, here.defense] = drawn
   return [
     (attack, f"{regime}, {sequel}", _panel(same, looks))
     for (attack, regime, sequel), same in lines.items()
   ]
 
 
-def _panel(lines: dict[str, Line], looks: dict[str, figures.Style]) -> str:
+def _panel(
+  lines: dict[tuple[bool, str], Line], looks: dict[str, figures.Style]
+) -> str:
   def draw(axes: "Axes") -> None:
-    for model, drawn in lines.items():
-      dashed = model == CLEAN_MODEL
-      figures.draw_line(axes, drawn, looks[model], dashed=dashed)
+    for (clean, defense), drawn in lines.items():
+      alone = clean and defense == NONE
+      look = looks[CLEAN_MODEL if alone else defense]
+      figures.draw_line(axes, drawn, look, dashed=clean)
     axes.set(xlabel="epoch with poisons", ylabel="ASR, percent", ylim=(-4, 104))
     axes.xaxis.get_major_locator().set_params(integer=True)
 
@@ -211,12 +253,19 @@ def _panel(lines: dict[str, Line], looks: dict[str, figures.Style]) -> str:
 
 def _percent(cells: list[Record], name: str) -> str:
   """Returns the mean ± sd over seeds of a recorded fraction, in percent."""
-  values = [cell.get(name) for cell in cells]
+  return _spread([cell.get(name) for cell in cells])
+
+
+def _gain(cells: list[Record], beside: Beside, name: str) -> str:
+  """Returns the mean ± sd of what a number is above the clean models'."""
+  return _spread([beside.gain(cell, name) for cell in cells])
+
+
+def _spread(values: list[float | None]) -> str:
   if None in values:
     return "–"
   sd = statistics.stdev(values) if len(values) > 1 else None
-  row = {name: statistics.fmean(values), f"{name}_sd": sd}
-  return tables.percent(row, name)
+  return tables.percent({"x": statistics.fmean(values), "x_sd": sd}, "x")
 
 
 def _mean(cells: list[Record], name: str) -> float:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,10 +27,26 @@ class Sweep(NamedTuple):
   title: tuple[str, str, str]  # attack, regime, defense
   axes: dict[str, list[Any]]  # name -> values, in order
   cells: dict[tuple[Any, ...], list[results.Record]]  # setting -> its seeds
+  diverged: dict[tuple[Any, ...], int] = {}  # setting -> seeds without a result
 
 
-def sweeps(records: Iterable[results.Record]) -> list[Sweep]:
-  """Returns what was swept, in first-seen order."""
+def sweeps(
+  records: Iterable[results.Record], diverged: Iterable[results.Record] = ()
+) -> list[Sweep]:
+  """Returns what was swept, in first-seen order.
+
+  Args:
+    records: cells.
+    diverged: cells without a result.
+  """
+  groups, lost = _titled(records), _titled(diverged)
+  made = [_sweep(title, groups[title], lost.get(title, [])) for title in groups]
+  return [sweep for sweep in made if sweep.axes]
+
+
+def _titled(
+  records: Iterable[results.Record],
+) -> dict[tuple[str, str, str], list[results.Record]]:
   groups: dict[tuple[str, str, str], list[results.Record]] = {}
   for record in records:
     axes = [k for k in record if k.startswith(PREFIX)]
@@ -37,8 +54,7 @@ def sweeps(records: Iterable[results.Record]) -> list[Sweep]:
       title = (_bare(record["attack"]), record["regime"])
       key = (*title, _bare(record["defense"]))
       groups.setdefault(key, []).append(record)
-  candidates = [_sweep(title, cells) for title, cells in groups.items()]
-  return [sweep for sweep in candidates if sweep.axes]
+  return groups
 
 
 def panels(sweep: Sweep) -> list[tuple[str, str]]:
@@ -71,11 +87,24 @@ def best(sweep: Sweep, *, count: int = 5) -> list[dict[str, Any]]:
   """
   rows = []
   for setting, cells in sweep.cells.items():
-    pairs = zip(sweep.axes, setting, strict=True)
-    text = ", ".join(f"{k} = {_word(v)}" for k, v in pairs)
+    text = _words(sweep, setting)
     means = {m: _mean(cells, m) for m in ("asr", "ca", "der")}
     rows.append({"setting": text, "seeds": len(cells), **means})
   return sorted(rows, key=_rank)[:count]
+
+
+def lost(sweep: Sweep) -> list[str]:
+  """Returns the settings some of whose seeds diverged, and how many."""
+  return [
+    f"{_words(sweep, setting)}: {count} of "
+    f"{count + len(sweep.cells.get(setting, []))} seeds"
+    for setting, count in sweep.diverged.items()
+  ]
+
+
+def _words(sweep: Sweep, setting: tuple[Any, ...]) -> str:
+  pairs = zip(sweep.axes, setting, strict=True)
+  return ", ".join(f"{k} = {_word(v)}" for k, v in pairs)
 
 
 def _rank(row: dict[str, Any]) -> tuple[float, float]:
@@ -83,32 +112,41 @@ def _rank(row: dict[str, Any]) -> tuple[float, float]:
   return (0.0 if der is None else -der, row["asr"])
 
 
-def _sweep(title: tuple[str, str, str], records: list[results.Record]) -> Sweep:
-  names = sorted({k for r in records for k in r if k.startswith(PREFIX)})
-  values = {k: _distinct(r.get(k) for r in records) for k in names}
+def _sweep(
+  title: tuple[str, str, str],
+  records: list[results.Record],
+  diverged: list[results.Record],
+) -> Sweep:
+  every = [*records, *diverged]
+  names = sorted({k for r in every for k in r if k.startswith(PREFIX)})
+  values = {k: _distinct(r.get(k) for r in every) for k in names}
   axes = {k: v for k, v in values.items() if len(v) > 1}
+
+  def setting(record: results.Record) -> tuple[Any, ...]:
+    return tuple(record.get(k) for k in axes)
+
   cells: dict[tuple[Any, ...], list[results.Record]] = {}
   for record in records:
-    cells.setdefault(tuple(record.get(k) for k in axes), []).append(record)
-  return Sweep(
-    title, {k.removeprefix(PREFIX): v for k, v in axes.items()}, cells
-  )
+    cells.setdefault(setting(record), []).append(record)
+  bare = {k.removeprefix(PREFIX): v for k, v in axes.items()}
+  return Sweep(title, bare, cells, Counter(map(setting, diverged)))
 
 
 def _lines(sweep: Sweep, axis: str, fixed: dict[str, Any]) -> str:
-  values = sweep.axes[axis]
-  groups = [_at(sweep, {axis: value, **fixed}) for value in values]
+  every = [(v, _at(sweep, {axis: v, **fixed})) for v in sweep.axes[axis]]
+  values = [value for value, cells in every if cells]
+  groups = [cells for _, cells in every if cells]
 
   def draw(axes: "Axes") -> None:
     for metric in SHOWN:
       spread = [[cell[metric] for cell in cells] for cells in groups]
-      mean = np.array([np.mean(s) if s else np.nan for s in spread])
-      several = min(len(s) for s in spread) > 1
+      mean = np.array([np.mean(s) for s in spread])
+      several = min(map(len, spread), default=0) > 1
       sd = np.array([np.std(s, ddof=1) for s in spread]) if several else None
       line = Line(np.array(values, float), mean, sd)
       figures.draw_line(axes, line, _STYLES[metric], dashed=metric == "ca")
     axes.set(xlabel=axis, ylabel="percent", ylim=(-4, 104))
-    if min(values) > 0 and max(values) / min(values) > 20:
+    if values and min(values) > 0 and max(values) / min(values) > 20:
       axes.set_xscale("log")
 
   return figures.svg(draw, 3.6, 2.4)

@@ -1,6 +1,6 @@
 """Rows by columns, and numbers in words: what console and page agree on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from bdjax.report import results
@@ -20,15 +20,32 @@ class Table(NamedTuple):
   defenses: list[str]  # "none" first, then in first-seen order
   rows: dict[tuple[str, str, str], results.Record]  # (attack, regime, defense)
   records: list[results.Record]  # the cells behind the rows
+  diverged: Sequence[results.Record] = ()  # cells that are in no row
 
 
-def pivot(records: Iterable[results.Record]) -> list[Table]:
-  """Returns one table per (dataset, model, scenario), in first-seen order."""
+def pivot(
+  records: Iterable[results.Record], diverged: Iterable[results.Record] = ()
+) -> list[Table]:
+  """Returns one table per (dataset, model, scenario), in first-seen order.
+
+  Args:
+    records: cells.
+    diverged: cells without a result, which are counted beside the others.
+  """
+  groups, lost = _titled(records), _titled(diverged)
+  return [
+    _table(title, cells, lost.get(title, ())) for title, cells in groups.items()
+  ]
+
+
+def _titled(
+  records: Iterable[results.Record],
+) -> dict[tuple[str, str, str], list[results.Record]]:
   groups: dict[tuple[str, str, str], list[results.Record]] = {}
   for record in records:
     title = (record["dataset"], record["model"], record["scenario"])
     groups.setdefault(title, []).append(record)
-  return [_table(title, cells) for title, cells in groups.items()]
+  return groups
 
 
 def defenses(records: Iterable[results.Record]) -> list[str]:
@@ -37,15 +54,31 @@ def defenses(records: Iterable[results.Record]) -> list[str]:
   return sorted(seen, key=lambda name: name != NONE)
 
 
-def _table(title: tuple[str, str, str], cells: list[results.Record]) -> Table:
+def _table(
+  title: tuple[str, str, str],
+  cells: list[results.Record],
+  lost: Sequence[results.Record],
+) -> Table:
   rows = results.summarize(cells)
+  every = [*rows, *lost]
   return Table(
     title=title,
-    attacks=list(dict.fromkeys((r["attack"], r["regime"]) for r in rows)),
-    defenses=defenses(cells),
-    rows={(r["attack"], r["regime"], r["defense"]): r for r in rows},
+    attacks=list(dict.fromkeys((r["attack"], r["regime"]) for r in every)),
+    defenses=defenses([*cells, *lost]),
+    rows={_key(row): row for row in rows},
     records=cells,
+    diverged=lost,
   )
+
+
+def _key(record: results.Record) -> tuple[str, str, str]:
+  return record["attack"], record["regime"], record["defense"]
+
+
+def lost(table: Table, key: tuple[str, str, str]) -> str:
+  """Returns how many of a group's cells diverged, "" if none."""
+  count = sum(_key(record) == key for record in table.diverged)
+  return f"{count} diverged" if count else ""
 
 
 def percent(row: results.Record, name: str) -> str:
@@ -113,6 +146,15 @@ def protocol(records: list[results.Record]) -> str:
     f"{count['triggered_images']} triggered ones, target class left "
     f"out. {held}Ran on {devices(records)}."
   )
+
+
+def losses(table: Table) -> str:
+  """Returns in a sentence how many of a table's cells diverged, "" if none."""
+  count = len(table.diverged)
+  if not count:
+    return ""
+  every = count + len({record["cell"] for record in table.records})
+  return f" {count} of {every} cells diverged and are in no mean."
 
 
 def devices(records: list[results.Record]) -> str:

@@ -126,21 +126,21 @@ def clean(session: Session, cell: Cell) -> Params:
   )
 
 
-def baseline(session: Session, cell: Cell, backdoor: Backdoor) -> Params:
+def baseline(session: Session, cell: Cell) -> Params:
   """Returns the seed's clean model as a cell's user tunes it.
 
   Args:
-    cell: one with a defense.
-    backdoor: the cell's; the user holds the same beside it.
+    cell: one whose defense needs no training set; its user holds the same clean
+      images as beside the planted model.
   """
-
-  def tune(fit):
-    variables = clean(session, cell)
-    return _defend(session, cell, backdoor._replace(variables=variables), fit)
-
-  access = knowledge.user(session.plan, cell, backdoor)
-  name = session.names.baseline(cell)
-  return kept(session, name, tune, like=lambda: access.variables)
+  unplanted = Backdoor(clean(session, cell), (), None, None)
+  access = knowledge.user(session.plan, cell, unplanted)
+  return kept(
+    session,
+    session.names.baseline(cell),
+    functools.partial(_defend, session, cell, unplanted),
+    like=lambda: access.variables,
+  )
 
 
 def shadow(session: Session, cell: Cell) -> Shadow:

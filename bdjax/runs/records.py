@@ -45,12 +45,7 @@ def of_cell(
   """
   rates, defense = metrics.rates(counts), cell.defense
   return {
-    "cell": names.id(cell),
-    "planted": names.planted(cell),
-    "attack": cell.attack.label,
-    "regime": cell.regime.label,
-    "defense": _label(cell.defense),
-    "seed": cell.seed,
+    **_labels(names, cell),
     **{k: before and before[k] for k in BEFORE},
     **rates,
     "der": _effectiveness(before, rates),
@@ -62,6 +57,26 @@ def of_cell(
     **_settings(plan, cell),
     "poison_rate": cell.attack.args.get("rate"),
     "defense_epochs": defense.args.get("epochs") if defense else None,
+    **_protocol(plan, names),
+    "finished": _now(),
+  }
+
+
+def of_diverged(
+  plan: plans.Plan, names: Names, cell: Cell, reason: str
+) -> Record:
+  """Returns what is recorded of a cell whose training diverged.
+
+  Args:
+    plan: the run's.
+    names: of the plan's cells.
+    cell: the cell.
+    reason: as the user reads it.
+  """
+  return {
+    **_labels(names, cell),
+    "reason": reason,
+    **_settings(plan, cell),
     **_protocol(plan, names),
     "finished": _now(),
   }
@@ -79,7 +94,7 @@ def of_sequel(
 
   Args:
     question: what was asked; of a clean model that stays clean, attack and
-      regime are None.
+      regime are None, and a clean one's defense is `clean_defense`.
     spent: seconds of compile, train and eval.
   """
   cell, sequel = question.cell, question.sequel
@@ -88,6 +103,7 @@ def of_sequel(
     "attack": cell.attack.label if question.planted else None,
     "regime": cell.regime.label if question.planted else None,
     "defense": CLEAN_MODEL if question.clean else _label(cell.defense),
+    "clean_defense": _label(cell.defense) if question.clean else None,
     "seed": cell.seed,
     "sequel": sequel.label,
     "kind": sequel.name,
@@ -95,6 +111,17 @@ def of_sequel(
     **{f"seconds_{k}": v for k, v in spent.items()},
     **_protocol(plan, names),
     "finished": _now(),
+  }
+
+
+def _labels(names: Names, cell: Cell) -> Record:
+  return {
+    "cell": names.id(cell),
+    "planted": names.planted(cell),
+    "attack": cell.attack.label,
+    "regime": cell.regime.label,
+    "defense": _label(cell.defense),
+    "seed": cell.seed,
   }
 
 

@@ -24,6 +24,7 @@ from bdjax.runs import (
   knowledge,
   models,
   plans,
+  records,
   sequel_cells,
   sequels,
   steps,
@@ -77,6 +78,7 @@ class Runner:
     self._records, self._answers = workdir.records(), workdir.sequela()
     hosts.meet("records are read")
     self.failures: dict[str, str] = {}
+    self._diverged: set[str] = set()  # those of them by divergence
 
   def cells(self) -> list[Cell]:
     """Returns the plan's cells, or this shard's."""
@@ -124,9 +126,10 @@ class Runner:
   def _run(self, session: Session, cell: Cell) -> None:
     root = self._names.id(cell.root)
     if root in self.failures:
-      reason = self.failures[root]
       session.display.start(str(cell))
-      self._fail(session, [self._names.id(cell)], reason)
+      diverged = root in self._diverged
+      reason, names = self.failures[root], [self._names.id(cell)]
+      self._fail(session, names, reason, diverged=diverged)
     elif cell.defense is None:
       self._do(session, cell, partial(steps.score_planted, session, cell))
     else:
@@ -171,7 +174,8 @@ class Runner:
     except OWN as error:
       if losses.lost(error):
         raise
-      self._fail(session, names, str(error), error)
+      diverged = isinstance(error, FloatingPointError)
+      self._fail(session, names, str(error), error, diverged=diverged)
     except Exception as error:
       if jax.process_count() > 1:  # the others would wait for this one
         raise
@@ -185,13 +189,25 @@ class Runner:
     names: Iterable[str],
     reason: str,
     error: Exception | None = None,
+    *,
+    diverged: bool = False,
   ) -> None:
     for name in names:
       self.failures.setdefault(name, reason)
       if error is not None:
         text = "".join(traceback.format_exception(error))
         self._workdir.failure(name, text)
+      if diverged:
+        self._lose(name, reason)
     session.display.finish(f"[red]failed:[/red] {escape(reason)}")
+
+  def _lose(self, name: str, reason: str) -> None:
+    """Records that a cell has diverged, so that reports count it."""
+    self._diverged.add(name)
+    cells = (c for c in self._cells if self._names.id(c) == name)
+    for cell in cells:  # none where it is a sequel's
+      plan, names = self._plan, self._names
+      self._workdir.diverged(records.of_diverged(plan, names, cell, reason))
 
   # Many cells as one program.
 
@@ -237,7 +253,9 @@ class Runner:
         self._workdir.curves(name, done.journal)
         models.keep_backdoor(session, cell, *done[1:])
       else:
-        self.failures[self._names.id(cell)] = finite.DIVERGED
+        name = self._names.id(cell)
+        self.failures[name] = finite.DIVERGED
+        self._lose(name, finite.DIVERGED)
 
   def _defend(
     self, session: Session, group: Group, mesh: Mesh, width: int

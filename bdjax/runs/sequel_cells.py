@@ -1,9 +1,11 @@
 """Which model is asked what: the cells of a plan's sequela.
 
 Such a cell is a model and a sequel. The models are those of all cells, planted
-or repaired, and for comparison the clean model of each seed. A clean model is
-asked once per seed if it is left as it is, and once per planted model if the
-poisons of that one are trained into it.
+or repaired, and beside each of them a clean one: the clean model of its seed,
+after the same defense with the same clean subset. Defenses that need the
+training set have none, since a clean model comes without a poisoned one. A
+clean model is asked once per seed and defense if it is left as it is, and once
+per planted model if the poisons of that one are trained into it.
 """
 
 from typing import NamedTuple
@@ -23,7 +25,8 @@ class SequelCell(NamedTuple):
   Attributes:
     cell: whose model it is.
     sequel: what is asked.
-    clean: whether the model is the clean one of the cell's seed instead.
+    clean: whether the model is instead the clean one of the cell's seed, after
+      the cell's defense if it has one.
   """
 
   cell: Cell
@@ -35,7 +38,8 @@ class SequelCell(NamedTuple):
     cell = self.cell
     if not self.clean:
       return f"{cell} · {self.sequel.label}"
-    label = f"seed {cell.seed} · {CLEAN_MODEL} · {self.sequel.label}"
+    step = f" · {cell.defense.label}" if cell.defense else ""
+    label = f"seed {cell.seed} · {CLEAN_MODEL}{step} · {self.sequel.label}"
     if not self.planted:
       return label
     return f"{cell.attack.label} · {cell.regime.label} · {label}"
@@ -58,9 +62,10 @@ class SequelCell(NamedTuple):
 
 def name(names: Names, question: SequelCell) -> str:
   """Returns the name of a sequel's cell."""
-  model = [names.id(question.cell)] if question.planted else []
-  clean = [names.unplanted(question.cell)] if question.clean else []
-  sequel = question.sequel
+  cell, sequel = question.cell, question.sequel
+  model = [names.id(cell)] if question.planted else []
+  beside = names.baseline if cell.defense else names.unplanted
+  clean = [beside(cell)] if question.clean else []
   return plans.digest(["sequel", model, clean, sequel.name, sequel.args])
 
 
@@ -75,8 +80,8 @@ def of(plan: plans.Plan, names: Names) -> dict[str, SequelCell]:
     for sequel in plan.sequela:
       if sequel.made.retrains and "rate" not in cell.attack.args:
         continue
-      kinds = (True, False) if cell.defense is None else (False,)
-      for clean in kinds:
+      alone = cell.defense is not None and cell.defense.made.needs_train
+      for clean in (False,) if alone else (True, False):
         question = SequelCell(cell, sequel, clean)
         cells.setdefault(name(names, question), question)
   return cells

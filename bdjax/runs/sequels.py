@@ -79,11 +79,13 @@ def _remains(session: Session, question: SequelCell) -> Remains:
 
 
 def _variables(session: Session, question: SequelCell) -> Params:
-  if question.clean:
-    return models.clean(session, question.cell)
-  if question.cell.defense is None:
-    return models.backdoor(session, question.cell).variables
-  return models.defended(session, question.cell)
+  cell = question.cell
+  if cell.defense is None:
+    if question.clean:
+      return models.clean(session, cell)
+    return models.backdoor(session, cell).variables
+  held = models.baseline if question.clean else models.defended
+  return held(session, cell)
 
 
 def _learned(session: Session, cell: Cell, sequel: Method) -> Params:

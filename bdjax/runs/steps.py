@@ -100,7 +100,7 @@ def finish(
   if plan.elsewhere:
     audit |= _compared(session, cell, counts, backdoor, access)
   elif plan.floor and not cell.defense.made.needs_train:
-    clean = models.baseline(session, cell, backdoor)
+    clean = models.baseline(session, cell)
     audit |= _of_clean(session, cell, clean, access, backdoor, _FLOOR)
   learned = {"train_accuracy": before.get("train_accuracy")}
   return learned | record | audit
@@ -132,7 +132,7 @@ def _compared(
   The clean model is tuned by the same user in the same way, and scored on the
   same images.
   """
-  clean = models.baseline(session, cell, backdoor)
+  clean = models.baseline(session, cell)
   names = *_FLOOR, "ta", "collapse"
   beside = _of_clean(session, cell, clean, access, backdoor, names)
   drop = scoring.rates(counts)["ta"] - beside["clean_ta"]

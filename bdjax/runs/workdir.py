@@ -4,6 +4,7 @@ config.json     the run's config
 results.jsonl   a record per finished cell; nothing else says it is finished
 curves.jsonl    a row per epoch of planting, defending and what comes after
 sequela.jsonl   a record per model and sequel
+diverged.jsonl  a record per cell that has no result since training diverged
 pictures/       a few test images, clean and triggered, per planted model
 findings/       pictures that a defense found, such as recovered triggers
 models/         planted models (or the folder given as store); clean, shadow
@@ -94,6 +95,10 @@ class Workdir:
   def sequel(self, record: results.Record) -> None:
     """Appends a finished sequel's record."""
     self._append("sequela.jsonl", [record], results.SEQUEL)
+
+  def diverged(self, record: results.Record) -> None:
+    """Appends a cell that has diverged; a result that comes later counts."""
+    self._append("diverged.jsonl", [record], results.DIVERGED)
 
   def curves(self, cell: str, journal: Journal) -> None:
     """Appends a cell's rows; a crash may repeat them, readers take the last."""

@@ -3,7 +3,9 @@
 Sha et al. (arXiv 2212.09067) ask both of repaired models: whether they tell who
 was in the training set (`membership`), and whether the backdoor returns sooner
 than it first came (`reinjection`, `retuning`). A sequel is measured with full
-knowledge of the truth, and on clean, planted and repaired models alike.
+knowledge of the truth, and on clean, planted and repaired models alike. What a
+repaired model is compared with is a clean one after the same defense: less
+would take what fine-tuning does to any model for a trace of the backdoor.
 """
 
 from collections.abc import Callable

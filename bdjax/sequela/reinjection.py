@@ -7,7 +7,8 @@ contradict each other. Chosen here: the very training set that planted the
 backdoor (of training-control attacks, the copy that is frozen with the final
 trigger), SGD at a constant .01 (.001 in the preset `slow`), 0 to 20 epochs,
 with batch 128, momentum .9 and weight decay 5e-4 as in BackdoorBench. A clean
-model treated the same way is what a defended one compares with.
+model after the same defense, treated the same way, is what a defended one
+compares with.
 """
 
 from bdjax.methods.signature import validated

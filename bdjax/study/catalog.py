@@ -69,6 +69,12 @@ STUDIES = {
     ("heat", "rates"),
     _CIFAR,
   ),
+  "fmn_a6": Study(
+    "Appendix A.6: LIRA with FMN under other defenses",
+    "fmn",
+    ("heat", "scatter", "rates"),
+    _CIFAR,
+  ),
   "sha_fig2": Study("Figure 2: encoder", "sha", ("curves",)),
   "sha_fig3": Study("Figure 3: transfer", "sha", ("curves", "rates")),
   "sha_fig4": Study("Figure 4: standalone", "sha", ("curves", "rates")),

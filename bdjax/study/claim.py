@@ -7,11 +7,14 @@ false; about `most`, more than half of all cells must be true, or half false;
 about `some`, one must be true, or all false. Otherwise it is undecided. So is
 the answer of one seed, which has no interval; two models are compared seed by
 seed. A model in which the backdoor was not planted (see above), or which the
-defense destroyed, cannot tell of that defense, and counts as not measured.
+defense destroyed, cannot tell of that defense, and counts as not measured; so
+does membership of a model that does not memorize. Seeds that diverged are in no
+mean, and counted behind it.
 Procedural images, which are for trying a study out, settle nothing: what they
 say is shown, and the claim is not comparable.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,6 +25,7 @@ from bdjax.study.measured import Reading
 
 SUPPORTED, OPPOSED, OPEN = "supported", "not supported", "undecided"
 EVERY, MOST, SOME = "every", "most", "some"
+DETECTION = ("index", "detected")  # metrics of what a defense notices
 
 
 class Part(NamedTuple):
@@ -30,6 +34,7 @@ class Part(NamedTuple):
   what: str
   truth: bool | None = None  # None where the interval straddles
   measured: bool = True
+  why: str = ""  # it does not count as measured, where it was asked
 
 
 class Claim(NamedTuple):
@@ -64,6 +69,7 @@ class Finding(NamedTuple):
   open: int  # measured, but on neither side
   against: list[str]
   toy: str = ""  # what procedural images say, if they were asked
+  why: str = ""  # cells that were asked do not count, and how many
 
   @property
   def words(self) -> str:
@@ -72,7 +78,8 @@ class Finding(NamedTuple):
       return f"{self.status}: procedural images ({self.toy} there)"
     if self.status != OPEN:
       return self.status
-    return f"{OPEN} ({self.measured} of {self.of} cells measured)"
+    why = f"; {self.why}" if self.why else ""
+    return f"{OPEN} ({self.measured} of {self.of} cells measured{why})"
 
 
 def settle(claim: Claim, parts: list[Part]) -> Finding:
@@ -89,7 +96,9 @@ def settle(claim: Claim, parts: list[Part]) -> Finding:
     status = SUPPORTED if yes else OPPOSED
   against = [p.what for p in parts if p.measured and p.truth is False]
   left = len(truths) - true - false
-  return Finding(claim, status, len(truths), of, left, against)
+  reasons = Counter(part.why for part in parts if part.why)
+  why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+  return Finding(claim, status, len(truths), of, left, against, why=why)
 
 
 def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
@@ -110,7 +119,9 @@ def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
   weak = verdict.unplanted(
     match.reading(evidence, start), published.value(start)
   )
-  return None if weak or match.destroyed(evidence, cell) else reading
+  looks = cell.metric in DETECTION  # at the model as it was
+  ruined = not looks and match.destroyed(evidence, cell)
+  return None if weak or ruined else reading
 
 
 def below(reading: Reading | None, limit: float, what: str) -> Part:
@@ -135,7 +146,8 @@ def under(
     return Part(what, None, measured=False)
   gap = one.less(other)
   truth = True if gap.high < room else False if gap.low > room else None
-  return Part(f"{what}: {one.mean:.1f} and {other.mean:.1f}", truth)
+  means = f"{one.mean:.1f} and {other.mean:.1f}"
+  return Part(f"{what}: {means}{also(one, other)}", truth)
 
 
 def places(evidence: Evidence) -> list[str]:
@@ -201,4 +213,11 @@ def gaps(
 
 
 def _words(what: str, reading: Reading) -> str:
-  return f"{what}: {reading.mean:.1f} [{reading.low:.1f}, {reading.high:.1f}]"
+  ends = f"[{reading.low:.1f}, {reading.high:.1f}]"
+  return f"{what}: {reading.mean:.1f} {ends}{also(reading)}"
+
+
+def also(*readings: Reading) -> str:
+  """Returns how many seeds are not among readings' since they diverged."""
+  count = sum(reading.diverged for reading in readings)
+  return f", {count} diverged" if count else ""

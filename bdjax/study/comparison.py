@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bdjax.report import results
+from bdjax.report import divergence, results
 from bdjax.report.load import NONE, Run
 from bdjax.study import (
   catalog,
@@ -78,8 +78,11 @@ def merged(runs: Sequence[Run]) -> Run:
       pictures=first.pictures | run.pictures,
       findings=first.findings | run.findings,
       sequela=results.latest([*first.sequela, *run.sequela], "cell"),
+      diverged=results.latest([*first.diverged, *run.diverged], "cell"),
     )
-  return first
+  return first._replace(
+    diverged=divergence.without(first.diverged, first.cells)
+  )
 
 
 def compare(evidence: Evidence) -> list[Compared]:
@@ -132,6 +135,9 @@ def _compared(evidence: Evidence, cell: Cell) -> Compared:
     paper=match.followed(evidence, group),
     foreign=evidence.foreign,
   )
+  count = match.lost(evidence, cell) if reading is None and cell.attack else 0
+  if count and word.word == verdicts.UNMEASURED:
+    word = word._replace(why=f"{count} diverged")
   return Compared(cell, reading, word, group, match.reason(cell))
 
 

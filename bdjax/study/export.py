@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
 from bdjax.report import figures, results, tables
-from bdjax.study import drawing, measured
+from bdjax.study import drawing, match, measured
 from bdjax.study.claim import Finding
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing
@@ -54,6 +54,7 @@ def cells(evidence: Evidence) -> list[dict[str, object]]:
   for key, records in evidence.groups.items():
     row: dict[str, object] = dict(zip(results.GROUP, key, strict=True))
     row["seeds"] = " ".join(str(r["seed"]) for r in records)
+    row["diverged"] = match.diverged(evidence, key)
     for metric in measured.KEYS:
       cell = drawing.of(evidence, key[-1], metric)
       reading = measured.read(records, cell, evidence.run)
@@ -115,6 +116,7 @@ def _verdict(one: Compared) -> dict[str, object]:
     "published": cell.value,
     **_ends(reading),
     "seeds": reading and reading.seeds,
+    "diverged": reading and reading.diverged,
     "interval": reading and reading.how,
     "verdict": one.verdict.word,
     "why": one.verdict.why,

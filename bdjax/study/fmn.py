@@ -3,6 +3,8 @@
 Section 4.3 takes 50 % ASR as the threshold of a successful attack.
 """
 
+from collections.abc import Callable
+
 from bdjax.study.claim import (
   EVERY,
   MOST,
@@ -23,6 +25,17 @@ ATTACKS = (
 )
 ABLATED = ATTACKS[:4]
 TUNINGS = ("ft(lr=0.01)", "ft(lr=0.05)", "super_ft", "ft_sam", "nad")
+PASSES = (  # what passing a test of A.6 means: chosen, in the text's absence
+  (below, 2, "neural_cleanse index"),  # the threshold of Neural Cleanse
+  (reaches, 50, "fine_pruning asr"),  # FMN's own criterion, as of fine-tuning
+  (reaches, 50, "anp asr"),
+  (below, 50, "strip detected"),  # half of the triggered images
+)
+_PASSED = (
+  "ASR of 50 or more after Fine-Pruning and ANP; Neural Cleanse's largest "
+  "anomaly index below its threshold of 2; STRIP finds less than half of the "
+  "triggered images at 10 % false alarms (chosen: the appendix is not at hand)"
+)
 _FIRST, _MAIN = ("fmn_table1", "fmn_table2"), ("fmn_table2",)
 
 
@@ -69,6 +82,34 @@ def _ablation(evidence: Evidence) -> list[Part]:
     for part in ("cyclic", "interleave")
     for column in _asr("super_ft", "ft_sam")
   ]
+
+
+def _unnoticed(regime: str) -> Callable[[Evidence], list[Part]]:
+  """Returns the question whether LIRA passes the tests of appendix A.6."""
+
+  def parts(evidence):
+    answers = []
+    for row in (f"{place}lira {regime}" for place in places(evidence)):
+      for judge, limit, column in PASSES:
+        what = f"{row}, {column}"
+        answers.append(judge(ask(evidence, row, column), limit, what))
+    return answers
+
+  return parts
+
+
+def _as_stealthy(evidence: Evidence) -> list[Part]:
+  answers = []
+  for place in places(evidence):
+    rows = [f"{place}lira {regime}" for regime in ("conventional", "fmn")]
+    for judge, _, column in PASSES:
+      if not column.endswith("index"):
+        usual, fmn = (ask(evidence, row, column) for row in rows)
+        pair = (fmn, usual) if judge is below else (usual, fmn)
+        order = ("fmn", "conventional")[:: 1 if judge is below else -1]
+        what = f"{place}lira, {column}, {' and '.join(order)}"
+        answers.append(under(*pair, what, room=5))
+  return answers
 
 
 def _dropped(evidence: Evidence) -> list[Part]:
@@ -175,5 +216,32 @@ CLAIMS = (
     "There, conventional backdoors cost less than 8 points.",
     "drop of less than 8 points",
     each(reaches, -8, "conventional", ("blended", "trojaning"), "ft drop"),
+  ),
+  Claim(
+    "fmn_a6",
+    ("fmn_a6",),
+    "FMN, section 4.6, on appendix A.6",
+    "The LIRA model trained with FMN passes all the tests of Neural Cleanse, "
+    "Fine-Pruning, ANP and STRIP.",
+    _PASSED,
+    _unnoticed("fmn"),
+  ),
+  Claim(
+    "fmn_a6_conventional",
+    ("fmn_a6",),
+    "FMN, section 4.6",
+    "So does the LIRA model of conventional training.",
+    _PASSED,
+    _unnoticed("conventional"),
+  ),
+  Claim(
+    "fmn_a6_stealth",
+    ("fmn_a6",),
+    "FMN, section 4.6",
+    "FMN has no negative impact on stealth.",
+    "against conventional training ASR after Fine-Pruning and ANP at most 5 "
+    "points lower, and STRIP finds at most 5 points more (an anomaly index has "
+    "no such scale, and is not compared)",
+    _as_stealthy,
   ),
 )

@@ -13,7 +13,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from bdjax.methods import registry, specs
-from bdjax.report import results
+from bdjax.report import divergence, results
 from bdjax.report.load import NONE, Run
 from bdjax.study import catalog, measured, published
 from bdjax.study.catalog import STUDIES
@@ -91,8 +91,23 @@ def followed(evidence: Evidence, group: Group | None) -> bool:
 
 def reading(evidence: Evidence, cell: Cell) -> Reading | None:
   """Returns what was measured of a printed cell, or None."""
-  chosen = records(evidence, cell)
-  return measured.read(chosen, cell, evidence.run)
+  found = measured.read(records(evidence, cell), cell, evidence.run)
+  if found is None or not cell.attack:
+    return found
+  return found._replace(diverged=diverged(evidence, find(evidence, cell)))
+
+
+def diverged(evidence: Evidence, group: Group | None) -> int:
+  """Returns how many cells of a group have no result since they diverged."""
+  return divergence.counted(evidence.run.diverged).get(group, 0)
+
+
+def lost(evidence: Evidence, cell: Cell) -> int:
+  """Returns how many cells diverged that could stand for a printed one."""
+  return sum(
+    _rank(evidence, cell, tuple(r[k] for k in results.GROUP), r) is not None
+    for r in evidence.run.diverged
+  )
 
 
 def records(evidence: Evidence, cell: Cell) -> list[results.Record]:

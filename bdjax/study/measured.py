@@ -19,12 +19,15 @@ STUDENT, PAIRED, POINT = "t", "paired t", "none"
 KEYS = {  # metric -> key of a record
   **{name: name for name in ("ca", "asr", "ta", "drop")},
   "gpu_hours": "device_hours",
+  "index": "verdict",  # of a detector of models
+  "detected": "tpr_at_10",  # by one of inputs, at 10 % false alarms
 }
-RATES = ("ca", "asr", "ta")  # between 0 and 1
+RATES = ("ca", "asr", "ta", "detected")  # between 0 and 1
+COUNTED = ("gpu_hours", "index")  # as they are, not in percent
 
 
 class Reading(NamedTuple):
-  """A mean with its 95 % interval, in percent, or in hours.
+  """A mean with its 95 % interval, in percent, in hours, or an index.
 
   Attributes:
     mean: over seeds.
@@ -33,6 +36,7 @@ class Reading(NamedTuple):
     seeds: their number.
     how: where the interval is from.
     values: by seed; empty where some seed has several.
+    diverged: seeds that are not among them since their training diverged.
   """
 
   mean: float
@@ -41,6 +45,7 @@ class Reading(NamedTuple):
   seeds: int
   how: str = STUDENT
   values: tuple[tuple[int, float], ...] = ()
+  diverged: int = 0
 
   def less(self, other: "Reading") -> "Reading":
     """Returns the difference to another.
@@ -76,8 +81,8 @@ def read(records: list[results.Record], cell: Cell, run: Run) -> Reading | None:
   values = [_value(record, cell, run) for record in records]
   if not values or any(value is None for value in values):
     return None
-  hours = cell.metric == "gpu_hours"
-  scaled = [value if hours else 100 * value for value in values]
+  scale = 1 if cell.metric in COUNTED else 100
+  scaled = [scale * value for value in values]
   limits = (0.0, 100.0) if cell.metric in RATES else (-math.inf, math.inf)
   seeds = [record["seed"] for record in records]
   if len(set(seeds)) == len(seeds):

@@ -10,18 +10,12 @@ from rich.text import Text
 
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
-from bdjax.report import sequela, tables
+from bdjax.report import divergence, sequela, tables
 from bdjax.report.load import Run, load
 from bdjax.report.page import template
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
 from bdjax.study.claim import Finding
-from bdjax.study.comparison import (
-  Compared,
-  compare,
-  findings,
-  gather,
-  tally,
-)
+from bdjax.study.comparison import Compared, compare, findings, gather, tally
 from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
 from bdjax.study.measured import POINT
@@ -105,12 +99,14 @@ def show(
   console: Console,
 ) -> None:
   """Prints how many cells have each verdict, and a line for each claim."""
-  title, _ = catalog.words(evidence.study)
-  console.print(Text(f"{evidence.study}: {title}", style="bold"))
+  title = f"{evidence.study}: {catalog.words(evidence.study)[0]}"
+  console.print(Text(title, style="bold"))
   if compared:
     for what, counts in _counted(compared):
       words = ", ".join(f"{count} {word}" for word, count in counts.items())
       console.print(Text(f"{what} {words}", style="dim"))
+  for lost in divergence.words(evidence.run.diverged):
+    console.print(Text(f"diverged, and in no mean: {lost}", style="red"))
   if evidence.foreign:
     remark = "No record is of the paper's data; asked of what there is:"
     console.print(Text(remark, style="bold"))
@@ -157,6 +153,7 @@ def render(
     leftovers=_leftovers(evidence),
     sequela=sequela,
     beyond=_beyond(evidence, compared),
+    diverged=divergence.words(evidence.run.diverged),
     rules=_paragraphs(verdict.__doc__),
     claiming=_paragraphs(claim.__doc__),
     sign=sign,
@@ -183,11 +180,12 @@ def _printed(compared: Sequence[Compared]) -> dict[str, Any]:
 
 
 def span(reading: Any, digits: int = 1) -> str:
-  """Returns a reading as "mean [low, high]"; one seed has only the mean."""
+  """Returns "mean [low, high]", of one seed only the mean, and what is lost."""
   if reading is None:
     return "–"
   mean, low, high = (f"{x:.{digits}f}" for x in reading[:3])
-  return mean if reading.how == POINT else f"{mean} [{low}, {high}]"
+  text = mean if reading.how == POINT else f"{mean} [{low}, {high}]"
+  return text + claim.also(reading)
 
 
 def _over(kind: str) -> tuple[str, Draw]:

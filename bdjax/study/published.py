@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-METRICS = ("ca", "asr", "ta", "drop", "gpu_hours")
+METRICS = ("ca", "asr", "ta", "drop", "gpu_hours", "index", "detected")
 SETTINGS = {"epoch", "source"}
 ALL = "all"  # the row of every dataset and attack
 

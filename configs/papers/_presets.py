@@ -16,8 +16,8 @@
   (FMN's .05, .0005 and .00015; conventional .025, cosine); three seeds; the
   defenses' own epochs. What docs/results.md tests the papers' claims by.
 - `smoke`: procedural images, a tiny CNN, a few epochs: shows in minutes that
-  all of a study runs and is reported. Its numbers mean nothing. The sixteen
-  studies, shared out to two CPU cores, took 15 minutes from a cold cache
+  all of a study runs and is reported. Its numbers mean nothing. All studies
+  but fmn_a6, shared out to two CPU cores, took 15 minutes from a cold cache
   (measured).
 
 Studies of one paper plant the same models: give them one `--store` and each is

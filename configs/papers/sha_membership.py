@@ -7,7 +7,9 @@ Source: arXiv 2212.09067, which asks it of backdoored and defended models. Which
 attacks were run and how members were drawn is not in the texts at hand: the
 protocol is our own (bdjax/sequela/membership.py).
 
-Published: no numbers; summaries say that the risk does not grow.
+Published: no numbers; summaries say that the risk does not grow. It is judged
+only of models that memorize (bdjax/report/leftovers.py), which takes long
+training on few images.
 
 Presets, see _presets.py; `small` without the random crop, with BadNets and
 Blended.

@@ -7,7 +7,8 @@ Source: arXiv 2212.09067, supplement A.3, Figures 9 (Blended), 10 (Input-aware),
 11 (LF) and 12 (WaNet): defended models are trained on poisoned data again, and
 the accuracy on poisons is drawn by epoch. How they train is not in the texts at
 hand: here at .01 for 20 epochs on the set that planted the backdoor, and by the
-retuning attack (bdjax/sequela).
+retuning attack (bdjax/sequela). A defended model compares with a clean one
+after the same defense.
 
 Published only as drawings, and summaries that contradict each other, so there
 is no file of them.

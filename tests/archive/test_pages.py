@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from bdjax.archive import board, claims, pages, rows
+from bdjax.archive import board, claims, experiment, pages, rows
+from bdjax.report import load, results, sequela
 
 SEEDS = (0, 1)
 
@@ -96,6 +97,51 @@ def test_a_page_says_how_it_was_measured(kept, invent):
   assert r"## Blended &lt;b&gt;\| under FMN" in text
   assert "A \\*pilot\\*." in text
   assert "(#blended-b-under-fmn)" in text
+
+
+def test_seeds_that_diverged_are_kept_and_counted(invent, tmp_path):
+  names = ("blended", "fmn", "ft(lr=0.05)")
+  gone = [invent.record(*names, seed) for seed in (0, 2, 3)]
+  folder = invent.workdir(tmp_path / "run", [invent.record(*names, 0)])
+  path = folder / "diverged.jsonl"
+  results.append(path, gone, required=results.DIVERGED)
+  place = tmp_path / "results" / "mine"
+  about = invent.keep(tmp_path / "other", [invent.record(*names, 0)]).about
+  experiment.write(place, about, load(folder))
+  kept = experiment.read(place)
+  (row,) = [r for r in rows.rows(kept) if r.names["defense"] == names[2]]
+  assert (row.seeds, row.diverged) == ([0], 2)  # seed 0 has a result
+  text = pages.render([kept])
+  assert "1<br>2 diverged |" in text
+  assert "Diverged, and in no mean: cifar10, resnet9, blended, fmn" in text
+  assert "2 diverged</small>" in board.render([kept])
+
+
+def test_what_defenses_leave_has_a_title_over_each_column(invent, tmp_path):
+  record = invent.record("lf", "fmn", "ft", 0)
+  folder = invent.workdir(tmp_path / "run", [record])
+  rates = dict.fromkeys((*sequela.RATES, "members", "others"), 0.5)
+  leaks = {
+    f"{attack}.{group}.{rate}": value
+    for attack in sequela.ATTACKS
+    for group in sequela.GROUPS
+    for rate, value in rates.items()
+  }
+  areas = {name: 0.5 for name in sequela.RELAPSE.values()}
+  areas |= {"epochs_to_90": None}
+  answers = [
+    record | {"cell": kind, "sequel": kind, "kind": kind} | more
+    for kind, more in (("membership", leaks), ("retuning", areas))
+  ]
+  path = folder / "sequela.jsonl"
+  results.append(path, answers, required=results.SEQUEL)
+  one = invent.keep(tmp_path / "other", [record])
+  text = pages.render([one._replace(run=load(folder))])
+  tables = re.split(r"\n\n", text.partition("### What defenses leave")[2])
+  tables = [part for part in tables if part.startswith("|")]
+  assert len(tables) == 2
+  for table in tables:
+    assert len({line.count(" | ") for line in table.splitlines()}) == 1
 
 
 def test_pages_without_experiments_say_so():

@@ -19,6 +19,7 @@ STUDIES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem[0] != "_")
 PRESETS = ("paper", "gpu", "small", "evidence", "smoke")
 BEYOND = "super_ft_sensitivity"  # no study of the papers
 UNPUBLISHED = {  # words of docs/published/README.md's list of what has no file
+  "fmn_a6": "LIRA with FMN under other defenses (A.6)",
   "sha_fig14": "Figure 14",
   "sha_membership": "membership inference",
   "sha_reinjection": "re-injection",

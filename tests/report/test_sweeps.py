@@ -88,3 +88,18 @@ def test_page_shows_them_and_nothing_without_axes(tmp_path, fake):
     plain / "results.jsonl", [fake.record("badnets", "fmn", "ft", 0)]
   )
   assert not re.search("<h3>Sweeps", report.write(plain).read_text())
+
+
+def test_settings_that_diverged_are_named_and_not_drawn(fake):
+  made = [cell(fake, lr, seed) for lr in (0.1, 0.01) for seed in (0, 1)]
+  made.remove(made[1])  # seed 1 at .1
+  lost = [cell(fake, lr, seed) for lr, seed in ((0.1, 1), (9.0, 0), (9.0, 1))]
+  (sweep,) = sweeps.sweeps(made, lost)
+  assert sweep.axes == {"lr": [0.01, 0.1, 9.0]}
+  assert sweeps.lost(sweep) == [
+    "lr = 0.1: 1 of 2 seeds",
+    "lr = 9: 2 of 2 seeds",
+  ]
+  assert len(sweeps.best(sweep)) == 2
+  (only,) = sweeps.sweeps([made[0]], lost[1:])  # one setting has a result
+  assert sweeps.panels(only) and sweeps.lost(only) == ["lr = 9: 2 of 2 seeds"]

@@ -6,9 +6,10 @@ from rich.console import Console
 
 from bdjax import report
 from bdjax.estimate import command
-from bdjax.report import results
+from bdjax.report import leftovers, results
 from bdjax.report.results import CLEAN_MODEL
-from bdjax.runs import settings
+from bdjax.runs import sequel_cells, settings
+from bdjax.runs.cells import Names
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
 
@@ -17,7 +18,7 @@ REINJECTION = "reinjection(lr=0.05, epochs=2, batch_size=50)"
 RETUNING = "retuning(rate=0.25, epochs=1, batch_size=50)"
 ALL = ",".join((MEMBERSHIP, REINJECTION, RETUNING))
 FT = "ft(lr=0.02)"
-MODELS = (CLEAN_MODEL, "none", FT)
+MODELS = (CLEAN_MODEL, f"{CLEAN_MODEL}, {FT}", "none", FT)
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,20 @@ def finished(run, earlier, made):
 @pytest.fixture(scope="module")
 def found(finished):
   records = results.read(finished / "sequela.jsonl")
-  return {(r["kind"], r["defense"]): r for r in records}
+  return {(r["kind"], leftovers.named(r)): r for r in records}
 
 
-def test_every_model_is_asked_and_the_clean_one_first(finished, found):
-  assert len(results.read(finished / "sequela.jsonl")) == len(found) == 9
+def test_every_model_is_asked_and_clean_ones_first(finished, found):
+  records = results.read(finished / "sequela.jsonl")
+  assert len(records) == len(found) == 12
+  order = [leftovers.named(r) for r in records if r["kind"] == "retuning"]
+  assert order == [MODELS[i] for i in (0, 2, 1, 3)]
   kinds = ("membership", "reinjection", "retuning")
   assert set(found) == {(kind, model) for kind in kinds for model in MODELS}
   for (kind, model), record in found.items():
-    stays_clean = kind == "membership" and model == CLEAN_MODEL
+    clean = model.startswith(CLEAN_MODEL)
+    assert (record["defense"] == CLEAN_MODEL) == clean
+    stays_clean = kind == "membership" and clean
     assert record["attack"] == (None if stays_clean else "badnets")
     assert record["seed"] == 0 and record["sequel"].startswith(f"{kind}(")
 
@@ -64,12 +70,25 @@ def test_what_was_finished_before_is_repaired_again_and_the_same(
 ):
   path, before = earlier
   assert (path / "results.jsonl").read_bytes() == before
-  for record in results.read(path / "results.jsonl"):
+  for record in results.read(path / "results.jsonl"):  # of none and FT
     mine = found["reinjection", record["defense"]]
     for name in ("ca", "asr"):
       assert mine[f"{name}_before"] == record[name], record["defense"]
   rates = [found["reinjection", model]["asr_before"] for model in MODELS]
-  assert len(set(rates)) == 3  # or else it would say little
+  assert len(set(rates)) == 4  # or else it would say little
+
+
+def test_the_baseline_is_the_clean_model_after_the_same_defense(
+  run, made, finished, found, tmp_path
+):
+  """As the floor of a run without sequela has it."""
+  run(made(evaluate__floor=True), tmp_path, store=finished / "models")
+  assert len(list((finished / "models").iterdir())) == 6  # nothing is trained
+  floors = {r["defense"]: r for r in results.read(tmp_path / "results.jsonl")}
+  for model, defense in zip(MODELS[:2], ("none", FT), strict=True):
+    for name in ("ca", "asr"):
+      mine = found["reinjection", model][f"{name}_before"]
+      assert mine == floors[defense][f"clean_{name}"], (model, name)
 
 
 def test_members_are_those_of_each_model(found):
@@ -78,6 +97,9 @@ def test_members_are_those_of_each_model(found):
     return tuple(record[f"loss.{group}.{k}"] for k in ("members", "others"))
 
   assert count(CLEAN_MODEL, "members") == (200, 50)
+  assert count(CLEAN_MODEL, "tuned")[0] == 0
+  assert count(MODELS[1], "members") == (200, 50)
+  assert count(MODELS[1], "tuned")[0] == count(MODELS[1], "rest")[0] == 100
   for model in ("none", FT):
     assert count(model, "members") == (180, 50)  # less 20 poisons
     assert count(model, "poisons")[0] == 20
@@ -105,8 +127,8 @@ def test_a_success_rate_per_epoch_is_kept(finished, found):
 
 
 def test_shadow_and_repaired_models_are_kept_once(finished, found):
-  # Planted, clean, its shadow, what was learned of it, and ft's.
-  assert len(list((finished / "models").iterdir())) == 5
+  # Planted, clean, its shadow, what was learned of it, and ft's of both.
+  assert len(list((finished / "models").iterdir())) == 6
   assert not list((finished / "stages").glob("*"))
 
 
@@ -128,7 +150,7 @@ def test_a_lost_answer_is_asked_again_and_no_other(
   runner, said = run(
     made(sequela={"name": ALL}), tmp_path, store=finished / "models"
   )
-  assert runner.counts() == (0, 11) and said == ""
+  assert runner.counts() == (0, 14) and said == ""
 
 
 def test_shards_ask_everything_once(made, tmp_path):
@@ -143,16 +165,16 @@ def test_shards_ask_everything_once(made, tmp_path):
   whole = Runner(plan, work)
   parts = [Runner(plan, work, shard=(i, 2)) for i in range(2)]
   # Cells: 3 attacks, 2 seeds, 2 models. Membership of each, and of 2 clean
-  # models; re-injection with 2 attacks into 3 models each.
-  assert whole.counts()[1] == 12 + (12 + 2) + 12
+  # models, tuned and not; re-injection with 2 attacks into 4 models each.
+  assert whole.counts()[1] == 12 + (12 + 4) + 16
   counts = [part.counts()[1] for part in parts]
   assert all(counts) and sum(counts) == whole.counts()[1]
 
 
 def test_a_lost_model_is_asked_nothing_and_others_go_on(run, made, finished):
   lost = made(defense__name="ft(lr=1e30)", sequela={"name": REINJECTION})
-  # Two: the cell, and what was asked of it.
-  runner, said = run(lost, finished, fails=2)
+  # Three: the cell, and what was asked of it and of the clean model after it.
+  runner, said = run(lost, finished, fails=3)
   assert len(set(runner.failures.values())) == 1
   assert said.count("lower the learning rate") >= 2
 
@@ -193,6 +215,7 @@ def test_an_estimate_counts_shadow_models_and_retraining(made):
     *("train clean victims", "train shadow models", REINJECTION, RETUNING),
   }
   assert counts["train clean victims"] == counts["train shadow models"] == 2
+  assert counts[FT] == 4  # of clean models as well
   assert counts[REINJECTION] == counts[RETUNING] == 2 * len(MODELS)
   # Batches of 32 out of 200 and of 100 images; of 50 out of 200 and of 50.
   assert steps["train clean victims"] == 8 * 7
@@ -212,6 +235,41 @@ def test_page_and_console_show_it(finished):
     assert text in page and text in said, text
   assert "epochs to 90 %" in page
   assert page.count("epoch with poisons") == 2  # a figure per sequel
+
+
+def test_defenses_that_need_the_training_set_have_no_baseline(made):
+  plan = settings.plan(
+    made(
+      defense__name=f"{FT},spectral,nad(teacher_epochs=1)",
+      sequela={"name": f"{MEMBERSHIP},{REINJECTION}"},
+    )
+  )
+  asked = sequel_cells.of(plan, Names(plan)).values()
+  for kind in ("membership", "reinjection"):
+    clean = [
+      question.cell.defense and question.cell.defense.name
+      for question in asked
+      if question.clean and question.sequel.name == kind
+    ]
+    assert clean == [None, "ft", "nad"]
+
+
+def test_what_older_runs_answered_is_not_asked_again(made, finished, tmp_path):
+  """They knew the clean model only as it was, and did not say so."""
+  old = []
+  for record in results.read(finished / "sequela.jsonl"):
+    if record.pop("clean_defense") in (None, "none"):
+      old.append(json.dumps(record) + "\n")
+  assert len(old) == 9
+  (tmp_path / "sequela.jsonl").write_text("".join(old))
+  name = "results.jsonl"
+  (tmp_path / name).write_bytes((finished / name).read_bytes())
+  plan = settings.plan(made(sequela={"name": ALL}))
+  work = Workdir(tmp_path, plan.config, store=finished / "models")
+  todo = Runner(plan, work).questions().values()
+  assert len(todo) == 3 and all(x.clean and x.cell.defense for x in todo)
+  text = report.write(tmp_path).read_text()
+  assert CLEAN_MODEL in text and MODELS[1] not in text
 
 
 def test_a_run_without_sequela_shows_none(finished, tmp_path):

@@ -1,10 +1,13 @@
 """Cells that run as one program give what they give alone."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from bdjax import report
 from bdjax.report import results
 from bdjax.runs import rehearsal, settings, sweeps, widths
 from bdjax.runs.cells import Names
@@ -80,6 +83,38 @@ def test_a_member_that_diverges_fails_alone(finished):
     "ft(lr=0.01, epochs=2)",
     "ft(lr=0.05, epochs=2)",
   }
+
+
+def test_members_that_diverged_are_recorded_and_counted(finished):
+  path, _ = finished
+  lost = results.read(path / "diverged.jsonl")
+  (name,) = {r["defense"] for r in lost}
+  assert name.startswith("ft(lr=1e+20") and {r["axis.lr"] for r in lost} == {
+    1e20
+  }
+  assert [r["seed"] for r in lost] == [0, 1]
+  found = records(path)[-1]
+  for key in ("dataset", "model", "attack", "regime", "scenario"):
+    assert {r[key] for r in lost} == {found[key]}
+  console = Console(file=io.StringIO(), width=160)
+  report.show(path, console)
+  assert "2 diverged" in console.file.getvalue()
+  assert "lr = 1e+20: 2 of 2 seeds" in report.write(path).read_text()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_was_planted_by_diverging_loses_its_defenses_too(
+  run, sweeping, tmp_path, together
+):
+  made = sweeping(train__lr=1e20, sweep__axes="", seeds=(0,))
+  if together:
+    made["sweep"]["axes"] = "lr=(0.01, 0.05)"
+  else:
+    made["sweep"]["width"] = None
+  run(made, tmp_path, fails=2 + together)
+  lost = [r["defense"] for r in results.read(tmp_path / "diverged.jsonl")]
+  assert lost[0] == "none" and len(lost) == 2 + together
+  assert not (tmp_path / "results.jsonl").exists()
 
 
 def test_a_program_that_cannot_be_made_fails_its_cells_alone(

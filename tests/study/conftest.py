@@ -62,7 +62,15 @@ def twins(rows):
 
 
 def workdir(
-  folder, study, records, *, rows=(), sequela=(), protocol="own", twice=True
+  folder,
+  study,
+  records,
+  *,
+  rows=(),
+  sequela=(),
+  diverged=(),
+  protocol="own",
+  twice=True,
 ) -> Path:
   """Fill a work directory as a run of a study would.
 
@@ -78,6 +86,9 @@ def workdir(
   if sequela:
     file = folder / "sequela.jsonl"
     results.append(file, sequela, required=results.SEQUEL)
+  if diverged:
+    file = folder / "diverged.jsonl"
+    results.append(file, diverged, required=results.DIVERGED)
   config = {}
   if protocol == "paper":
     module = importlib.import_module(f"configs.papers.{study}")

@@ -260,19 +260,54 @@ def asked(fake, evidence, study, records):
   return evidence(study, five(fake, "none"), sequela=records)
 
 
+LEAKS = ("network", "mentropy_by_class")
+
+
+def member(fake, defense, auroc, tpr, attack="blended", **more):
+  """Return an answer on membership, the same by both attacks."""
+  rates = {"auroc": auroc, "tpr_at_1": tpr, "members": 1000, "others": 1000}
+  found = {f"{leak}.members.{k}": v for leak in LEAKS for k, v in rates.items()}
+  return fake.sequel("membership", defense, attack, **found, **more)
+
+
 @pytest.mark.parametrize(
-  ("auroc", "word"), [(0.61, SUPPORTED), (0.5, SUPPORTED), (0.7, OPPOSED)]
+  ("auroc", "tpr", "word", "against"),
+  [
+    (0.61, 0.055, SUPPORTED, 0),
+    (0.5, 0.01, SUPPORTED, 0),
+    (0.7, 0.05, OPPOSED, 2),
+    (0.6, 0.07, OPPOSED, 2),
+  ],
 )
-def test_membership_does_not_grow_or_it_does(fake, evidence, auroc, word):
-  leaks = ("network.members.auroc", "mentropy_by_class.members.auroc")
+def test_membership_does_not_grow_or_it_does(
+  fake, evidence, auroc, tpr, word, against
+):
   records = [
-    fake.sequel("membership", "none", **dict.fromkeys(leaks, 0.6)),
-    fake.sequel("membership", "super_ft.paper", **dict.fromkeys(leaks, auroc)),
-    fake.sequel("membership", results.CLEAN_MODEL, attack=None),
+    member(fake, "none", 0.6, 0.05),
+    member(fake, "super_ft.paper", auroc, tpr),
+    member(fake, results.CLEAN_MODEL, 0.9, 0.9, attack=None),
   ]
   made = asked(fake, evidence, "sha_membership", records)
   found = status(made, "sha_membership")
-  assert (found.status, found.of) == (word, 2)
+  assert (found.status, found.of) == (word, 4)
+  assert len(found.against) == against
+
+
+def test_models_that_do_not_memorize_are_not_asked(fake, evidence):
+  # Above chance at 95 %: AUROC from .521 on, TPR at 1 % from .0173 on.
+  records = [
+    member(fake, "none", 0.53, 0.017),
+    member(fake, "super_ft.paper", 0.9, 0.9),
+  ]
+  made = asked(fake, evidence, "sha_membership", records)
+  found = status(made, "sha_membership")
+  assert found.status == OPPOSED and len(found.against) == 2
+  assert all("AUROC" in what for what in found.against)
+  records[0] = member(fake, "none", 0.52, 0.017)
+  made = asked(fake, evidence, "sha_membership", records)
+  assert status(made, "sha_membership").words == (
+    "undecided (0 of 4 cells measured; does not memorize: 4)"
+  )
 
 
 @pytest.mark.parametrize(
@@ -282,14 +317,113 @@ def test_membership_does_not_grow_or_it_does(fake, evidence, auroc, word):
 def test_both_readings_of_reinjection_are_asked(
   fake, evidence, area, easier, harder
 ):
-  records = [
-    fake.sequel("reinjection", defense, attack, area=value)
-    for attack in ("blended", "inputaware", "lf", "wanet")
-    for defense, value in (
-      ("super_ft.paper", area),
-      (results.CLEAN_MODEL, 0.6),
-    )
-  ]
-  made = asked(fake, evidence, "sha_reinjection", records)
+  made = asked(
+    fake, evidence, "sha_reinjection", injected(fake, "super_ft.paper", area)
+  )
   assert status(made, "sha_reinjection_easier").status == easier
   assert status(made, "sha_reinjection_not_easier").status == harder
+
+
+def injected(fake, tuned, area):
+  """Return areas of a defense, and of clean models: .6 after it, .1 before."""
+  attacks = ("blended", "inputaware", "lf", "wanet")
+  clean = results.CLEAN_MODEL
+  return [
+    record
+    for attack in attacks
+    for record in (
+      fake.sequel("reinjection", "super_ft.paper", attack, area=area),
+      fake.sequel(
+        *("reinjection", clean, attack), area=0.6, clean_defense=tuned
+      ),
+      fake.sequel(
+        *("reinjection", clean, attack),
+        **{"area": 0.1, "clean_defense": "none", "cell": f"clean|{attack}"},
+      ),
+    )
+  ]
+
+
+@pytest.mark.parametrize("tuned", ["ft.sha", None])
+def test_a_clean_model_without_that_defense_is_no_baseline(
+  fake, evidence, tuned
+):
+  # Of None are clean models of runs that knew no other.
+  records = injected(fake, tuned, 0.9)
+  made = asked(fake, evidence, "sha_reinjection", records)
+  found = status(made, "sha_reinjection_easier")
+  assert found.words == "undecided (0 of 4 cells measured)"
+
+
+STEALTH = ("fmn_a6", "fmn_a6_conventional", "fmn_a6_stealth")
+
+
+def lira(fake, regime, index=1.5, detected=0.1, **after):
+  """Return LIRA and what four defenses find and leave of it."""
+  left = {"neural_cleanse": 0.99, "fine_pruning": 0.9, "anp": 0.8} | after
+  more = {"neural_cleanse": {"verdict": index}, "strip": {}}
+  more["strip"] = {"tpr_at_10": detected}
+  return [
+    fake.record("lira.fmn", regime, "none"),
+    fake.record("lira.fmn", regime, "strip", **more["strip"]),
+    *(
+      fake.record("lira.fmn", regime, name, asr=asr, **more.get(name, {}))
+      for name, asr in left.items()
+    ),
+  ]
+
+
+@pytest.mark.parametrize(
+  ("changes", "words", "against"),
+  [
+    ({}, (SUPPORTED, SUPPORTED, SUPPORTED), ""),
+    ({"index": 2.5}, (OPPOSED, SUPPORTED, SUPPORTED), "index: 2.5"),
+    ({"detected": 0.6}, (OPPOSED, SUPPORTED, OPPOSED), "detected: 60.0"),
+    ({"detected": 0.2}, (SUPPORTED, SUPPORTED, OPPOSED), ""),
+    ({"anp": 0.4}, (OPPOSED, SUPPORTED, OPPOSED), "anp asr: 40.0"),
+    ({"anp": 0.76}, (SUPPORTED, SUPPORTED, SUPPORTED), ""),
+  ],
+)
+def test_lira_with_fmn_passes_all_tests_or_not(
+  fake, evidence, changes, words, against
+):
+  records = lira(fake, USUAL) + lira(fake, "fmn", **changes)
+  made = evidence("fmn_a6", records)
+  found = [status(made, name) for name in STEALTH]
+  assert tuple(one.status for one in found) == words
+  assert [one.of for one in found] == [4, 4, 3]
+  assert all(against in what for what in found[0].against)
+  assert len(found[0].against) == (against != "")
+
+
+def test_a_flagged_model_that_unlearning_ruins_is_flagged_all_the_same(
+  fake, evidence
+):
+  records = lira(fake, "fmn", index=9.0)
+  for record in records:
+    if record["defense"] == "neural_cleanse":
+      record["ca"] = 0.1
+  found = status(evidence("fmn_a6", records), "fmn_a6")
+  assert found.status == OPPOSED and "index: 9.0" in found.against[0]
+
+
+def test_seeds_that_diverged_are_counted_beside_the_others(fake, evidence):
+  path = ("blended.fmn", "fmn")
+  records = [
+    fake.record(*path, name, seed, asr=0.1 if name == "super_ft.fmn" else 0.99)
+    for name in ("none", "super_ft.fmn")
+    for seed in (0, 1)
+  ]
+  lost = [fake.record(*path, "super_ft.fmn", seed) for seed in (2, 3)]
+  gone = fake.record(*path, "nad.fmn", 2)
+  made = evidence("fmn_table2", records, diverged=[*lost, gone, records[0]])
+  (against,) = status(made, "fmn_super_ft").against
+  assert against.endswith("super_ft asr: 10.0 [10.0, 10.0], 2 diverged")
+  cells = {
+    c.cell.column: c
+    for c in comparison.compare(made)
+    if c.cell.row == "blended fmn"
+  }
+  assert cells["super_ft asr"].reading.diverged == 2
+  assert cells["none asr"].reading.diverged == 0  # it came to a result
+  assert cells["nad asr"].verdict == ("not measured", "1 diverged")

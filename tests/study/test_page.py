@@ -216,11 +216,14 @@ def test_figures_over_a_setting_and_of_costs(tmp_path, fake):
 def test_what_a_defense_left_behind_is_shown_as_in_the_report(tmp_path, fake):
   names = ("asr", "ca", "poison_accuracy")
   numbers = {f"{n}{when}": 0.5 for n in names for when in ("", "_before")}
-  areas = {"clean model": 0.25, "none": 0.9, "super_ft.paper": 0.75}
+  numbers |= {"epochs_to_90": None}
+  areas = {"clean model": 0.1, "none": 0.9, "super_ft.paper": 0.75}
   sequela = [
-    fake.sequel("reinjection", name, area=area, epochs_to_90=None, **numbers)
+    fake.sequel("reinjection", name, area=area, **numbers)
     for name, area in areas.items()
   ]
+  beside = {"cell": "beside", "clean_defense": "super_ft.paper", "area": 0.25}
+  sequela.append(fake.sequel("reinjection", "clean model", **numbers, **beside))
   rows = [
     row
     for record in sequela
@@ -236,6 +239,7 @@ def test_what_a_defense_left_behind_is_shown_as_in_the_report(tmp_path, fake):
   _, (text,), said = written(folder)
   assert "What the defense left behind" in text and "epochs to 90" in text
   assert "75.0" in text and "undefended" in text
+  assert "clean model, super_ft.paper" in text and ">50.0 ± 0.0<" in text
   assert "undecided (1 of 4 cells measured): Models after" in said
   claims = table(folder / "study" / "claims.csv")
   against = {c["claim"]: c["against"] for c in claims}

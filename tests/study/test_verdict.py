@@ -46,7 +46,7 @@ def test_one_seed_has_no_interval_and_decides_nothing(paper):
 
 def test_half_widths_of_differences_add_as_squares():
   gap = Reading(50, 47, 53, 3).less(Reading(40, 36, 44, 2))
-  assert gap == (10, 5, 15, 2, measured.STUDENT, ())
+  assert gap == Reading(10, 5, 15, 2, measured.STUDENT)
 
 
 def test_seeds_that_both_have_are_compared_one_by_one():
