@@ -118,8 +118,9 @@ def _legend(table: Table) -> str:
     "images alone. "
     f"{protocol(table.records)}{losses(table)} ASR is green below 20 %, "
     "yellow below 50 %, bold red from there on; a defense is not judged where "
-    "the backdoor was not planted (ASR below 90 % before) or the model is "
-    "destroyed (more than half of its accuracy above chance lost)."
+    "the backdoor was not planted (ASR below 90 % before, or accuracy at "
+    "chance) or the model is destroyed (more than half of its accuracy above "
+    "chance lost)."
   )
 
 

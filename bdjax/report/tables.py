@@ -103,13 +103,30 @@ def verdict(row: results.Record) -> str:
   """
   if row["asr"] is None:
     return ""
-  if row["asr_before"] is not None and row["asr_before"] < PLANTED:
+  before = row["asr_before"]
+  if (before is not None and before < PLANTED) or untaught(row):
     return UNPLANTED
   if results.destroyed(row):
     return DESTROYED
   if row["asr"] < FORGOTTEN:
     return "gone"
   return "alive" if row["asr"] >= KEPT else "weak"
+
+
+def untaught(record: results.Record) -> bool:
+  """Returns whether a model was no classifier before any defense.
+
+  Its accuracy was then at chance, or less than a tenth of the way from there to
+  1 (chosen here): an ASR of such a model is no backdoor, since whatever always
+  answers the target class has one of 1.
+
+  Args:
+    record: of a cell, or a row of `summarize`.
+  """
+  if record["ca_before"] is None:
+    return False
+  chance = 1 / (record.get("classes") or results.CLASSES)
+  return record["ca_before"] - chance < (1 - chance) / 10
 
 
 def several(values: Iterable[Any], *, most: int = 6) -> str:

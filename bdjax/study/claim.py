@@ -109,11 +109,11 @@ def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
   """
   cell = published.cell(evidence.study, row, column)
   reading = match.reading(evidence, cell)
-  if (
-    reading is None
-    or cell.defense == NONE
-    or cell.metric in ("ca", "gpu_hours")
-  ):
+  if reading is None or cell.metric in ("ca", "gpu_hours"):
+    return reading
+  if match.untaught(evidence, cell):
+    return None
+  if cell.defense == NONE:
     return reading
   start = match.before(cell)
   weak = verdict.unplanted(

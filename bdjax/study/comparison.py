@@ -126,6 +126,7 @@ def _compared(evidence: Evidence, cell: Cell) -> Compared:
       match.reading(evidence, start),
       published.value(start),
       match.ruined(evidence, cell),
+      match.untaught(evidence, cell),
     )
   reading = match.reading(evidence, cell)
   word = verdicts.judge(

@@ -13,7 +13,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from bdjax.methods import registry, specs
-from bdjax.report import divergence, results
+from bdjax.report import divergence, results, tables
 from bdjax.report.load import NONE, Run
 from bdjax.study import catalog, measured, published
 from bdjax.study.catalog import STUDIES
@@ -127,6 +127,11 @@ def destroyed(evidence: Evidence, cell: Cell) -> bool:
   """Returns whether a printed cell's defense destroyed the models here."""
   rows = results.summarize(records(evidence, cell))
   return cell.epoch is None and any(map(results.destroyed, rows))
+
+
+def untaught(evidence: Evidence, cell: Cell) -> bool:
+  """Returns whether a printed cell's models here were no classifiers at all."""
+  return any(map(tables.untaught, results.summarize(records(evidence, cell))))
 
 
 def ruined(evidence: Evidence, cell: Cell) -> bool:

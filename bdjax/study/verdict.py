@@ -7,7 +7,8 @@ The rule, for each printed cell; the first that applies:
 2. A defense is judged only where there was a backdoor. A model counts as
    planted from an ASR of 90 % on, or from 10 points below the printed one. If
    the model before the defense is below, and the paper's was above 50 % (or the
-   paper does not say), the cell is `not comparable: not planted`.
+   paper does not say), or if its accuracy was at chance, the cell is `not
+   comparable: not planted`.
 3. A defense that destroyed the model removed nothing from it: if CA fell by
    more than half of what it was above chance, and the printed CA did not, the
    cell is `destroyed`.
@@ -65,11 +66,13 @@ class Model(NamedTuple):
     before: ASR measured before the defense; None where that is not known.
     printed_before: the paper's; None where it does not say.
     ruined: whether the defense destroyed the model here, and not in the paper.
+    untaught: whether it was no classifier before the defense.
   """
 
   before: Reading | None = None
   printed_before: float | None = None
   ruined: bool = False
+  untaught: bool = False
 
 
 UNKNOWN = Model()
@@ -101,6 +104,8 @@ def judge(
   if cell.defense != NONE and unplanted(model.before, model.printed_before):
     why = f"ASR before the defense {model.before.mean:.1f}"
     return Verdict(UNPLANTED, why)
+  if cell.defense != NONE and model.untaught:
+    return Verdict(UNPLANTED, "accuracy at chance before the defense")
   if cell.defense != NONE and model.ruined:
     return Verdict(DESTROYED, "CA fell by more than half, above chance")
   if cell.metric not in WIDER:

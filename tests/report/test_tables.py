@@ -77,6 +77,10 @@ def test_numbers_in_words():
   weak = sound | {"asr": 0.1, "asr_before": 0.89}
   ruined = sound | {"asr": 0.1, "ca": 0.49}  # .1 + .8 / 2 = .5 is left at least
   assert [verdict(weak), verdict(ruined)] == ["not planted", "destroyed"]
+  # At chance, .1 + .9 / 10 = .19, it is no classifier that a trigger misleads.
+  naive = {"asr": 0.1, "ca": 0.9, "asr_before": 1.0}
+  learned = [verdict(naive | {"ca_before": ca}) for ca in (0.189, 0.191)]
+  assert learned == ["not planted", "gone"]
   assert verdict(weak | {"asr_before": None}) == "gone"  # another task's
   assert several([1, 2.50, 2.5, "a"], most=2) == "1, 2.5 and 1 more"
   assert between([None]) == "an unknown number of"

@@ -112,6 +112,7 @@ def test_without_a_backdoor_a_defense_is_not_judged():
   assert judged(found, before=weak, printed_before=99.9) == verdict.KIND
   # Table 1 of Sha et al. has Latent at 21.3 before the defense.
   assert judged(found, before=weak, printed_before=21.3) == verdict.KIND
+  assert judged(found, untaught=True) == verdict.UNPLANTED
   strong = Reading(90, 80, 95, 3)
   assert judged(found, before=strong, printed_before=100) == verdict.KIND
   assert judged(found, before=strong) == verdict.KIND
