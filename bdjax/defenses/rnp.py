@@ -27,14 +27,12 @@ has batches of 256 and the fixed threshold.
 """
 
 import functools
-from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
-from bdjax.defenses.parts import pruning
+from bdjax.defenses.parts import pruning, unlearning
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   TRAINING,
@@ -45,20 +43,8 @@ from bdjax.methods.signature import (
   Positive,
   validated,
 )
-from bdjax.training import engine, learn, optimizers
-from bdjax.types import (
-  Access,
-  Array,
-  Dataset,
-  Defended,
-  Defense,
-  Fit,
-  Key,
-  Params,
-  Recipe,
-  Scalar,
-  Step,
-)
+from bdjax.training import engine, learn
+from bdjax.types import Defended, Defense, Params, Recipe, Scalar
 
 PRESETS = {
   "official": {"clean_rate": 0.01},
@@ -68,14 +54,6 @@ SLOWER = 10  # epochs of unlearning after which its rate is a tenth
 RECIPE = Recipe(
   lr=0.2, epochs=20, batch_size=128, momentum=0.9, weight_decay=5e-4
 )
-
-
-class Unlearning(NamedTuple):
-  """A model on its way down; no `TrainState`, since nobody will use it."""
-
-  params: Params
-  opt_state: Any
-  accuracy: Array  # scalar, of the last batch that was looked at
 
 
 @validated
@@ -107,14 +85,22 @@ def make(
     threshold: masks up to it are pruned, if fixed.
     drop: share of the held-out accuracy that a chosen threshold may cost.
   """
-  unlearning = recipe.replace(lr=unlearn_lr, epochs=unlearn_epochs)
 
   def defend(key, access, fit):
     pruning.norms(access.variables)  # refused before hours of unlearning
     k_split, k_down, k_up = jax.random.split(key, 3)
     split = functools.partial(pruning.split, select=select, images=images)
     data, held = programs.jit(split)(k_split, access.clean)
-    down = descend(k_down, access, data, fit, unlearning, stop=stop)
+    slower = SLOWER * engine.steps_per_epoch(data.size, recipe.batch_size)
+    down = unlearning.descend(
+      k_down,
+      access,
+      data,
+      fit,
+      recipe.replace(epochs=unlearn_epochs),
+      rate=lambda t: unlearn_lr * jnp.where(t < slower, 1.0, 0.1),
+      stop=stop,
+    )
     unlearned = {**access.variables, "params": down.params}
     masks = pruning.fit_masks(
       k_up,
@@ -133,63 +119,6 @@ def make(
     return Defended(variables, memo=memo)
 
   return Defense(defend)
-
-
-def descend(
-  key: Key,
-  access: Access,
-  data: Dataset,
-  fit: Fit,
-  recipe: Recipe,
-  *,
-  stop: Scalar,
-) -> Unlearning:
-  """Returns the suspect after unlearning.
-
-  Args:
-    access: the suspect and its augmentation.
-    data: clean images.
-    recipe: of the ascent; its rate falls to a tenth after `SLOWER` epochs.
-    stop: accuracy at which the images count as unlearned.
-  """
-  slower = SLOWER * engine.steps_per_epoch(data.size, recipe.batch_size)
-  tx = optimizers.sgd(
-    lambda t: recipe.lr * jnp.where(t < slower, 1.0, 0.1),
-    momentum=recipe.momentum,
-    weight_decay=recipe.weight_decay,
-  )
-  params = access.variables["params"]
-  step = unlearn(access, tx, stop)
-  start = Unlearning(params, tx.init(params), jnp.ones(()))
-  return learn.fitted(fit, key, step, start, data, recipe, name="unlearn")
-
-
-def unlearn(
-  access: Access, tx: optax.GradientTransformation, stop: Scalar
-) -> Step:
-  """Returns the step up the cross-entropy, which ends at the stop accuracy."""
-  _, stats = learn.parted(access.variables)
-
-  def loss(params, batch):
-    (logits, _), _ = learn.forward(access.model, params, stats, batch.image)
-    return -learn.entropy(logits, batch.label), logits
-
-  def step(key, state, batch):
-    batch = access.view(key, batch)
-    grad = jax.value_and_grad(loss, has_aux=True)
-    (value, logits), grads = grad(state.params, batch)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    accuracy = jnp.mean(logits.argmax(-1) == batch.label)
-    level = jnp.where(state.accuracy <= stop, state.accuracy, accuracy)
-    params = optax.apply_updates(state.params, updates)
-    chosen = jax.tree.map(
-      lambda old, new: jnp.where(level <= stop, old, new),
-      state._replace(accuracy=level),
-      Unlearning(params, opt_state, level),
-    )
-    return chosen, {"loss": -value, "accuracy": accuracy}
-
-  return step
 
 
 def recovery(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.defenses import rnp
-from bdjax.defenses.parts import pruning
+from bdjax.defenses.parts import pruning, unlearning
 from bdjax.methods import registry
 from bdjax.training import engine, learn, loop, optimizers
 from bdjax.types import Access
@@ -20,12 +20,12 @@ def make(**args):
 def down(suspect):
   """Returns a compiled step of unlearning, which stops at accuracy .2."""
   tx = optimizers.sgd(0.1, momentum=0.0, weight_decay=0.01)
-  return tx, jax.jit(rnp.unlearn(suspect, tx, 0.2))
+  return tx, jax.jit(unlearning.unlearn(suspect, tx, 0.2))
 
 
 def begun(suspect, tx, accuracy=1.0):
   params = suspect.variables["params"]
-  return rnp.Unlearning(params, tx.init(params), jnp.array(accuracy))
+  return unlearning.Unlearning(params, tx.init(params), jnp.array(accuracy))
 
 
 def batch(suspect):
