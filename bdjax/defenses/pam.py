@@ -1,10 +1,10 @@
 """PAM: path-aware minimization, fine-tuning by gradients nearer the suspect.
 
 Min et al., "Uncovering, Explaining, and Mitigating the Superficial Safety of
-Backdoor Defense", arXiv 2410.09838. Models that a defense repaired lie near the
-suspect on the straight path to it, and few poisoned images bring the backdoor
-back. With weights w [P] and those of the suspect w0 [P], which w starts at,
-each step takes the gradient at a point of that path,
+Backdoor Defense", arXiv 2410.09838. It finds that repaired models have not gone
+far from the suspect along the straight path between both, so that few poisoned
+images bring the backdoor back. With weights w [P] and those of the suspect w0
+[P], which w starts at, each step takes the gradient at a point of that path,
 
     v = w + rho (w0 - w) / |w0 - w|,    w <- w - lr dL/dv,
 
@@ -19,12 +19,12 @@ accuracy of the curve are those at v; weight decay and momentum act at w.
 
 The step is that of the authors' code (fine_tune/sam.py, class PAM), which adds
 1e-12 to the norm and calls the direction that it is given `net_poison`. That
-this is w0 - w, from the model to the suspect, is how the paper's abstract and
-title are read here: its algorithm was not at hand, nor was the code that calls
-it. The paper's ablation has rho of .3, .5, .7 and .9 on CIFAR-10 (that code's
-own default is .05, SAM's); .5 is chosen among them. So are the other constants,
-which are those of the same authors' FST: SGD at .01 with cosine, momentum .9,
-no weight decay, 10 epochs of batch 128. Presets:
+this is w0 - w, from the model to the suspect, is how the paper's abstract is
+read here: its algorithm was not at hand, nor was the code that calls it. The
+paper's ablation has rho of .3, .5, .7 and .9 on CIFAR-10 (that code's own
+default is .05, SAM's); .5 is chosen among them. The other constants are chosen
+too, as those of the same authors' FST: SGD at .01 with cosine, momentum .9, no
+weight decay, 10 epochs of batch 128. Presets:
 
 - `official`: the defaults with as much clean data as FST has there, 2 %.
 

@@ -32,12 +32,12 @@ leave [0, 1]. Batch norm uses its stored statistics and keeps them; with
 `moving` it uses those of the 2B images of part 2, and moves. The authors say
 that the first keeps more accuracy and more of the backdoor.
 
-In the paper's words, beta_sar is lambda_2, beta_adv lambda_3 and beta_share
-lambda_4; it has 1, .01 and 1, a radius of .2 and 5 steps of 100 epochs. The
-rest is from the authors' code, BackdoorBench's defense/sau.py and its config:
-step size .2, the start, the masks in L, Adam at 1e-4 in batches of 256 without
-weight decay and without augmentation. Its cosine is made but never moves, so
-that the rate is constant. As there, probabilities are at least 1e-8 in JS, and
+The paper's weights are 1, but for lambda_3 = .01, read as beta_adv; it has a
+radius of .2, 5 steps and, on CIFAR-10, 100 epochs. All else, what the masks are
+too, is from the authors' code, BackdoorBench's defense/sau.py and its config:
+step size .2, the start, Adam at 1e-4 in batches of 256 without weight decay and
+without augmentation. Its cosine is made but never moves, so that the rate is
+constant. As there, probabilities are at least 1e-8 in JS, and
 -log(1e-6 + min(1 - p_c, .999)) stands for -log(1 - p_c).
 
 Deviations: that code computes 1 - p_c in two ways and takes the mean of both
