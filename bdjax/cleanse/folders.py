@@ -131,7 +131,7 @@ def _numbered(
   ]
   if not shown:
     return []
-  some = ", ".join([*shown[:3], "..."] if len(shown) > 3 else shown)
+  some = ", ".join([*shown[:3], "and so on"] if len(shown) > 3 else shown)
   return [
     f"The folders of {printable(folder)} are taken for the classes of these "
     f"numbers, counted from 0: {some}."
