@@ -229,7 +229,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     return [(row[name].strip(), row[kind].strip()) for row in rows if row]
   except OSError as fault:
     raise ValueError(
-      f"the table {printable(path)}, which may tell the images' classes, cannot "
+      f"the table {printable(path)}, which may tell the classes, cannot "
       f"be read ({fault.strerror}); make it readable, or remove it."
     ) from None
   except (ValueError, IndexError, csv.Error):
