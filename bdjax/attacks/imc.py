@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import joint, poison
+from bdjax.attacks.parts import joint, poison, supply
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.joint import Joint
 from bdjax.data import patches
@@ -76,6 +76,7 @@ def make(
   copies = poison.Copies(patches.paste, goal, rate)
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
+    supply.check_rate(rate, task.train.size)
     k_clean, k_fit, k_end = jax.random.split(key, 3)
     cover = _cover(mask, size, task.train.image.shape[1:])
     training, adam = joint.training(task), optax.adam(lr_pattern)

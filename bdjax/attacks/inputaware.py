@@ -35,6 +35,7 @@ from bdjax.attacks.parts import generators, joint, levels, poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.data import augment
 from bdjax.machine import programs
+from bdjax.methods import values
 from bdjax.methods.signature import (
   Annotated,
   Compat,
@@ -267,6 +268,7 @@ def slices(plan: _Plan, size: int) -> tuple[Scalar, Scalar, int]:
   if min(first, more) < 1 or first + more > size:
     raise ValueError(
       f"inputaware.rate and cross_rate make {first} and {more} images of a "
-      f"batch of {size}: change them or batch_size to make at least one each."
+      f"batch of {size}: give at least {values.rounded_up(1 / size):g} each, 1 "
+      "at most together, or a larger batch."
     )
   return first, first + more, first + more

@@ -29,7 +29,7 @@ class Case(NamedTuple):
     facts: what all that is, in words.
     notes: what looks odd about it, in sentences.
     seed: of everything random.
-    doubt: what speaks against the images' labels, in a sentence, or "".
+    doubt: what speaks against the images' labels, in sentences, or "".
   """
 
   suspect: Suspect
@@ -101,8 +101,18 @@ def opened(
       *_strange_classes(accused, images, answers, notes),
     ],
     seed=seed,
-    doubt=labels.doubt(answers == images.label, confidence),
+    doubt=_doubt(images, answers, confidence),
   )
+
+
+def _doubt(images: Images, answers: np.ndarray, confidence: np.ndarray) -> str:
+  """Returns what speaks against the labels, in sentences, or ""."""
+  folders = labels.mixed(images.label, answers, confidence)
+  sentences = (
+    labels.doubt(answers == images.label, confidence),
+    labels.mixture(folders, images.names),
+  )
+  return " ".join(filter(None, sentences))
 
 
 def _check_finite(confidence: np.ndarray) -> None:

@@ -135,6 +135,13 @@ def _dataset(
   if shape != info.shape:
     image = np.stack([resizing.fit(one, shape) for one in image])
   by = model.facts.get("img_size", ("", f"dataset {name}"))[1]
+  notes = ()
+  if shape != info.shape:
+    before, after = (f"{w} x {h}" for h, w, _ in (info.shape, shape))
+    notes = (
+      f"The images of dataset {name} are resized as a whole, from {before} to "
+      f"{after} (width x height).",
+    )
   numbers = np.array([names.index(n) for n in info.class_names], np.int32)
   return Images(
     image=image,
@@ -147,6 +154,7 @@ def _dataset(
     source=f"{stored.size} test images of dataset {name}",
     order=numbering,
     sized=f"{shape[0]} x {shape[1]}, from {by}",
+    notes=notes,
   )
 
 

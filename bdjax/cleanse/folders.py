@@ -6,7 +6,7 @@ decoded here but the headers that tell an image's size; see `pictures` for that.
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,18 +87,55 @@ def suspicious(folder: Path, names: Sequence[str]) -> Files:
   """
   held = classes.contents(folder, limit=FILES)
   index = classes.indices(held.groups, names) | {"": UNKNOWN}
-  lost = sorted(held.groups.keys() - index.keys())
+  lost = held.groups.keys() - index.keys()
   if lost:
-    raise ValueError(
-      f"{printable(folder)} has the folder {printable(lost[0])}, which is none "
-      "of the classes; put suspected images directly into it, or into folders "
-      "named like those of the clean images, or by the classes' numbers."
-    )
+    raise ValueError(_stranger(folder, sorted(lost), names))
   groups = {index[name]: paths for name, paths in held.groups.items()}
-  files = _joined(groups)._replace(notes=tuple(held.remark(folder)))
+  files = _joined(groups)
+  notes = held.remark(folder) + _numbered(folder, held.groups, index, names)
+  files = files._replace(notes=tuple(notes))
   if not files.paths:
     raise ValueError(f"{printable(folder)} holds no images; give another one.")
   return files
+
+
+def _stranger(folder: Path, lost: Sequence[str], names: Sequence[str]) -> str:
+  """Returns what is said of folders that are no classes."""
+  wrong = [n for n in lost if not classes.indices([n], names)]
+  if not wrong:
+    return (
+      f"{printable(folder)} has folders named by classes and others by their "
+      f"numbers, such as {printable(lost[0])}; name all in one way."
+    )
+  return (
+    f"{printable(folder)} has the folder {printable(wrong[0])}, which is none "
+    "of the classes; put suspected images directly into it, or into folders "
+    "named like those of the clean images, or by the classes' numbers."
+  )
+
+
+def _numbered(
+  folder: Path,
+  groups: Iterable[str],
+  index: Mapping[str, int],
+  names: Sequence[str],
+) -> list[str]:
+  """Returns a sentence on folders that have numbers where classes have names.
+
+  Numbers that begin with 1 are not told from others where a class is missing.
+  """
+  shown = [
+    f"{printable(name)} is {printable(names[index[name]])}"
+    for name in sorted(groups, key=index.get)
+    if name not in {"", *names} and classes.number(names[index[name]]) is None
+  ]
+  if not shown:
+    return []
+  some = ", ".join([*shown[:3], "and so on"] if len(shown) > 3 else shown)
+  return [
+    f"The folders of {printable(folder)} are taken for the classes of these "
+    f"numbers, counted from 0: {some}."
+  ]
 
 
 def names_in(path: Path) -> tuple[str, ...]:
@@ -130,7 +167,7 @@ def names_of(text: str, source: str) -> tuple[str, ...]:
     ValueError: it is too large, or repeats a name.
   """
   names = [line.strip() for line in text.splitlines() if line.strip()]
-  if text.lstrip().startswith("["):
+  if text.lstrip().startswith(("[", "{")):
     names = _json_list(source, text)
   if len(text) > _TEXT or len(set(names)) != len(names) or not names:
     raise ValueError(

@@ -97,8 +97,7 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
     ]
   others = [trial for trial in tried if trial is not taken]
   _check_clear(taken, others)
-  if "stem" in taken.suspect.chosen and "stem" not in accused.chosen:
-    _check_size(taken, accused, images, rows)
+  _check_size(taken, accused, images, rows)
   return taken.suspect, _notes(taken, others)
 
 
@@ -157,7 +156,11 @@ def _tried(
 def _check_size(
   taken: Trial, accused: Suspect, images: Images, rows: np.ndarray
 ) -> None:
-  """Refuses a stem that makes up for images larger than the suspect's."""
+  """Refuses images that are likely larger than the suspect's.
+
+  A stem makes up for them, or the suspect is better with smaller ones.
+  """
+  found = "stem" in taken.suspect.chosen and "stem" not in accused.chosen
   height, width = images.image.shape[1:3]
   if images.info is not None or "img_size" in accused.facts:
     return
@@ -170,8 +173,9 @@ def _check_size(
     small = images._replace(
       image=blocks.mean((2, 4)).astype(np.uint8), label=images.label[rows]
     )
-    trial = _tried(accused, small, np.arange(len(rows)), {})
-    if not taken.beats(trial):
+    asked = accused if found else taken.suspect
+    trial = _tried(asked, small, np.arange(len(rows)), {})
+    if not taken.beats(trial) if found else trial.beats(taken):
       raise ValueError(
         f"the suspect is right on {taken.share} clean images with "
         f"{taken.form}, and on {trial.share} in {trial.form} with images of "

@@ -165,8 +165,9 @@ def _done(result: Result) -> list[str]:
   before, after = result.accuracy
   if result.moved == 0:
     return [
+      *result.notes,
       f"{result.defense} left every weight as it was, so the output is the "
-      "suspect itself."
+      "suspect itself.",
     ]
   sentences = [
     *result.notes,

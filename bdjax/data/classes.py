@@ -215,7 +215,11 @@ def _flat(
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-  """Returns (file, class) of each row of a table, if it is like GTSRB's."""
+  """Returns (file, class) of each row of a table, if it is like GTSRB's.
+
+  Raises:
+    ValueError: it cannot be read.
+  """
   try:
     with storage.regular(path) as file:
       text = file.read(_TABLE).decode("utf-8-sig")
@@ -223,5 +227,10 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     head = [name.strip() for name in next(rows, [])]
     name, kind = head.index("Filename"), head.index("ClassId")
     return [(row[name].strip(), row[kind].strip()) for row in rows if row]
-  except (OSError, ValueError, IndexError, csv.Error):
+  except OSError as fault:
+    raise ValueError(
+      f"the table {printable(path)}, which may tell the classes, cannot "
+      f"be read ({fault.strerror}); make it readable, or remove it."
+    ) from None
+  except (ValueError, IndexError, csv.Error):
     return []  # some other table

@@ -5,6 +5,7 @@ dropped, not blended; the first of several frames is taken; an orientation that
 EXIF asks for is ignored. Unlike it, 16 bits are scaled to 8 and not clipped.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 DEEP = ("I", "I;16")  # 16 bits in files of the formats that are read
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", *DEEP)
+_SIZES = 3  # that a sentence names, at most
 _ORIENTATION = 0x0112  # in EXIF
 _REMARKS = {
   "transparent": "Images with transparency: {}; it is dropped and the colours "
@@ -22,7 +24,7 @@ _REMARKS = {
   "frames": "Images of several frames: {}; the first is taken, as "
   "torchvision's ImageFolder does.",
   "resized": "Images of another size: {}; they are resized as a whole, "
-  "whatever their proportions.",
+  "from {}, whatever their proportions.",
   "deep": "Gray images of 16 bits: {}; they are divided by 257, where "
   "torchvision's ImageFolder would clip them to white.",
   "dim": "Gray images of 16 bits without a value above 255: {}; they become "
@@ -60,21 +62,38 @@ def oddities(image: Any, shape: tuple[int, int, int]) -> set[str]:
   return {kind for kind, holds in checks.items() if holds}
 
 
-def remarks(paths: Sequence[Path], odd: Sequence[set[str]]) -> list[str]:
+def remarks(
+  paths: Sequence[Path],
+  odd: Sequence[set[str]],
+  sizes: Sequence[tuple[int, int]],
+  shape: tuple[int, int, int],
+) -> list[str]:
   """Returns a sentence for each oddity that images have.
 
   Args:
     paths: of the images.
     odd: what `oddities` says of each.
+    sizes: (width, height) of each, in pixels.
+    shape: (H, W, 3) that they get.
   """
+  wanted = shape[1], shape[0]
+  others = Counter(size for size in sizes if size != wanted)
   sentences = []
   for kind, sentence in _REMARKS.items():
     which = [p for p, kinds in zip(paths, odd, strict=True) if kind in kinds]
     if which:
       first = ascii(str(which[0]))[1:-1]
       count = f"{len(which)} of {len(paths)}, first {first}"
-      sentences.append(sentence.format(count))
+      sentences.append(sentence.format(count, _resizing(others, wanted)))
   return sentences
+
+
+def _resizing(sizes: Counter[tuple[int, int]], wanted: tuple[int, int]) -> str:
+  """Returns sizes before, the most frequent ones, and the one after."""
+  shown = [f"{w} x {h}" for (w, h), _ in sizes.most_common(_SIZES)]
+  rest = len(sizes) - len(shown)
+  shown += [f"{rest} other sizes"] if rest else []
+  return f"{', '.join(shown)} to {wanted[0]} x {wanted[1]} (width x height)"
 
 
 def _transparent(image: Any) -> bool:

@@ -86,11 +86,12 @@ def read(
       with alone if large else nullcontext():
         odd = modes.oddities(image, shape)
         images[row] = _resized(modes.colour(image), shape)
-    return odd
+      return odd, image.size
 
   with _quiet(), ThreadPoolExecutor(limits.threads) as pool:
-    odd = list(pool.map(fill, range(len(images))))
-  return images, modes.remarks(paths, odd)
+    seen = list(pool.map(fill, range(len(images))))
+  odd, sizes = [odd for odd, _ in seen], [size for _, size in seen]
+  return images, modes.remarks(paths, odd, sizes, shape)
 
 
 def _resized(image: Any, shape: tuple[int, int, int]) -> np.ndarray:

@@ -85,8 +85,8 @@ def _count(rate: float, size: float, unit: str) -> int:
   count = round(rate * size)
   if count == 0:
     raise ValueError(
-      f"the share {rate} of {size:g} {unit} is an empty subset; raise the rate "
-      "or load more images."
+      f"the share {rate} of {size:g} {unit} is an empty subset; give at least "
+      f"{1 / size:g}, or load more images."
     )
   return count
 

@@ -46,6 +46,7 @@ from bdjax.data import augment
 from bdjax.defenses.parts import filtering, tuning
 from bdjax.machine import programs
 from bdjax.machine.backend import exact
+from bdjax.methods import values
 from bdjax.methods.signature import (
   TRAINING,
   Annotated,
@@ -238,6 +239,7 @@ def _count(access: Access, isolate: float) -> int:
   if not 0 < count < size:
     raise ValueError(
       f"abl.isolate is {isolate}, which isolates {count} of {size} examples: "
-      "some must be isolated and some be left."
+      "some must be isolated and some be left, so give at least "
+      f"{values.rounded_up(1 / size):g}, and less than 1."
     )
   return count

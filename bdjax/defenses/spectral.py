@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from bdjax.defenses.parts import clusters, filtering
 from bdjax.machine import programs
 from bdjax.machine.backend import exact
+from bdjax.methods import values
 from bdjax.methods.signature import Compat, Count, Rate, Some, validated
 from bdjax.training import inference
 from bdjax.types import Array, Defense, Scalar
@@ -74,6 +75,7 @@ def make(
 
   def defend(key, access, fit):
     data = filtering.training_set(access, "spectral")
+    _check_rate(rate, data.size, compat)
     find_now = programs.jit(functools.partial(find, model=access.model))
     dropped, memo = find_now(access.variables, data)
     return filtering.retrain(
@@ -108,6 +110,18 @@ def scores(points: Array, members: Array, *, compat: str = "paper") -> Array:
   if compat != "backdoorbench":
     points = clusters.centered(points, members)
   return jnp.square(points @ direction)
+
+
+def _check_rate(rate: Scalar, size: int, compat: str) -> None:
+  """Refuses a rate at which nothing is dropped, unless it is traced."""
+  if compat == "backdoorbench" or programs.traced(rate):
+    return
+  if round(SAFETY * float(rate) * size) == 0:
+    raise ValueError(
+      f"spectral.rate is {float(rate):g}, of which {SAFETY:g} times {size} "
+      f"images drops none: give at least "
+      f"{values.rounded_up(1 / (SAFETY * size)):g}."
+    )
 
 
 def allowance(sizes: Array, *, rate: Scalar, compat: str = "paper") -> Array:

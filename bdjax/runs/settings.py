@@ -11,7 +11,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from bdjax.methods import signature, specs
+from bdjax.methods import signature, specs, values
 from bdjax.runs import keys, methods, plans, rehearsal, task_data
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
@@ -222,7 +222,14 @@ def _check_sequela(plan: plans.Plan) -> None:
     if sequel.made.retrains:
       _check_poisons(sequel, plan.attacks)
       images = round(sequel.args.get("rate", 1) * size)
-      _check_batch(sequel.label, sequel.args["batch_size"], images)
+      batch = sequel.args["batch_size"]
+      if "rate" in sequel.args and images < batch <= size:
+        raise ValueError(
+          f"{sequel.label}'s rate is {sequel.args['rate']:g}, which of {size} "
+          f"images leaves {images}, fewer than its batch_size {batch}: give at "
+          f"least {values.rounded_up(batch / size):g}, or a smaller batch."
+        )
+      _check_batch(sequel.label, batch, images)
     else:
       label = f"{sequel.label}'s shadow"
       _check_batch(label, plan.recipe.batch_size, size // 2)

@@ -87,6 +87,28 @@ def test_a_stem_that_makes_up_for_large_images_is_refused(handed, monkeypatch):
   assert forms.settled(told, images)[0].chosen == {"stem": "cifar_stride"}
 
 
+def test_a_network_that_is_better_with_smaller_images_is_refused(
+  handed, monkeypatch
+):
+  """Its form is given, so that nothing but the size is left to vary."""
+  sizes = {8: right_on(100), 16: right_on(93)}
+  monkeypatch.setattr(
+    measure, "ask", lambda m, v, images: sizes[images.shape[1]]
+  )
+  form = "stem=cifar, strides=1222, activation=relu, shortcut=activated"
+  given = f"preact_resnet18({form}, channels=rgb)"
+  image = np.zeros((COUNT, 16, 16, 3), np.uint8)
+  images = Images(image, LABEL, tuple("abcd"), *[None] * 4, "", "as told", "")
+  accused = suspect.load(handed.model, arch=given, flags={})
+  text = "right on 93.0 % .* on 100.0 % .* give --image_size 8, or 16 if"
+  with pytest.raises(ValueError, match=text):
+    forms.settled(accused, images)
+  told = suspect.load(handed.model, arch=given, flags={"img_size": (16, 16)})
+  assert forms.settled(told, images)[1] == []
+  sizes[8] = right_on(97)  # is no twentieth more
+  assert forms.settled(accused, images)[1] == []
+
+
 def test_a_form_that_is_hardly_better_is_not(settle):
   """As a leaky ReLU beside the ReLU that a model was trained with."""
   answers = {

@@ -81,7 +81,9 @@ def test_classes_that_are_not_listed_are_refused(tmp_path):
       folders.clean(tmp_path, num_classes=2, names=names)
 
 
-@pytest.mark.parametrize("text", ["", "a\na\n", "[1, 2]", '["a"', "[" * 9999])
+@pytest.mark.parametrize(
+  "text", ["", "a\na\n", '{"a": 0}', "[1, 2]", '["a"', "[" * 9999]
+)
 def test_names_that_make_no_list_are_refused(tmp_path, text):
   (tmp_path / "names").write_text(text)
   with pytest.raises(ValueError, match="names"):
@@ -104,6 +106,31 @@ def test_suspected_images_may_be_of_numbered_classes(tmp_path):
   assert files.labels.tolist() == [0, 0, 1, 1]
   assert [p.parent.name for p in files.paths] == ["0", "0", "1", "1"]
   assert folders.suspicious(tmp_path, ("1", "0")).paths[0].parent.name == "1"
+
+
+def test_numbers_of_named_classes_are_said_to_count_from_zero(tmp_path):
+  """Folders 1 and 2 of three classes may be numbered from 1."""
+  fill(tmp_path, ["1", "2"])
+  files = folders.suspicious(tmp_path, ("ant", "cat", "dog"))
+  assert files.labels.tolist() == [1, 1, 2, 2]
+  assert files.notes == (
+    f"The folders of {tmp_path} are taken for the classes of these numbers, "
+    "counted from 0: 1 is cat, 2 is dog.",
+  )
+  assert folders.suspicious(tmp_path, ("00", "01", "02")).notes == ()
+
+
+@pytest.mark.parametrize(
+  ("names", "text"),
+  [
+    (["0", "1", "2", "3"], "has the folder 3, which is none of the classes"),
+    (["0", "cat"], "named by classes and others by their numbers, such as 0"),
+  ],
+)
+def test_the_folder_that_is_no_class_is_named(tmp_path, names, text):
+  fill(tmp_path, names)
+  with pytest.raises(ValueError, match=text):
+    folders.suspicious(tmp_path, ("ant", "cat", "dog"))
 
 
 def test_suspected_images_need_not_be_of_every_class(tmp_path):

@@ -251,3 +251,12 @@ def test_a_repair_that_raises_accuracy_by_far_is_in_doubt(
   said = verdict.text(verdict.of(result))
   assert said.startswith("Doubtful") == doubtful
   assert ("do not use it before" in said) == doubtful
+
+
+def test_notes_are_told_where_no_weight_changed():
+  result = compared([[9, 1]], [[9, 1]], moved=0, notes=("It was resized.",))
+  result = result._replace(defense="clp")
+  assert verdict.of(result).done == [
+    "It was resized.",
+    "clp left every weight as it was, so the output is the suspect itself.",
+  ]

@@ -224,3 +224,15 @@ def test_tables_that_differ_are_refused(tmp_path):
   (gtsrb(tmp_path) / "test" / "mine.csv").write_text(table)
   with pytest.raises(ValueError, match="two classes for 00001.ppm"):
     data.load(f"image_folder:{tmp_path}", "test", cache_dir=tmp_path / "c")
+
+
+def test_a_table_that_cannot_be_read_is_no_other_table(tmp_path, monkeypatch):
+  """Nobody may then think that the images' classes are not told."""
+  table = gtsrb(tmp_path) / "test" / "GT-final_test.csv"
+
+  def regular(path):
+    raise PermissionError(13, "Permission denied", str(path))
+
+  monkeypatch.setattr(classes.storage, "regular", regular)
+  with pytest.raises(ValueError, match=r"cannot be read \(Permission denied\)"):
+    classes.contents(table.parent)

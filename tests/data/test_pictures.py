@@ -161,6 +161,22 @@ def test_oddities_are_counted_once_for_all_files(tmp_path):
   ]
 
 
+def test_sizes_before_and_after_are_said(tmp_path):
+  sizes = [(4, 2), (4, 2), (2, 2), (6, 1), (5, 1), (3, 9)]
+  for i, size in enumerate(sizes):
+    Image.new("RGB", size).save(tmp_path / f"{i}.png")
+  paths = sorted(tmp_path.iterdir())
+  assert pictures.read(paths, (2, 2, 3))[1] == [
+    f"Images of another size: 5 of 6, first {paths[0]}; they are resized as a "
+    "whole, from 4 x 2, 6 x 1, 5 x 1, 1 other sizes to 2 x 2 (width x height), "
+    "whatever their proportions."
+  ]
+  assert pictures.read(paths[:3], (2, 4, 3))[1] == [
+    f"Images of another size: 1 of 3, first {paths[2]}; they are resized as a "
+    "whole, from 2 x 2 to 4 x 2 (width x height), whatever their proportions."
+  ]
+
+
 def test_eight_bits_kept_in_sixteen_are_said_to_become_black(tmp_path):
   deep(0, 255).save(tmp_path / "0.png")
   deep(0, 256).save(tmp_path / "1.png")

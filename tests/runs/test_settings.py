@@ -295,3 +295,31 @@ def test_a_regime_needs_an_attack_that_trains(config):
   small["attack"].pop("rate")
   with pytest.raises(ValueError, match="handcrafted trains nothing, so regime"):
     settings.plan(small)
+
+
+@pytest.mark.parametrize(
+  ("section", "text", "least"),
+  [
+    ("attack", "adaptive_blend(rate=0.02, cover_rate={})", 1 / 200),
+    ("attack", "bpp(negative_rate={})", 0.032),  # of batches of 32
+    ("attack", "wanet(noise_rate={})", 0.032),
+    ("attack", "inputaware(cross_rate={})", 0.032),
+    ("attack", "imc(rate={})", 1 / 200),
+    ("defense", "abl(isolate={}, batch_size=1)", 1 / 200),
+    ("defense", "fine_pruning(holdout={})", 1 / 100),  # of the clean half
+    ("defense", "spectral(rate={})", 0.0034),  # 1.5 times it of 200 images
+    ("sequela", "retuning(rate={}, batch_size=16)", 16 / 200),
+  ],
+)
+def test_a_share_of_nothing_is_refused_with_one_that_does(
+  config, section, text, least
+):
+  def planned(share):
+    name = text.format(share)
+    if section == "sequela":
+      return settings.plan(config(sequela={"name": name}))
+    return settings.plan(config(**{f"{section}__name": name}))
+
+  with pytest.raises(ValueError, match=f"give at least {least:g}(,|\\.| )"):
+    planned(1e-4)
+  assert planned(least).attacks

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from bdjax.attacks.parts import levels, poison
 from bdjax.data import augment
 from bdjax.machine import programs
+from bdjax.methods import values
 from bdjax.training import learn
 from bdjax.types import (
   Array,
@@ -77,7 +78,7 @@ class Stamps(NamedTuple):
     return dirty
 
   def check(self, size: int) -> None:
-    """Refuses shares that leave a batch no backdoor image, or no room.
+    """Refuses shares that make no backdoor image or no cover, or too many.
 
     Args:
       size: of the batch.
@@ -88,12 +89,13 @@ class Stamps(NamedTuple):
     if programs.traced(self.rate, self.cover_rate):
       return
     rate, cover_rate = float(self.rate), float(self.cover_rate)
-    if rate * size < 1 - 1e-3 or rate + cover_rate > 1 + 1e-6:
+    least = min(rate, cover_rate) * size
+    if least < 1 - 1e-3 or rate + cover_rate > 1 + 1e-6:
       one, two = self.names
       raise ValueError(
         f"{one} {rate:g} and {two} {cover_rate:g} of a batch of {size} must "
-        "make at least one backdoor image and sum to 1 at most: change them, "
-        "or give a larger batch."
+        "make at least one image each and sum to 1 at most: give at least "
+        f"{values.rounded_up(1 / size):g} each, or a larger batch."
       )
 
 

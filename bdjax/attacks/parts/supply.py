@@ -46,15 +46,22 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
 
 
 def check_cover(rate: Scalar, free: Array) -> None:
-  """Refuses a rate of covers that the data cannot give, unless it is traced.
+  """Refuses a rate of covers that are none, or more than the data can give.
+
+  Rates that are traced are not known, and a rate of 0 asks for none.
 
   Args:
     rate: share of the training set.
     free: [N] bool, the examples that may become covers.
 
   Raises:
-    ValueError: with the largest rate that would do.
+    ValueError: with the nearest rate that would do.
   """
+  if not programs.traced(rate) and 0 < float(rate) * free.size <= 0.5:
+    raise ValueError(
+      f"the cover rate {float(rate):g} covers none of {free.size} images: give "
+      f"at least {values.rounded_up(1 / free.size):g}, or 0 for none."
+    )
   with jax.ensure_compile_time_eval():  # so that it is known when traced
     left = free.sum()
   if programs.traced(left, rate):
