@@ -123,10 +123,12 @@ def sequences(make: Callable) -> tuple[str, ...]:
 def meanings(make: Callable) -> dict[str, str]:
   """Returns what docstrings say of a `make`'s arguments, by name.
 
-  Its own Args win over the Attributes of its groups.
+  Its own Args win over the Attributes of its groups, and these over those of
+  what they inherit from.
   """
-  groups = _groups(make).values()
-  texts = [(group.base, "Attributes:\n") for group in groups]
+  kinds = [group.base for group in _groups(make).values()]
+  parents = [parent for kind in kinds for parent in reversed(kind.__mro__)]
+  texts = [(parent, "Attributes:\n") for parent in parents]
   meanings = {}
   for source, title in (*texts, (make, "Args:\n")):
     listed = (inspect.getdoc(source) or "").partition(title)[2]

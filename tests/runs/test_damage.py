@@ -51,7 +51,8 @@ def test_every_damaged_model_of_a_store_is_made_again(
   store = tmp_path / "store"
   shutil.copytree(finished / "models", store)
   names = storage.names(store)
-  assert len(names) == 5  # planted, clean, shadow, its lessons, repaired
+  # planted, clean, shadow, its lessons, repaired, and clean repaired alike
+  assert len(names) == 6
   for name in names:
     path = max(
       (p for p in (store / name).rglob("*") if p.is_file()),
@@ -65,7 +66,7 @@ def test_every_damaged_model_of_a_store_is_made_again(
   said = caplog.text
   assert [f"checkpoint {store / n} is damaged" in said for n in names] == [
     True
-  ] * 5
+  ] * 6
 
 
 def test_a_damaged_member_of_a_sweep_is_planted_again(

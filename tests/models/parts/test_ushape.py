@@ -1,3 +1,5 @@
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -78,7 +80,9 @@ def test_mask_loss_adds_excess_and_likeness():
   # Of 12 values two are 1, .9 too much, and two are .2, .1 too much.
   got = ushape.mask_loss(PICTURES, MADE, weights)
   np.testing.assert_allclose(got, 100 * (2 * 0.9 + 2 * 0.1) / 12, rtol=1e-6)
-  both = ushape.mask_loss(PICTURES, MADE, weights._replace(diversity=2.0))
+  both = ushape.mask_loss(
+    PICTURES, MADE, dataclasses.replace(weights, diversity=2.0)
+  )
   wanted = 2 * (3 / 1 + 4 / 0.8 + 7 / 0.2) * 2**0.5 / 3
   np.testing.assert_allclose(both - got, wanted, rtol=1e-5)
 
