@@ -83,7 +83,7 @@ def test_a_rate_out_of_range_is_refused(data, rate):
 
 
 def test_an_empty_subset_is_refused(data):
-  with pytest.raises(ValueError, match="empty subset; raise the rate"):
+  with pytest.raises(ValueError, match="empty subset; give at least 0.025"):
     splits.clean_subset(jax.random.key(0), data, rate=0.01)
 
 
