@@ -178,10 +178,10 @@ def _asked(
 ) -> Answer | None:
   """Returns what an experiment says; None if it measured nothing of it.
 
-  A study that the experiment was run for goes first.
+  Studies that the experiment was run for go first.
   """
-  wanted = experiment.about["config"].get("study", "")
-  for study in sorted(one.studies, key=lambda name: name != wanted):
+  wanted = catalog.of(experiment.about["config"])
+  for study in sorted(one.studies, key=lambda name: name not in wanted):
     if study not in known:
       continue
     parts = one.parts(known[study])

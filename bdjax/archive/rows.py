@@ -90,10 +90,11 @@ def protocol(experiment: Experiment) -> str:
   share, test images included.
   """
   config, cells = experiment.about["config"], experiment.run.cells
-  study = config.get("study", "")
+  studies = catalog.of(config)
   prints = sorted({str(r.get("fingerprint_test")) for r in cells})
   digest = plans.digest([checks.identity(config), prints])[:4]
-  whose = "the paper's" if study and catalog.follows(study, config) else "own"
+  followed = [catalog.follows(study, config) for study in studies]
+  whose = "the paper's" if followed and all(followed) else "own"
 
   def named(key: str) -> str:
     values = (r[key] for r in cells if r.get(key) is not None)

@@ -19,12 +19,10 @@ Presets:
 Deviation: the cosine moves with every step, there once an epoch.
 """
 
-import jax
-
-from bdjax.defenses.parts import last, tuning
+from bdjax.defenses.parts import last
 from bdjax.methods.signature import Training, validated
 from bdjax.training import optimizers
-from bdjax.types import Defended, Defense
+from bdjax.types import Defense
 
 PRESETS = {"official": last.OFFICIAL | {"keep_norm": True}}
 
@@ -41,23 +39,9 @@ def make(
     keep_norm: hold the last layer's weights at the norm of the suspect's.
     recipe: of training on the clean subset.
   """
-
-  def defend(key, access, fit):
-    k_layer, k_tune = jax.random.split(key)
-    norm = last.size(access.variables["params"])
-
-    def wrap(tx):
-      tx = optimizers.only(tx, last.others)
-      return last.held(tx, norm) if keep_norm else tx
-
-    variables = tuning.fine_tune(
-      k_tune,
-      access.replace(variables=last.drawn(k_layer, access.variables)),
-      fit,
-      recipe,
-      wrap=wrap,
-      name="fe_tuning",
-    )
-    return Defended(variables)
-
-  return Defense(defend)
+  return last.redrawn(
+    recipe,
+    name="fe_tuning",
+    keep_norm=keep_norm,
+    wrap=lambda tx, _: optimizers.only(tx, last.others),
+  )

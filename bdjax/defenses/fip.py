@@ -19,12 +19,12 @@ and those of the suspect w0 [P], over the clean images,
 Batch norm is in training mode in a step, and in evaluation mode, without
 augmentation, in F0. SGD's momentum gets the sum of all three gradients.
 
-Constants are those of the authors' code (src/Regularizer.py and
-src/Remove_Backdoor_FIP.py): eta_r 5, SGD at a constant .005, momentum .95, no
-weight decay, batch 128. Chosen here are eta_f, whose numbers there (.5 and .01)
-are of another quantity, see below, and 100 epochs, as of `ft`: what the paper
-prints of both was not at hand. At .5 a small ResNet9 lost all that it knew in
-20 epochs. Presets:
+The objective is as the paper's abstract and the terms of the authors' code have
+it: the paper itself was not at hand. Constants are those of that code
+(src/Regularizer.py and src/Remove_Backdoor_FIP.py): eta_r 5, SGD at a constant
+.005, momentum .95, no weight decay, batch 128. Chosen here are eta_f, whose
+numbers there (.5 and .01) are of another quantity, see below, and 100 epochs,
+as of `ft`. At .5 a small ResNet9 lost all that it knew in 20 epochs. Presets:
 
 - `official`: 2,000 steps with 1 % clean images, 500 of CIFAR-10, of which four
   batches are an epoch.
@@ -43,10 +43,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bdjax.defenses.parts import tuning
 from bdjax.machine import programs
 from bdjax.machine.keys import key_for
 from bdjax.methods.signature import Count, NonNegative, Training, validated
-from bdjax.training import engine, learn, optimizers, schedules
+from bdjax.training import engine, learn, optimizers
 from bdjax.types import (
   Access,
   Array,
@@ -100,19 +101,15 @@ def make(
       lambda variables, data: information(access.model, variables, data)
     )(access.variables, access.clean)
     memory = (fisher, access.variables["params"])
-    steps = engine.steps_per_epoch(access.clean.size, recipe.batch_size)
-    lr = schedules.over(recipe)(steps)
-    tx = optimizers.sgd(
-      lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    tx, lr = tuning.stepping(access, recipe)
     tx = optimizers.penalized(tx, far, memory=memory)
-    state, _ = fit(
+    state = learn.fitted(
+      fit,
       key,
       smoothing(access, tx, lr, eta_f=eta_f, every=every),
       learn.begun(access.variables, tx),
       access.clean,
-      epochs=recipe.epochs,
-      batch_size=recipe.batch_size,
+      recipe,
       name="fip",
     )
     return Defended(state.variables)

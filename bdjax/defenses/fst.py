@@ -23,13 +23,12 @@ Where a head has several layers, W is that of the last. Deviation: the cosine
 moves with every step, there once an epoch.
 """
 
-import jax
 import jax.numpy as jnp
 
-from bdjax.defenses.parts import last, tuning
+from bdjax.defenses.parts import last
 from bdjax.methods.signature import NonNegative, Training, validated
 from bdjax.training import optimizers
-from bdjax.types import Defended, Defense
+from bdjax.types import Defense
 
 PRESETS = {"official": last.OFFICIAL}
 
@@ -50,22 +49,7 @@ def make(
   def likeness(params, suspect):
     return alpha * jnp.sum(last.kernel(params) * suspect)
 
-  def defend(key, access, fit):
-    k_layer, k_tune = jax.random.split(key)
-    suspect = access.variables["params"]
+  def repelled(tx, suspect):
+    return optimizers.penalized(tx, likeness, memory=last.kernel(suspect))
 
-    def wrap(tx):
-      tx = optimizers.penalized(tx, likeness, memory=last.kernel(suspect))
-      return last.held(tx, last.size(suspect))
-
-    variables = tuning.fine_tune(
-      k_tune,
-      access.replace(variables=last.drawn(k_layer, access.variables)),
-      fit,
-      recipe,
-      wrap=wrap,
-      name="fst",
-    )
-    return Defended(variables)
-
-  return Defense(defend)
+  return last.redrawn(recipe, name="fst", keep_norm=True, wrap=repelled)

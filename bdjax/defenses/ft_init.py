@@ -18,11 +18,9 @@ that the suspect's had, which the paper asks of FST alone. Presets:
 Deviation: the cosine moves with every step, there once an epoch.
 """
 
-import jax
-
-from bdjax.defenses.parts import last, tuning
+from bdjax.defenses.parts import last
 from bdjax.methods.signature import Training, validated
-from bdjax.types import Defended, Defense
+from bdjax.types import Defense
 
 PRESETS = {"official": last.OFFICIAL | {"keep_norm": True}}
 
@@ -39,18 +37,8 @@ def make(
     keep_norm: hold the last layer's weights at the norm of the suspect's.
     recipe: of training on the clean subset.
   """
-
-  def defend(key, access, fit):
-    k_layer, k_tune = jax.random.split(key)
-    norm = last.size(access.variables["params"])
-    variables = tuning.fine_tune(
-      k_tune,
-      access.replace(variables=last.drawn(k_layer, access.variables)),
-      fit,
-      recipe,
-      wrap=lambda tx: last.held(tx, norm) if keep_norm else tx,
-      name="ft_init",
-    )
-    return Defended(variables)
-
-  return Defense(defend)
+  return last.redrawn(
+    recipe,
+    name="ft_init",
+    keep_norm=keep_norm,
+  )

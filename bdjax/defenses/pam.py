@@ -37,10 +37,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.defenses.parts import last
+from bdjax.defenses.parts import last, tuning
 from bdjax.machine.keys import key_for
 from bdjax.methods.signature import NonNegative, Training, validated
-from bdjax.training import engine, learn, optimizers, schedules
+from bdjax.training import learn
 from bdjax.types import (
   Access,
   Defended,
@@ -77,11 +77,7 @@ def make(
   """
 
   def defend(key, access, fit):
-    steps = engine.steps_per_epoch(access.clean.size, recipe.batch_size)
-    lr = schedules.over(recipe)(steps)
-    tx = optimizers.sgd(
-      lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    tx, lr = tuning.stepping(access, recipe)
     start = access.variables
     suspect = jax.tree.map(jnp.array, start["params"])
     state = learn.fitted(

@@ -56,6 +56,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bdjax.defenses.parts import tuning
 from bdjax.machine.keys import key_for
 from bdjax.methods.signature import (
   Annotated,
@@ -66,7 +67,7 @@ from bdjax.methods.signature import (
   Training,
   validated,
 )
-from bdjax.training import engine, learn, optimizers, schedules
+from bdjax.training import learn
 from bdjax.types import (
   Array,
   Batch,
@@ -135,11 +136,7 @@ def make(
   """
 
   def defend(key, access, fit):
-    steps = engine.steps_per_epoch(access.clean.size, recipe.batch_size)
-    lr = schedules.over(recipe)(steps)
-    tx = optimizers.adam(
-      lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    tx, lr = tuning.stepping(access, recipe, optimizer="adam")
     start = access.variables
     state = learn.fitted(
       fit,

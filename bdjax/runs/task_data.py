@@ -8,6 +8,9 @@ from bdjax import data
 from bdjax.runs.methods import Method
 from bdjax.types import Dataset
 
+BY_SEED = "seed"
+DRAWS = ("fixed", BY_SEED)  # whose the training images are: all seeds', or each
+
 
 class TaskData(NamedTuple):
   """One task's data, and what a model must know of it."""
@@ -15,9 +18,6 @@ class TaskData(NamedTuple):
   info: data.Info
   train: Dataset
   test: Dataset
-
-
-FIXED, BY_SEED = DRAWS = ("fixed", "seed")
 
 
 def drawn(config: dict[str, Any], section: str) -> bool:

@@ -5,6 +5,7 @@ arXiv 2310.01875) do with W, the kernel [features, classes] of the last layer,
 and its bias.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,7 +14,19 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from bdjax.types import Array, Images, Key, Params, Recipe, Scalar
+from bdjax.defenses.parts import tuning
+from bdjax.types import (
+  Access,
+  Array,
+  Defended,
+  Defense,
+  Fit,
+  Images,
+  Key,
+  Params,
+  Recipe,
+  Scalar,
+)
 
 # Of the authors' code, fine_tune/ft.py, and of the command in their README.
 RECIPE = Recipe(
@@ -86,6 +99,40 @@ def held(
     return traverse_util.unflatten_dict(flat), state
 
   return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
+def redrawn(
+  recipe: Recipe,
+  *,
+  name: str,
+  keep_norm: bool,
+  wrap: Callable[
+    [optax.GradientTransformation, Params], optax.GradientTransformation
+  ] = lambda tx, suspect: tx,
+) -> Defense:
+  """Returns the defense that fine-tunes from a last layer that is drawn anew.
+
+  Args:
+    recipe: of training on the clean subset.
+    name: of its stage.
+    keep_norm: hold the last layer's weights at the norm of the suspect's.
+    wrap: (optimizer, the suspect's parameters) -> the optimizer, before that.
+  """
+
+  def defend(key: Key, access: Access, fit: Fit) -> Defended:
+    k_layer, k_tune = jax.random.split(key)
+    suspect = access.variables["params"]
+
+    def wrapped(tx):
+      tx = wrap(tx, suspect)
+      return held(tx, size(suspect)) if keep_norm else tx
+
+    access = access.replace(variables=drawn(k_layer, access.variables))
+    return Defended(
+      tuning.fine_tune(k_tune, access, fit, recipe, wrap=wrapped, name=name)
+    )
+
+  return Defense(defend)
 
 
 class Probed(NamedTuple):

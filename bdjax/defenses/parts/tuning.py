@@ -24,6 +24,26 @@ from bdjax.types import (
 PARTS = ("all", "head")
 
 
+def stepping(
+  access: Access,
+  recipe: Recipe,
+  *,
+  rate: Callable[[int], Schedule] | None = None,
+  optimizer: str = "sgd",
+) -> tuple[optax.GradientTransformation, Schedule]:
+  """Returns the optimizer of training on the clean subset, and its rate.
+
+  Args:
+    rate: steps per epoch -> learning rate by step; None for the recipe's.
+    optimizer: sgd or adam.
+  """
+  steps = engine.steps_per_epoch(access.clean.size, recipe.batch_size)
+  lr = (rate or schedules.over(recipe))(steps)
+  make = {"sgd": optimizers.sgd, "adam": optimizers.adam}[optimizer]
+  decay = recipe.weight_decay
+  return make(lr, momentum=recipe.momentum, weight_decay=decay), lr
+
+
 def fine_tune(
   key: Key,
   access: Access,
@@ -51,12 +71,8 @@ def fine_tune(
   Raises:
     ValueError: only the head is to be trained, but the model has none apart.
   """
-  rate = rate or schedules.over(recipe)
-  lr = rate(engine.steps_per_epoch(access.clean.size, recipe.batch_size))
-  make = {"sgd": optimizers.sgd, "adam": optimizers.adam}[optimizer]
-  decay = recipe.weight_decay
-  tx = wrap(make(lr, momentum=recipe.momentum, weight_decay=decay))
-  model = access.model
+  tx, lr = stepping(access, recipe, rate=rate, optimizer=optimizer)
+  tx, model = wrap(tx), access.model
   if part == "head":
     model, tx = head_only(model, tx)
   init, step = learn.supervised(model, tx, view=access.view, loss=loss, lr=lr)

@@ -25,6 +25,7 @@ from bdjax.types import Array, Images
 PLACES = 16  # per side, of the bits over the image
 SAME = ((1, 1), (1, 1))
 AFTER = ((0, 1), (0, 1))
+NONE = ((0, 0), (0, 0))
 _init = nn.initializers.he_normal()
 
 
@@ -65,7 +66,7 @@ class Encoder(nn.Module):
       joined = [ways[i], x] if i else [ways[i], x, inputs]
       x = _conv(jnp.concatenate(joined, -1), widths[i], f"merge{i}")
     x = _conv(x, self.width, "last")
-    return _conv(x, channels, "residual", size=1, padding=((0, 0),) * 2, relu=0)
+    return _conv(x, channels, "residual", size=1, padding=NONE, relu=False)
 
 
 class Decoder(nn.Module):
