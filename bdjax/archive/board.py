@@ -14,19 +14,19 @@ from bdjax.study.measured import Reading
 NUMBERS = ("CA", "ASR", "floor", "DER")
 
 
-def render(found: Sequence[Experiment]) -> str:
+def render(experiments: Sequence[Experiment]) -> str:
   """Returns the page as one self-contained HTML document.
 
   It is whole without scripts; with them it can be sorted and filtered.
 
   Args:
-    found: the experiments.
+    experiments: the experiments.
   """
-  made, css = template("board.html.j2", room="bdjax.archive")
-  shown = sorted(rows.several(found), key=_place)
-  titles = {one.name: one.about["title"] for one in found}
-  by = {one.name: one.about["by"] for one in found}
-  return made.render(
+  page, css = template("board.html.j2", room="bdjax.archive")
+  shown = sorted(rows.several(experiments), key=_place)
+  titles = {one.name: one.about["title"] for one in experiments}
+  by = {one.name: one.about["by"] for one in experiments}
+  return page.render(
     css=css,
     lines=[_line(row, titles[row.experiment], by) for row in shown],
     numbers=NUMBERS,

@@ -185,10 +185,10 @@ def _effectiveness(record: Record) -> str:
 
 def _config(record: Record, wanted: dict[str, Any], whose: str) -> str:
   """Returns where a record's config is another than the one it must be."""
-  own = recorded(record)
-  if not own:
+  config = recorded(record)
+  if not config:
     return "it does not hold its config, which runs record"
-  here = identity(own)
+  here = identity(config)
   for key in sorted(here | wanted):
     if here.get(key) != wanted.get(key):
       return (

@@ -70,30 +70,30 @@ class Outcome(NamedTuple):
   answers: list[Answer]  # of experiments that measured some of it
 
 
-def outcomes(found: Sequence[Experiment]) -> list[Outcome]:
+def outcomes(experiments: Sequence[Experiment]) -> list[Outcome]:
   """Returns what came of every claim.
 
   Args:
-    found: the experiments.
+    experiments: the experiments.
   """
-  known = [(one, _gathered(one.run)) for one in found]
+  known = [(one, _gathered(one.run)) for one in experiments]
   return [_outcome(one, known) for one in comparison.CLAIMS]
 
 
-def render(found: Sequence[Experiment]) -> str:
+def render(experiments: Sequence[Experiment]) -> str:
   """Returns docs/claims.md.
 
   Args:
-    found: the experiments.
+    experiments: the experiments.
   """
-  every = outcomes(found)
+  every = outcomes(experiments)
   counts = Counter(one.verdict for one in every)
   tally = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)
   parts = [INTRODUCTION, f"**Of {len(every)} claims: {tally}.**"]
   for paper, title in catalog.PAPERS.items():
-    own = [one for one in every if _paper(one.claim) == paper]
-    if own:
-      parts += [f"## {title.partition(':')[0]}", f"{title}.", _overview(own)]
+    stated = [one for one in every if _paper(one.claim) == paper]
+    if stated:
+      parts += [f"## {title.partition(':')[0]}", f"{title}.", _overview(stated)]
   parts.append("## Evidence")
   parts += [_evidence(one) for one in every if one.answers]
   if not any(one.answers for one in every):
@@ -148,12 +148,12 @@ def _answer(one: Answer) -> str:
 
 def _gathered(run: Run) -> dict[str, Evidence]:
   """Returns what a run is for each study whose scenario it has."""
-  found = {}
+  evidence = {}
   for study in catalog.STUDIES:
     part = _part(run, catalog.scenario(study))
     if part.records:
-      found[study] = comparison.gather(study, [part])
-  return found
+      evidence[study] = comparison.gather(study, [part])
+  return evidence
 
 
 def _outcome(

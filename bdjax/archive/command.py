@@ -36,26 +36,29 @@ def run(
   Raises:
     ValueError: records cannot be shown beside others, and why.
   """
-  said, docs = [], docs or experiment.folder().parent
+  lines, docs = [], docs or experiment.folder().parent
   if words:
     name, *paths = words
-    said.append(pack(docs / "results", name, paths, **given))
+    lines.append(pack(docs / "results", name, paths, **given))
   elif any(given.values()):
     raise ValueError(
       "results takes --title and its like only with an experiment: results "
       "NAME DIR ..."
     )
-  found = experiment.read_all(docs / "results")
-  for name, text in written(found).items():
-    said.append(f"page: {storage.write(docs / name, text)}")
+  experiments = experiment.read_all(docs / "results")
+  for name, text in written(experiments).items():
+    lines.append(f"page: {storage.write(docs / name, text)}")
   storage.make(docs.parent / "site")
-  path = storage.write(docs.parent / "site" / BOARD, board.render(found))
-  return [*said, f"leaderboard: {path}"]
+  path = storage.write(docs.parent / "site" / BOARD, board.render(experiments))
+  return [*lines, f"leaderboard: {path}"]
 
 
-def written(found: Sequence[Experiment]) -> dict[str, str]:
+def written(experiments: Sequence[Experiment]) -> dict[str, str]:
   """Returns the pages of docs that experiments are written into, by name."""
-  return {"results.md": pages.render(found), "claims.md": claims.render(found)}
+  return {
+    "results.md": pages.render(experiments),
+    "claims.md": claims.render(experiments),
+  }
 
 
 def pack(
@@ -148,8 +151,8 @@ def _loaded(text: str) -> Run:
     try:
       return load(name)._replace(workdir=path)
     except ValueError as error:
-      said = str(error).replace(f"{name}/results.jsonl", str(path))
-      raise ValueError(said.replace(name, str(path))) from None
+      reason = str(error).replace(f"{name}/results.jsonl", str(path))
+      raise ValueError(reason.replace(name, str(path))) from None
 
 
 def _check_kept(place: Path, run: Run) -> None:

@@ -52,21 +52,21 @@ def parse(text: str) -> Command:
   """
   try:
     words = shlex.split(text.replace("\\\n", " "))
-    own = words[words.index(PROGRAM) + 1 :]
+    arguments = words[words.index(PROGRAM) + 1 :]
     space = flags.FlagValues()
     config_flags.DEFINE_config_file(
-      "config", flag_values=space, lock_config=True, sys_argv=["", *own]
+      "config", flag_values=space, lock_config=True, sys_argv=["", *arguments]
     )
     with _quiet():
-      space(["", *own], known_only=True)
+      space(["", *arguments], known_only=True)
     config = space["config"].value.to_dict()
     given = config_flags.get_override_values(space["config"])
     config = plans.completed(config)
     keys.check(config)
   except (flags.Error, OSError, ValueError, LookupError, AttributeError) as why:
-    said = " ".join(str(why).split())
+    reason = " ".join(str(why).split())
     raise ValueError(
-      f"the command {text!r} is none that runs a config ({said}): give it as "
+      f"the command {text!r} is none that runs a config ({reason}): give it as "
       "it was run, from the top of a clone."
     ) from None
   return Command(text, config, frozenset(given))

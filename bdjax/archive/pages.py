@@ -67,22 +67,22 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   return "\n".join(f"| {' | '.join(line)} |" for line in every)
 
 
-def render(found: Sequence[Experiment]) -> str:
+def render(experiments: Sequence[Experiment]) -> str:
   """Returns docs/results.md.
 
   Args:
-    found: the experiments, in the order of their sections.
+    experiments: the experiments, in the order of their sections.
   """
   marks = "\n".join(f'- "{word}": {why}.' for word, why in rows.MARKS.items())
   listed = "\n".join(
     f"- [{plain(one.about['title'])}](#{anchor(one.about['title'])})"
-    for one in found
+    for one in experiments
   )
   parts = [
     INTRODUCTION + marks,
     SUPERSEDED,
     listed or "No experiment is here yet.",
-    *map(section, found),
+    *map(section, experiments),
   ]
   return "\n\n".join(parts) + "\n"
 
@@ -90,13 +90,13 @@ def render(found: Sequence[Experiment]) -> str:
 def section(one: Experiment) -> str:
   """Returns an experiment's section: how it was measured, and its tables."""
   about = one.about
-  found = rows.rows(one)
+  shown = rows.rows(one)
   parts = [
     f"## {plain(about['title'])}",
     plain(about["note"]),
     *(f"```\n{_wrapped(text)}\n```" for text in about["commands"]),
     _facts(one),
-    *(_table(title, found) for title in _titles(found)),
+    *(_table(title, shown) for title in _titles(shown)),
     *_elsewhere(one),
     *_sequela(one),
   ]
@@ -133,21 +133,21 @@ def _facts(one: Experiment) -> str:
   return "\n".join(f"- {k}: {plain(v)}" for k, v in facts.items() if v)
 
 
-def _titles(found: Sequence[Row]) -> list[tuple[str, ...]]:
-  return list(dict.fromkeys(map(_title, found)))
+def _titles(shown: Sequence[Row]) -> list[tuple[str, ...]]:
+  return list(dict.fromkeys(map(_title, shown)))
 
 
 def _title(row: Row) -> tuple[str, ...]:
   return tuple(row.names[key] for key in ("dataset", "model", "scenario"))
 
 
-def _table(title: tuple[str, ...], found: Sequence[Row]) -> str:
-  every = {seed for row in found for seed in row.seeds}
+def _table(title: tuple[str, ...], shown: Sequence[Row]) -> str:
+  every = {seed for row in shown for seed in row.seeds}
   lines, last = [], ()
-  for row in (row for row in found if _title(row) == title):
+  for row in (row for row in shown if _title(row) == title):
     model = (row.names["attack"], row.names["regime"])
-    shown = () if model == last else model
-    lines.append(_line(row, shown, every))
+    names = () if model == last else model
+    lines.append(_line(row, names, every))
     last = model
   return f"### {plain(', '.join(title))}\n\n{table(COLUMNS, lines)}"
 
@@ -190,32 +190,32 @@ def _kept(text: str) -> str:
 
 
 def _elsewhere(one: Experiment) -> list[str]:
-  found = elsewhere.table(one.run.records)
-  if not found:
+  moved = elsewhere.table(one.run.records)
+  if not moved:
     return []
   keys = ("dataset", "attack", "regime", "defense")
-  lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in found]
+  lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in moved]
   head = "### In the user's task"
-  made = table((*keys, *elsewhere.COLUMNS), lines)
-  return [f"{head}\n\n{elsewhere.NOTE}", made]
+  text = table((*keys, *elsewhere.COLUMNS), lines)
+  return [f"{head}\n\n{elsewhere.NOTE}", text]
 
 
 def _sequela(one: Experiment) -> list[str]:
   parts = []
   for each in tables.pivot(one.run.records):
-    told, back = sequela.rows(one.run, each)
+    leaks, relapses = sequela.rows(one.run, each)
     keys = ("attack", "regime", "sequel", "model")
-    if told:
+    if leaks:
       attacks = sequela.ATTACKS.values()
       columns = [f"{b}, {a}" for a in attacks for b in sequela.COLUMNS]
       lines = [
         [*(f"`{r[k]}`" for k in keys), r["group"], r["members"], *r["values"]]
-        for r in told
+        for r in leaks
       ]
       titles = (*keys, "members", "of them", *columns)
       parts += [sequela.LEAKS, table(titles, lines)]
-    if back:
-      lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in back]
+    if relapses:
+      lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in relapses]
       titles = (*keys, *sequela.RELAPSE, sequela.LESS, sequela.EPOCHS)
       parts += [sequela.RELAPSES, table(titles, lines)]
   return ["### What defenses leave behind", *parts] if parts else []

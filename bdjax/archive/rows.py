@@ -65,15 +65,15 @@ def rows(experiment: Experiment) -> list[Row]:
     key = tuple(record[name] for name in results.GROUP)
     groups.setdefault(key, []).append(record)
   words = protocol(experiment)
-  found = [_row(experiment.name, words, key, c) for key, c in groups.items()]
+  every = [_row(experiment.name, words, key, c) for key, c in groups.items()]
   lost = divergence.counted(experiment.run.diverged)
-  found = [
+  every = [
     row._replace(diverged=lost.get(key, 0))
-    for key, row in zip(groups, found, strict=True)
+    for key, row in zip(groups, every, strict=True)
   ]
   order = list(dict.fromkeys(map(_named, experiment.run.cells)))
   return sorted(
-    found,
+    every,
     key=lambda r: (order.index(_named(r.names)), r.names["defense"] != NONE),
   )
 

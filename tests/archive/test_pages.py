@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bdjax.archive import board, claims, experiment, pages, rows
+from bdjax.archive import board, claims, commands, experiment, pages, rows
 from bdjax.report import load, results, sequela
 
 SEEDS = (0, 1)
@@ -184,3 +184,12 @@ def test_equal_protocols_alone_have_equal_names(invent, tmp_path):
   assert first != named("faster")
   assert first != named("elsewhere", fingerprint_test="f" * 16)
   assert first.startswith("own: 20,000 images, resnet9 of width 24, 80 epochs")
+
+
+def test_an_experiment_of_two_studies_has_one_protocol(invent, tmp_path):
+  record = invent.record("blended", "fmn", "none", 0)
+  config = commands.parse(invent.command).config
+  config["study"] = "fmn_table2,fmn_table4"
+  one = invent.keep(tmp_path / "results" / "x", [record], config=config)
+  assert rows.protocol(one).startswith("own: 20,000 images")
+  assert claims.outcomes([one])
