@@ -15,15 +15,15 @@ there is nothing to do; more attacks, regimes, defenses or seeds may be added.
 Other commands:
 
   python -m bdjax.launch estimate --config FILE
-                                         what a run will take, by a minute here,
-                                         or compiled, with --target=v5e:2x4
+                                         seconds and memory of a run, measured
+                                         here, or compiled for --target=v5e:2x4
   python -m bdjax.launch list            what attacks, defenses, ... there are
   python -m bdjax.launch list ft         a method's arguments and presets
   python -m bdjax.launch report DIR...   table and report.html of a run; of a
                                          study (configs/papers) study.html, too:
                                          what the papers print, and verdicts
-  python -m bdjax.launch gallery         plants all attacks and shows triggers
-                                         (configs/gallery.py); DIR: of a run
+  python -m bdjax.launch gallery         shows the trigger of every attack, which
+                                         it plants, or of those of a run: DIR
   python -m bdjax.launch prepare NAME    download a dataset, without TensorFlow
   python -m bdjax.launch cleanse --model suspect.pt --arch preact_resnet18 \\
       --images clean/ --out cleaned.safetensors --audit

@@ -138,23 +138,6 @@ def summarize(records: Iterable[Record]) -> list[Record]:
   return [_row(key, cells) for key, cells in groups.items()]
 
 
-def destroyed(record: Record) -> bool:
-  """Returns whether a defense took most of what a model had learned.
-
-  That is more than half of the accuracy that it had above chance, or that a
-  clean model has where the model came from another task.
-
-  Args:
-    record: of a cell, or a row of `summarize`.
-  """
-  before = record["ca_before"]
-  before = record.get("clean_ca") if before is None else before
-  if record["ca"] is None or before is None:
-    return False
-  chance = 1 / (record.get("classes") or CLASSES)
-  return record["ca"] - chance < (before - chance) / 2
-
-
 def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   _check_seeds(key, cells)
   row: Record = dict(zip(GROUP, key, strict=True))

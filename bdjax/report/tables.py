@@ -106,11 +106,28 @@ def verdict(row: results.Record) -> str:
   before = row["asr_before"]
   if (before is not None and before < PLANTED) or untaught(row):
     return UNPLANTED
-  if results.destroyed(row):
+  if destroyed(row):
     return DESTROYED
   if row["asr"] < FORGOTTEN:
     return "gone"
   return "alive" if row["asr"] >= KEPT else "weak"
+
+
+def destroyed(record: results.Record) -> bool:
+  """Returns whether a defense took most of what a model had learned.
+
+  That is more than half of the accuracy that it had above chance, or that a
+  clean model has where the model came from another task.
+
+  Args:
+    record: of a cell, or a row of `summarize`.
+  """
+  before = record["ca_before"]
+  before = record.get("clean_ca") if before is None else before
+  if record["ca"] is None or before is None:
+    return False
+  chance = _chance(record)
+  return record["ca"] - chance < (before - chance) / 2
 
 
 def untaught(record: results.Record) -> bool:
@@ -125,8 +142,12 @@ def untaught(record: results.Record) -> bool:
   """
   if record["ca_before"] is None:
     return False
-  chance = 1 / (record.get("classes") or results.CLASSES)
+  chance = _chance(record)
   return record["ca_before"] - chance < (1 - chance) / 10
+
+
+def _chance(record: results.Record) -> float:
+  return 1 / (record.get("classes") or results.CLASSES)
 
 
 def several(values: Iterable[Any], *, most: int = 6) -> str:

@@ -126,7 +126,7 @@ def records(evidence: Evidence, cell: Cell) -> list[results.Record]:
 def destroyed(evidence: Evidence, cell: Cell) -> bool:
   """Returns whether a printed cell's defense destroyed the models here."""
   rows = results.summarize(records(evidence, cell))
-  return cell.epoch is None and any(map(results.destroyed, rows))
+  return cell.epoch is None and any(map(tables.destroyed, rows))
 
 
 def untaught(evidence: Evidence, cell: Cell) -> bool:
@@ -144,7 +144,7 @@ def ruined(evidence: Evidence, cell: Cell) -> bool:
   for name, defense in (("ca_before", NONE), ("ca", cell.defense)):
     percent = published.value(cell.near(defense, "ca"))
     printed[name] = None if percent is None else percent / 100
-  return not results.destroyed(printed)
+  return not tables.destroyed(printed)
 
 
 def before(cell: Cell) -> Cell:
