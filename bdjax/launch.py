@@ -22,8 +22,8 @@ Other commands:
   python -m bdjax.launch report DIR...   table and report.html of a run; of a
                                          study (configs/papers) study.html, too:
                                          what the papers print, and verdicts
-  python -m bdjax.launch gallery         shows the triggers of all attacks, which
-                                         it plants, or of a run's: gallery DIR
+  python -m bdjax.launch gallery         shows all attacks' triggers, which it
+                                         plants, or a run's: gallery DIR
   python -m bdjax.launch prepare NAME    download a dataset, without TensorFlow
   python -m bdjax.launch cleanse --model suspect.pt --arch preact_resnet18 \\
       --images clean/ --out cleaned.safetensors --audit
