@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bdjax.methods import registry
@@ -30,6 +31,29 @@ def asked():
       return state, {}
 
   return Asked()
+
+
+@pytest.fixture
+def slope(suspect):
+  """Returns the gradient of what `asked` trains on, written out.
+
+  The mean cross-entropy of the suspect's first 16 images, batch norm in
+  training mode, by its parameters.
+  """
+  batch = engine.take(suspect.clean, jnp.arange(16))
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    (logits, _), _ = suspect.model.apply(
+      {**suspect.variables, "params": params},
+      batch.image,
+      train=True,
+      mutable="batch_stats",
+    )
+    return -jax.nn.log_softmax(logits)[np.arange(16), batch.label].mean()
+
+  return gradient
 
 
 class Bright:
