@@ -147,7 +147,7 @@ def pictures(key, count=3):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_trigger_acts_on_each_image_alone(name, task):
   schema = signature.arguments(registry.get("attacks", name))
-  known = SMALL | SHORT | {"rate": 0.25}
+  known = SMALL | SHORT | {"rate": 0.25, "cover_rate": 0.125}
   static = {k: v for k, v in known.items() if k in schema}
   attack = registry.get("attacks", name)(**static)
 
