@@ -85,8 +85,8 @@ def main(argv: Sequence[str]) -> int:
       )
     if command not in TOGETHER:
       NOTICE.alone()
-    own = (run, estimate, report, gallery, prepare, cleanse, results)
-    known = {one.__name__: one for one in own} | {"list": listing.show}
+    commands = (run, estimate, report, gallery, prepare, cleanse, results)
+    known = {one.__name__: one for one in commands} | {"list": listing.show}
     return known[command](rest)
   except preemption.Stopped:
     return NOTICE.say(preemption.SAVED)

@@ -84,7 +84,7 @@ def plant(
   data = shapes.dataset(images)
 
   def alone(fit, key, data):
-    return experiment.plant(key, method.made, task(data), fit)
+    return experiment.plant(key, method.built, task(data), fit)
 
   def member(fit, data, inputs):
     return runs.planter(method)(fit, task(data), inputs)
@@ -124,10 +124,10 @@ def defend(
   access = shapes.access(shapes.model(model, images, args), images, rate)
 
   def alone(fit, key, access):
-    return experiment.defend(key, method.made, access, fit)
+    return experiment.defend(key, method.built, access, fit)
 
   if width:
-    more = runs.needed(method.made, access)
+    more = runs.needed(method.built, access)
     batch = options["batch_size"]
     how = {"batch": batch, "width": width, "size": images.count}
     yield from sweeps.programs(devices, runs.defender(method), (), more, **how)

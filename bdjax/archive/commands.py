@@ -100,7 +100,7 @@ class Cells:
     scenario = methods.scenario(config["scenario"])
     source = _pictureless(config["data"])
     user = source
-    if scenario.made.elsewhere:
+    if scenario.built.elsewhere:
       user = _pictureless(config["downstream"])
     self._plan = settings.built(
       config, command.overridden, scenario, source, user

@@ -84,7 +84,7 @@ def search(
     norm=np.asarray(memo["mask_norm"]),
     index=np.asarray(memo["anomaly_index"]),
     flagged=np.asarray(memo["flagged"]),
-    reached=np.asarray(triggers.found),
+    reached=np.asarray(triggers.reached),
     mask=np.asarray(triggers.mask),
     pattern=np.asarray(triggers.pattern),
     images=clean.size,

@@ -160,7 +160,7 @@ def _check_size(
 
   A stem makes up for them, or the suspect is better with smaller ones.
   """
-  found = "stem" in taken.suspect.chosen and "stem" not in accused.chosen
+  stemmed = "stem" in taken.suspect.chosen and "stem" not in accused.chosen
   height, width = images.image.shape[1:3]
   if images.info is not None or "img_size" in accused.facts:
     return
@@ -173,9 +173,9 @@ def _check_size(
     small = images._replace(
       image=blocks.mean((2, 4)).astype(np.uint8), label=images.label[rows]
     )
-    asked = accused if found else taken.suspect
+    asked = accused if stemmed else taken.suspect
     trial = _tried(asked, small, np.arange(len(rows)), {})
-    if not taken.beats(trial) if found else trial.beats(taken):
+    if not taken.beats(trial) if stemmed else trial.beats(taken):
       raise ValueError(
         f"the suspect is right on {taken.share} clean images with "
         f"{taken.form}, and on {trial.share} in {trial.form} with images of "

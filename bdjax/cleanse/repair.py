@@ -72,7 +72,7 @@ def chosen(text: str) -> specs.Spec:
   (spec,) = specified
   if spec.name == "none":
     raise ValueError("--defense is none, which repairs nothing; name another.")
-  defense = _built(spec).made
+  defense = _built(spec).built
   if defense.needs_train:
     raise ValueError(
       f"{spec.name} needs the suspect's training set, and clean images are all "
@@ -106,7 +106,7 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
         f"Batches were reduced from {usual} to {size} images, since there are "
         f"only {images} to train on."
       )
-  defense = _built(spec).made
+  defense = _built(spec).built
   rate = defense.scarce
   if rate is None or spec.preset or rate in given or images > SCARCE:
     return _with(spec, added, notes)
@@ -115,7 +115,7 @@ def fitted(spec: specs.Spec, images: int) -> Repair:
 
 def _with(spec: specs.Spec, added: dict, notes: list[str]) -> Repair:
   method = _built(spec._replace(args=added | spec.args))
-  return Repair(method.label, method.made, tuple(notes))
+  return Repair(method.label, method.built, tuple(notes))
 
 
 def _scarce(

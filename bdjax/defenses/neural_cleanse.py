@@ -126,7 +126,7 @@ def judge(
     threshold: anomaly indices above it flag a class.
   """
   index = metrics.anomaly_index(triggers.norm)
-  small = triggers.found & (triggers.norm < jnp.median(triggers.norm))
+  small = triggers.reached & (triggers.norm < jnp.median(triggers.norm))
   memo = {
     "anomaly_index": index,
     "mask_norm": triggers.norm,

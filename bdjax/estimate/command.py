@@ -121,7 +121,7 @@ def items(plan: plans.Plan) -> list[Item]:
     cells = [c for c in names.cells() if c.defense is defense]
     ids = tuple(names.id(cell) for cell in cells)
     beside = plan.floor or plan.sequela
-    compares = beside and not defense.made.needs_train
+    compares = beside and not defense.built.needs_train
     repeats = len(plan.seeds) if plan.elsewhere or compares else 0
     stages = _defended(plan, cells[0], shapes[cells[0].attack.label])
     often = 1 + _points(plan, stages)
@@ -185,7 +185,7 @@ def _planted(
   task, asking = knowledge.traced(plan, cell)
 
   def plant(fit: Fit, task) -> Backdoor:
-    return experiment.plant(cell.key, cell.attack.made, task, fit)
+    return experiment.plant(cell.key, cell.attack.built, task, fit)
 
   shapes, stages = work.stages(plant, task)
   return shapes, stages, bool(asking)
@@ -204,7 +204,7 @@ def _clean(
 
 def _defended(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> list[Stage]:
   def defend(fit, access):
-    return experiment.defend(cell.key, cell.defense.made, access, fit)
+    return experiment.defend(cell.key, cell.defense.built, access, fit)
 
   return work.stages(defend, knowledge.user(plan, cell, backdoor))[1]
 
@@ -215,12 +215,12 @@ def _sequela(
   """Returns what is trained after all defenses: shadow models, and poisons."""
   cells = sequel_cells.of(plan, names)
   items = []
-  if any(sequel.made.prepare for sequel in plan.sequela):
+  if any(sequel.built.prepare for sequel in plan.sequela):
     stages = _clean(plan, names.cells()[0], knowledge.shadow)
     items.append(Item("train shadow models", (), len(plan.seeds), stages))
   for sequel in plan.sequela:
     questions = {k: x for k, x in cells.items() if x.sequel is sequel}
-    if sequel.made.retrains:
+    if sequel.built.retrains:
       question = next(iter(questions.values()))
       stages = _retrained(plan, question, shapes[question.cell.attack.label])
       often = 1 + sum(s.epochs for s in stages)
@@ -240,7 +240,7 @@ def _retrained(
       knowledge.tuned(plan, question.cell),
       poisoned=backdoor.train,
       role=backdoor.role,
-      model=plan.model.made,
+      model=plan.model.built,
       view=knowledge.view(plan.info),
     )
     return question.outcome(remains, fit).variables
@@ -259,7 +259,7 @@ def _scoring(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> float:
       access,
       test,
       backdoor.params,
-      attack=cell.attack.made,
+      attack=cell.attack.built,
       batch_size=plan.config["evaluate"]["batch_size"],
     )
 

@@ -97,8 +97,8 @@ class Beside:
 
   def gain(self, record: Record, name: str) -> float | None:
     """Returns how much more a number is than the clean model's, or None."""
-    own, other = record.get(name), (self.baseline(record) or {}).get(name)
-    return None if None in (own, other) else own - other
+    pair = record.get(name), (self.baseline(record) or {}).get(name)
+    return None if None in pair else pair[0] - pair[1]
 
   def memorizes(
     self, record: Record, attack: str, group: str, rate: str

@@ -40,8 +40,10 @@ def sweeps(
     diverged: cells without a result.
   """
   groups, lost = _titled(records), _titled(diverged)
-  made = [_sweep(title, groups[title], lost.get(title, [])) for title in groups]
-  return [sweep for sweep in made if sweep.axes]
+  sweeps = [
+    _sweep(title, groups[title], lost.get(title, [])) for title in groups
+  ]
+  return [sweep for sweep in sweeps if sweep.axes]
 
 
 def _titled(

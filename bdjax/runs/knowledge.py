@@ -28,9 +28,9 @@ def adversary(plan: plans.Plan, cell: Cell) -> Task:
   """Returns what a cell's adversary has."""
   return Task(
     train=plan.train,
-    model=plan.model.made,
+    model=plan.model.built,
     recipe=numbers(plan.recipe),
-    regime=cell.regime.made,
+    regime=cell.regime.built,
     view=view(plan.info),
     examples=plan.user.test if plan.encoder else None,
   )
@@ -68,7 +68,7 @@ def user(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
 
 def planted(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
   """Returns what a cell's planted model is scored with, as it is found."""
-  access = Access(backdoor.variables, plan.user.train, model=plan.model.made)
+  access = Access(backdoor.variables, plan.user.train, model=plan.model.built)
   return plan.access(experiment.key_for(cell.key, "look"), access, tuned=False)
 
 

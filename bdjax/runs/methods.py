@@ -26,10 +26,10 @@ GIVEN = ("num_classes", "mean", "std")  # known from the data, not from a user
 
 
 class Method(NamedTuple):
-  """A built attack, regime, defense or sequel with the text that names it."""
+  """An attack, a regime, a defense ... with the text that names it."""
 
   label: str
-  made: Any
+  built: Any  # the attack, regime, defense, sequel or model itself
   args: dict[str, Any]  # what decides it, as JSON-able values
   remake: Callable[..., Any] | None = None  # the same with other numbers
   numbers: tuple[str, ...] = ()  # arguments that may be traced
@@ -41,7 +41,7 @@ class Method(NamedTuple):
 
   def at(self, numbers: dict[str, Any]) -> Any:
     """Returns the method as built, or with other numbers, traced or not."""
-    return self.remake(**numbers) if numbers else self.made
+    return self.remake(**numbers) if numbers else self.built
 
   @property
   def name(self) -> str:
@@ -254,7 +254,7 @@ def training_regimes(section: dict[str, Any], match: str) -> list[Method]:
     options = {k: v for k, v in section.items() if k in schema} | spec.args
     options = {k: v for k, v in options.items() if v is not None}
     method = _build(make, spec, options, ())
-    built.append(method._replace(made=regimes.matched(method.made, match)))
+    built.append(method._replace(built=regimes.matched(method.built, match)))
   return built
 
 

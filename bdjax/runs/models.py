@@ -66,7 +66,7 @@ def keep_backdoor(
   """
   finite.check((backdoor.variables, backdoor.params))
   note = {"key": session.names.key(cell), "spent": spent}
-  note["train_accuracy"] = _learned(journal.rows, cell.regime.made)
+  note["train_accuracy"] = _learned(journal.rows, cell.regime.built)
   _keep(session, session.names.planted(cell), backdoor, note)
 
 
@@ -85,7 +85,7 @@ def _learned(rows: list[loop.Row], regime: Regime) -> float | None:
 
 def _shapes(session: Session, cell: Cell) -> Backdoor:
   task, _ = knowledge.traced(session.plan, cell)
-  attack, fit = cell.attack.made, loop.scan_fit
+  attack, fit = cell.attack.built, loop.scan_fit
   return jax.eval_shape(
     lambda task: experiment.plant(cell.key, attack, task, fit), task
   )
@@ -105,7 +105,7 @@ def _plant(session: Session, cell: Cell) -> Backdoor:
   probe = session.scorer.watch(cell)
   fit = session.fit(name, journal=journal, probe=probe)
   start = time.perf_counter()
-  backdoor = experiment.plant(cell.key, cell.attack.made, task, fit)
+  backdoor = experiment.plant(cell.key, cell.attack.built, task, fit)
   jax.block_until_ready(backdoor)
   seconds = journal.spent(time.perf_counter() - start)
   session.workdir.curves(name, journal)
@@ -155,7 +155,7 @@ def shadow(session: Session, cell: Cell) -> Shadow:
     like=lambda: jax.eval_shape(lambda: train(loop.scan_fit)),
   )
   member = knowledge.shadowed(plan, cell)
-  return Shadow(variables, plan.train, member, model=plan.model.made)
+  return Shadow(variables, plan.train, member, model=plan.model.built)
 
 
 def defended(session: Session, cell: Cell) -> Params:
@@ -176,7 +176,7 @@ def _defend(
   session: Session, cell: Cell, backdoor: Backdoor, fit: Fit
 ) -> Params:
   access = knowledge.user(session.plan, cell, backdoor)
-  return experiment.defend(cell.key, cell.defense.made, access, fit).variables
+  return experiment.defend(cell.key, cell.defense.built, access, fit).variables
 
 
 def keep(session: Session, name: str, variables: Params) -> None:

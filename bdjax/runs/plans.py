@@ -62,12 +62,12 @@ class Plan(NamedTuple):
   @property
   def elsewhere(self) -> bool:
     """Whether models are used in another task than they were planted in."""
-    return self.scenario.made.elsewhere
+    return self.scenario.built.elsewhere
 
   @property
   def classes(self) -> int:
     """How many logits the victim has; 0 for an encoder."""
-    return self.scenario.made.classes(self.info.num_classes)
+    return self.scenario.built.classes(self.info.num_classes)
 
   @property
   def encoder(self) -> bool:
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
 
   def clean_victim(self, key: Key, task: Task, fit: Fit) -> Params:
     """Returns the variables of a victim trained without any backdoor."""
-    return self.scenario.made.clean(key, task, fit)
+    return self.scenario.built.clean(key, task, fit)
 
   def access(self, key: Key, victim: Access, *, tuned: bool) -> Access:
     """Returns what the user has of a victim.
@@ -86,7 +86,7 @@ class Plan(NamedTuple):
       victim: what a defender in the adversary's task would have.
       tuned: whether the user tunes it, or scores it as it was planted.
     """
-    scenario = self.scenario.made
+    scenario = self.scenario.built
     reach = scenario.start if tuned else scenario.look
     return reach(key, victim, self.user.info.num_classes)
 
@@ -130,9 +130,9 @@ def digest(value: Any) -> str:
 
 def regimes_of(plan: Plan, attack: methods.Method) -> list[methods.Method]:
   """Returns the regimes that apply: one that trains nothing has only one."""
-  if attack.made.trains:
+  if attack.built.trains:
     return plan.regimes
-  return [regime for regime in plan.regimes if regime.made == Regime()]
+  return [regime for regime in plan.regimes if regime.built == Regime()]
 
 
 def attack_key(
@@ -157,7 +157,7 @@ def attack_key(
   }
   if plan.precision != "default":
     key["precision"] = plan.precision
-  if not regime.made.extra:
+  if not regime.built.extra:
     key["match"] = "steps"
   return key
 

@@ -200,7 +200,7 @@ def pictures(
 ) -> dict[str, np.ndarray]:
   """Returns the first test images that the trigger should change."""
   info, _, test = plan.scored(tuned=False)
-  attack, label = cell.attack.made, np.asarray(test.label)
+  attack, label = cell.attack.built, np.asarray(test.label)
   target = np.asarray(attack.target(test.label))
   pick = np.flatnonzero(target != label)[:PICTURES]
   clean = test.image[pick]

@@ -76,7 +76,7 @@ def _check_test(plan: plans.Plan) -> None:
     return
   label = plan.test.label
   for attack in plan.attacks:
-    if not (attack.made.target(label) != label).any():
+    if not (attack.built.target(label) != label).any():
       raise ValueError(
         f"data.test_images is {plan.test.size}, which leaves {attack.label} no "
         "image of a class other than its target: give more, or None for all."
@@ -86,7 +86,7 @@ def _check_test(plan: plans.Plan) -> None:
 def _victim(plan: plans.Plan) -> Params:
   """Returns the shapes of a planted model's variables."""
   return jax.eval_shape(
-    lambda key: learn.init_variables(key, plan.train, model=plan.model.made),
+    lambda key: learn.init_variables(key, plan.train, model=plan.model.built),
     jax.random.key(0),
   )
 
@@ -120,7 +120,7 @@ def _defend(plan: plans.Plan, defense: Method, variables: Params) -> None:
     variables=variables,
     clean=jax.tree.map(lambda x: x[:size], plan.user.train),
     train=plan.train,
-    model=plan.model.made,
+    model=plan.model.built,
     view=knowledge.view(plan.user.info),
     recipe=plan.recipe,
   )

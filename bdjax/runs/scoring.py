@@ -90,7 +90,7 @@ class Scorer:
       findings["verdict"] = float(state.verdict)
     if state.keep is not None:
       findings |= metrics.filtering(state.keep, backdoor.role)
-    if cell.defense.made.suspect is not None:
+    if cell.defense.built.suspect is not None:
       more, spent = self._suspicions(cell, state, access, backdoor)
       findings |= more
     return findings, spent
@@ -98,14 +98,14 @@ class Scorer:
   def _suspicions(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor
   ) -> tuple[dict[str, float], dict[str, float]]:
-    suspect = cell.defense.made.suspect
+    suspect = cell.defense.built.suspect
 
     def program(state, access, test, params):
       return evaluate.suspicions(
         jax.random.key(0),
         test,
         params,
-        attack=cell.attack.made,
+        attack=cell.attack.built,
         suspect=lambda key, images: suspect(key, images, access, state),
         batch_size=self._setting["batch_size"],
         mesh=self._mesh,
@@ -131,7 +131,7 @@ class Scorer:
 
   def watch(self, cell: Cell) -> loop.Probe:
     """Returns what scores a victim while its backdoor is planted."""
-    access = Access(None, model=self._plan.model.made)
+    access = Access(None, model=self._plan.model.built)
 
     def look(name, done, epochs, state, params):
       del name, done, epochs
@@ -170,7 +170,7 @@ class Scorer:
     backdoor: Backdoor,
     test: Rows,
   ) -> tuple[dict[str, Any], dict[str, float]]:
-    predict = cell.defense.made.predict if cell.defense else default_predict
+    predict = cell.defense.built.predict if cell.defense else default_predict
     if predict is default_predict:  # one program serves all such defenses
       state = Defended(state.variables)
       access = Access(None, model=access.model)
@@ -187,7 +187,7 @@ class Scorer:
     if key not in self._programs:
       score = functools.partial(
         experiment.score,
-        attack=cell.attack.made,
+        attack=cell.attack.built,
         predict=key[1],
         batch_size=self._setting["batch_size"],
         tally=self._tally(),

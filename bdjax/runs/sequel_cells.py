@@ -47,7 +47,7 @@ class SequelCell(NamedTuple):
   @property
   def retrains(self) -> bool:
     """Whether poisons are trained back into the model."""
-    return self.sequel.made.retrains
+    return self.sequel.built.retrains
 
   @property
   def planted(self) -> bool:
@@ -57,7 +57,7 @@ class SequelCell(NamedTuple):
   def outcome(self, remains: Remains, fit: Fit) -> Outcome:
     """Returns what the sequel finds out about what is left of the model."""
     key = key_for(self.cell.key, self.sequel.name)
-    return self.sequel.made.examine(key, remains, fit)
+    return self.sequel.built.examine(key, remains, fit)
 
 
 def name(names: Names, question: SequelCell) -> str:
@@ -78,9 +78,9 @@ def of(plan: plans.Plan, names: Names) -> dict[str, SequelCell]:
   cells: dict[str, SequelCell] = {}
   for cell in names.cells():
     for sequel in plan.sequela:
-      if sequel.made.retrains and "rate" not in cell.attack.args:
+      if sequel.built.retrains and "rate" not in cell.attack.args:
         continue
-      alone = cell.defense is not None and cell.defense.made.needs_train
+      alone = cell.defense is not None and cell.defense.built.needs_train
       for clean in (False,) if alone else (True, False):
         question = SequelCell(cell, sequel, clean)
         cells.setdefault(name(names, question), question)

@@ -44,7 +44,7 @@ def answer(session: Session, name: str, question: SequelCell) -> Record:
     outcome, spent = _retrain(session, name, question, remains)
   else:
     start = time.perf_counter()
-    outcome = dict(question.outcome(remains, loop.host_fit()).found)
+    outcome = dict(question.outcome(remains, loop.host_fit()).numbers)
     wall = time.perf_counter() - start
     spent = {"compile": 0.0, "train": 0.0, "eval": wall}
   return records.of_sequel(
@@ -63,7 +63,7 @@ def _remains(session: Session, question: SequelCell) -> Remains:
     backdoor = models.backdoor(session, cell)
     poisoned, role = backdoor.train, backdoor.role
     if not question.retrains:
-      hit = triggered(plan.test, backdoor, cell.attack.made)
+      hit = triggered(plan.test, backdoor, cell.attack.built)
   return Remains(
     _variables(session, question),
     plan.train,
@@ -73,7 +73,7 @@ def _remains(session: Session, question: SequelCell) -> Remains:
     role,
     hit,
     learned=_learned(session, cell, question.sequel),
-    model=plan.model.made,
+    model=plan.model.built,
     view=knowledge.view(plan.info),
   )
 
@@ -90,7 +90,7 @@ def _variables(session: Session, question: SequelCell) -> Params:
 
 def _learned(session: Session, cell: Cell, sequel: Method) -> Params:
   """Returns what a sequel has learned from the seed's shadow model."""
-  if sequel.made.prepare is None:
+  if sequel.built.prepare is None:
     return ()
   about = [session.names.shadow(cell), sequel.name, sequel.args]
   name = plans.digest(["learned", *about])
@@ -105,11 +105,11 @@ def _learn(session: Session, name: str, cell: Cell, sequel: Method) -> Params:
 
   def like():
     return jax.eval_shape(
-      lambda shadow: sequel.made.prepare(key, shadow, loop.scan_fit), shadow
+      lambda shadow: sequel.built.prepare(key, shadow, loop.scan_fit), shadow
     )
 
   def prepare(fit):
-    return sequel.made.prepare(key, shadow, fit)
+    return sequel.built.prepare(key, shadow, fit)
 
   # Thresholds of what no image reaches may be infinite.
   return models.kept(session, name, prepare, like=like, check=False)
@@ -154,7 +154,7 @@ def _rates(
   poisons: Dataset,
 ) -> Row:
   """Returns rates over the whole test set, and accuracy on the poisons."""
-  model, scorer = session.plan.model.made, session.scorer
+  model, scorer = session.plan.model.built, session.scorer
   counts, _ = scorer.score(
     cell.root, Defended(variables), Access(None, model=model), backdoor
   )

@@ -83,7 +83,7 @@ def built(
   user: TaskData,
 ) -> plans.Plan:
   """Returns the plan of a config whose data is loaded."""
-  classes = scenario.made.classes(source.info.num_classes)
+  classes = scenario.built.classes(source.info.num_classes)
   model = methods.model(config["model"], source.info, classes)
   facts = {"mean": source.info.mean, "std": source.info.std}
   users = facts | {"num_classes": user.info.num_classes}
@@ -177,21 +177,21 @@ def _check_batch(label: str, batch: int, size: int) -> None:
 
 def _check_regimes(plan: plans.Plan) -> None:
   for regime in plan.regimes:
-    before, rest = regimes.parts(plan.recipe, regime.made)
-    regimes.planned_epochs(rest, regime.made)
-    if regime.made.planted and not before:
+    before, rest = regimes.parts(plan.recipe, regime.built)
+    regimes.planned_epochs(rest, regime.built)
+    if regime.built.planted and not before:
       raise ValueError(
         f"train.epochs is {plan.recipe.epochs}, but {regime.label} with "
         "train.match=steps trains two models in them: give at least 2."
       )
   for attack in plan.attacks:
-    if plan.encoder and not attack.made.encoder:
+    if plan.encoder and not attack.built.encoder:
       raise ValueError(
         f"{attack.label} needs the victim's logits, but the scenario "
         f"{plan.scenario.label} plants an encoder: use badencoder or ctrl."
       )
     for regime in plans.regimes_of(plan, attack):
-      if regime.made.planted and not attack.made.continues:
+      if regime.built.planted and not attack.built.continues:
         raise ValueError(
           f"{attack.label} trains its trigger with the victim, which "
           f"{regime.label} would start from a planted model: leave out "
@@ -219,7 +219,7 @@ def _check_sequela(plan: plans.Plan) -> None:
     )
   size = plan.train.size
   for sequel in plan.sequela:
-    if sequel.made.retrains:
+    if sequel.built.retrains:
       _check_poisons(sequel, plan.attacks)
       images = round(sequel.args.get("rate", 1) * size)
       batch = sequel.args["batch_size"]
@@ -245,7 +245,7 @@ def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
 
 def _check_defenses(plan: plans.Plan) -> None:
   for defense in plan.defenses:
-    if plan.elsewhere and defense.made.needs_train:
+    if plan.elsewhere and defense.built.needs_train:
       raise ValueError(
         f"{defense.label} needs the training set, which the user of the "
         f"scenario {plan.scenario.label} has not: leave it out, or use the "

@@ -39,7 +39,7 @@ def measure(
     mesh: devices that share a cell's batches, or members of a sweep.
   """
   key, state, step, data = trial(
-    plan.model.made, plan.info.shape, batch_size=batch_size, steps=_STEPS
+    plan.model.built, plan.info.shape, batch_size=batch_size, steps=_STEPS
   )
   members = 1
   begun = time.perf_counter()

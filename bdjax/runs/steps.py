@@ -57,7 +57,7 @@ def defend(session: Session, cell: Cell, before: Record) -> Record:
   probe = session.scorer.probe(cell, access, backdoor)
   fit = session.fit(name, journal=journal, probe=probe)
   start = time.perf_counter()
-  state = experiment.defend(cell.key, cell.defense.made, access, fit)
+  state = experiment.defend(cell.key, cell.defense.built, access, fit)
   jax.block_until_ready(state)
   spent = journal.spent(time.perf_counter() - start)
   session.workdir.curves(name, journal)
@@ -99,7 +99,7 @@ def finish(
   )
   if plan.elsewhere:
     audit |= _compared(session, cell, counts, backdoor, access)
-  elif plan.floor and not cell.defense.made.needs_train:
+  elif plan.floor and not cell.defense.built.needs_train:
     clean = models.baseline(session, cell)
     audit |= _of_clean(session, cell, clean, access, backdoor, _FLOOR)
   learned = {"train_accuracy": before.get("train_accuracy")}

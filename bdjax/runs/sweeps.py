@@ -141,7 +141,7 @@ def planter(attack: Method) -> Member:
 def needs_clean(plan: plans.Plan, cell: Cell) -> bool:
   """Returns whether a cell's attack starts from a clean victim."""
   task, asking = knowledge.traced(plan, cell)
-  attack, fit = cell.attack.made, loop.scan_fit
+  attack, fit = cell.attack.built, loop.scan_fit
   jax.eval_shape(lambda t: experiment.plant(cell.key, attack, t, fit), task)
   return bool(asking)
 
@@ -159,7 +159,7 @@ def defend(
   defense = group.cells[0].defense
 
   def more(place):
-    return needed(defense.made, access(place))
+    return needed(defense.built, access(place))
 
   yield from _run(group, defender(defense), (), more, mesh, width)
 

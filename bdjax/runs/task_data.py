@@ -61,7 +61,7 @@ def user(
     ValueError: `downstream` is missing, needless, or of another image size.
   """
   section, label = config["downstream"], scenario.label
-  if not scenario.made.elsewhere:
+  if not scenario.built.elsewhere:
     if section["name"] is not None:
       raise ValueError(
         f"downstream.name is {section['name']!r}, but the scenario {label} has "

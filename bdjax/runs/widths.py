@@ -62,7 +62,7 @@ def rate(plan: plans.Plan, width: int) -> float:
   """Returns how many members' training steps a device does per second."""
   batch = plan.recipe.batch_size
   key, state, step, data = trial(
-    plan.model.made, plan.info.shape, batch_size=batch, steps=_STEPS
+    plan.model.built, plan.info.shape, batch_size=batch, steps=_STEPS
   )
   epoch = engine.epoch(step, batch_size=batch)
   members = sweep.of_one_device(

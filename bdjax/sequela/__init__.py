@@ -66,15 +66,15 @@ class Remains:
 
 
 class Outcome(NamedTuple):
-  """What a sequel found out about a model; it fills in what it produces.
+  """What a sequel answers about a model; it fills in what it produces.
 
   Attributes:
     variables: of the model after further training.
-    found: numbers by name, recorded as they are.
+    numbers: by name, recorded as they are.
   """
 
   variables: Params | None = None
-  found: dict[str, float] | tuple[()] = ()
+  numbers: dict[str, float] | tuple[()] = ()
 
 
 class Sequel(NamedTuple):

@@ -97,7 +97,7 @@ def make(
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     del fit  # all that is learned is learned from the shadow model
     rates = judging.table(_judged(key, remains, images))
-    return Outcome(found=flat(rates))
+    return Outcome(numbers=flat(rates))
 
   return Sequel(examine, prepare=prepare)
 
@@ -135,7 +135,7 @@ def _of_shadow(key: Key, shadow: Shadow, most: int) -> Examples:
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _judged(key: Key, remains: Remains, most: int) -> judging.Found:
+def _judged(key: Key, remains: Remains, most: int) -> judging.Rates:
   return judging.judge(remains.learned, some(key, examples_of(remains), most))
 
 

@@ -91,10 +91,10 @@ def followed(evidence: Evidence, group: Group | None) -> bool:
 
 def reading(evidence: Evidence, cell: Cell) -> Reading | None:
   """Returns what was measured of a printed cell, or None."""
-  found = measured.read(records(evidence, cell), cell, evidence.run)
-  if found is None or not cell.attack:
-    return found
-  return found._replace(diverged=diverged(evidence, find(evidence, cell)))
+  result = measured.read(records(evidence, cell), cell, evidence.run)
+  if result is None or not cell.attack:
+    return result
+  return result._replace(diverged=diverged(evidence, find(evidence, cell)))
 
 
 def diverged(evidence: Evidence, group: Group | None) -> int:

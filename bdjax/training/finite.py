@@ -17,10 +17,10 @@ DIVERGED = (
 )
 
 
-def told(tree: Any) -> jax.Array:
+def within(tree: Any) -> jax.Array:
   """Returns `finite` of a tree as an array, [], within a program."""
-  found = [jnp.isfinite(x).all() for x in _numbers(tree)]
-  return jnp.array(found, bool).all()
+  kept = [jnp.isfinite(x).all() for x in _numbers(tree)]
+  return jnp.array(kept, bool).all()
 
 
 def finite(tree: Any) -> bool:

@@ -233,7 +233,7 @@ def _judged(span: Callable[..., tuple[State, Metrics]]) -> Callable[..., Any]:
   def run(*args):
     state, metrics = span(*args)
     victims = [x.variables for x in learn.classifiers(state)]
-    return state, metrics, finite.told(victims)
+    return state, metrics, finite.within(victims)
 
   return run
 

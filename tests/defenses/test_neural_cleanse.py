@@ -15,10 +15,10 @@ def make(**args):
   return registry.get("defenses", "neural_cleanse")(**(SMALL | args))
 
 
-def triggers(norms, found=None, shape=(8, 8, 3)):
+def triggers(norms, reached=None, shape=(8, 8, 3)):
   """Returns triggers of given norms; pattern c is (c + 1) / 10 all over."""
   count = len(norms)
-  found = jnp.ones(count, bool) if found is None else jnp.array(found)
+  reached = jnp.ones(count, bool) if reached is None else jnp.array(reached)
   height, width, channels = shape
   gray = jnp.arange(1, count + 1)[:, None, None, None] / 10
   return inversion.Inverted(
@@ -26,7 +26,7 @@ def triggers(norms, found=None, shape=(8, 8, 3)):
     pattern=jnp.broadcast_to(gray, (count, height, width, channels)),
     norm=jnp.array(norms),
     success=jnp.ones(count),
-    found=found,
+    reached=reached,
   )
 
 

@@ -73,7 +73,7 @@ def points(plan, item):
 
 def test_scoring_is_two_passes_over_the_test_set(plan, found):
   item = found["plant blended, conventional"]
-  model, size = plan.model.made, plan.config["evaluate"]["batch_size"]
+  model, size = plan.model.built, plan.config["evaluate"]["batch_size"]
   images = jnp.zeros((min(size, plan.test.size), *plan.info.shape))
   assert plan.test.size % images.shape[0] == 0
   start = jax.eval_shape(lambda: model.init(jax.random.key(0), images))

@@ -29,7 +29,7 @@ def audit(plan):
   backdoor = Backdoor({}, params, None, role)
 
   def run(state, suspect=None):
-    defense = cell.defense._replace(made=Defense(None, suspect=suspect))
+    defense = cell.defense._replace(built=Defense(None, suspect=suspect))
     one = cell._replace(defense=defense)
     return scoring.Scorer(plan).audit(one, state, Access({}), backdoor)
 

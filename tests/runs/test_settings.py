@@ -77,7 +77,7 @@ def test_a_model_takes_arguments_in_its_name(config):
   made = config()
   made["model"] = {"name": "resnet18(stem=imagenet)", "width": 4, "dtype": None}
   plan = settings.plan(made)
-  assert plan.model.made.stem == "imagenet" and plan.model.made.width == 4
+  assert plan.model.built.stem == "imagenet" and plan.model.built.width == 4
   assert "imagenet" in plan.model.label
   made["model"]["name"] = "resnet18,cnn"
   with pytest.raises(ValueError, match="must be one architecture"):

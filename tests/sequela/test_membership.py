@@ -117,7 +117,7 @@ def test_it_learns_from_the_shadow_and_says_numbers_by_name():
     learned=learned,
     model=Show(),
   )
-  found = sequel.examine(jax.random.key(1), remains, loop.host_fit()).found
+  found = sequel.examine(jax.random.key(1), remains, loop.host_fit()).numbers
   assert len(found) == 6 * 4 * 6
   assert found["loss.members.auroc"] > 0.95
   assert found["mentropy_by_class.members.balanced_accuracy"] > 0.9

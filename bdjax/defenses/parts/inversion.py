@@ -58,7 +58,7 @@ class Inverted(NamedTuple):
   pattern: Array  # [classes, H, W, C] in [0, 1]
   norm: Array  # [classes], sum of the mask
   success: Array  # [classes]; 0 where no trigger was good enough
-  found: Array  # [classes] bool: one was
+  reached: Array  # [classes] bool: one was
 
 
 def searching(

@@ -61,7 +61,7 @@ class Adversary(NamedTuple):
   network: Params
 
 
-class Found(NamedTuple):
+class Rates(NamedTuple):
   """How well an attack tells a group of members from non-members.
 
   Rates are NaN where there are no examples of either kind, or where a score is
@@ -140,7 +140,7 @@ def answers(
   return pairs | {"mentropy_by_class": by_class}
 
 
-def judge(adversary: Adversary, target: Examples) -> Found:
+def judge(adversary: Adversary, target: Examples) -> Rates:
   """Returns how well attacks do on a target; all fields are [attacks, groups].
 
   Rows and columns are in the order of `ATTACKS` and `GROUPS`.
@@ -156,10 +156,10 @@ def judge(adversary: Adversary, target: Examples) -> Found:
   result = by_attack(ranks, claims, members, others)
   sound = _sound(adversary, target)
   rates = (jnp.where(sound, rate, jnp.nan) for rate in result[:4])
-  return Found(*rates, members=result.members, others=result.others)
+  return Rates(*rates, members=result.members, others=result.others)
 
 
-def table(rates: Found) -> dict[str, dict[str, dict[str, float]]]:
+def table(rates: Rates) -> dict[str, dict[str, dict[str, float]]]:
   """Returns the result of `judge` as numbers, by attack, group and name."""
   columns = {k: np.asarray(v).tolist() for k, v in rates._asdict().items()}
   return {
@@ -203,12 +203,12 @@ def _groups(target: Examples) -> tuple[Array, Array]:
 
 def _separation(
   rank: Scores, claim: Array, member: Array, other: Array
-) -> Found:
+) -> Rates:
   auroc, (strict, loose) = ranking.separation(
     rank, member, other, per_mille=(1, 10)
   )
   accuracy = ranking.balanced_accuracy(claim, member, other)
-  return Found(accuracy, auroc, strict, loose, member.sum(), other.sum())
+  return Rates(accuracy, auroc, strict, loose, member.sum(), other.sum())
 
 
 def _sound(adversary: Adversary, target: Examples) -> Array:

@@ -88,13 +88,13 @@ def test_the_smallest_mask_with_enough_success_is_kept():
   stacked = jax.tree.map(lambda leaf: leaf[None], last)
   found = inversion.result(stacked)
   np.testing.assert_allclose(found.norm, [norm], rtol=1e-6)
-  assert found.found[0] and found.mask.shape == (1, 4, 4, 1)
+  assert found.reached[0] and found.mask.shape == (1, 4, 4, 1)
 
 
 def test_without_success_the_last_mask_is_returned_as_not_found():
   (last,) = checked(begun(), [0.5], masks=[-1.0])
   found = inversion.result(jax.tree.map(lambda leaf: leaf[None], last))
-  assert not found.found[0] and found.success[0] == 0
+  assert not found.reached[0] and found.success[0] == 0
   np.testing.assert_allclose(found.norm, [16 * (1 - HALF)], rtol=1e-5)
 
 
@@ -146,7 +146,7 @@ def inverted(access, **changes):
 
 def test_the_shortcut_has_the_smallest_trigger():
   found = inverted(shortcut())
-  assert found.found.all() and (found.success >= 0.98).all()
+  assert found.reached.all() and (found.success >= 0.98).all()
   assert found.norm.argmin() == 3 and found.norm[3] < 1.5
   assert found.mask[3].argmax() == 0 and found.mask[3, 0, 0, 0] > 0.5
   assert found.pattern[3, 0, 0, 0] > 0.8

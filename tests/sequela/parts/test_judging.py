@@ -57,7 +57,7 @@ def test_sure_members_are_found_on_another_model(adversary, judge):
   for attack, groups in found.items():
     assert set(groups) == set(judging.GROUPS)
     rates = groups["members"]
-    assert tuple(rates) == judging.Found._fields
+    assert tuple(rates) == judging.Rates._fields
     floor = 0.55 if attack == "correctness" else 0.8
     assert rates["balanced_accuracy"] > floor, attack
     assert rates["auroc"] > floor, attack

@@ -65,7 +65,7 @@ def examined(name, remains, fit, **args):
   sequel = registry.get("sequela", name)(**args)
   assert sequel.retrains and sequel.prepare is None
   found = sequel.examine(jax.random.key(0), remains, fit)
-  assert found.found == ()
+  assert found.numbers == ()
   return found.variables
 
 
