@@ -28,7 +28,7 @@ QUICK = ("--config", "configs/quickstart.py")
     (("--config", "configs/nope.py"), "no config file configs/nope.py"),
     ((*QUICK, "--config.train.epoch=3"), "unknown config key"),
     ((*QUICK, "--config.train.epochs=abc"), "epochs=abc"),
-    ((*QUICK, "--workdri=x"), "Did you mean: workdir"),
+    ((*QUICK, "--workdri=x"), "did you mean --workdir?"),
     ((*QUICK, "--target=h100"), "--target is a flag of the command estimate"),
     (("estimate", *QUICK, "--target=v7x"), "unknown target 'v7x'"),
     ((*QUICK, "--config.attack.name=badnet"), "did you mean badnets"),
@@ -59,11 +59,16 @@ QUICK = ("--config", "configs/quickstart.py")
 )
 def test_bad_input_gets_one_sentence_and_status_2(args, text, tmp_path):
   where = tmp_path / "run"
-  rc, _, said = launch(*args, f"--workdir={where}")
+  rc, _, said = launch(*args, *place(args, where))
   assert rc == 2
   assert text in said and said.startswith("error: ")
   assert len(said.strip().splitlines()) == 1
   assert not where.exists()
+
+
+def place(args, where):
+  """Returns a workdir's flag, for a command that takes it."""
+  return () if args[:1] == ("report",) else (f"--workdir={where}",)
 
 
 @pytest.mark.parametrize("command", ["run", "estimate"])
@@ -91,4 +96,6 @@ def test_list_explains_a_method():
 
 def test_help_teaches():
   rc, said, _ = launch("--help")
+  assert rc == 0
   assert "--config configs/quickstart.py" in said and "--workdir" in said
+  assert all(f"\n    {name} " in said for name in ("run", "report", "cleanse"))

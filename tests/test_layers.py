@@ -11,18 +11,19 @@ FLOORS = (
   ("types",),
   ("machine", "methods"),
   ("models",),
-  ("data", "interop", "options", "report"),
+  ("cli", "data", "interop", "report"),
   ("study", "training"),
   ("attacks", "defenses", "sequela"),
   ("runs",),
   ("aot", "archive", "cleanse", "scenarios"),
   ("bench", "estimate"),
+  ("actions",),
   ("launch",),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 PLUGGED = ("attacks", "defenses", "models", "scenarios", "sequela")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE) + [
-  PACKAGE / f"{name}.py" for name in ("launch", "options", "types")
+  PACKAGE / f"{name}.py" for name in ("actions", "launch", "types")
 ]
 
 

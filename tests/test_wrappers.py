@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bdjax import options
+from bdjax.cli import program
 from bdjax.machine import preemption
 
 TOP = Path(__file__).parent.parent
@@ -61,12 +61,11 @@ def test_shellcheck_finds_nothing(path):
 
 def check(words):
   """Checks that words are a config that is there, and flags of the program."""
-  options.define() if "config" not in options.FLAGS else None
-  flags = [word for word in words if word.startswith("--")]
-  names = [re.match(r"--(\w+)", flag)[1] for flag in flags]
-  assert {"config", "workdir"} <= set(names) <= set(options.FLAGS)
-  (config,) = re.findall(r"--config[ =](\S+)", " ".join(words))
-  assert (TOP / config).exists()
+  words = words[words.index("bdjax.launch") + 1 :] if "-m" in words else words
+  words = [word.replace("$(JOB_COMPLETION_INDEX)", "0") for word in words]
+  given = program.parse(words, "bdjax")
+  assert given.does == "run" and given.workdir
+  assert (TOP / given.config).exists()
 
 
 @pytest.mark.parametrize("path", WRAPPERS, ids=lambda p: p.stem)

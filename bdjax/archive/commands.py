@@ -5,25 +5,21 @@ is known can be held against it. Images are not needed for that, since records
 have the fingerprints of theirs.
 """
 
-import contextlib
 import shlex
-import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
-from ml_collections import config_flags
 
 from bdjax import data
+from bdjax.cli import program
 from bdjax.report.results import Record
-from bdjax.runs import keys, methods, plans, settings
+from bdjax.runs import configs, keys, methods, plans, settings
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.task_data import TaskData
 from bdjax.types import Dataset
 
-PROGRAM = "bdjax.launch"
+PROGRAMS = ("bdjax.launch", "bdjax")
 
 
 class Command(NamedTuple):
@@ -52,36 +48,20 @@ def parse(text: str) -> Command:
   """
   try:
     words = shlex.split(text.replace("\\\n", " "))
-    arguments = words[words.index(PROGRAM) + 1 :]
-    space = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-      "config", flag_values=space, lock_config=True, sys_argv=["", *arguments]
-    )
-    with _quiet():
-      space(["", *arguments], known_only=True)
-    config = space["config"].value.to_dict()
-    given = config_flags.get_override_values(space["config"])
-    config = plans.completed(config)
-    keys.check(config)
-  except (flags.Error, OSError, ValueError, LookupError, AttributeError) as why:
-    reason = " ".join(str(why).split())
+    name = next(w for w in words if w in PROGRAMS)
+    given = program.parse(words[words.index(name) + 1 :], name)
+    if given.does != "run" or not given.config:
+      raise ValueError("no config is run")
+    config = configs.read(given.config, given.keys)
+    values = plans.completed(config.values)
+    keys.check(values)
+  except (ValueError, StopIteration) as why:
+    reason = str(why) or f"it has none of {', '.join(PROGRAMS)}"
     raise ValueError(
       f"the command {text!r} is none that runs a config ({reason}): give it as "
       "it was run, from the top of a clone."
     ) from None
-  return Command(text, config, frozenset(given))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Has a config loaded without a word, and without a file beside it."""
-  before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore", DeprecationWarning)  # ml_collections' own
-      yield
-  finally:
-    sys.dont_write_bytecode = before
+  return Command(text, values, config.overridden)
 
 
 class Cells:

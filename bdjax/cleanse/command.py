@@ -163,13 +163,16 @@ def _written(
   return result
 
 
-def run(**given: Any) -> int:
+def run(console: Console, **given: Any) -> int:
   """Cleanses for a command line; returns the exit status, 1 if in doubt.
+
+  Args:
+    console: where it says what it does.
+    **given: as `cleanse` takes them.
 
   Raises:
     ValueError: it cannot be done; says why.
   """
-  console = Console()
   try:
     result = cleanse(**given, console=console)
   except OSError as fault:  # a name that is too long, a disk that is gone

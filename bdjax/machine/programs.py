@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bdjax.machine import backend
+from bdjax.machine import backend, notes, storage
 from bdjax.machine import mesh as meshes
 from bdjax.types import Params
 
@@ -127,3 +127,15 @@ def jit(function: Callable) -> Callable:
     return program(given)
 
   return call
+
+
+def keep() -> None:
+  """Keeps compiled programs between runs, unless the user chose a place."""
+  if jax.config.jax_compilation_cache_dir is None:
+    folder = storage.cache("xla")
+
+    def use() -> None:
+      storage.probe(folder / "probe")  # JAX would complain of every program
+      jax.config.update("jax_compilation_cache_dir", str(folder))
+
+    notes.keep("compiled programs", folder, use)

@@ -1,7 +1,5 @@
 """What there is to choose from: `python -m bdjax.launch list`."""
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.table import Table
 
@@ -11,12 +9,16 @@ from bdjax.runs import methods
 from bdjax.training import regimes
 
 
-def show(rest: Sequence[str]) -> int:
-  """Lists everything by kind, or one method's arguments."""
-  console = Console()
-  if rest:
-    _method(console, rest[0])
-    return 0
+def show(name: str | None, console: Console) -> None:
+  """Lists everything by kind, or one method's arguments.
+
+  Args:
+    name: of the method; None for everything.
+    console: where it is printed.
+  """
+  if name:
+    _method(console, name)
+    return
   for kind in registry.KINDS:
     _table(console, kind, registry.describe(kind))
   summaries = {
@@ -27,7 +29,6 @@ def show(rest: Sequence[str]) -> int:
   console.print(
     "[dim]python -m bdjax.launch list NAME shows its arguments[/dim]"
   )
-  return 0
 
 
 def _method(console: Console, name: str) -> None:

@@ -1,11 +1,10 @@
 """The studies there are: a published table or figure each."""
 
 import importlib
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from bdjax.machine import shipped
 from bdjax.methods import signature, specs
 from bdjax.study import published
 
@@ -183,12 +182,8 @@ def scenario(study: str) -> str:
 
 
 def _presets(study: str) -> Any:
-  top = str(Path(__file__).parents[2])
-  sys.path.insert(0, top)
-  try:
-    return importlib.import_module(f"configs.papers.{study}").get_config
-  finally:
-    sys.path.remove(top)
+  shipped.importable()
+  return importlib.import_module(f"configs.papers.{study}").get_config
 
 
 def _stated(config: dict[str, Any]) -> dict[str, Any]:

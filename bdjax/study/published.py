@@ -5,6 +5,8 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
+from bdjax.machine import shipped
+
 METRICS = ("ca", "asr", "ta", "drop", "gpu_hours", "index", "detected")
 SETTINGS = {"epoch", "source"}
 ALL = "all"  # the row of every dataset and attack
@@ -52,11 +54,11 @@ def folder() -> Path:
   Raises:
     ValueError: this is an installation without the repository.
   """
-  path = Path(__file__).parents[2] / "docs" / "published"
+  path = shipped.published()
   if not path.is_dir():
     raise ValueError(
       f"a study needs the papers' numbers, but {path} is not there: run from a "
-      "clone of the repository, where docs/published holds them."
+      "clone of the repository, or install bdjax whole."
     )
   return path
 

@@ -1,6 +1,10 @@
-"""Shows how far a run is: live bars on a terminal, else an occasional line."""
+"""Shows how far a run is: live bars on a terminal, else an occasional line.
+
+The lines go to the logger "bdjax", too, which a log file may keep.
+"""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 
@@ -16,6 +20,7 @@ from rich.progress import (
 
 from bdjax.training.loop import Row
 
+LOG = logging.getLogger("bdjax")
 QUIET_SECONDS = 30.0  # between lines where there is no terminal
 
 
@@ -28,6 +33,7 @@ class Display:
     self._live = console.is_terminal
     self._cells, self._done, self._said = cells, 0, time.monotonic()
     self._label, self._stage = "", None
+    self._began: tuple[str, int, float] = ("", 0, 0.0)  # stage, epoch, when
     self._bars = Progress(
       TextColumn("{task.description}"),
       BarColumn(bar_width=24),
@@ -52,21 +58,34 @@ class Display:
     self._label = label
     self._end_stage()
     self._console.print(f"[bold]{label}[/bold]", highlight=False)
+    LOG.info("%s", label)
 
   def stage(self, name: str, done: int, epochs: int, row: Row) -> None:
     """Shows a stage's progress; a `progress` for `loop.host_fit`."""
-    note = _note(row)
+    note, now = _note(row), time.monotonic()
+    if self._began[0] != name or done < self._began[1]:
+      self._began = (name, done, now)
+    due = now - self._said > QUIET_SECONDS or done == epochs
+    line = f"  {name}: epoch {done}/{epochs}  {note}{self._left(done, epochs)}"
+    if due:
+      self._said = now
+      LOG.info("%s", line)
     if self._live:
       if self._stage is None or self._stage[0] != name:
         self._end_stage()
         task = self._bars.add_task(f"  {name}", total=epochs, note="")
         self._stage = (name, task)
       self._bars.update(self._stage[1], completed=done, note=note)
-    elif time.monotonic() - self._said > QUIET_SECONDS or done == epochs:
-      self._said = time.monotonic()
-      self._console.print(
-        f"  {name}: epoch {done}/{epochs}  {note}", highlight=False
-      )
+    elif due:
+      self._console.print(line, highlight=False)
+
+  def _left(self, done: int, epochs: int) -> str:
+    """Returns how long the stage goes on at the pace that was seen, if any."""
+    _, first, when = self._began
+    if done <= first or done == epochs:
+      return ""
+    seconds = (time.monotonic() - when) / (done - first) * (epochs - done)
+    return f"  {_duration(seconds)} left"
 
   def finish(self, text: str) -> None:
     """Says how a cell ended."""
@@ -74,11 +93,20 @@ class Display:
     self._done += 1
     self._bars.update(self._all, completed=self._done)
     self._console.print(f"  {text}", highlight=False)
+    LOG.info("  %s  (%d of %d cells)", text, self._done, self._cells)
 
   def _end_stage(self) -> None:
     if self._stage is not None:
       self._bars.remove_task(self._stage[1])
       self._stage = None
+
+
+def _duration(seconds: float) -> str:
+  """Returns a time as people say it."""
+  for size, unit in ((3600, "h"), (60, "min")):
+    if seconds >= 1.5 * size:
+      return f"{seconds / size:.0f} {unit}"
+  return f"{seconds:.0f} s"
 
 
 def _note(row: Row) -> str:

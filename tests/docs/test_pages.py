@@ -5,6 +5,7 @@ copy of the repository, where their own tests and the contract tests pass;
 commands are read as the program reads them, down to a plan of what would run.
 """
 
+import argparse
 import functools
 import os
 import re
@@ -20,22 +21,22 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from markdown_it import MarkdownIt
 
 import bdjax.attacks
 import bdjax.defenses
 import bdjax.models
-from bdjax import data, launch, options
+from bdjax import data
 from bdjax.aot import cases, targets
 from bdjax.aot import command as aot
 from bdjax.bench import __main__ as bench
 from bdjax.cleanse import command
 from bdjax.cleanse.measure import Share
 from bdjax.cleanse.result import Result
+from bdjax.cli import program
 from bdjax.data.places import PREPARED
 from bdjax.methods import registry, specs
-from bdjax.runs import settings
+from bdjax.runs import configs, settings
 from bdjax.types import Dataset
 
 TOP = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 KINDS = ("attack", "defense", "model")
 HOW_TO = [TOP / "docs" / f"add_{kind}.md" for kind in KINDS]
 FILE = re.compile(r"# ((?:bdjax|tests)/\S+\.py)\n")
-COMMAND = re.compile(r"(?:uv|pip|python) ")
+COMMAND = re.compile(r"(?:uv|pip|python|bdjax) ")
 FEW = 320  # images that examples get, of 8 x 8 pixels
 SIZES = {"train": 50_000, "test": 10_000}
 ELSEWHERE = "from safetensors.torch"  # needs PyTorch; tests/cleanse/torch_demo
@@ -163,26 +164,6 @@ def test_files_are_formatted(page, tree):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def parse(monkeypatch):
-  """Returns what reads the words after `bdjax.launch`; forgets them after."""
-  options.define() if "config" not in flags.FLAGS else None
-
-  def forget():
-    for name in [n for n in flags.FLAGS if n.startswith("config.")]:
-      delattr(flags.FLAGS, name)
-    for name in flags.FLAGS:
-      flags.FLAGS[name].unparse()
-
-  def read(words):
-    forget()
-    monkeypatch.setattr(sys, "argv", ["bdjax", *words])
-    return options.parse(sys.argv)[1:]
-
-  yield read
-  forget()
-
-
 def nothing(name, split="train", *, images=None, **places):
   """Returns a dataset as large as CIFAR-10 whose images take no memory."""
   count, info = images or SIZES[split], data.info(name)
@@ -192,15 +173,16 @@ def nothing(name, split="train", *, images=None, **places):
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("page", named([p for p in PAGES if commands(p)]))
-def test_commands_are_understood(page, tree, parse, monkeypatch):
+def test_commands_are_understood(page, tree, monkeypatch):
   for kind in (bdjax.attacks, bdjax.defenses, bdjax.models):
     folder = tree / "bdjax" / kind.__name__.rpartition(".")[2]
     monkeypatch.setattr(kind, "__path__", [*kind.__path__, str(folder)])
   monkeypatch.setattr(data, "load", nothing)
   monkeypatch.chdir(tree)
   for words in commands(page):
-    if "bdjax.launch" in words:
-      understood(parse(words[words.index("bdjax.launch") + 1 :]))
+    if {"bdjax.launch", "bdjax"} & set(words):
+      name = "bdjax.launch" if "bdjax.launch" in words else "bdjax"
+      understood(program.parse(words[words.index(name) + 1 :], name))
     elif "bdjax.bench" in words:
       rest = words[words.index("bdjax.bench") + 1 :]
       if rest[:1] == ["compile"]:
@@ -212,20 +194,19 @@ def test_commands_are_understood(page, tree, parse, monkeypatch):
       known(words)
 
 
-def understood(rest: list[str]) -> None:
-  """Checks a command of `bdjax.launch` whose flags are parsed."""
-  name, *rest = rest or ["run"]
-  assert name in launch.COMMANDS
-  if name in ("run", "estimate") or (name == "gallery" and not rest):
-    settings.plan(*options.config())
-  if name == "list" and rest:
-    assert any(rest[0] in registry.names(kind) for kind in registry.KINDS)
-  if name == "prepare":
-    assert rest[0] in PREPARED
-  if name == "cleanse":
-    given = options.cleansing()
-    assert given["arch"] in registry.names("models")
-    (spec,) = specs.parse(given["defense"])
+def understood(given: argparse.Namespace) -> None:
+  """Checks a command of `bdjax.launch` whose words are parsed."""
+  if given.does in ("run", "estimate") or getattr(given, "config", None):
+    config = configs.read(given.config, given.keys)
+    settings.plan(config.values, config.overridden)
+  if given.does == "list" and given.name:
+    kinds = registry.KINDS
+    assert any(given.name in registry.names(kind) for kind in kinds)
+  if given.does == "prepare":
+    assert given.name in PREPARED
+  if given.does == "cleanse":
+    assert given.arch in registry.names("models")
+    (spec,) = specs.parse(given.defense)
     assert spec.name in registry.names("defenses")
 
 

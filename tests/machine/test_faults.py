@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bdjax import launch
+from bdjax import actions, launch
 from bdjax.machine import faults, logs, storage
 from bdjax.machine.faults import Fault
 
@@ -72,10 +72,10 @@ def test_a_fault_has_a_status_of_its_own(tmp_path, capsys):
 
 
 def test_a_run_says_that_it_continues(monkeypatch, capsys, tmp_path):
-  def run(rest):
+  def run(given):
     raise Fault(tmp_path, "write", OSError(errno.ENOSPC, "full"))
 
-  monkeypatch.setattr(launch, "run", run)
+  monkeypatch.setattr(actions, "run", run)
   assert launch.main(["launch", "run"]) == 74
   said = capsys.readouterr().err
   assert said.count("\n") == 1 and "the same command continues" in said

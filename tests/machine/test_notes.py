@@ -5,17 +5,12 @@ import subprocess
 import sys
 
 PROGRAM = """
-import sys
-from absl import app
-from bdjax import options
+from bdjax.cli import program, sayings
 from bdjax.machine import notes
 
-def main(argv):
-  for sentence in ("x [bold] %d.", "y.", "x [bold] %d."):
-    notes.say(sentence)
-
-options.define()
-app.run(main, argv=["program"], flags_parser=options.parse)
+sayings.open_up(program.parse([], "program"))
+for sentence in ("x [bold] %d.", "y.", "x [bold] %d."):
+  notes.say(sentence)
 """
 
 
@@ -32,10 +27,10 @@ def test_the_command_line_shows_a_note_once_and_asks_for_no_device():
 
 KEEPING = """
 import jax
-from bdjax import options
+from bdjax.machine import programs
 
-options.use_compilation_cache()
-options.use_compilation_cache()
+programs.keep()
+programs.keep()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x + 1)(2))
 """

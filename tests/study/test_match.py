@@ -2,6 +2,7 @@
 
 import pytest
 
+from bdjax.machine import shipped
 from bdjax.study import catalog, comparison, match, measured, published, verdict
 from configs.papers import fmn_table2
 
@@ -183,8 +184,7 @@ def test_words_that_nobody_knows_are_refused(row, column):
 
 
 def test_an_installation_without_the_numbers_says_so(monkeypatch, tmp_path):
-  elsewhere = tmp_path / "bdjax" / "study" / "published.py"
-  monkeypatch.setattr(published, "__file__", str(elsewhere))
+  monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "bdjax")
   with pytest.raises(ValueError, match="clone of the repository"):
     catalog.check({"study": "fmn_table2"})
   catalog.check({"study": ""})

@@ -1,0 +1,1 @@
+"""What is typed: commands, their arguments, and which function each calls."""

@@ -1,0 +1,124 @@
+"""Reads a config: a Python program, and the keys that a command line sets."""
+
+import contextlib
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from bdjax.machine import shipped, storage
+
+QUICKSTART = "configs/quickstart.py"
+
+
+class Config(NamedTuple):
+  """A config as it was asked for.
+
+  Attributes:
+    values: as nested dicts.
+    overridden: dotted keys that the words set.
+    name: of the file, with the argument: `base-attack=lf`.
+  """
+
+  values: dict[str, Any]
+  overridden: frozenset[str]
+  name: str
+
+
+def read(given: str, words: Sequence[str] = ()) -> Config:
+  """Runs a config, and sets keys of it.
+
+  Args:
+    given: the file, or the name of one that comes with bdjax; behind a colon
+      what `get_config` takes.
+    words: such as `--config.train.epochs=5`.
+
+  Raises:
+    ValueError: the file is missing or is no config, or a key or value is wrong;
+      in a sentence.
+  """
+  path, argument = locate(given)
+  whole = ":".join(filter(None, [str(path), argument]))
+  space = flags.FlagValues()
+  words = ["", f"--config={whole}", *words]
+  config_flags.DEFINE_config_file(
+    "config", flag_values=space, lock_config=True, sys_argv=words
+  )
+  shipped.importable()
+  try:
+    with _quiet():
+      rest = space(words)
+  except Exception as error:  # of a key, or of the config, which is a program
+    raise ValueError(_sentence(error)) from error
+  if rest[1:]:
+    raise ValueError(f"{rest[1]!r} is no key of the config and no flag.")
+  config = space["config"].value
+  if not isinstance(config, ConfigDict):
+    raise ValueError(
+      f"get_config() of {path} returns no ConfigDict: start from "
+      "configs/base.py."
+    )
+  return Config(
+    config.to_dict(),
+    frozenset(config_flags.get_override_values(space["config"])),
+    "-".join(filter(None, [path.stem, argument])),
+  )
+
+
+def locate(given: str) -> tuple[Path, str]:
+  """Returns a config's file and the argument behind it.
+
+  Raises:
+    ValueError: there is no such file.
+  """
+  storage.local(given, "--config")
+  name, _, argument = given.partition(":")
+  if Path(name).is_file():
+    return Path(name), argument
+  path = shipped.config(name)
+  if path is None:
+    raise ValueError(
+      f"there is no config file {name}: give the path of one, or the name of "
+      f"one that comes with bdjax, such as {QUICKSTART}."
+    )
+  return path, argument
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Has a config loaded without a word, and without a file beside it."""
+  before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore", DeprecationWarning)  # ml_collections' own
+      yield
+  finally:
+    sys.dont_write_bytecode = before
+
+
+def _sentence(error: Exception) -> str:
+  """Returns what is wrong with a key, or where a config fails."""
+  lost = isinstance(error, KeyError | AttributeError)
+  text = " ".join(str(error.args[0] if lost and error.args else error).split())
+  if lost and "get_config" not in text:
+    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
+    if near:
+      return f"unknown config key {near[2]!r}: did you mean {near[1]}?"
+    return f"unknown config key {text}"
+  if isinstance(error, flags.Error | OSError | TypeError | ValueError):
+    return text or type(error).__name__
+  place = traceback.extract_tb(error.__traceback__)[-1]
+  file = place.filename  # of the config, or of the library that reads it
+  ours = Path(file).is_file() and "site-packages" not in file
+  where = f", from {file}:{place.lineno}" if ours else ""
+  return (
+    f"the config cannot be read ({type(error).__name__}: {text}{where}): it "
+    "must be a Python file whose get_config() returns a ConfigDict, as "
+    "configs/base.py."
+  )

@@ -1,0 +1,98 @@
+"""What words become, and what is said of wrong ones."""
+
+import argparse
+
+import pytest
+
+from bdjax import actions
+from bdjax.cli import commands, program
+
+
+def parse(text):
+  return program.parse(text.split(), "bdjax")
+
+
+def test_without_a_command_a_config_is_run():
+  given = parse("--config q --workdir w")
+  assert (given.does, given.config, given.workdir) == ("run", "q", "w")
+  assert parse("").does == "run"
+
+
+def test_keys_of_the_config_are_kept_for_it():
+  given = parse(
+    "--config=q --config.a.b=1 --noconfig.c --config.d 2 --shard=0/2"
+  )
+  assert given.keys == ["--config.a.b=1", "--noconfig.c", "--config.d", "2"]
+  assert given.shard == "0/2"
+
+
+@pytest.mark.parametrize(
+  "flag", ["--save_seconds", "--save-seconds", "-save_seconds"]
+)
+def test_flags_may_have_hyphens_or_one_dash(flag):
+  assert parse(f"--config q {flag}=7").save_seconds == 7
+  assert parse(f"--config q {flag} 7").save_seconds == 7
+
+
+@pytest.mark.parametrize(
+  ("text", "said"),
+  [
+    ("report", "report needs DIR: see bdjax report --help."),
+    ("run x", "run takes no 'x': see --help."),
+    ("prepare a b", "prepare takes no 'b': see --help."),
+    (
+      "cleanse --model m",
+      "cleanse needs --images, --out: see bdjax cleanse --help.",
+    ),
+    (
+      "run --audit",
+      "--audit is a flag of the command cleanse, not of run: see --help.",
+    ),
+    ("--config q --sed 1", "run has no flag --sed: see --help."),
+    ("list --config.a=1", "list takes no config, so no --config.a=1."),
+    (
+      "--config q --save_seconds=-1",
+      "--save_seconds: '-1' is not a number of at least 0: see bdjax run --help.",
+    ),
+    (
+      "--config q --cpu_devices=1.5",
+      "--cpu_devices: '1.5' is not a whole number of at least 1: see bdjax run "
+      "--help.",
+    ),
+    (
+      "cleanse --model m --images i --out o --mean=a",
+      "--mean: 'a' is no number, nor three with commas between them, as "
+      "0.49,0.48,0.45: see bdjax cleanse --help.",
+    ),
+  ],
+)
+def test_wrong_words_get_a_sentence(text, said):
+  with pytest.raises(ValueError) as raised:
+    parse(text)
+  assert str(raised.value) == said
+
+
+@pytest.mark.parametrize("name", sorted(commands.COMMANDS))
+def test_every_command_has_its_help_and_its_action(name, capsys):
+  with pytest.raises(SystemExit) as left:
+    parse(f"{name} --help")
+  said = capsys.readouterr().out
+  assert left.value.code == 0 and f"usage: bdjax {name} " in said
+  assert max(map(len, said.splitlines())) <= 88
+  assert callable(getattr(actions, "listing" if name == "list" else name))
+
+
+@pytest.mark.parametrize("name", ["run", "estimate", "gallery"])
+def test_help_of_what_takes_a_config_names_its_keys(name, capsys):
+  with pytest.raises(SystemExit):
+    parse(f"{name} --help")
+  said = capsys.readouterr().out
+  assert "train.epochs=100" in said and "seeds=(0, 1, 2)" in said
+  assert "defense.clean_rate=0.05" in said
+  assert "the defender's share of the clean training set" in said
+
+
+def test_a_shell_can_complete(capsys):
+  assert actions.completion(argparse.Namespace(shell="bash")) == 0
+  script = capsys.readouterr().out
+  assert "cleanse" in script and "--workdir" in script
