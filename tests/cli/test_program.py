@@ -48,11 +48,13 @@ def test_flags_may_have_hyphens_or_one_dash(flag):
       "run --audit",
       "--audit is a flag of the command cleanse, not of run: see --help.",
     ),
-    ("--config q --sed 1", "run has no flag --sed: see --help."),
+    ("--config q --sed 1", "run has no flag --sed: did you mean --store?"),
+    ("--config q --xyz", "run has no flag --xyz: see --help."),
     ("list --config.a=1", "list takes no config, so no --config.a=1."),
     (
       "--config q --save_seconds=-1",
-      "--save_seconds: '-1' is not a number of at least 0: see bdjax run --help.",
+      "--save_seconds: '-1' is not a number of at least 0: see bdjax run "
+      "--help.",
     ),
     (
       "--config q --cpu_devices=1.5",
