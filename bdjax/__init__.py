@@ -4,11 +4,17 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["cleanse"]
+_PLACES = {  # what is exported, and where it lies
+  "cleanse": "bdjax.cleanse",
+  "experiment": "bdjax.library.experiment",
+  "load": "bdjax.library.outcome",
+}
+__all__ = ["cleanse", "experiment", "load"]
 
 
 def __getattr__(name: str) -> Any:
   """Imports what is exported when it is first asked for."""
-  if name not in __all__:
+  if name not in _PLACES:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  return importlib.import_module(f"bdjax.{name}")
+  module = importlib.import_module(_PLACES[name])
+  return getattr(module, name, module)

@@ -5,7 +5,7 @@ it takes seconds.
 """
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -183,38 +183,20 @@ def _finish(
   """Runs what a workdir lacks; returns it if it has results, and failures."""
   from bdjax.machine import programs, storage
   from bdjax.machine.preemption import NOTICE
-  from bdjax.runs import settings
-  from bdjax.runs import workdir as workdirs
-  from bdjax.runs.runner import Runner
-  from bdjax.training.progress import Display
+  from bdjax.runs import whole
 
   programs.keep()
   path, (place, count) = _workdir(given, config), _shard(given.shard)
-  parts = settings.by_seed(plan)
-  with workdirs.opened(
-    path / f"shard-{place}-of-{count}" if count > 1 else path,
-    plan.config,
-    store=storage.place(given.store) if given.store else path / "models",
-    save_seconds=given.save_seconds,
-  ) as workdir:
-    share: dict[str, Any] = {"mesh": mesh, "shard": (place, count)}
-    runners = [Runner(part, workdir, **share) for part in parts]
-    todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
-    if todo:
-      finished = f", {cells - todo} finished before" if todo < cells else ""
-      console.print(f"{todo} cells to run{finished}, in {workdir.path}")
-      with (
-        NOTICE.grace(given.grace_seconds),
-        Display(console, cells=todo).running() as display,
-      ):
-        for runner in runners:
-          runner.run(display)
-    else:
-      console.print(
-        f"nothing to do: all {cells} cells in {workdir.path} are done"
-      )
-    failures = {k: v for r in runners for k, v in r.failed().items()}
-    return workdir.path if workdir.records() else None, failures
+  with NOTICE.grace(given.grace_seconds):
+    return whole.finish(
+      plan,
+      path / f"shard-{place}-of-{count}" if count > 1 else path,
+      console,
+      store=storage.place(given.store) if given.store else path / "models",
+      save_seconds=given.save_seconds,
+      mesh=mesh,
+      shard=(place, count),
+    )
 
 
 def _shard(text: str | None) -> tuple[int, int]:

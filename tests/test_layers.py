@@ -16,7 +16,7 @@ FLOORS = (
   ("attacks", "defenses", "sequela"),
   ("runs",),
   ("aot", "archive", "cleanse", "scenarios"),
-  ("bench", "estimate"),
+  ("bench", "estimate", "library"),
   ("actions",),
   ("launch",),
 )

@@ -20,13 +20,16 @@ from bdjax.types import Recipe
 
 
 def plan(
-  config: dict[str, Any], overridden: frozenset[str] = frozenset()
+  config: dict[str, Any],
+  overridden: frozenset[str] = frozenset(),
+  own: TaskData | None = None,
 ) -> plans.Plan:
   """Returns the plan of a config.
 
   Args:
     config: its sections as nested dicts.
     overridden: dotted keys that the user gave on the command line.
+    own: the adversary's data; None loads what the config names.
 
   Raises:
     ValueError: one sentence that names the key, its value and the remedy.
@@ -35,7 +38,7 @@ def plan(
   keys.check(config)
   scenario = methods.scenario(config["scenario"])
   seed = keys.seeds(config["seeds"])[0]
-  source = task_data.source(config, seed)
+  source = own or task_data.source(config, seed)
   user = task_data.user(config, scenario, source, seed)
   result = built(config, overridden, scenario, source, user)
   _check_axes(result)

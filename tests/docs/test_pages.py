@@ -33,6 +33,7 @@ from bdjax.bench import __main__ as bench
 from bdjax.cleanse import command
 from bdjax.cleanse.measure import Share
 from bdjax.cleanse.result import Result
+from bdjax.cli import commands as cli
 from bdjax.cli import program
 from bdjax.data.places import PREPARED
 from bdjax.methods import registry, specs
@@ -125,7 +126,12 @@ def test_examples_run(page, monkeypatch, tmp_path):
 
   def narrow(kind, name):
     make = get(kind, name)
-    return functools.partial(make, width=4) if kind == "models" else make
+
+    @functools.wraps(make)
+    def small(*args, **given):
+      return make(*args, **({"width": 4} | given))
+
+    return small if kind == "models" else make
 
   def few(name, split="train", *, images=FEW):
     found = load(name, split, images=min(images, FEW))
@@ -182,7 +188,11 @@ def test_commands_are_understood(page, tree, monkeypatch):
   for words in commands(page):
     if {"bdjax.launch", "bdjax"} & set(words):
       name = "bdjax.launch" if "bdjax.launch" in words else "bdjax"
-      understood(program.parse(words[words.index(name) + 1 :], name))
+      rest = words[words.index(name) + 1 :]
+      if rest[1:] == ["--help"]:
+        assert rest[0] in cli.COMMANDS
+      else:
+        understood(program.parse(rest, name))
     elif "bdjax.bench" in words:
       rest = words[words.index("bdjax.bench") + 1 :]
       if rest[:1] == ["compile"]:
@@ -214,7 +224,7 @@ def known(words: list[str]) -> None:
   """Checks a command that is not this program's."""
   paths = [word for word in words if word.endswith(".py")]
   assert all(Path(path).exists() for path in paths), words
-  tools = {"pytest", "sphinx-build", "sync"} & set(words)
+  tools = {"pytest", "sphinx-build", "sync", "build"} & set(words)
   assert tools or paths or words == ["pip", "install", "uv"], words
 
 

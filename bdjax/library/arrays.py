@@ -1,0 +1,118 @@
+"""A user's own arrays as a task's data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax.data import Info
+from bdjax.runs.task_data import TaskData
+from bdjax.types import Dataset
+
+LEAST = 1e-6  # a deviation below it is rounding, of one color
+NAME = "own arrays"  # what the dataset is called in records
+Pair = tuple[Any, Any]  # images and labels
+
+
+def task(
+  train: Pair,
+  test: Pair,
+  *,
+  class_names: Sequence[str] | None = None,
+  flip: bool = False,
+  crop: int | None = None,
+) -> TaskData:
+  """Returns arrays as data, with the training images' mean and deviation.
+
+  Args:
+    train: images [N, H, W, C], uint8, or numbers in [0, 1], which are rounded
+      to 8 bits; labels [N], whole numbers from 0, every class at least once.
+    test: likewise.
+    class_names: by label; None for the numbers.
+    flip: whether training mirrors images.
+    crop: padding in pixels of the random crop; None is an eighth of the side.
+
+  Raises:
+    ValueError: they are no such arrays; says which and why.
+  """
+  images, labels = _checked("train", train)
+  others, answers = _checked("test", test)
+  if images.shape[1:] != others.shape[1:]:
+    raise ValueError(
+      f"the images of train are {_size(images)}, but those of test "
+      f"{_size(others)}: give one size."
+    )
+  classes = _classes(labels, answers, class_names)
+  height, width, channels = images.shape[1:]
+  pixels = images.astype(np.float64) / 255
+  deviation = pixels.std((0, 1, 2))
+  info = Info(
+    NAME,
+    classes,
+    (height, width, channels),
+    tuple(class_names or map(str, range(classes))),
+    tuple(pixels.mean((0, 1, 2)).tolist()),
+    tuple(np.where(deviation > LEAST, deviation, 1.0).tolist()),
+    flip=flip,
+    crop=min(height, width) // 8 if crop is None else crop,
+  )
+  return TaskData(info, _dataset(images, labels), _dataset(others, answers))
+
+
+def _dataset(images: np.ndarray, labels: np.ndarray) -> Dataset:
+  return Dataset(jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+
+
+def _checked(name: str, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+  if not isinstance(pair, tuple | list) or len(pair) != 2:
+    raise ValueError(f"{name} must be a pair of images and labels.")
+  images, labels = map(np.asarray, pair)
+  if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+    raise ValueError(
+      f"the images of {name} have the shape {images.shape}, but must have "
+      "[N, height, width, channels] with 1 or 3 channels."
+    )
+  if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+    raise ValueError(
+      f"the labels of {name} are {labels.dtype} of the shape {labels.shape}, "
+      f"but must be {len(images)} whole numbers, one for each image."
+    )
+  return _bytes(name, images), labels
+
+
+def _bytes(name: str, images: np.ndarray) -> np.ndarray:
+  if images.dtype == np.uint8:
+    return images
+  if images.dtype.kind != "f" or not ((images >= 0) & (images <= 1)).all():
+    raise ValueError(
+      f"the images of {name} are {images.dtype} from {images.min():g} to "
+      f"{images.max():g}, but must be uint8, or numbers in [0, 1]."
+    )
+  return np.rint(images * 255).astype(np.uint8)
+
+
+def _classes(
+  labels: np.ndarray, answers: np.ndarray, names: Sequence[str] | None
+) -> int:
+  """Returns how many classes there are, each of which has training images."""
+  classes = int(labels.max()) + 1 if names is None else len(names)
+  present = np.unique(labels).tolist()
+  missing = sorted(set(range(classes)) - set(present))
+  if missing or len(present) < 2 or present[0] < 0:
+    lack = f"; {missing[0]} has no image" if missing else ""
+    raise ValueError(
+      f"the labels of train are {present[0]} to {present[-1]}{lack}: they must "
+      "be 0, 1, ..., each at least once, and two classes at least."
+    )
+  if present[-1] >= classes or answers.min() < 0 or answers.max() >= classes:
+    highest = max(present[-1], int(answers.max()))
+    raise ValueError(
+      f"a label is {highest}, but there are {classes} classes: labels count "
+      "from 0."
+    )
+  return classes
+
+
+def _size(images: np.ndarray) -> str:
+  return "x".join(map(str, images.shape[1:]))

@@ -1,0 +1,96 @@
+"""A whole experiment in a call: plant, defend, score."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from bdjax.library import arrays
+from bdjax.library.outcome import Outcome, load
+from bdjax.machine import notes, programs, storage
+from bdjax.runs import configs, settings, whole
+
+_SECTIONS = ("attack", "regime", "defense", "model", "sequela")
+
+
+def experiment(
+  data: str | dict[str, Any] = "synthetic",
+  *,
+  attack: str = "badnets",
+  defense: str = "ft,super_ft",
+  regime: str = "conventional",
+  model: str = "preact_resnet18",
+  sequela: str = "",
+  seeds: int | Sequence[int] = 0,
+  keys: dict[str, Any] | None = None,
+  workdir: str | os.PathLike[str] | None = None,
+  quiet: bool = False,
+) -> Outcome:
+  """Plants backdoors, runs defenses on each, and scores what is left.
+
+  The same call on the same `workdir` continues what was stopped, or reads what
+  is done; more attacks, regimes, defenses or seeds may be added to it.
+
+      outcome = bdjax.experiment(
+        attack="badnets,blended", defense="ft,super_ft", seeds=(0, 1, 2)
+      )
+      print(outcome)
+
+  Args:
+    data: a dataset's name; or your own arrays, as `library.arrays.task` takes
+      them: {"train": (images, labels), "test": (images, labels)}, and perhaps
+      class_names, flip and crop.
+    attack: one or more, written name, name.preset or name(argument=value), with
+      commas between them.
+    defense: likewise; the undefended model is always scored.
+    regime: likewise: conventional, fmn, ...
+    model: one, such as resnet9(width=8).
+    sequela: what defenses leave behind: membership,reinjection,retuning.
+    seeds: of all that is random.
+    keys: other keys of a config, such as {"train.epochs": 20}.
+    workdir: where everything is kept; None makes a folder that the system may
+      clear.
+    quiet: whether no progress is shown.
+
+  Raises:
+    ValueError: something cannot be done; says what, and what to do.
+    RuntimeError: every cell failed; says why. If only some do, a note says so.
+  """
+  given: dict[str, Any] = {"seeds": seeds}
+  names = (attack, regime, defense, model, sequela)
+  given |= {f"{k}.name": v for k, v in zip(_SECTIONS, names, strict=True)}
+  own = None
+  if isinstance(data, str):
+    given["data.name"] = data
+  else:
+    own = arrays.task(**data)
+    given["data.name"] = arrays.NAME
+  given |= keys or {}
+  config = _config(given)
+  plan = settings.plan(config, frozenset(given), own)
+  path = storage.place(os.fspath(workdir or tempfile.mkdtemp(prefix="bdjax-")))
+  programs.keep()
+  path, failures = whole.finish(plan, path, Console(quiet=quiet))
+  for name, why in failures.items():
+    notes.say(f"{name} failed and has no result: {why}")
+  if path is None:
+    raise RuntimeError("; ".join(f"{k}: {v}" for k, v in failures.items()))
+  return load(path)
+
+
+def _config(given: dict[str, Any]) -> dict[str, Any]:
+  """Returns configs/base.py with keys set.
+
+  Raises:
+    ValueError: a key is unknown.
+  """
+  config = configs.read("base").values
+  for key, value in given.items():
+    section, _, name = key.rpartition(".")
+    place = config.get(section) if section else config
+    if not isinstance(place, dict) or not name:
+      raise ValueError(f"unknown config key {key!r}: see configs/base.py.")
+    place[name] = value
+  return config

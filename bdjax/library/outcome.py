@@ -1,0 +1,80 @@
+"""What a run measured, for Python: records, a data frame, a page."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bdjax import report
+from bdjax.machine import storage
+from bdjax.report import results
+
+if TYPE_CHECKING:
+  import pandas
+
+HIDDEN = ("config", "versions")  # of a record: too much for a column
+WIDTH = 100  # letters of the table
+
+
+class Outcome:
+  """The results of a work directory.
+
+  Attributes:
+    workdir: where they lie.
+    records: a dict for each model that was scored: the undefended ones
+      (`defense` is "none") and each defense's; numbers are shares.
+  """
+
+  def __init__(self, workdir: str | os.PathLike[str]) -> None:
+    """Reads a work directory.
+
+    Raises:
+      ValueError: it holds no results.
+    """
+    self._run = report.load(workdir)
+    self.workdir = self._run.workdir
+    self.records: Sequence[results.Record] = self._run.records
+
+  def __repr__(self) -> str:
+    """Returns how much there is, and where; printing shows the table."""
+    return f"<{len(self.records)} models scored, in {self.workdir}>"
+
+  def __str__(self) -> str:
+    """Returns the tables that the command line prints."""
+    text = io.StringIO()
+    report.show(self._run, Console(file=text, width=WIDTH))
+    return text.getvalue()
+
+  def frame(self) -> "pandas.DataFrame":
+    """Returns a data frame with a row for each record.
+
+    Raises:
+      ModuleNotFoundError: pandas is not installed.
+    """
+    try:
+      import pandas
+    except ModuleNotFoundError as error:
+      raise ModuleNotFoundError(
+        "a data frame needs pandas: pip install 'bdjax[frames]'."
+      ) from error
+    return pandas.DataFrame([_flat(record) for record in self.records])
+
+  def page(self) -> Path:
+    """Writes report.html into the work directory; returns its path."""
+    return report.write(self._run)
+
+
+def _flat(record: results.Record) -> dict[str, Any]:
+  return {k: v for k, v in record.items() if k not in HIDDEN}
+
+
+def load(workdir: str | os.PathLike[str]) -> Outcome:
+  """Returns the results of a work directory, local or gs://BUCKET/FOLDER.
+
+  Raises:
+    ValueError: it holds no results.
+  """
+  return Outcome(storage.place(os.fspath(workdir)))

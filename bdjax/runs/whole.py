@@ -1,0 +1,60 @@
+"""A plan, run to its end in a work directory."""
+
+from typing import Any
+
+from jax.sharding import Mesh
+from rich.console import Console
+
+from bdjax.machine.storage import Place
+from bdjax.runs import plans, settings
+from bdjax.runs import workdir as workdirs
+from bdjax.runs.runner import Runner
+from bdjax.training.progress import Display
+
+
+def finish(
+  plan: plans.Plan,
+  path: Place,
+  console: Console,
+  *,
+  store: Place | None = None,
+  save_seconds: float = 20.0,
+  mesh: Mesh | None = None,
+  shard: tuple[int, int] = (0, 1),
+) -> tuple[Place | None, dict[str, str]]:
+  """Runs the cells that a work directory lacks.
+
+  Args:
+    plan: what is to be there.
+    path: the directory, which is made.
+    console: where progress is shown.
+    store: where planted models are kept; None keeps them in the directory.
+    save_seconds: how often training under way is saved.
+    mesh: devices that share a cell's batches; None takes one.
+    shard: which of how many shares of the cells is run.
+
+  Returns:
+    The directory, or None if it holds no record; and why cells failed, by name.
+
+  Raises:
+    ValueError: the directory cannot be used, or holds another config's results.
+  """
+  parts = settings.by_seed(plan)
+  with workdirs.opened(
+    path, plan.config, store=store, save_seconds=save_seconds
+  ) as workdir:
+    share: dict[str, Any] = {"mesh": mesh, "shard": shard}
+    runners = [Runner(part, workdir, **share) for part in parts]
+    todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
+    if todo:
+      finished = f", {cells - todo} finished before" if todo < cells else ""
+      console.print(f"{todo} cells to run{finished}, in {workdir.path}")
+      with Display(console, cells=todo).running() as display:
+        for runner in runners:
+          runner.run(display)
+    else:
+      console.print(
+        f"nothing to do: all {cells} cells in {workdir.path} are done"
+      )
+    failures = {k: v for r in runners for k, v in r.failed().items()}
+    return workdir.path if workdir.records() else None, failures

@@ -1,0 +1,62 @@
+"""A user's arrays become data, or a sentence says why not."""
+
+import re
+
+import numpy as np
+import pytest
+
+from bdjax.library import arrays
+
+
+def pair(count=6, size=16, classes=3, **changed):
+  images = np.full((count, size, size, 3), 51, np.uint8)
+  given = {"images": images, "labels": np.arange(count) % classes} | changed
+  return given["images"], given["labels"]
+
+
+def test_facts_are_the_training_images_own():
+  images, labels = pair()
+  images[:3, :, :, 0] = 153  # half of the first channel
+  task = arrays.task((images, labels), pair(4))
+  assert (task.info.num_classes, task.info.shape) == (3, (16, 16, 3))
+  np.testing.assert_allclose(task.info.mean, [0.4, 0.2, 0.2])
+  np.testing.assert_allclose(task.info.std, [0.2, 1.0, 1.0])  # 1: no spread
+  assert (task.info.crop, task.info.flip) == (2, False)
+  assert task.info.class_names == ("0", "1", "2")
+  assert task.train.label.dtype == "int32" and task.test.size == 4
+
+
+def test_numbers_from_0_to_1_become_bytes():
+  images, labels = pair()
+  task = arrays.task((images / 255.0, labels), pair())
+  np.testing.assert_array_equal(task.train.image, images)
+
+
+@pytest.mark.parametrize(
+  ("train", "test", "said"),
+  [
+    (7, pair(), "train must be a pair"),
+    (pair(images=np.zeros((6, 16, 16))), pair(), "shape (6, 16, 16), but must"),
+    (pair(), pair(size=8), "of train are 16x16x3, but those of test 8x8x3"),
+    (pair(labels=np.zeros(5, int)), pair(), "but must be 6 whole numbers"),
+    (pair(labels=np.zeros(6)), pair(), "float64 of the shape (6,)"),
+    (
+      pair(images=np.full((6, 16, 16, 3), 2.0)),
+      pair(),
+      "float64 from 2 to 2, but must be uint8",
+    ),
+    (pair(labels=np.array([0, 2] * 3)), pair(), "0 to 2; 1 has no image"),
+    (pair(labels=np.zeros(6, int)), pair(), "two classes at least"),
+    (pair(), pair(labels=np.array([0, 1, 2, 3, 0, 0])), "a label is 3, but"),
+  ],
+)
+def test_what_is_wrong_is_said(train, test, said):
+  with pytest.raises(ValueError, match=re.escape(said)):
+    arrays.task(train, test)
+
+
+def test_names_say_how_many_classes_there_are():
+  task = arrays.task(pair(), pair(), class_names=["a", "b", "c"])
+  assert task.info.class_names == ("a", "b", "c")
+  with pytest.raises(ValueError, match="3 has no image"):
+    arrays.task(pair(), pair(), class_names=["a", "b", "c", "d"])
