@@ -132,6 +132,18 @@ def results(given: Given) -> int:
   return 0
 
 
+def export(given: Given) -> int:
+  """Writes a run's numbers for other programs."""
+  from bdjax.library import export as exports
+
+  try:
+    path = exports.export(given.folder, given.file)
+  except ModuleNotFoundError as error:
+    raise ValueError(str(error)) from None
+  sayings.console(given).print(str(path), markup=False, soft_wrap=True)
+  return 0
+
+
 def completion(given: Given) -> int:
   """Prints what lets a shell complete words."""
   import shtab

@@ -246,6 +246,14 @@ def results(parser: Parser) -> None:
   )
 
 
+def export(parser: Parser) -> None:
+  """Adds an export's."""
+  parser.add_argument("folder", metavar="DIR", help="a run's workdir")
+  parser.add_argument(
+    "file", metavar="FILE", help="ends in .csv, .parquet or .tex"
+  )
+
+
 def completion(parser: Parser) -> None:
   """Adds those of completion."""
   parser.add_argument(

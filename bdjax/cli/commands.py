@@ -102,6 +102,16 @@ commas between them; `none` (the undefended model) is always included.""",
   {PROGRAM} results fmn_table2 runs/fmn_table2 --title='Table 2' \\
       --command='uv run {PROGRAM} --config configs/papers/fmn_table2.py'""",
   ),
+  "export": Command(
+    "a run's numbers as CSV, Parquet or a LaTeX table",
+    arguments.export,
+    f"""Writes a run's numbers for other programs; the file's end says how.
+
+  {PROGRAM} export runs/mine mine.csv
+  {PROGRAM} export runs/mine table.tex
+
+The table needs LaTeX's package booktabs.""",
+  ),
   "completion": Command(
     "print what lets a shell complete words",
     arguments.completion,

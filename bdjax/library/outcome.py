@@ -1,5 +1,6 @@
 """What a run measured, for Python: records, a data frame, a page."""
 
+import importlib
 import io
 import os
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from bdjax.machine import storage
 from bdjax.report import results
 
 if TYPE_CHECKING:
-  import pandas
+  from pandas import DataFrame
 
 HIDDEN = ("config", "versions")  # of a record: too much for a column
 WIDTH = 100  # letters of the table
@@ -48,23 +49,31 @@ class Outcome:
     report.show(self._run, Console(file=text, width=WIDTH))
     return text.getvalue()
 
-  def frame(self) -> "pandas.DataFrame":
+  def frame(self) -> "DataFrame":
     """Returns a data frame with a row for each record.
 
     Raises:
       ModuleNotFoundError: pandas is not installed.
     """
-    try:
-      import pandas
-    except ModuleNotFoundError as error:
-      raise ModuleNotFoundError(
-        "a data frame needs pandas: pip install 'bdjax[frames]'."
-      ) from error
-    return pandas.DataFrame([_flat(record) for record in self.records])
+    return pandas().DataFrame([_flat(record) for record in self.records])
 
   def page(self) -> Path:
     """Writes report.html into the work directory; returns its path."""
     return report.write(self._run)
+
+
+def pandas() -> Any:
+  """Returns the library pandas.
+
+  Raises:
+    ModuleNotFoundError: it is not installed.
+  """
+  try:
+    return importlib.import_module("pandas")
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      "this needs pandas: pip install 'bdjax[frames]'."
+    ) from error
 
 
 def _flat(record: results.Record) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""What is exported says what the run's records say."""
+
+import pandas
+import pytest
+
+from bdjax import launch
+from bdjax.library import export
+
+
+def test_csv_and_parquet_hold_every_record(outcome, tmp_path):
+  frames = [
+    pandas.read_csv(export.export(outcome.workdir, tmp_path / "a.csv")),
+    pandas.read_parquet(export.export(outcome.workdir, tmp_path / "a.parquet")),
+  ]
+  for frame in frames:
+    assert list(frame["defense"]) == ["none", "ft"]
+    assert list(frame["asr"]) == [r["asr"] for r in outcome.records]
+    assert list(frame["seed"]) == [0, 0]
+
+
+def test_the_table_has_what_the_console_has(outcome, tmp_path):
+  path = export.export(outcome.workdir, tmp_path / "new" / "a.tex")
+  text = path.read_text()
+  rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+  assert rows[0] == r"attack & regime & none & ft \\"
+  none, tuned = (
+    f"{100 * r['ca']:.1f} / {100 * r['asr']:.1f}" for r in outcome.records
+  )
+  cells = rows[1].removesuffix(r" \\").split(" & ")
+  assert cells[:2] == ["badnets(size=2)", "conventional"]
+  assert cells[2].startswith(none) and cells[3].startswith(tuned)
+  assert r"\toprule" in text and r"\begin{table}[t]" in text
+  assert "own arrays, cnn(width=4), standalone" in text
+
+
+def test_other_endings_are_refused(outcome, tmp_path):
+  with pytest.raises(
+    ValueError, match="must end in one of .csv, .parquet, .tex"
+  ):
+    export.export(outcome.workdir, tmp_path / "a.xlsx")
+
+
+def test_the_command_says_where_it_wrote(outcome, tmp_path, capsys):
+  words = ["bdjax", "export", str(outcome.workdir), str(tmp_path / "a.csv")]
+  assert launch.main(words) == 0
+  assert capsys.readouterr().out == f"{tmp_path / 'a.csv'}\n"
+  assert launch.main(["bdjax", "export", str(tmp_path), "a.csv"]) == 2
+  assert "holds no results" in capsys.readouterr().err
