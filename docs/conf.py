@@ -11,7 +11,11 @@ html_theme = "furo"
 html_show_copyright = False
 html_copy_source = False
 html_static_path = html_css_files = ["site.css"]
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_preserve_defaults = True
 myst_heading_anchors = 3
 highlight_language = "text"
 

@@ -31,7 +31,7 @@ def experiment(
   """Plants backdoors, runs defenses on each, and scores what is left.
 
   The same call on the same `workdir` continues what was stopped, or reads what
-  is done; more attacks, regimes, defenses or seeds may be added to it.
+  is done; more attacks, regimes, defenses or seeds may be added to it::
 
       outcome = bdjax.experiment(
         attack="badnets,blended", defense="ft,super_ft", seeds=(0, 1, 2)
