@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from bdjax.cleanse import facts
+from bdjax.cleanse import architectures, facts
 from bdjax.cleanse.pictures import printable
 from bdjax.data import Info
 from bdjax.interop import layouts, naming, tables, tensors
 from bdjax.interop.refusals import about, listed
-from bdjax.methods import registry, specs
+from bdjax.methods import registry
 from bdjax.types import Params
 
 _LARGEST = 2048  # image side
@@ -96,13 +96,13 @@ def load(
   """
   loaded = tensors.read(path, weights=weights)
   statements = facts.collected(path, loaded.metadata, flags)
-  arch, form = _arch(path, statements, arch)
+  arch, form = architectures.asked(path, statements, arch, loaded.tensors)
   with about(path):
     tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
     place = naming.seen(loaded.tensors, arch)
   statements |= facts.normalized(place, loaded.tensors, statements)
-  form = _form(arch, arguments, form)
+  form = architectures.form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
     side = arguments["size"]  # a transformer takes no other
     statements["img_size"] = (side, side), "the weights"
@@ -246,40 +246,3 @@ def _three(name: str, given: Any, by: str) -> tuple[float, ...]:
       f"give --{name} of pixels in 0 to 1, which is a 255th of it."
     )
   return values
-
-
-def _arch(
-  path: Path, statements: Mapping[str, tuple[Any, str]], given: str | None
-) -> tuple[str, dict[str, Any]]:
-  """Returns an architecture, and what the user says of its form."""
-  if given is not None:
-    name, bracket, rest = given.partition("(")
-    form = specs.parse(f"form({rest}")[0].args if bracket else {}
-    return tables.known(name) or name, form
-  name = statements.get("model_name", ("", ""))[0]
-  known = tables.known(name)
-  if known is not None:
-    return known, {}
-  claim = f" and its file says {printable(name)}" if name else ""
-  raise ValueError(
-    f"the architecture of {printable(path)} is not given{claim}; give --arch, "
-    f"one of {', '.join(tables.ARCHITECTURES)}."
-  )
-
-
-def _form(
-  arch: str, arguments: Mapping[str, Any], given: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Returns what the user says of a form, as the architecture takes it."""
-  forms = tables.left_open(arch, arguments)
-  form = {}
-  for name, value in given.items():
-    values = {str(one): one for one in forms.get(name, ())}
-    if str(value) not in values:
-      known = "; ".join(f"{k} {listed(v, limit=9)}" for k, v in forms.items())
-      raise ValueError(
-        f"--arch says {name}={value} of {arch}, whose weights leave open: "
-        f"{known}."
-      )
-    form[name] = values[str(value)]
-  return form

@@ -8,6 +8,7 @@ import pytest
 
 from bdjax.cleanse import suspect
 from bdjax.interop import tensors
+from bdjax.machine import notes
 
 FLAGS = {"mean": None, "std": None, "img_size": None}
 
@@ -100,6 +101,32 @@ def test_which_weights_were_taken_is_said(tmp_path, state):
   np.testing.assert_array_equal(
     raw.named(raw.variables)["linear.bias"], state["linear.bias"]
   )
+
+
+def test_weights_tell_their_architecture_if_nobody_else_does(
+  tmp_path, state, caplog, monkeypatch
+):
+  monkeypatch.setattr(notes.LOG, "propagate", True)
+  path = tmp_path / "m.safetensors"
+  tensors.write(path, state, {})
+  assert suspect.load(path, arch=None, flags=FLAGS).arch == "preact_resnet18"
+  (record,) = caplog.records
+  assert "is taken for a preact_resnet18, the only" in record.getMessage()
+  del state["layer1.0.conv1.weight"]
+  tensors.write(path, state, {}, force=True)
+  with pytest.raises(
+    ValueError, match="m.safetensors is not given; give --arch"
+  ):
+    suspect.load(path, arch=None, flags=FLAGS)
+
+
+def test_a_name_that_nobody_knows_is_not_overruled(tmp_path, state):
+  path = tmp_path / "m.safetensors"
+  tensors.write(path, state, {"model_name": "resnet1001"})
+  with pytest.raises(
+    ValueError, match="not given and its file says resnet1001"
+  ):
+    suspect.load(path, arch=None, flags=FLAGS)
 
 
 @pytest.mark.parametrize("folder", [".", "defense/ft"])
