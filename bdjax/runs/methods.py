@@ -18,7 +18,7 @@ from bdjax.data import pictures as files
 from bdjax.machine import notes, storage
 from bdjax.methods import registry, signature, specs, values
 from bdjax.runs import experiment
-from bdjax.training import regimes
+from bdjax.training import budget, regimes
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
 SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
@@ -236,7 +236,7 @@ def training_regimes(section: dict[str, Any], match: str) -> list[Method]:
 
   Args:
     section: `name` and arguments.
-    match: what all of them have equal; see `regimes.matched`.
+    match: what all of them have equal; see `budget.matched`.
   """
   built = []
   for spec in specs.parse(section["name"]):
@@ -254,7 +254,7 @@ def training_regimes(section: dict[str, Any], match: str) -> list[Method]:
     options = {k: v for k, v in section.items() if k in schema} | spec.args
     options = {k: v for k, v in options.items() if v is not None}
     method = _build(make, spec, options, ())
-    built.append(method._replace(built=regimes.matched(method.built, match)))
+    built.append(method._replace(built=budget.matched(method.built, match)))
   return built
 
 

@@ -15,7 +15,7 @@ from bdjax.methods import values
 from bdjax.runs import experiment, knowledge, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
-from bdjax.training import learn
+from bdjax.training import learn, optimizers
 from bdjax.types import Access, Dataset, Params
 
 
@@ -29,6 +29,9 @@ def check(plan: plans.Plan) -> None:
   Raises:
     ValueError: one sentence that names the method and the remedy.
   """
+  victim = _victim(plan)
+  for regime in plan.regimes:
+    _rehearse(regime, functools.partial(_wrap, regime), victim)
   for attack in plan.attacks:
     for regime in plans.regimes_of(plan, attack):
       _rehearse(attack, functools.partial(_plant, plan, attack, regime))
@@ -36,7 +39,6 @@ def check(plan: plans.Plan) -> None:
   if not plan.defenses:
     return
   kinds = {_kind(plan, defense): defense for defense in reversed(plan.defenses)}
-  victim = _victim(plan)
   for defense in reversed(kinds.values()):
     _rehearse(defense, functools.partial(_defend, plan, defense), victim)
 
@@ -61,6 +63,12 @@ def _rehearse(method: Method, work: Callable[..., Any], *args: Params) -> None:
 
 def _train(*args: Any, **options: Any) -> NoReturn:
   raise _Training
+
+
+def _wrap(regime: Method, variables: Params) -> None:
+  if regime.built.wrap is not None:
+    wrapped = regime.remake().wrap(optimizers.sgd(1.0), 1)
+    learn.begun(variables, wrapped)
 
 
 def _plant(plan: plans.Plan, attack: Method, regime: Method) -> None:
