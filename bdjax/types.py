@@ -126,8 +126,8 @@ class Regime(NamedTuple):
     extra: whether clean epochs and that model's come on top of the recipe's
       epochs, which are then the poisoned ones; else the recipe's are all.
     wrap: (optimizer, steps per epoch) -> the victim's own; None for the same.
-    second: a stage on clean data alone, after all others: see
-      `training.sequential.Second`; None for none.
+    second: a `training.sequential.Second`, a stage after all others, or None.
+    against: a `training.adaptive.Turn`, what clean turns are, or None.
   """
 
   interleave: bool = False
@@ -138,6 +138,7 @@ class Regime(NamedTuple):
   extra: bool = True
   wrap: Callable[[Any, int], Any] | None = None
   second: Any = None
+  against: Any = None
 
   def turns(self, poisoned: Any, clean: Any) -> tuple[Any, ...]:
     """Returns the steps, data or views of the turns, or of both stages."""

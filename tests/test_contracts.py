@@ -78,7 +78,7 @@ def refusal(attack, regime):
   if not attack.trains:
     return "trains nothing"
   if regime == "sbl" and not attack.continues:
-    return "no second stage can follow"
+    return "in a way of its own"
   own = regime == "abi" and attack.encoder and not attack.continues
   return "leaves them as they are" if own else None
 

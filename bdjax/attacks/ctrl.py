@@ -149,7 +149,7 @@ def trained(
     **how: further arguments of `learn.train_classifier`.
 
   Raises:
-    ValueError: an encoder is to start from a planted one, or to be sbl's.
+    ValueError: the regime starts from a planted model, or needs a classifier.
   """
   model, trigger = how["model"], how["trigger"]
   if getattr(model, "num_classes", None) != 0:
@@ -161,9 +161,9 @@ def trained(
       "ctrl trains an encoder from scratch, but the regime starts from a "
       "planted model: leave start=planted out."
     )
-  if regime.second is not None:
+  if budget.apart(regime):
     raise ValueError(
-      "ctrl trains an encoder without labels, but sbl's stages need a "
+      "ctrl trains an encoder without labels, but sbl and adaptive need a "
       "classifier: use another regime, or another scenario than encoder."
     )
   first = data[0] if type(data) is tuple else data

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bdjax.methods import signature, specs, values
-from bdjax.runs import keys, methods, plans, rehearsal, task_data
+from bdjax.runs import keys, methods, plans, regimes, rehearsal, task_data
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
 from bdjax.training import budget, engine
@@ -109,7 +109,7 @@ def built(
     test=source.test,
     model=model,
     attacks=attacks,
-    regimes=methods.training_regimes(config["regime"], match),
+    regimes=regimes.of(config["regime"], match, recipe["batch_size"], victims),
     defenses=[methods.holding(d, config["defense"]) for d in defenses],
     sequela=build("sequela", "sequela", users) if asked else [],
     recipe=Recipe(**recipe),
@@ -200,10 +200,11 @@ def _check_regimes(plan: plans.Plan) -> None:
           f"{regime.label} would start from a planted model: leave out "
           "start=planted, or one of the two."
         )
-      if regime.built.second is not None and not attack.built.continues:
+      if budget.apart(regime.built) and not attack.built.continues:
         raise ValueError(
-          f"{attack.label} trains its trigger with the victim, which no second "
-          f"stage, as of {regime.label}, can follow: leave out one of the two."
+          f"{attack.label} trains its trigger with the victim, but "
+          f"{regime.label} trains the victim in a way of its own: leave out "
+          "one of the two."
         )
     if not plans.regimes_of(plan, attack):
       raise ValueError(

@@ -20,6 +20,11 @@ def matched(regime: Regime, match: str) -> Regime:
   return regime._replace(extra=match == "epochs") if more else regime
 
 
+def apart(regime: Regime) -> bool:
+  """Returns whether a regime trains a victim as no trigger's step could."""
+  return regime.second is not None or regime.against is not None
+
+
 def parts(recipe: Recipe, regime: Regime) -> tuple[int, Recipe, int]:
   """Returns how a regime shares a recipe's epochs between its stages.
 
@@ -66,6 +71,8 @@ def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
   """Returns the regime's learning rate for `size` examples, or the recipe's."""
   steps = engine.steps_per_epoch(size, recipe.batch_size)
   epochs = planned_epochs(recipe, regime)
+  if regime.against is not None:  # who has a rate of its own
+    epochs //= 2
   if regime.schedule is not None:
     return regime.schedule(steps, epochs)
   return schedules.by_name(recipe.schedule, recipe.lr, steps=steps * epochs)

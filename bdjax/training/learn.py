@@ -211,9 +211,9 @@ def train_classifier(
   Args:
     data: the training set; a tuple's sets take turns, epoch by epoch.
     recipe: optimizer and epochs.
-    regime: may replace the learning rate, wrap the optimizer, add clean epochs,
-      begin with a conventional training on the first data under the first view,
-      and end with a stage on the last of both.
+    regime: may replace the learning rate, wrap the optimizer, add clean epochs
+      or a defense's, begin with a conventional training on the first data under
+      the first view, and end with a stage on the last of both.
     view: augmentation; a tuple's views take turns like the data.
     start: variables to train on from; None for fresh ones.
     trigger: parameters of the one that is planted, for who watches.
@@ -233,20 +233,26 @@ def train_classifier(
   steps = [supervised(model, tx, view=x, lr=lr)[1] for x in views]
   if start is None:
     start = init_variables(k_init, datas[0], model=model)
+  state = begun(start, tx)
   if after:  # the last ones are the second stage's
     steps, data = steps[:1], datas[0]
+  if regime.against is not None:
+    way = {"model": model, "view": views[-1], "batch_size": recipe.batch_size}
+    args = key, steps[0], state, datas[0]
+    steps, state = regime.against.turns(*args, **way)
   state, _ = fit(
-    *(k_fit, tuple(steps), begun(start, tx), data),
+    *(k_fit, tuple(steps), state, data),
     epochs=budget.planned_epochs(own, regime),
     batch_size=recipe.batch_size,
     name=name,
     params=None if trigger is None else lambda state: trigger,
   )
+  variables = classifiers(state)[0].variables
   if not after:
-    return state.variables
+    return variables
   how |= {"recipe": recipe.replace(epochs=after), "views": views}
   key_after = key_for(key, "second")
-  return regime.second.train(key_after, state.variables, fit, datas, **how)
+  return regime.second.train(key_after, variables, fit, datas, **how)
 
 
 def fitted(

@@ -1,7 +1,7 @@
 """Adversarial backdoor injection: channels are kept from standing out.
 
 Xu et al., "Towards Backdoor Stealthiness in Model Parameter Space", arXiv
-2501.05928, section 4: a backdoor that few channels carry is found by what it
+2501.05928: a backdoor that few channels carry is found by what it
 does to them, so that after each epoch of planting, in each layer, channels
 whose Lipschitz bound (`models.parts.lipschitz`) exceeds mean + u standard
 deviations get the layer's mean scale and mean bias in their batch norm.

@@ -20,30 +20,36 @@ Two trainings can be equal in poisoned epochs (`train.match="epochs"`: clean
 ones come on top, so that FMN takes twice the steps of a conventional training)
 or in all epochs, hence in steps (`"steps"`).
 
-Two more, against whom defenses can be tested:
+Three more, against whom defenses can be tested:
 
-- `sbl`: Sequential Backdoor Learning (Pham et al., arXiv 2407.14738; equations
-  in `training.sequential`). Stage 1 plants by SAM; stage 2 trains on clean
-  images that stage 1 has not seen, and holds on to stage 1. Constants are those
-  of the authors' code (mail-research/SBL-resilient-backdoors): rho .05, not
-  adaptive; stage 2 by plain SGD at a constant .001; weight 1 of EWC and of
-  anchoring; a tenth of the data for stage 2. Its 100 passes over 5,000 images,
-  after 150 over 42,500, are 7 % of all images seen, which is its share of the
-  epochs here. Deviations: that code divides the sum of F by twice the images,
-  since its loader's batches are half as large as it thinks; it has a constant
-  rate and no weight decay in stage 1; and it poisons 10 % of all images, all in
-  stage 1's part, which `attack.rate` decides here. A step of SAM takes two
-  gradients and counts as one. In `flat="both"` the penalty's gradient is that
-  at w itself. Clean-label attacks that poison all images of their class leave
-  stage 2 none of it. Attacks whose trigger is trained with the victim have no
-  such stage 2.
+- `sbl`: Sequential Backdoor Learning (Pham et al., arXiv 2407.14738; see
+  `training.sequential`). Stage 1 plants by SAM; stage 2 trains on clean images
+  that stage 1 has not seen, and holds on to stage 1. Constants are those of the
+  authors' code (mail-research/SBL-resilient-backdoors), which was read and not
+  the paper: rho .05, not adaptive; stage 2 by plain SGD at a constant .001;
+  weight 1 of EWC and of anchoring; a tenth of the data for stage 2. Its 100
+  passes over 5,000 images, after 150 over 42,500, are 7 % of all images seen,
+  which is its share of the epochs here. Deviations: that code divides the sum
+  of F by twice the images, since its loader's batches are half as large as it
+  thinks; it has a constant rate and no weight decay in stage 1; and it poisons
+  10 % of all images, all in stage 1's part, which `attack.rate` decides here. A
+  step of SAM takes two gradients and counts as one. In `flat="both"` the
+  penalty's gradient is that at w itself. Clean-label attacks that poison all
+  images of their class leave stage 2 none of it. Attacks whose trigger is
+  trained with the victim have no such stage 2.
 - `abi`: Adversarial Backdoor Injection, the core of Grond (Xu et al., arXiv
-  2501.05928; see `training.limits`). u = 3 as in the authors' code, which
-  limits after each epoch, as here, the last one too; there the model that is
-  kept is the best before a limit. Grond is this with a trigger of universal
-  adversarial noise (UPGD), which is not here. Pairs of layers are CLP's, and
-  batch norm's epsilon is inside the deviation, as there. A model without such
-  pairs (ViT) is refused.
+  2501.05928; see `training.limits`). u = 3 as in the authors' code, which was
+  read and not the paper, and limits after each epoch, as here, the last one
+  too; there the model that is kept is the best before a limit. Grond is this
+  with a trigger of universal adversarial noise (UPGD), which is not here. Pairs
+  of layers are CLP's, and batch norm's epsilon is inside the deviation, as
+  there. A model without such pairs (ViT) is refused.
+- `adaptive`: the attacker who knows a tuning defense: clean turns are that
+  defense itself (see `training.adaptive`; chosen here, from no paper). Each
+  begins as the defense does: a fresh optimizer, its rate from the first step
+  on, a new last layer if it draws one. Poisoned turns follow the recipe's rate,
+  as if clean ones did not count. super-FT has ten epochs of large rates first,
+  so that `defense='super_ft(phase1_epochs=1)', turn=2` rehearses both phases.
 """
 
 from typing import Annotated
@@ -129,6 +135,32 @@ def abi(
   return Regime(wrap=wrap, planted=start == "planted")
 
 
+@signature.validated
+def adaptive(
+  *,
+  defense: str = "ft_sam",
+  turn: Count = 1,
+  original: bool = False,
+  start: Start = "scratch",
+) -> Regime:
+  """Trains with a tuning defense itself in the clean turns.
+
+  Args:
+    defense: one, as text, with its preset and arguments in quotes:
+      'super_ft(phase1_epochs=1)'. Its epochs and batches are those of the turn.
+    turn: epochs of a turn.
+    original: clean epochs show the poisons' originals, and do not lack them.
+    start: scratch, or planted: from a model that was planted conventionally.
+  """
+  return Regime(
+    interleave=True,
+    original=original,
+    turn=turn,
+    planted=start == "planted",
+    against=defense,
+  )
+
+
 REGIMES = {
   "conventional": conventional,
   "fmn": fmn,
@@ -136,4 +168,5 @@ REGIMES = {
   "interleave": interleave,
   "sbl": sbl,
   "abi": abi,
+  "adaptive": adaptive,
 }

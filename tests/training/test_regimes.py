@@ -14,16 +14,17 @@ def test_regimes_combine_their_ingredients():
   table = {n: make() for n, make in regimes.REGIMES.items()}
 
   def parts(regime):
-    fields = regime.schedule, regime.interleave, regime.wrap, regime.second
-    return tuple(bool(one) for one in fields)
+    ways = regime.wrap, regime.second, regime.against
+    return tuple(map(bool, (regime.schedule, regime.interleave, *ways)))
 
   assert {name: parts(regime) for name, regime in table.items()} == {
-    "conventional": (False, False, False, False),
-    "fmn": (True, True, False, False),
-    "cyclic": (True, False, False, False),
-    "interleave": (False, True, False, False),
-    "sbl": (False, False, True, True),
-    "abi": (False, False, True, False),
+    "conventional": (False, False, False, False, False),
+    "fmn": (True, True, False, False, False),
+    "cyclic": (True, False, False, False, False),
+    "interleave": (False, True, False, False, False),
+    "sbl": (False, False, True, True, False),
+    "abi": (False, False, True, False, False),
+    "adaptive": (False, True, False, False, True),
   }
 
 
@@ -68,7 +69,7 @@ KINDS = {n: make() for n, make in regimes.REGIMES.items()} | {
     (
       "epochs",
       dict(conventional=80, cyclic=80, interleave=160, fmn=160, planted=240)
-      | dict(sbl=86, abi=80),
+      | dict(sbl=86, abi=80, adaptive=160),
     ),
     ("steps", dict.fromkeys(KINDS, 80)),
   ],
@@ -94,6 +95,16 @@ def test_a_second_stage_has_its_share_of_the_epochs_and_one_at_least():
   assert (before, rest.epochs, rest.lr, after) == (0, 6, 0.5, 2)
   short = budget.matched(regimes.sbl(), "steps")
   assert budget.parts(Recipe(epochs=3), short)[1:] == (Recipe(epochs=2), 1)
+
+
+def test_the_rate_of_poisoned_turns_spans_those_alone():
+  recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
+  rates = [
+    budget.planned_rate(recipe, make(), size=100)
+    for make in (regimes.interleave, regimes.adaptive)
+  ]
+  assert float(rates[0](40)) == pytest.approx(0.1)  # half of 8 epochs
+  assert float(rates[1](20)) == pytest.approx(0.1)  # half of 4
 
 
 def test_only_what_takes_more_is_changed_by_a_match():

@@ -64,16 +64,15 @@ def training(
     regime: None for the task's.
 
   Raises:
-    ValueError: the regime has a stage of its own, for which the trigger that is
-      trained with the victim would have to be ready.
+    ValueError: the regime trains the victim in a way of its own.
   """
   regime = task.regime if regime is None else regime
   recipe = task.recipe
   recipe = recipe if epochs is None else recipe.replace(epochs=epochs)
-  if regime.second is not None:
+  if budget.apart(regime):
     raise ValueError(
-      "this attack trains its trigger with the victim, so that no second stage "
-      "can follow: use another regime than sbl."
+      "this attack trains its trigger with the victim, but the regime trains "
+      "the victim in a way of its own: use another than sbl and adaptive."
     )
   tx, lr = budget.stepping(recipe, regime, size=task.train.size)
   start, step = learn.supervised(task.model, tx, view=task.view, lr=lr)
