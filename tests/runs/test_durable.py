@@ -1,19 +1,9 @@
 """Regimes whose backdoors should last, as a config names them."""
 
-import json
-
 import pytest
 
 from bdjax.estimate import command
 from bdjax.runs import settings
-
-
-def test_they_run_and_leave_records(config, run, tmp_path):
-  names = ["sbl", "adaptive(defense='ft')"]
-  how = {"train__match": "steps", "defense__name": "none"}
-  run(config(regime__name=",".join(names), **how), tmp_path)
-  lines = (tmp_path / "results.jsonl").read_text().splitlines()
-  assert [json.loads(line)["regime"] for line in lines] == names
 
 
 def test_the_estimate_knows_what_they_cost(config):

@@ -33,13 +33,13 @@ def slope(w, label):
 STILL = {"momentum": 0.0, "weight_decay": 0.0}
 
 
-def trained(defense, epochs, turn=1):
+def trained(defense, epochs, turn=1, fit=loop.scan_fit):
   """Returns w after turns on an image of class 0 and the defense's, of 1."""
   regime = regimes.interleave(turn=turn)
   regime = regime._replace(against=adaptive.Turn(defense, turn), extra=False)
   variables = learn.train_classifier(
     *(jax.random.key(0), (pixel(0),) * turn + (pixel(1),) * turn),
-    loop.scan_fit,
+    fit,
     model=Line(),
     recipe=Recipe(epochs, 1, lr=1.0, schedule="constant", **STILL),
     regime=regime,
@@ -82,6 +82,12 @@ def test_a_rate_that_falls_begins_again_with_each_turn():
     w = w - slope(w, 0)
     w = w - slope(w, 1)
   np.testing.assert_allclose(trained(plain, 6), w, rtol=1e-5)
+
+
+def test_epochs_on_the_hosts_time_take_the_same_steps():
+  ft = tuning("ft", epochs=1, lr=0.5, weight_decay=0.0)
+  got = trained(ft, 4, fit=loop.host_fit())
+  np.testing.assert_allclose(got, trained(ft, 4), rtol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -80,12 +80,12 @@ def test_anchoring_adds_the_distance_of_the_answers():
   chex.assert_trees_all_equal(after.anchor, at(LOG4, 0))
 
 
-def second(**how):
+def second(fit=loop.scan_fit, **how):
   """Returns w after two steps of stage 2 at rate 1, from (log 4, 0)."""
   stage = sequential.Second(lr_second=1.0, **how)
   recipe = Recipe(epochs=2, batch_size=1, momentum=0.0, weight_decay=0.0)
   after = stage.train(
-    *(key(), at(LOG4, 0), loop.scan_fit, (pixels(255), pixels(255, label=1))),
+    *(key(), at(LOG4, 0), fit, (pixels(255), pixels(255, label=1))),
     model=Line(),
     recipe=recipe,
     views=(augment.identity,),
@@ -115,6 +115,15 @@ def test_without_weight_all_ways_are_naive(continual):
     second(continual="naive"),
   )
   np.testing.assert_allclose(got, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("continual", ["ewc", "anchor"])
+def test_epochs_on_the_hosts_time_take_the_same_steps(continual):
+  one, two = (
+    second(fit=fit, continual=continual)
+    for fit in (loop.scan_fit, loop.host_fit())
+  )
+  np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
 def test_a_flat_second_stage_is_another():
