@@ -1,9 +1,14 @@
 """Regimes whose backdoors should last, as a config names them."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from bdjax.estimate import command
-from bdjax.runs import settings
+from bdjax.methods import signature
+from bdjax.runs import listing, settings
+from bdjax.training import regimes
 
 
 def test_the_estimate_knows_what_they_cost(config):
@@ -44,3 +49,12 @@ def test_the_estimate_knows_what_they_cost(config):
 def test_what_cannot_work_is_refused(change, message, config):
   with pytest.raises(ValueError, match=message):
     settings.plan(config(**change))
+
+
+@pytest.mark.parametrize("name", ["sbl", "abi", "adaptive"])
+def test_their_arguments_are_listed(name):
+  console = Console(file=io.StringIO(), width=100)
+  listing.show(name, console)
+  text = console.file.getvalue()
+  assert f"{name}'s arguments" in text
+  assert all(k in text for k in signature.arguments(regimes.REGIMES[name]))
