@@ -125,6 +125,9 @@ class Regime(NamedTuple):
       planted conventionally, not from scratch.
     extra: whether clean epochs and that model's come on top of the recipe's
       epochs, which are then the poisoned ones; else the recipe's are all.
+    wrap: (optimizer, steps per epoch) -> the victim's own; None for the same.
+    second: a `training.sequential.Second`, a stage after all others, or None.
+    against: a `training.adaptive.Turn`, what clean turns are, or None.
   """
 
   interleave: bool = False
@@ -133,14 +136,14 @@ class Regime(NamedTuple):
   turn: int = 1
   planted: bool = False
   extra: bool = True
+  wrap: Callable[[Any, int], Any] | None = None
+  second: Any = None
+  against: Any = None
 
   def turns(self, poisoned: Any, clean: Any) -> tuple[Any, ...]:
-    """Returns what the epochs take turns with, to be repeated: see `Fit`.
-
-    Args:
-      poisoned: step, data or view of a poisoned epoch.
-      clean: the same of a clean one.
-    """
+    """Returns the steps, data or views of the turns, or of both stages."""
+    if self.second is not None:
+      return (poisoned, clean)
     if not self.interleave:
       return (poisoned,)
     return (poisoned,) * self.turn + (clean,) * self.turn

@@ -55,7 +55,8 @@ def get_config(argument: str = "") -> ConfigDict:
       "mode": "all2one",  # or all2all
     }
   )
-  config.regime = ConfigDict({"name": "conventional"})  # fmn cyclic interleave
+  # or fmn cyclic interleave sbl abi adaptive(defense=ft_sam)
+  config.regime = ConfigDict({"name": "conventional"})
   config.train = ConfigDict(
     {  # how the adversary trains
       "epochs": 100,

@@ -27,6 +27,9 @@ from configs import base
 
 ATTACKS = registry.names("attacks")
 DEFENSES = registry.names("defenses")
+# One attack of each way to train a victim: they share all else of a regime.
+WAYS = ("badnets", "wanet", "ctrl", "badencoder", "handcrafted", "imc")
+WAYS += ("inputaware", "latent", "lira")
 BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
 SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8}
@@ -68,20 +71,40 @@ def access(toy, model, task):
   )
 
 
-@pytest.mark.parametrize("regime", ["conventional", "fmn"])
-@pytest.mark.parametrize("name", ATTACKS)
+def refusal(attack, regime):
+  """Returns what an attack says to a regime that it cannot have, or None."""
+  if regime == "conventional":
+    return None
+  if not attack.trains:
+    return "trains nothing"
+  if regime == "sbl" and not attack.continues:
+    return "in a way of its own"
+  own = regime == "abi" and attack.encoder and not attack.continues
+  return "leaves them as they are" if own else None
+
+
+PLANTS = [(name, way) for name in ATTACKS for way in ("conventional", "fmn")]
+PLANTS += [(name, way) for name in WAYS for way in ("sbl", "abi")]
+
+
+@pytest.mark.parametrize(("name", "regime"), PLANTS)
 def test_attack_traces_with_swept_numbers(name, regime, task, model, reused):
   static, numbers = split("attacks", name)
-  task = task.replace(regime=regimes.REGIMES[regime]())
-  trains = registry.get("attacks", name)(**static).trains
-  if regime == "fmn" and not trains:
-    with pytest.raises(ValueError, match="trains nothing"):
-      registry.get("attacks", name)(**static).plant(
-        jax.random.key(0), task, loop.scan_fit
+  schema = signature.arguments(regimes.REGIMES[regime])
+  own = {k: a.default for k, a in schema.items() if a.sweepable}
+  refused = refusal(registry.get("attacks", name)(**static), regime)
+  if refused:
+    task = task.replace(regime=regimes.REGIMES[regime]())
+    with pytest.raises(ValueError, match=refused):
+      jax.eval_shape(
+        lambda: registry.get("attacks", name)(**static).plant(
+          jax.random.key(0), task, loop.scan_fit
+        )
       )
     return
 
-  def plant(numbers, task):
+  def plant(numbers, own, task):
+    task = task.replace(regime=regimes.REGIMES[regime](**own))
     attack = registry.get("attacks", name)(**static, **numbers)
     assert isinstance(attack, Attack)
     backdoor = attack.plant(jax.random.key(0), task, loop.scan_fit)
@@ -90,7 +113,8 @@ def test_attack_traces_with_swept_numbers(name, regime, task, model, reused):
     )
     return backdoor, hit, attack.target(jnp.arange(4))
 
-  program, shown = jax.make_jaxpr(plant, return_shape=True)(numbers, task)
+  traced = jax.make_jaxpr(plant, return_shape=True)
+  program, shown = traced(numbers, own, task)
   assert reused(program) == []
   backdoor, hit, wanted = shown
   assert isinstance(backdoor, Backdoor)

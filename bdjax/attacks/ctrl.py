@@ -38,7 +38,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.models.parts import heads
-from bdjax.training import learn, optimizers, regimes, simclr
+from bdjax.training import budget, learn, simclr
 from bdjax.types import (
   Array,
   Attack,
@@ -149,7 +149,7 @@ def trained(
     **how: further arguments of `learn.train_classifier`.
 
   Raises:
-    ValueError: an encoder is to start from a planted one.
+    ValueError: the regime starts from a planted model, or needs a classifier.
   """
   model, trigger = how["model"], how["trigger"]
   if getattr(model, "num_classes", None) != 0:
@@ -161,19 +161,21 @@ def trained(
       "ctrl trains an encoder from scratch, but the regime starts from a "
       "planted model: leave start=planted out."
     )
+  if budget.apart(regime):
+    raise ValueError(
+      "ctrl trains an encoder without labels, but sbl and adaptive need a "
+      "classifier: use another regime, or another scenario than encoder."
+    )
   first = data[0] if type(data) is tuple else data
   k_init, k_fit = jax.random.split(key)
   under = heads.Headed(model, heads.Projection())
-  rate = regimes.planned_rate(recipe, regime, size=first.size)
-  tx = optimizers.sgd(
-    rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-  )
+  tx, _ = budget.stepping(recipe, regime, size=first.size)
   view = distort.simclr(scale=SCALE)
   step = simclr.contrastive(under, tx, view=view, temperature=TEMPERATURE)
   variables = learn.init_variables(k_init, first, model=under)
   state, _ = fit(
     *(k_fit, step, learn.begun(variables, tx), data),
-    epochs=regimes.planned_epochs(recipe, regime),
+    epochs=budget.planned_epochs(recipe, regime),
     batch_size=recipe.batch_size,
     name="train",
     params=lambda state: trigger,

@@ -22,21 +22,17 @@ Tiny ImageNet).
 import functools
 from collections.abc import Sequence
 
-import jax.numpy as jnp
-from flax import traverse_util
-
 from bdjax.defenses.parts import pruning
 from bdjax.machine import programs
 from bdjax.machine.backend import exact
 from bdjax.methods.signature import Compat, NonNegative, validated
-from bdjax.models.parts import pairs
+from bdjax.models.parts import lipschitz, pairs
 from bdjax.types import Array, Defended, Defense, Params, Scalar
 
 PRESETS = {
   "bb": {"compat": "backdoorbench"},
   "tiny": {"u": 5.0},
 }
-EPSILON = 1e-5  # batch norm's
 
 
 @validated
@@ -63,23 +59,7 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
 def _prune(
   layers: Sequence[pairs.Pair], variables: Params, u: Scalar
 ) -> tuple[Params, dict[str, Array]]:
-  which = {p.norm: outliers(lipschitz(variables, p), u) for p in layers}
+  bounds = {p.norm: lipschitz.bound(variables, p) for p in layers}
+  which = {k: lipschitz.outliers(values, u) for k, values in bounds.items()}
   memo = {"pruned": pruning.count(which)}
   return pruning.cut(variables, which, bias=True), memo
-
-
-def lipschitz(variables: Params, pair: pairs.Pair) -> Array:
-  """Returns the Lipschitz bound of each channel of a pair, [C]."""
-  flat = traverse_util.flatten_dict(variables, sep="/")
-  kernel = flat[f"params/{pair.conv}/kernel"]
-  taps = kernel.reshape(-1, *kernel.shape[2:])
-  gram = jnp.einsum("aio,bio->oab", taps, taps)
-  largest = jnp.maximum(jnp.linalg.eigvalsh(gram)[:, -1], 0)
-  var = flat[f"batch_stats/{pair.norm}/var"]
-  scale = flat[f"params/{pair.norm}/scale"]
-  return jnp.sqrt(largest) * jnp.abs(scale) / jnp.sqrt(var + EPSILON)
-
-
-def outliers(values: Array, u: Scalar) -> Array:
-  """Returns which values [C] exceed mean + u standard deviations."""
-  return values > values.mean() + u * values.std(ddof=1)

@@ -12,7 +12,7 @@ from bdjax.machine import backend
 from bdjax.methods import signature, values
 from bdjax.methods.signature import Choice, Count, Index, Range, Some
 from bdjax.runs import plans, task_data
-from bdjax.training import regimes
+from bdjax.training import budget
 from bdjax.types import Recipe
 
 _Names = str | tuple | list  # of methods
@@ -36,7 +36,7 @@ SECTIONS = {
   },
   "downstream": _DATA | {"name": str | None},
   "train": {f.name: _RECIPE[f.name] for f in dataclasses.fields(Recipe)}
-  | {"match": Annotated[str, Choice(regimes.MATCHES)]},
+  | {"match": Annotated[str, Choice(budget.MATCHES)]},
   "sweep": {"axes": str | None, "width": Some},
   "evaluate": {
     "batch_size": Count,

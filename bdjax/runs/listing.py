@@ -1,5 +1,9 @@
 """What there is to choose from: `python -m bdjax.launch list`."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -34,19 +38,30 @@ def show(name: str | None, console: Console) -> None:
 def _method(console: Console, name: str) -> None:
   """Prints a method's docstring, arguments and presets."""
   kinds = {n: kind for kind in registry.KINDS for n in registry.names(kind)}
+  if name in regimes.REGIMES:
+    make = regimes.REGIMES[name]
+    _arguments(console, name, inspect.getdoc(make), make)
+    return
   if name not in kinds:
+    known = {**kinds, **regimes.REGIMES}
     raise ValueError(
-      f"unknown method {name!r}: {signature.nearest(name, kinds)}"
+      f"unknown method {name!r}: {signature.nearest(name, known)}"
     )
   module = registry.module(kinds[name], name)
-  console.print(module.__doc__.strip(), markup=False, highlight=False)
+  _arguments(console, name, module.__doc__.strip(), module.make)
+  for preset, args in registry.presets(kinds[name], name).items():
+    console.print(f"preset {name}.{preset}: {args or 'the defaults'}")
+
+
+def _arguments(
+  console: Console, name: str, text: str, make: Callable[..., Any]
+) -> None:
+  console.print(text, markup=False, highlight=False)
   table = Table("argument", "default", "may be", title=f"{name}'s arguments")
-  for argument in signature.arguments(module.make).values():
+  for argument in signature.arguments(make).values():
     if argument.name not in methods.GIVEN:
       table.add_row(argument.name, repr(argument.default), str(argument))
   console.print(table)
-  for preset, args in registry.presets(kinds[name], name).items():
-    console.print(f"preset {name}.{preset}: {args or 'the defaults'}")
 
 
 def _table(console: Console, title: str, rows: dict[str, str]) -> None:

@@ -18,7 +18,6 @@ from bdjax.data import pictures as files
 from bdjax.machine import notes, storage
 from bdjax.methods import registry, signature, specs, values
 from bdjax.runs import experiment
-from bdjax.training import regimes
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
 SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
@@ -111,7 +110,7 @@ def methods(
     overrides = {k: v for k, v in options.items() if k in overridden}
     options |= _preset(kind, spec) | overrides | spec.args
     _check_given(spec.name, options, facts)
-    built.append(_build(registry.get(kind, spec.name), spec, options, reserved))
+    built.append(build(registry.get(kind, spec.name), spec, options, reserved))
   lost = shared.keys() - used
   lost = sorted(k for k in lost if k in overridden or k not in SHARED)
   if lost and built:
@@ -178,12 +177,20 @@ def _preset(kind: str, spec: specs.Spec) -> dict[str, Any]:
   return presets[spec.preset]
 
 
-def _build(
+def build(
   make: Callable[..., Any],
   spec: specs.Spec,
   options: dict[str, Any],
-  reserved: Collection[str],
+  reserved: Collection[str] = (),
 ) -> Method:
+  """Builds a method.
+
+  Args:
+    make: its maker.
+    spec: its text.
+    options: all that is given to it, and what of that is reserved.
+    reserved: keys that are not the method's own.
+  """
   args = {k: v for k, v in options.items() if k not in reserved}
   schema = signature.arguments(make)
   pictures = {
@@ -228,34 +235,7 @@ def scenario(text: str) -> Method:
   (spec,) = specified
   make = registry.get("scenarios", spec.name)
   options = _preset("scenarios", spec) | spec.args
-  return _build(make, spec, options, ())
-
-
-def training_regimes(section: dict[str, Any], match: str) -> list[Method]:
-  """Builds the regimes of a section.
-
-  Args:
-    section: `name` and arguments.
-    match: what all of them have equal; see `regimes.matched`.
-  """
-  built = []
-  for spec in specs.parse(section["name"]):
-    if spec.name not in regimes.REGIMES:
-      raise ValueError(
-        f"unknown regime {spec.name!r}: "
-        f"{signature.nearest(spec.name, regimes.REGIMES)}"
-      )
-    make = regimes.REGIMES[spec.name]
-    schema = signature.arguments(make)
-    if spec.preset is not None:
-      raise ValueError(
-        f"{spec.name} has no preset {spec.preset!r}: known are none."
-      )
-    options = {k: v for k, v in section.items() if k in schema} | spec.args
-    options = {k: v for k, v in options.items() if v is not None}
-    method = _build(make, spec, options, ())
-    built.append(method._replace(built=regimes.matched(method.built, match)))
-  return built
+  return build(make, spec, options)
 
 
 def holding(method: Method, section: dict[str, Any]) -> Method:

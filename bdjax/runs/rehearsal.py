@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from bdjax.methods import values
+from bdjax.methods import registry, signature, values
 from bdjax.runs import experiment, knowledge, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
-from bdjax.training import learn
-from bdjax.types import Access, Dataset, Params
+from bdjax.training import adaptive, learn, optimizers
+from bdjax.types import Access, Dataset, Defense, Params
 
 
 class _Training(Exception):
@@ -29,6 +29,10 @@ def check(plan: plans.Plan) -> None:
   Raises:
     ValueError: one sentence that names the method and the remedy.
   """
+  victim = _victim(plan)
+  for regime in plan.regimes:
+    _rehearse(regime, functools.partial(_wrap, regime), victim)
+    _rehearse_turn(plan, regime, victim)
   for attack in plan.attacks:
     for regime in plans.regimes_of(plan, attack):
       _rehearse(attack, functools.partial(_plant, plan, attack, regime))
@@ -36,7 +40,6 @@ def check(plan: plans.Plan) -> None:
   if not plan.defenses:
     return
   kinds = {_kind(plan, defense): defense for defense in reversed(plan.defenses)}
-  victim = _victim(plan)
   for defense in reversed(kinds.values()):
     _rehearse(defense, functools.partial(_defend, plan, defense), victim)
 
@@ -61,6 +64,44 @@ def _rehearse(method: Method, work: Callable[..., Any], *args: Params) -> None:
 
 def _train(*args: Any, **options: Any) -> NoReturn:
   raise _Training
+
+
+def _wrap(regime: Method, variables: Params) -> None:
+  if regime.built.wrap is not None:
+    wrapped = regime.remake().wrap(optimizers.sgd(1.0), 1)
+    learn.begun(variables, wrapped)
+
+
+def _rehearse_turn(plan: plans.Plan, regime: Method, victim: Params) -> None:
+  """Refuses a defense that no clean turn can be, and names those that can."""
+  turn = regime.built.against
+  if turn is None:
+    return
+  try:
+    jax.eval_shape(functools.partial(_open, plan, turn.defense), victim)
+  except adaptive.Unsuited as fault:
+    suited = [x for x in registry.names("defenses") if _suits(plan, x, victim)]
+    raise ValueError(
+      f"{regime.label}: a clean turn cannot be this defense, since {fault}; it "
+      f"can be {', '.join(suited)}."
+    ) from None
+
+
+def _open(plan: plans.Plan, defense: Defense, variables: Params) -> None:
+  view = knowledge.view(plan.info)
+  access = adaptive.shapes_of(plan.train, plan.model.built, view)
+  key = jax.random.key(0)
+  adaptive.opening(defense, key, access.replace(variables=variables))
+
+
+def _suits(plan: plans.Plan, name: str, victim: Params) -> bool:
+  make = registry.get("defenses", name)
+  own = {"batch_size": 1} if "batch_size" in signature.arguments(make) else {}
+  try:
+    jax.eval_shape(functools.partial(_open, plan, make(**own)), victim)
+  except ValueError:
+    return False
+  return True
 
 
 def _plant(plan: plans.Plan, attack: Method, regime: Method) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bdjax.methods import signature, specs, values
-from bdjax.runs import keys, methods, plans, rehearsal, task_data
+from bdjax.runs import keys, methods, plans, regimes, rehearsal, task_data
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
-from bdjax.training import engine, regimes
+from bdjax.training import budget, engine
 from bdjax.types import Recipe
 
 
@@ -109,7 +109,7 @@ def built(
     test=source.test,
     model=model,
     attacks=attacks,
-    regimes=methods.training_regimes(config["regime"], match),
+    regimes=regimes.of(config["regime"], match, recipe["batch_size"], victims),
     defenses=[methods.holding(d, config["defense"]) for d in defenses],
     sequela=build("sequela", "sequela", users) if asked else [],
     recipe=Recipe(**recipe),
@@ -180,9 +180,9 @@ def _check_batch(label: str, batch: int, size: int) -> None:
 
 def _check_regimes(plan: plans.Plan) -> None:
   for regime in plan.regimes:
-    before, rest = regimes.parts(plan.recipe, regime.built)
-    regimes.planned_epochs(rest, regime.built)
-    if regime.built.planted and not before:
+    before, rest, after = budget.parts(plan.recipe, regime.built)
+    budget.planned_epochs(rest, regime.built)
+    if (regime.built.planted and not before) or (after and rest.epochs < 1):
       raise ValueError(
         f"train.epochs is {plan.recipe.epochs}, but {regime.label} with "
         "train.match=steps trains two models in them: give at least 2."
@@ -199,6 +199,12 @@ def _check_regimes(plan: plans.Plan) -> None:
           f"{attack.label} trains its trigger with the victim, which "
           f"{regime.label} would start from a planted model: leave out "
           "start=planted, or one of the two."
+        )
+      if budget.apart(regime.built) and not attack.built.continues:
+        raise ValueError(
+          f"{attack.label} trains its trigger with the victim, but "
+          f"{regime.label} trains the victim in a way of its own: leave out "
+          "one of the two."
         )
     if not plans.regimes_of(plan, attack):
       raise ValueError(

@@ -12,7 +12,7 @@ import optax
 from bdjax.data import augment
 from bdjax.machine import programs
 from bdjax.machine.keys import key_for
-from bdjax.training import optimizers, regimes
+from bdjax.training import budget
 from bdjax.types import (
   Array,
   Batch,
@@ -163,11 +163,14 @@ def advance(
   """Returns the state after one update.
 
   Args:
+    stats: its other collections after the step, which `tx` may look at.
     **extra: for the optimizer's `update`.
   """
   params = state.variables["params"]
   tx = optax.with_extra_args_support(tx)
-  updates, opt_state = tx.update(grads, state.opt_state, params, **extra)
+  updates, opt_state = tx.update(
+    grads, state.opt_state, params, stats=stats, **extra
+  )
   params = optax.apply_updates(params, updates)
   return TrainState({"params": params, **stats}, opt_state, state.step + 1)
 
@@ -208,37 +211,48 @@ def train_classifier(
   Args:
     data: the training set; a tuple's sets take turns, epoch by epoch.
     recipe: optimizer and epochs.
-    regime: may replace the learning rate, add clean epochs, and begin with a
-      conventional training on the first data under the first view.
+    regime: may replace the learning rate, wrap the optimizer, add clean epochs
+      or a defense's, begin with a conventional training on the first data under
+      the first view, and end with a stage on the last of both.
     view: augmentation; a tuple's views take turns like the data.
     start: variables to train on from; None for fresh ones.
     trigger: parameters of the one that is planted, for who watches.
   """
-  first = data[0] if type(data) is tuple else data
+  datas = data if type(data) is tuple else (data,)
   views = view if isinstance(view, tuple) else (view,)
-  before, recipe = regimes.parts(recipe, regime)
+  before, own, after = budget.parts(recipe, regime)
+  how = {"model": model, "trigger": trigger}
   if before:
-    how = {"model": model, "recipe": recipe.replace(epochs=before)}
-    how |= {"view": views[0], "start": start, "trigger": trigger}
+    plain = how | {"recipe": recipe.replace(epochs=before), "start": start}
     key_before = key_for(key, "planted")
-    start = train_classifier(key_before, first, fit, name="planted", **how)
+    start = train_classifier(
+      *(key_before, datas[0], fit), view=views[0], name="planted", **plain
+    )
   k_init, k_fit = jax.random.split(key)
-  lr = regimes.planned_rate(recipe, regime, size=first.size)
-  tx = optimizers.sgd(
-    lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-  )
-  pairs = [supervised(model, tx, view=view, lr=lr) for view in views]
-  init = pairs[0][0]
+  tx, lr = budget.stepping(own, regime, size=datas[0].size)
+  steps = [supervised(model, tx, view=x, lr=lr)[1] for x in views]
   if start is None:
-    start = init_variables(k_init, first, model=model)
+    start = init_variables(k_init, datas[0], model=model)
+  state = begun(start, tx)
+  if after:  # the last ones are the second stage's
+    steps, data = steps[:1], datas[0]
+  if regime.against is not None:
+    way = {"model": model, "view": views[-1], "batch_size": recipe.batch_size}
+    args = key, steps[0], state, datas[0]
+    steps, state = regime.against.turns(*args, **way)
   state, _ = fit(
-    *(k_fit, tuple(step for _, step in pairs), init(start), data),
-    epochs=regimes.planned_epochs(recipe, regime),
+    *(k_fit, tuple(steps), state, data),
+    epochs=budget.planned_epochs(own, regime),
     batch_size=recipe.batch_size,
     name=name,
     params=None if trigger is None else lambda state: trigger,
   )
-  return state.variables
+  variables = classifiers(state)[0].variables
+  if not after:
+    return variables
+  how |= {"recipe": recipe.replace(epochs=after), "views": views}
+  key_after = key_for(key, "second")
+  return regime.second.train(key_after, variables, fit, datas, **how)
 
 
 def fitted(

@@ -131,4 +131,9 @@ def sam(
     tx: the optimizer that takes the step, at the unperturbed parameters.
     rho: radius of the perturbation; 2 in FT-SAM, which is adaptive.
   """
-  return contrib.sam(tx, ascent(rho, adaptive=adaptive), opaque_mode=True)
+  plain = contrib.sam(tx, ascent(rho, adaptive=adaptive), opaque_mode=True)
+
+  def update(grads, state, params, *, grad_fn, **_):
+    return plain.update(grads, state, params, grad_fn=grad_fn)
+
+  return optax.GradientTransformationExtraArgs(plain.init, update)

@@ -19,19 +19,52 @@ scratch, as section 3 and the tables read.
 Two trainings can be equal in poisoned epochs (`train.match="epochs"`: clean
 ones come on top, so that FMN takes twice the steps of a conventional training)
 or in all epochs, hence in steps (`"steps"`).
+
+Three more, against whom defenses can be tested:
+
+- `sbl`: Sequential Backdoor Learning (Pham et al., arXiv 2407.14738; see
+  `training.sequential`). Stage 1 plants by SAM; stage 2 trains on clean images
+  that stage 1 has not seen, and holds on to stage 1. Constants are those of the
+  authors' code (mail-research/SBL-resilient-backdoors), which was read and not
+  the paper: rho .05, not adaptive; stage 2 by plain SGD at a constant .001;
+  weight 1 of EWC and of anchoring; a tenth of the data for stage 2. Its 100
+  passes over 5,000 images, after 150 over 42,500, are 7 % of all images seen,
+  which is its share of the epochs here. Deviations: that code divides the sum
+  of F by twice the images, since its loader's batches are half as large as it
+  thinks; it has a constant rate and no weight decay in stage 1; and it poisons
+  10 % of all images, all in stage 1's part, which `attack.rate` decides here. A
+  step of SAM takes two gradients and counts as one. In `flat="both"` the
+  penalty's gradient is that at w itself. Clean-label attacks that poison all
+  images of their class leave stage 2 none of it. Attacks whose trigger is
+  trained with the victim have no such stage 2.
+- `abi`: Adversarial Backdoor Injection, the core of Grond (Xu et al., arXiv
+  2501.05928; see `training.limits`). u = 3 as in the authors' code, which was
+  read and not the paper, and limits after each epoch, as here, the last one
+  too; there the model that is kept is the best before a limit. Grond is this
+  with a trigger of universal adversarial noise (UPGD), which is not here. Pairs
+  of layers are CLP's, and batch norm's epsilon is inside the deviation, as
+  there. A model without such pairs (ViT) is refused.
+- `adaptive`: the attacker who knows a tuning defense: clean turns are that
+  defense itself (see `training.adaptive`; chosen here, from no paper). Each
+  begins as the defense does: a fresh optimizer, its rate from the first step
+  on, a new last layer if it draws one. Poisoned turns follow the recipe's rate,
+  as if clean ones did not count. super-FT has ten epochs of large rates first,
+  so that `defense='super_ft(phase1_epochs=1)', turn=2` rehearses both phases.
 """
 
 from typing import Annotated
 
 from bdjax.methods import signature
-from bdjax.methods.signature import Choice, Count, Group
-from bdjax.training import engine, schedules
+from bdjax.methods.signature import Choice, Count, Group, NonNegative
+from bdjax.training import limits
 from bdjax.training.schedules import Cycles
-from bdjax.types import Recipe, Regime, Schedule
+from bdjax.training.sequential import Second
+from bdjax.types import Regime
 
 Cyclical = Annotated[Cycles, Group.of(Cycles)]
 Start = Annotated[str, Choice(("scratch", "planted"))]
-MATCHES = ("epochs", "steps")  # what the trainings of all regimes have equal
+TwoStages = Annotated[Second, Group.of(Second)]
+_SECOND = Second()
 
 
 @signature.validated
@@ -77,55 +110,55 @@ def fmn(
   )
 
 
-def matched(regime: Regime, match: str) -> Regime:
-  """Returns a regime whose trainings equal others in one of `MATCHES`."""
-  takes_more = regime.interleave or regime.planted
-  return regime._replace(extra=match == "epochs") if takes_more else regime
+@signature.validated
+def sbl(*, second: TwoStages = _SECOND) -> Regime:
+  """Trains to a flat minimum by SAM, then on clean data without forgetting."""
+  return Regime(wrap=second.wrap, second=second)
 
 
-def parts(recipe: Recipe, regime: Regime) -> tuple[int, Recipe]:
-  """Returns the epochs that a regime begins with conventionally, and the rest.
-
-  Args:
-    recipe: of the whole training.
-    regime: without `planted`, nothing comes before.
-  """
-  if not regime.planted:
-    return 0, recipe
-  if regime.extra:
-    return recipe.epochs, recipe
-  first = recipe.epochs // 2
-  return first, recipe.replace(epochs=recipe.epochs - first)
-
-
-def planned_epochs(recipe: Recipe, regime: Regime) -> int:
-  """Returns a regime's own epochs, clean ones included.
+@signature.validated
+def abi(
+  *, u: NonNegative = 3.0, adjacent: bool = False, start: Start = "scratch"
+) -> Regime:
+  """Trains as the recipe says, and keeps channels from standing out.
 
   Args:
-    recipe: its epochs are the poisoned ones, or all; see `Regime.extra`.
-
-  Raises:
-    ValueError: the epochs do not fill the regime's turns.
+    u: standard deviations above a layer's mean from which a channel is limited.
+    adjacent: pair every batch norm with the convolution defined just before it,
+      right or wrong, as the authors' code does; see CLP.
+    start: scratch, or planted: from a model that was planted conventionally.
   """
-  if not regime.interleave:
-    return recipe.epochs
-  whole = regime.turn if regime.extra else 2 * regime.turn
-  if recipe.epochs % whole:
-    turns = "a turn" if regime.extra else "a poisoned and a clean turn"
-    raise ValueError(
-      f"{recipe.epochs} epochs are no multiple of {turns} of {whole} epochs: "
-      "change train.epochs or the regime's turn."
-    )
-  return 2 * recipe.epochs if regime.extra else recipe.epochs
+
+  def wrap(tx, every):
+    return limits.limited(tx, u, every=every, adjacent=adjacent)
+
+  return Regime(wrap=wrap, planted=start == "planted")
 
 
-def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
-  """Returns the regime's learning rate for `size` examples, or the recipe's."""
-  steps = engine.steps_per_epoch(size, recipe.batch_size)
-  epochs = planned_epochs(recipe, regime)
-  if regime.schedule is not None:
-    return regime.schedule(steps, epochs)
-  return schedules.by_name(recipe.schedule, recipe.lr, steps=steps * epochs)
+@signature.validated
+def adaptive(
+  *,
+  defense: str = "ft_sam",
+  turn: Count = 1,
+  original: bool = False,
+  start: Start = "scratch",
+) -> Regime:
+  """Trains with a tuning defense itself in the clean turns.
+
+  Args:
+    defense: one, as text, with its preset and arguments in quotes:
+      'super_ft(phase1_epochs=1)'. Its epochs and batches are those of the turn.
+    turn: epochs of a turn.
+    original: clean epochs show the poisons' originals, and do not lack them.
+    start: scratch, or planted: from a model that was planted conventionally.
+  """
+  return Regime(
+    interleave=True,
+    original=original,
+    turn=turn,
+    planted=start == "planted",
+    against=defense,
+  )
 
 
 REGIMES = {
@@ -133,4 +166,7 @@ REGIMES = {
   "fmn": fmn,
   "cyclic": cyclic,
   "interleave": interleave,
+  "sbl": sbl,
+  "abi": abi,
+  "adaptive": adaptive,
 }

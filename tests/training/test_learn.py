@@ -6,7 +6,14 @@ import optax
 import pytest
 
 from bdjax.data import augment
-from bdjax.training import engine, learn, loop, optimizers, regimes
+from bdjax.training import (
+  budget,
+  engine,
+  learn,
+  loop,
+  optimizers,
+  regimes,
+)
 from bdjax.types import Batch, Recipe, Regime
 
 
@@ -62,14 +69,14 @@ def test_sam_keeps_the_first_pass_statistics(toy, model, variables):
 
 def test_planned_epochs_and_rate():
   recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
-  assert regimes.planned_epochs(recipe, Regime()) == 4
-  assert regimes.planned_epochs(recipe, Regime(interleave=True)) == 8
-  rate = regimes.planned_rate(recipe, Regime(interleave=True), size=100)
+  assert budget.planned_epochs(recipe, Regime()) == 4
+  assert budget.planned_epochs(recipe, Regime(interleave=True)) == 8
+  rate = budget.planned_rate(recipe, Regime(interleave=True), size=100)
   assert float(rate(0)) == pytest.approx(0.2)
   assert float(rate(40)) == pytest.approx(0.1)  # half of 8 epochs x 10 steps
   seen = []
   regime = Regime(schedule=lambda s, e: seen.append((s, e)) or (lambda t: 0.7))
-  assert regimes.planned_rate(recipe, regime, size=100)(0) == 0.7
+  assert budget.planned_rate(recipe, regime, size=100)(0) == 0.7
   assert seen == [(10, 4)]
 
 
@@ -112,7 +119,7 @@ def test_training_can_go_on_from_somewhere(toy, model, variables):
 
 
 def test_a_regime_can_start_from_a_conventionally_planted_model(toy, model):
-  regime = regimes.matched(regimes.fmn(start="planted"), "steps")
+  regime = budget.matched(regimes.fmn(start="planted"), "steps")
   recipe = Recipe(epochs=4, batch_size=32)
   clean = toy.replace(label=toy.label)
   calls, trigger = [], {"pattern": jnp.ones(3)}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bdjax.training import regimes
+from bdjax.training import budget, regimes
 from bdjax.types import Recipe, Regime
 
 
@@ -10,14 +10,21 @@ def rates(regime, steps, epochs):
   return np.array([float(schedule(t)) for t in range(steps * epochs)])
 
 
-def test_the_four_regimes_combine_two_ingredients():
+def test_regimes_combine_their_ingredients():
   table = {n: make() for n, make in regimes.REGIMES.items()}
-  has = {n: (r.schedule is not None, r.interleave) for n, r in table.items()}
-  assert has == {
-    "conventional": (False, False),
-    "fmn": (True, True),
-    "cyclic": (True, False),
-    "interleave": (False, True),
+
+  def parts(regime):
+    ways = regime.wrap, regime.second, regime.against
+    return tuple(map(bool, (regime.schedule, regime.interleave, *ways)))
+
+  assert {name: parts(regime) for name, regime in table.items()} == {
+    "conventional": (False, False, False, False, False),
+    "fmn": (True, True, False, False, False),
+    "cyclic": (True, False, False, False, False),
+    "interleave": (False, True, False, False, False),
+    "sbl": (False, False, True, True, False),
+    "abi": (False, False, True, False, False),
+    "adaptive": (False, True, False, False, True),
   }
 
 
@@ -41,7 +48,7 @@ def test_turns_alternate_and_may_be_longer():
 
 
 def test_turns_must_fill_the_epochs():
-  plan = regimes.planned_epochs
+  plan = budget.planned_epochs
   assert plan(Recipe(epochs=6), regimes.fmn(turn=3)) == 12
   assert plan(Recipe(epochs=7), regimes.cyclic()) == 7
   with pytest.raises(
@@ -61,7 +68,8 @@ KINDS = {n: make() for n, make in regimes.REGIMES.items()} | {
   [
     (
       "epochs",
-      dict(conventional=80, cyclic=80, interleave=160, fmn=160, planted=240),
+      dict(conventional=80, cyclic=80, interleave=160, fmn=160, planted=240)
+      | dict(sbl=86, abi=80, adaptive=160),
     ),
     ("steps", dict.fromkeys(KINDS, 80)),
   ],
@@ -69,26 +77,44 @@ KINDS = {n: make() for n, make in regimes.REGIMES.items()} | {
 def test_regimes_are_equal_in_poisoned_epochs_or_in_steps(match, wanted):
   recipe = Recipe(epochs=80)
   for name, regime in KINDS.items():
-    regime = regimes.matched(regime, match)
-    before, rest = regimes.parts(recipe, regime)
-    whole = before + regimes.planned_epochs(rest, regime)
+    regime = budget.matched(regime, match)
+    before, rest, after = budget.parts(recipe, regime)
+    whole = before + budget.planned_epochs(rest, regime) + after
     assert whole == wanted[name], name
 
 
 def test_equal_steps_leave_half_to_the_planted_start():
-  regime = regimes.matched(PLANTED, "steps")
-  before, rest = regimes.parts(Recipe(epochs=9, lr=0.5), regime)
+  regime = budget.matched(PLANTED, "steps")
+  before, rest, _ = budget.parts(Recipe(epochs=9, lr=0.5), regime)
   assert (before, rest.epochs, rest.lr) == (4, 5, 0.5)
+
+
+def test_a_second_stage_has_its_share_of_the_epochs_and_one_at_least():
+  regime = budget.matched(regimes.sbl(length=0.25), "steps")
+  before, rest, after = budget.parts(Recipe(epochs=8, lr=0.5), regime)
+  assert (before, rest.epochs, rest.lr, after) == (0, 6, 0.5, 2)
+  short = budget.matched(regimes.sbl(), "steps")
+  assert budget.parts(Recipe(epochs=3), short)[1:] == (Recipe(epochs=2), 1)
+
+
+def test_the_rate_of_poisoned_turns_spans_those_alone():
+  recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
+  rates = [
+    budget.planned_rate(recipe, make(), size=100)
+    for make in (regimes.interleave, regimes.adaptive)
+  ]
+  assert float(rates[0](40)) == pytest.approx(0.1)  # half of 8 epochs
+  assert float(rates[1](20)) == pytest.approx(0.1)  # half of 4
 
 
 def test_only_what_takes_more_is_changed_by_a_match():
   for name in ("conventional", "cyclic"):
     regime = KINDS[name]
-    assert regimes.matched(regime, "steps") is regime
+    assert budget.matched(regime, "steps") is regime
 
 
 def test_equal_steps_must_fill_a_poisoned_and_a_clean_turn():
-  regime = regimes.matched(regimes.fmn(turn=2), "steps")
-  assert regimes.planned_epochs(Recipe(epochs=8), regime) == 8
+  regime = budget.matched(regimes.fmn(turn=2), "steps")
+  assert budget.planned_epochs(Recipe(epochs=8), regime) == 8
   with pytest.raises(ValueError, match="a poisoned and a clean turn of 4"):
-    regimes.planned_epochs(Recipe(epochs=6), regime)
+    budget.planned_epochs(Recipe(epochs=6), regime)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from bdjax.attacks.parts import levels, poison
 from bdjax.data import augment
 from bdjax.machine import programs
+from bdjax.machine.keys import key_for
 from bdjax.methods import values
 from bdjax.training import learn
 from bdjax.types import (
@@ -124,14 +125,18 @@ def attack(
     params = init(task)
     plain = task.view
     plain = augment.together(plain) if compat == "backdoorbench" else plain
+    data, regime = task.train, task.regime
+    if regime.second is not None:
+      free = jnp.ones(data.size, bool)
+      data = regime.second.split(key_for(key, "held"), data, free)
     variables = learn.train_classifier(
       k_train,
-      task.train,
+      data,
       fit,
       model=task.model,
       recipe=task.recipe,
-      regime=task.regime,
-      view=task.regime.turns(stamps.view(plain, params), plain),
+      regime=regime,
+      view=regime.turns(stamps.view(plain, params), plain),
       trigger=params,
     )
     return copies.backdoor([k_role, k_cover], task, variables, params)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import flax.struct
 import optax
 
-from bdjax.training import learn, optimizers, regimes
+from bdjax.training import budget, learn
 from bdjax.training.learn import TrainState
 from bdjax.types import (
   Batch,
@@ -40,7 +40,7 @@ class Training(NamedTuple):
   """How a victim is trained under a task's recipe and regime.
 
   Attributes:
-    tx: its optimizer, SGD at the rate `lr`.
+    tx: its optimizer, SGD at the rate `lr` or what the regime makes of it.
     lr: step of the victim -> learning rate.
     epochs: in all, clean ones included.
     start: variables -> state.
@@ -62,16 +62,21 @@ def training(
   Args:
     epochs: of the recipe, before the regime adds its own; None for all.
     regime: None for the task's.
+
+  Raises:
+    ValueError: the regime trains the victim in a way of its own.
   """
   regime = task.regime if regime is None else regime
   recipe = task.recipe
   recipe = recipe if epochs is None else recipe.replace(epochs=epochs)
-  lr = regimes.planned_rate(recipe, regime, size=task.train.size)
-  tx = optimizers.sgd(
-    lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-  )
+  if budget.apart(regime):
+    raise ValueError(
+      "this attack trains its trigger with the victim, but the regime trains "
+      "the victim in a way of its own: use another than sbl and adaptive."
+    )
+  tx, lr = budget.stepping(recipe, regime, size=task.train.size)
   start, step = learn.supervised(task.model, tx, view=task.view, lr=lr)
-  planned = regimes.planned_epochs(recipe, regime)
+  planned = budget.planned_epochs(recipe, regime)
   return Training(tx, lr, planned, start, step)
 
 

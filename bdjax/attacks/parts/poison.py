@@ -89,17 +89,20 @@ def _stamped(key: Key, image: Array, trigger: Callable) -> Array:
 
 
 def epochs_of(
-  train: Dataset, clean: Dataset, role: Array, regime: Regime
+  key: Key, train: Dataset, clean: Dataset, role: Array, regime: Regime
 ) -> Dataset | tuple[Dataset, ...]:
   """Returns what a regime trains on: poisoned data, or turns with clean data.
 
   Args:
+    key: decides which images a second stage has for itself.
     train: the poisoned set.
     clean: the same examples before poisoning.
     role: [N].
     regime: its clean epochs leave the poisoned examples out, or show their
       originals.
   """
+  if regime.second is not None:
+    return regime.second.split(key, train, role == CLEAN)
   if not regime.interleave:
     return train
   everyone = jnp.ones(train.size, bool)
@@ -170,7 +173,7 @@ def data_poisoning(
     train = copy([k_freeze, k_cover], task, params, role)
     variables = (learner or learn.train_classifier)(
       k_train,
-      epochs_of(train, task.train, role, task.regime),
+      epochs_of(key_for(key, "held"), train, task.train, role, task.regime),
       fit,
       model=task.model,
       recipe=task.recipe,

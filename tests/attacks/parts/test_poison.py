@@ -84,15 +84,17 @@ def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
 
 
 def test_regimes_decide_what_epochs_show(toy):
-  role = roles.choose(key(), toy.label, 0.25)
+  epochs_of, role = poison.epochs_of, roles.choose(key(), toy.label, 0.25)
   train = toy.replace(label=jnp.zeros_like(toy.label))
-  plain = poison.epochs_of(train, toy, role, Regime())
+  plain = epochs_of(key(), train, toy, role, Regime())
   assert plain is train
-  dirty, clean = poison.epochs_of(train, toy, role, Regime(interleave=True))
+  dirty, clean = poison.epochs_of(
+    key, train, toy, role, Regime(interleave=True)
+  )
   assert dirty.keep.all() and (dirty.label == 0).all()
   assert clean.keep.tolist() == (role == CLEAN).tolist()
   regime = Regime(interleave=True, original=True)
-  dirty, clean = poison.epochs_of(train, toy, role, regime)
+  dirty, clean = epochs_of(key(), train, toy, role, regime)
   assert clean.keep.all() and (clean.label == toy.label).all()
 
 

@@ -1,0 +1,73 @@
+"""Builds the regimes of a config, and the defenses that they rehearse."""
+
+from typing import Any
+
+from bdjax.methods import registry, signature, specs
+from bdjax.runs import methods
+from bdjax.runs.methods import Method
+from bdjax.training import adaptive, budget, regimes
+from bdjax.types import Regime
+
+OF_TURNS = ("epochs", "batch_size")  # of a defense: those of its turn
+
+
+def of(
+  section: dict[str, Any], match: str, batch_size: int, facts: dict[str, Any]
+) -> list[Method]:
+  """Builds the regimes of a section.
+
+  Args:
+    section: `name` and arguments.
+    match: what all of them have equal; see `budget.matched`.
+    batch_size: of the adversary's training.
+    facts: arguments of a defense that follow from the data.
+  """
+  built = []
+  for spec in specs.parse(section["name"]):
+    if spec.name not in regimes.REGIMES:
+      raise ValueError(
+        f"unknown regime {spec.name!r}: "
+        f"{signature.nearest(spec.name, regimes.REGIMES)}"
+      )
+    make = regimes.REGIMES[spec.name]
+    schema = signature.arguments(make)
+    if spec.preset is not None:
+      raise ValueError(
+        f"{spec.name} has no preset {spec.preset!r}: known are none."
+      )
+    options = {k: v for k, v in section.items() if k in schema} | spec.args
+    options = {k: v for k, v in options.items() if v is not None}
+    method = methods.build(make, spec, options)
+    regime = budget.matched(_opposed(method.built, batch_size, facts), match)
+    built.append(method._replace(built=regime))
+  return built
+
+
+def _opposed(regime: Regime, batch_size: int, facts: dict[str, Any]) -> Regime:
+  """Returns a regime with the defense that it names."""
+  if regime.against is None:
+    return regime
+  named = specs.parse(regime.against)
+  if len(named) != 1 or str(named[0]) == "none":
+    raise ValueError(
+      f"adaptive.defense is {regime.against!r}, but must name one defense: "
+      "ft_sam, say, or 'super_ft(phase1_epochs=1)'."
+    )
+  (spec,) = named
+  for name in OF_TURNS:
+    if name in spec.args:
+      raise ValueError(
+        f"adaptive.defense is {regime.against!r}, but its {name} are the "
+        "turn's: leave them out, and give turn or train.batch_size."
+      )
+  schema = signature.arguments(registry.get("defenses", spec.name))
+  turn = {"epochs": regime.turn, "batch_size": batch_size}
+  own = spec.args | {k: v for k, v in turn.items() if k in schema}
+  section = {"name": str(spec._replace(args=own))}
+  built = methods.methods("defenses", section, facts, reserved=methods.DEFENDER)
+  if len(built) != 1:
+    raise ValueError(
+      f"adaptive.defense is {regime.against!r}, which is {len(built)} of them: "
+      "name one."
+    )
+  return regime._replace(against=adaptive.Turn(built[0].built, regime.turn))
