@@ -28,6 +28,7 @@ _BENCHMARK = {
   "cifar100": "cifar100",
   "gtsrb": "gtsrb",
   "celeba": "celeba8",
+  "tiny": "tiny_imagenet",
 }
 
 

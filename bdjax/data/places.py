@@ -16,6 +16,7 @@ PREPARED = (
   "stl10",
   "imagenette",
   "gtsrb",
+  "tiny_imagenet",
 )
 
 _MANUAL = {

@@ -33,9 +33,10 @@ def prepare(name: str, *, data_dir: str | Path | None = None) -> Path:
 def _download(name: str, folder: Path) -> Path:
   import tensorflow_datasets as tfds
 
-  from bdjax.data import gtsrb, official
+  from bdjax.data import gtsrb, official, tiny_imagenet
 
-  builders = official.BUILDERS | {"gtsrb": gtsrb.Gtsrb}
+  ours = (gtsrb.Gtsrb, tiny_imagenet.TinyImagenet)
+  builders = official.BUILDERS | {one.name: one for one in ours}
   config = {"config": "160px-v2"} if name == "imagenette" else {}
   builder = builders[name](
     data_dir=str(folder), file_format="array_record", **config

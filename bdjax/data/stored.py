@@ -20,7 +20,9 @@ import numpy as np
 from bdjax.data import labels, pictures
 from bdjax.data.places import PREPARED, MissingDataset, Source, root
 
-_SPLITS = {("imagenette", "test"): "validation"}
+_SPLITS = {
+  (name, "test"): "validation" for name in ("imagenette", "tiny_imagenet")
+}
 # the newer division, smallest first: all are resized anyway
 _CONFIGS = {"imagenette": ("160px-v2", "320px-v2", "full-size-v2")}
 _STORED = {"celeba8": "celeb_a"}

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax.cleanse import suspect
+from bdjax.cleanse import facts, suspect
 from bdjax.interop import tensors
 from bdjax.machine import notes
 
@@ -148,6 +148,14 @@ def test_a_benchmarks_defense_says_what_its_attack_says(
   assert found.facts["std"] == ((1.0, 1.0, 1.0), f"the dataset of {by}")
   other = path.rename(path.with_name("model.pt"))
   assert "img_size" not in suspect.load(other, arch=None, flags=FLAGS).facts
+
+
+@pytest.mark.parametrize(
+  ("name", "mean"), [("tiny", 0.4802), ("cifar10", 0.4914), ("celeba", 0.0)]
+)
+def test_a_benchmarks_dataset_tells_the_normalization(tmp_path, name, mean):
+  found = facts.collected(tmp_path / "m.pt", {"clean_data": name}, {})
+  assert found["mean"][0][0] == mean
 
 
 def test_the_sidecar_of_an_index_is_not_the_index(tmp_path, state):

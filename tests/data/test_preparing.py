@@ -153,7 +153,33 @@ def gtsrb(folder):
   return (small, range(0, 42, 7)), (small[:TEST], [42, 41, 40, 39])
 
 
-WRITERS = (cifar10, cifar100, svhn_cropped, stl10, imagenette, gtsrb)
+def tiny_imagenet(folder):
+  """Writes a tiny Tiny ImageNet archive: one-color JPEGs, one of them gray."""
+  classes, root = labels.TINY_IMAGENET, "tiny-imagenet-200"
+  value = np.arange(TRAIN, dtype=np.uint8) * 20
+  flat = np.tile(value[:, None, None, None], (1, 64, 64, 3))
+  rows = []
+  with zipfile.ZipFile(folder / "tiny-imagenet-200.zip", "w") as z:
+    z.writestr(f"{root}/wnids.txt", "\n".join(reversed(classes)))
+    z.writestr(f"{root}/test/images/test_0.JPEG", b"not read")
+    for i in range(TRAIN):
+      image = flat[i] if i else flat[i, :, :, 0]
+      place = f"{root}/train/{classes[9 * i]}"
+      name = f"{place}/images/{classes[9 * i]}_{i}.JPEG"
+      z.writestr(f"{place}/{classes[9 * i]}_boxes.txt", "not read")
+      z.writestr(name, encoded(image, "JPEG"))
+    for i in range(TEST):
+      name = f"{root}/val/images/val_{i}.JPEG"
+      z.writestr(name, encoded(flat[i], "JPEG"))
+      rows.append(f"val_{i}.JPEG\t{classes[199 - i]}\t0\t32\t44\t62\n")
+    z.writestr(f"{root}/val/val_annotations.txt", "".join(rows))
+  return (flat, range(0, 54, 9)), (flat[:TEST], [199, 198, 197, 196])
+
+
+WRITERS = (
+  *(cifar10, cifar100, svhn_cropped, stl10, imagenette, gtsrb),
+  tiny_imagenet,
+)
 
 
 @pytest.fixture
@@ -187,6 +213,11 @@ def test_an_official_archive_becomes_a_dataset(write, archives):
     assert sorted_pairs(got.image, got.label) == sorted_pairs(images, label)
   assert "tensorflow" not in sys.modules
   assert data.prepare(name, data_dir=folder) == made  # nothing to do
+
+
+def test_the_classes_of_tiny_imagenet_are_sorted_as_folders_are():
+  classes = labels.TINY_IMAGENET
+  assert list(classes) == sorted(set(classes)) and len(classes) == 200
 
 
 @pytest.mark.parametrize("name", official.BUILDERS)
