@@ -6,8 +6,8 @@ order of their sorted numbers, as torchvision's `ImageFolder`, hence
 BackdoorBench since its second version, has them; its first counted them as the
 archive's wnids.txt does.
 
-JPEG files are kept as they are, but for the gray ones, which become PNG files in
-RGB.
+JPEG files are kept as they are, but for the gray ones, which become PNG files
+in RGB.
 """
 
 import io

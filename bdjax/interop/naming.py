@@ -238,8 +238,12 @@ def _check_names(tensors: Tensors, arch: str, layout: Layout) -> None:
 
 
 def _nearest(tensors: Tensors, arch: str, layout: Layout) -> str:
-  known = [(a, x) for a, table in ARCHITECTURES.items() for x in table.layouts]
-  best = max(known, key=lambda each: _likeness(tensors, *each))
+  others = [(a, x) for a, table in ARCHITECTURES.items() for x in table.layouts]
+  # One whose first layer is not there is not worth the time to trace it.
+  known = [(a, x) for a, x in others if _stem(a, x) in tensors]
+  best = max(
+    [(arch, layout), *known], key=lambda each: _likeness(tensors, *each)
+  )
   if _likeness(tensors, *best) < _ALIKE:
     names = ", ".join(
       f"{a} ({', '.join(x.name for x in table.layouts)})"

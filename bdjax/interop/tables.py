@@ -17,9 +17,10 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bdjax.interop import sequences
+from bdjax.interop.sequences import Rules
 from bdjax.models.parts import layers, resnet, vgg
 
-Rules = tuple[tuple[str, str], ...]  # of re.sub: pattern, replacement
 Arguments = dict[str, Any]
 
 
@@ -97,15 +98,9 @@ _RESNET = Architecture(
 _BOTTLENECKS = {"strides": resnet.WIDENED, "early": (False, True)}
 
 
-def _vgg_of(depth: int) -> Architecture:
-  """Returns a VGG, whose modules are counted: conv, norm, ReLU; max pool."""
-  position, rules = 0, []
-  for stage, count in enumerate(vgg.STAGES[depth], 1):
-    for i in range(1, count + 1):
-      rules.append((rf"^conv{stage}_{i}$", f"features.{position}"))
-      rules.append((rf"^bn{stage}_{i}$", f"features.{position + 1}"))
-      position += 3
-    position += 1
+def _vgg_of(depth: int, *, norm: bool = True) -> Architecture:
+  """Returns a VGG, with batch norm or without."""
+  rules = sequences.vgg(vgg.STAGES[depth], norm=norm)
   hidden = [(r"^linear1$", "classifier.0"), (r"^linear2$", "classifier.3")]
   layouts = (
     Layout("torchvision", (*rules, *hidden, (r"^linear$", "classifier.6"))),
@@ -186,6 +181,7 @@ ARCHITECTURES = {
     forms=_FORMS | _BOTTLENECKS | _LAST | _ACTIVATIONS
   ),
   "vgg16_bn": _vgg_of(16),
+  "vgg19": _vgg_of(19, norm=False),
   "vgg19_bn": _vgg_of(19),
   "vit_b_16": _VIT,
 }

@@ -22,13 +22,21 @@ def load_nets():
 
 
 NETS = load_nets()
-GAINS = {"resnet50": 0.85, "vgg16_bn": 1.2, "vgg19_bn": 1.4, "vit_b_16": 1.0}
+GAINS = {
+  "resnet50": 0.85,
+  "vgg16_bn": 1.2,
+  "vgg19": 1.6,
+  "vgg19_bn": 1.4,
+  "vit_b_16": 1.0,
+}
 CASES = {  # by id: architecture, layout, arguments that the shapes tell
   "resnet50": ("resnet50", "kuangliu", {"width": 4, "stem": "cifar"}),
   "resnet50-tv": ("resnet50", "torchvision", {"width": 4, "stem": "imagenet"}),
   "vgg16": ("vgg16_bn", "kuangliu", {"width": 4, "head": "compact"}),
   "vgg16-tv": ("vgg16_bn", "torchvision", {"width": 4, "hidden": 6}),
   "vgg19": ("vgg19_bn", "kuangliu", {"width": 4, "head": "compact"}),
+  "vgg19-plain": ("vgg19", "kuangliu", {"width": 4, "head": "compact"}),
+  "vgg19-plain-tv": ("vgg19", "torchvision", {"width": 4, "hidden": 6}),
   "vgg19-tv": ("vgg19_bn", "torchvision", {"width": 4, "hidden": 6}),
   "vit": ("vit_b_16", "torchvision", {"width": 128, "patch": 8, "size": 32}),
   "vit-old": (
@@ -48,7 +56,10 @@ CASES = {  # by id: architecture, layout, arguments that the shapes tell
   ),
 }
 # Those whose logits are compared; the others differ in names or depth only.
-RUN = ("resnet50", "resnet50-tv", "vgg16", "vgg19-tv", "vit", "vit-bb")
+RUN = (
+  *("resnet50", "resnet50-tv", "vgg16", "vgg19-plain-tv", "vgg19-tv"),
+  *("vit", "vit-bb"),
+)
 # Made once by the PyTorch models (torch 2.13.0) on the same numbers.
 STORED = {
   "resnet50": [
@@ -62,6 +73,10 @@ STORED = {
   "vgg16": [
     [-6.532067, 10.775481, 3.553839, -3.911971, -2.586995],
     [-6.442084, 10.561136, 3.439004, -3.822237, -2.415594],
+  ],
+  "vgg19-plain-tv": [
+    [-4.385154, 5.260200, 5.266676, 2.690219, -0.771648],
+    [-4.351179, 5.238081, 5.207118, 2.689483, -0.683887],
   ],
   "vgg19-tv": [
     [-2.371103, 1.550246, 2.961302, 3.080496, -4.032115],

@@ -7,7 +7,11 @@ used. The shapes need no PyTorch; the modules get it as an argument.
 import functools
 
 CLASSES = 5
-PLANS = {"vgg16_bn": (2, 2, 3, 3, 3), "vgg19_bn": (2, 2, 4, 4, 4)}
+PLANS = {
+  "vgg16_bn": (2, 2, 3, 3, 3),
+  "vgg19": (2, 2, 4, 4, 4),
+  "vgg19_bn": (2, 2, 4, 4, 4),
+}
 
 
 def norm(name, channels):
@@ -49,14 +53,14 @@ def resnet50(layout, *, width, stem):
   return made | layer(end, CLASSES, before)
 
 
-def vgg(layout, *, plan, width, hidden=None, head=None):
+def vgg(layout, *, plan, width, hidden=None, head=None, norms=True):
   made, at, before = {}, 0, 3
   for stage, count in enumerate(plan):
     for _ in range(count):
       after = width * min(2**stage, 8)
       made |= layer(f"features.{at}", after, before, 3, 3)
-      made |= norm(f"features.{at + 1}", after)
-      at, before = at + 3, after
+      made |= norm(f"features.{at + 1}", after) if norms else {}
+      at, before = at + 2 + norms, after
     at += 1
   if head == "compact":
     return made | layer("classifier", CLASSES, before)
@@ -94,6 +98,7 @@ def vit(layout, *, width, patch, size, resize=False):
 SHAPES = {
   "resnet50": resnet50,
   "vgg16_bn": functools.partial(vgg, plan=PLANS["vgg16_bn"]),
+  "vgg19": functools.partial(vgg, plan=PLANS["vgg19"], norms=False),
   "vgg19_bn": functools.partial(vgg, plan=PLANS["vgg19_bn"]),
   "vit_b_16": vit,
 }
@@ -152,14 +157,17 @@ def torch_resnet50(torch, layout, *, width, stem):
   return Net()
 
 
-def torch_vgg(torch, layout, *, plan, width, hidden=None, head=None):
+def torch_vgg(
+  torch, layout, *, plan, width, hidden=None, head=None, norms=True
+):
   nn = torch.nn
   parts, before = [], 3
   for i, count in enumerate(plan):
     for _ in range(count):
       after = width * min(2**i, 8)
       conv = nn.Conv2d(before, after, 3, padding=1)
-      parts += [conv, nn.BatchNorm2d(after), nn.ReLU()]
+      parts += [conv, nn.BatchNorm2d(after)] if norms else [conv]
+      parts.append(nn.ReLU())
       before = after
     parts.append(nn.MaxPool2d(2, 2))
 
@@ -238,6 +246,7 @@ def torch_vit(torch, layout, *, width, patch, size, resize=False):
 NETS = {
   "resnet50": torch_resnet50,
   "vgg16_bn": functools.partial(torch_vgg, plan=PLANS["vgg16_bn"]),
+  "vgg19": functools.partial(torch_vgg, plan=PLANS["vgg19"], norms=False),
   "vgg19_bn": functools.partial(torch_vgg, plan=PLANS["vgg19_bn"]),
   "vit_b_16": torch_vit,
 }

@@ -158,6 +158,8 @@ SIZES = [  # published, but for those counted by hand
   ("resnet9", 10, {}, 470_434),
   ("vgg16_bn", 1000, {}, 138_365_992),
   ("vgg16_bn", 10, {"head": "compact"}, 14_728_266),
+  ("vgg19", 1000, {}, 143_667_240),
+  ("vgg19", 10, {"head": "compact"}, 20_029_514),
   ("vgg19_bn", 1000, {}, 143_678_248),
   ("vgg19_bn", 10, {"head": "compact"}, 20_040_522),
   ("vit_b_16", 1000, {"size": 224}, 86_567_656),

@@ -24,8 +24,8 @@ def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
   """Returns the pairs of a model, inputs first.
 
   Args:
-    params: of a cnn, a ResNet or a VGG of this package, whatever their width;
-      by themselves or as the backbone under a head.
+    params: of a cnn, a ResNet or a VGG with batch norm of this package,
+      whatever their width; by themselves or as the backbone under a head.
     adjacent: pair every batch norm with the convolution defined just before it,
       right or wrong. That differs in pre-activation networks, where it pairs a
       block's first norm with the last convolution before the block, be it a
@@ -45,12 +45,14 @@ def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
     return _pre_activation(params, blocks, adjacent)
   chain = {f"{kind}{i}" for kind in ("conv", "bn") for i in (1, 2, 3)}
   stages = {name for name in rest if re.fullmatch(r"(conv|bn)\d_\d", name)}
-  if rest and rest in ({"conv1", "bn1"}, chain, stages):
+  normed = any(name.startswith("bn") for name in rest)
+  if normed and rest in ({"conv1", "bn1"}, chain, stages):
     scopes = [("", params), *((f"{name}/", params[name]) for name in blocks)]
     return tuple(pair for scope in scopes for pair in _followed(*scope))
   raise ValueError(
     f"no pairs are known in a model with the layers {sorted(tops)}: use cnn, "
-    "a ResNet or a VGG, or add its pairs to models/parts/pairs.py."
+    "a ResNet or a VGG with batch norm, or add its pairs to "
+    "models/parts/pairs.py."
   )
 
 

@@ -1,8 +1,8 @@
-"""VGG with batch norm: stages of 3x3 convolutions, each ending in a max pool.
+"""VGG: stages of 3x3 convolutions, each ending in a max pool.
 
-Simonyan and Zisserman 2014 (arXiv:1409.1556), with batch norm after every
-convolution, as in torchvision: convolutions have a bias, though the norm undoes
-it. Images are 32 x 32 at least, since five pools halve them.
+Simonyan and Zisserman 2014 (arXiv:1409.1556), as it is or with batch norm after
+every convolution, as in torchvision: convolutions have a bias, though the norm
+undoes it. Images are 32 x 32 at least, since five pools halve them.
 
 Two heads follow the last pool. "torchvision": adaptive mean pool to 7 x 7, two
 hidden layers with ReLU and dropout where a key is given for it, `linear`. Its
@@ -12,7 +12,8 @@ commonly written; theirs have no pool over space, so that they take 32 x 32
 images alone, of which just one place is left.
 
 Parameter tree, with torchvision's name where it differs:
-  convS_I, bnS_I      features.N, features.N + 1   stages S, layers I from 1
+  convS_I, bnS_I      features.N, features.N + 1   stages S, layers I from 1;
+                                                   with batch norm only the bn
   linear1, linear2    classifier.0, classifier.3   "torchvision" only
   linear              classifier.6, or classifier if "compact"
 """
@@ -48,6 +49,7 @@ class VGG(nn.Module):
 
   num_classes: int
   stages: tuple[int, ...]
+  norm: bool
   width: int
   head: str
   hidden: int
@@ -94,7 +96,8 @@ class VGG(nn.Module):
     channels = self.width * min(2 ** (stage - 1), 8)
     kind = {"init": layers.he_fan_out, "dtype": self.dtype, "bias": True}
     x = layers.conv(channels, 3, name=f"conv{suffix}", **kind)(x)
-    x = layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
+    if self.norm:
+      x = layers.batch_norm(train, name=f"bn{suffix}", dtype=self.dtype)(x)
     return layers.ACTIVATIONS[self.activation](x)
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
@@ -139,12 +142,13 @@ def _windows(side: int, places: int) -> np.ndarray:
   return weights
 
 
-def maker(module: str, *, depth: int) -> Callable[..., VGG]:
+def maker(module: str, *, depth: int, norm: bool = True) -> Callable[..., VGG]:
   """Returns the `make` of a file that holds the VGG of a depth.
 
   Args:
     module: the file's `__name__`, by which errors name the model.
     depth: one of STAGES.
+    norm: whether a batch norm follows each convolution.
   """
 
   def make(
@@ -160,7 +164,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
     std: Channels = (1.0, 1.0, 1.0),
     dtype: Dtype = "float32",
   ) -> VGG:
-    """Builds a VGG with batch norm.
+    """Builds a VGG.
 
     Args:
       num_classes: number of logits; 0 for an encoder, which has no last layer.
@@ -169,7 +173,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
         mean pool, none).
       hidden: channels of each hidden layer.
       dropout: share of them that is dropped in training.
-      activation: what follows the norms and the hidden layers.
+      activation: what follows convolutions (or norms) and hidden layers.
       pools: what ends the stages: "max" or "mean".
       mean: per-channel mean of the training images in [0, 1].
       std: per-channel standard deviation of the same.
@@ -181,7 +185,7 @@ def maker(module: str, *, depth: int) -> Callable[..., VGG]:
     """
     if dropout == 1:
       raise ValueError("dropout 1 leaves no hidden channel: give less.")
-    form = STAGES[depth], width, head, hidden, dropout, activation, pools
+    form = STAGES[depth], norm, width, head, hidden, dropout, activation, pools
     mean, std = layers.check(mean, std)
     return VGG(num_classes, *form, mean, std, dtype)
 

@@ -124,6 +124,14 @@ def test_no_route_is_made_up_where_none_is_known(name):
     routes.find(tree(name))
 
 
+def test_a_vgg_without_norms_has_no_pairs():
+  model = registry.get("models", "vgg19")(4, width=4, head="compact")
+  image = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
+  params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+  with pytest.raises(ValueError, match="no pairs .*'conv1_1'.*: use cnn, a Re"):
+    pairs.find(params)
+
+
 def test_an_unknown_tree_is_refused():
   with pytest.raises(ValueError, match=r"\['head', 'stem'\]: use cnn"):
     pairs.find({"stem": {}, "head": {}})
