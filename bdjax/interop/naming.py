@@ -245,11 +245,8 @@ def _nearest(tensors: Tensors, arch: str, layout: Layout) -> str:
     [(arch, layout), *known], key=lambda each: _likeness(tensors, *each)
   )
   if _likeness(tensors, *best) < _ALIKE:
-    names = ", ".join(
-      f"{a} ({', '.join(x.name for x in table.layouts)})"
-      for a, table in ARCHITECTURES.items()
-    )
-    return f"they look like none of the known ones: {names}."
+    known = ", ".join(ARCHITECTURES)
+    return f"they look like none of the known ones: {known}."
   if best == (arch, layout):
     return "no known one is nearer, so the file is not whole, or of another."
   return f"the nearest is {best[0]} ({best[1].name}): ask for that."

@@ -19,9 +19,11 @@ from typing import Any, NamedTuple
 
 from bdjax.interop import sequences
 from bdjax.interop.sequences import Rules
+from bdjax.models import efficientnet_b3, mobilenet_v3_large
 from bdjax.models.parts import layers, resnet, vgg
 
 Arguments = dict[str, Any]
+Sizes = dict[str, tuple[str, int]]  # array and dimension, by what it tells
 
 
 class Layout(NamedTuple):
@@ -55,7 +57,7 @@ class Architecture(NamedTuple):
   """
 
   layouts: tuple[Layout, ...]
-  sizes: dict[str, tuple[str, int]]
+  sizes: Sizes
   stems: dict[int, Arguments]
   stem: str = "conv1.kernel"
   arguments: Callable[[dict[str, int]], Arguments] = dict
@@ -168,12 +170,32 @@ _VIT = Architecture(
   {"head_width": (64, 32, 128, 16)},
 )
 
+_HIDDEN = _SIZES | {"hidden": ("linear1.kernel", 1)}
+
+
+def _torchvision(
+  rules: Rules, stem: int, sizes: Sizes = _SIZES
+) -> Architecture:
+  """Returns an architecture that torchvision alone is known to name.
+
+  Args:
+    stem: size of its first convolution.
+  """
+  return Architecture((Layout("torchvision", rules),), sizes, {stem: {}})
+
+
 ARCHITECTURES = {
   "preact_resnet18": Architecture(
     (Layout("backdoorbench", (_STAGES, (r"shortcut$", "shortcut.0"))),),
     _SIZES,
     {3: {}},
     forms=_FORMS | _ACTIVATIONS | {"shortcut": ("activated", "raw")},
+  ),
+  "efficientnet_b3": _torchvision(
+    sequences.efficientnet(efficientnet_b3.STAGES), 3
+  ),
+  "mobilenet_v3_large": _torchvision(
+    sequences.mobilenet(mobilenet_v3_large.STAGES), 3, _HIDDEN
   ),
   "resnet9": Architecture((Layout("bdjax", ()),), _SIZES, {3: {}}),
   "resnet18": _RESNET,

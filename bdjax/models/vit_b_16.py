@@ -38,16 +38,9 @@ from bdjax.methods.signature import (
 from bdjax.models.parts import layers
 from bdjax.types import Array, Images, Logits
 
-EPSILON = 1e-6  # layer norm's, torchvision's
 _LECUN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _XAVIER = nn.initializers.xavier_uniform()
 _ZEROS = nn.initializers.zeros
-
-
-def _norm(name: str, dtype: str) -> nn.LayerNorm:
-  return nn.LayerNorm(
-    epsilon=EPSILON, dtype=dtype, use_fast_variance=False, name=name
-  )
 
 
 class _Patches(nn.Module):
@@ -79,8 +72,8 @@ class _Block(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps tokens [B, N, C] to the same shape."""
-    x = x + self._attended(_norm("ln_1", self.dtype)(x))
-    y = _norm("ln_2", self.dtype)(x)
+    x = x + self._attended(layers.layer_norm("ln_1", self.dtype)(x))
+    y = layers.layer_norm("ln_2", self.dtype)(x)
     tiny = nn.initializers.normal(1e-6)
     kind = {"kernel_init": _XAVIER, "bias_init": tiny, "dtype": self.dtype}
     y = nn.Dense(4 * self.width, name="mlp_1", **kind)(y)
@@ -131,7 +124,7 @@ class ViT(nn.Module):
       block = _Block(self.width, self.head_width, self.dtype, name=f"layer{i}")
       x = block(x)
       features[f"layer{i}"] = x[:, 1:].reshape(b, height, width, c)
-    token = _norm("ln", self.dtype)(x[:, 0])
+    token = layers.layer_norm("ln", self.dtype)(x[:, 0])
     features["pooled"] = token.astype(jnp.float32)
     return layers.linear(
       features["pooled"], self.num_classes, init=_ZEROS

@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 
 from bdjax.methods import registry, signature
+from bdjax.models import efficientnet_b3, mobilenet_v3_large
 from bdjax.models.parts import heads
 
 MODELS = registry.names("models")
 SMALL = {"width": 8, "head_width": 4, "depth": 3, "patch": 8, "hidden": 8}
+EFFICIENT, MOBILE = efficientnet_b3.STAGES, mobilenet_v3_large.STAGES
+CUT = {  # of deep models, whose blocks are much alike
+  "efficientnet_b3": {
+    "plans": (EFFICIENT[0], *(EFFICIENT[i][:1] for i in (1, 3)))
+  },
+  "mobilenet_v3_large": {"plans": tuple(MOBILE[i][:1] for i in (0, 1, 4))},
+}
 CLASSES = 7
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 2.0, 4.0)
 UNPUBLISHED = ("cnn", "resnet9")
@@ -24,7 +32,8 @@ def small(name, classes=CLASSES, **args):
   """Returns a narrow model, whatever its arguments are."""
   make = registry.get("models", name)
   known = signature.arguments(make)
-  return make(classes, **{k: v for k, v in SMALL.items() if k in known}, **args)
+  args |= {k: v for k, v in SMALL.items() if k in known}
+  return make(classes, **args).clone(**CUT.get(name, {}))
 
 
 def images():
@@ -148,6 +157,8 @@ def test_values(name):
 
 SIZES = [  # published, but for those counted by hand
   ("cnn", 10, {"width": 32}, 94_762),
+  ("efficientnet_b3", 1000, {}, 12_233_232),
+  ("mobilenet_v3_large", 1000, {}, 5_483_032),
   ("preact_resnet18", 10, {}, 11_171_146),
   ("resnet18", 1000, {"stem": "imagenet"}, 11_689_512),
   ("resnet18", 10, {}, 11_173_962),

@@ -75,17 +75,19 @@ def conv(
   dtype: str,
   stride: int = 1,
   groups: int = 1,
+  padding: int | None = None,
   bias: bool = False,
 ) -> nn.Conv:
-  """Returns a size x size convolution, padded by size // 2.
+  """Returns a size x size convolution.
 
   Args:
     init: of its kernel; a bias starts from zero.
     groups: of channels, each convolved by itself; as many as the input has
       channels make it depthwise.
+    padding: pixels of zeros around the input; None for size // 2.
     bias: whether it has one, which a batch norm after it makes redundant.
   """
-  pad = (size // 2, size // 2)
+  pad = (size // 2 if padding is None else padding,) * 2
   return nn.Conv(
     channels,
     (size, size),
@@ -123,21 +125,53 @@ class BatchNorm(nn.BatchNorm):
 
 
 def batch_norm(
-  train: bool, *, name: str, dtype: str, momentum: float = 0.9
+  train: bool,
+  *,
+  name: str,
+  dtype: str,
+  momentum: float = 0.9,
+  epsilon: float = 1e-5,
 ) -> BatchNorm:
   """Returns batch norm with the field's constants; statistics in float32.
 
   Args:
     train: whether the batch's own statistics are used, and taken in.
     momentum: how much of the running statistics a step keeps.
+    epsilon: added to the variance.
   """
   return BatchNorm(
     use_running_average=not train,
     momentum=momentum,
-    epsilon=1e-5,
+    epsilon=epsilon,
     dtype=dtype,
     name=name,
   )
+
+
+def layer_norm(name: str, dtype: str) -> nn.LayerNorm:
+  """Returns layer norm over the last axis, with torchvision's constant."""
+  return nn.LayerNorm(
+    epsilon=1e-6, dtype=dtype, use_fast_variance=False, name=name
+  )
+
+
+def dropped(
+  module: nn.Module, x: Array, rate: float, train: bool, *, whole: bool = False
+) -> Array:
+  """Returns x with a share of its numbers set to zero, the others scaled up.
+
+  In training, and where a key is given for it; else x itself.
+
+  Args:
+    module: that calls this, in its compact method.
+    x: [B, ...].
+    rate: the share.
+    whole: whether images are dropped, each with all of its numbers: in a block
+      that is added to its input, stochastic depth (arXiv:1603.09382).
+  """
+  still = not (train and module.has_rng("dropout"))
+  axes = tuple(range(1, x.ndim)) if whole else ()
+  return nn.Dropout(rate, broadcast_dims=axes, deterministic=still)(x)
 
 
 def convolved(

@@ -102,8 +102,6 @@ class VGG(nn.Module):
 
   def _classified(self, x: Array, train: bool) -> dict[str, Array]:
     """Returns the outputs of the two hidden layers, by name."""
-    still = not (train and self.has_rng("dropout"))
-    drop = nn.Dropout(self.dropout, deterministic=still)
     x = adapt(x, GRID).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
     features = {}
     for i, name in ((1, "hidden1"), (2, "pooled")):
@@ -111,7 +109,8 @@ class VGG(nn.Module):
         self.hidden, kernel_init=_INIT, dtype=self.dtype, name=f"linear{i}"
       )
       x = layers.ACTIVATIONS[self.activation](dense(x))
-      x = features[name] = drop(x).astype(jnp.float32)
+      x = layers.dropped(self, x, self.dropout, train)
+      x = features[name] = x.astype(jnp.float32)
     return features
 
 
