@@ -56,6 +56,25 @@ def efficientnet(stages: inverted.Stages) -> Rules:
   return _exactly(table | {"linear": "classifier.1"})
 
 
+def convnext(blocks: Sequence[int]) -> Rules:
+  """Returns a ConvNeXt's: stages in turns with what makes images smaller.
+
+  Args:
+    blocks: how many each stage has.
+  """
+  parts = {"conv": 0, "ln": 2, "linear1": 3, "linear2": 5}
+  table = {"conv1": "features.0.0", "conv1_ln": "features.0.1"}
+  for stage, count in enumerate(blocks, 1):
+    place = 2 * stage - 1
+    table[f"down{stage}_ln"] = f"features.{place - 1}.0"
+    table[f"down{stage}"] = f"features.{place - 1}.1"
+    for i in range(count):
+      ours, theirs = f"layer{stage}_{i}", f"features.{place}.{i}"
+      table[ours] = theirs  # which has the scale
+      table |= {f"{ours}.{k}": f"{theirs}.block.{n}" for k, n in parts.items()}
+  return _exactly(table | {"ln": "classifier.0", "linear": "classifier.2"})
+
+
 def _block(ours: str, theirs: str, plan: inverted.Plan) -> dict[str, str]:
   """Returns an inverted residual block's."""
   parts = ["wide"] if plan.widens else []

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from bdjax.interop import sequences
 from bdjax.interop.sequences import Rules
-from bdjax.models import efficientnet_b3, mobilenet_v3_large
+from bdjax.models import convnext_tiny, efficientnet_b3, mobilenet_v3_large
 from bdjax.models.parts import layers, resnet, vgg
 
 Arguments = dict[str, Any]
@@ -184,18 +184,33 @@ def _torchvision(
   return Architecture((Layout("torchvision", rules),), sizes, {stem: {}})
 
 
+_DENSE = (
+  (r"^layer(\d)_", r"features.denseblock\1.denselayer"),
+  (r"bn(\d)$", r"norm\1"),
+  (r"^transition(\d)_bn$", r"features.transition\1.norm"),
+  (r"^transition(\d)$", r"features.transition\1.conv"),
+  (r"^conv1$", "features.conv0"),
+  (r"^norm1$", "features.norm0"),
+  (r"^norm2$", "features.norm5"),
+  (r"^linear$", "classifier"),
+  # Theirs are counted from 1.
+  (r"(?<=denselayer)\d+", lambda match: str(int(match[0]) + 1)),
+)
+
 ARCHITECTURES = {
-  "preact_resnet18": Architecture(
-    (Layout("backdoorbench", (_STAGES, (r"shortcut$", "shortcut.0"))),),
-    _SIZES,
-    {3: {}},
-    forms=_FORMS | _ACTIVATIONS | {"shortcut": ("activated", "raw")},
-  ),
+  "convnext_tiny": _torchvision(sequences.convnext(convnext_tiny.BLOCKS), 4),
+  "densenet161": _torchvision(_DENSE, 7),
   "efficientnet_b3": _torchvision(
     sequences.efficientnet(efficientnet_b3.STAGES), 3
   ),
   "mobilenet_v3_large": _torchvision(
     sequences.mobilenet(mobilenet_v3_large.STAGES), 3, _HIDDEN
+  ),
+  "preact_resnet18": Architecture(
+    (Layout("backdoorbench", (_STAGES, (r"shortcut$", "shortcut.0"))),),
+    _SIZES,
+    {3: {}},
+    forms=_FORMS | _ACTIVATIONS | {"shortcut": ("activated", "raw")},
   ),
   "resnet9": Architecture((Layout("bdjax", ()),), _SIZES, {3: {}}),
   "resnet18": _RESNET,
@@ -250,6 +265,7 @@ LEAVES = {
   "var": "running_var",
   "class_token": "class_token",
   "pos_embedding": "pos_embedding",
+  "layer_scale": "layer_scale",
 }
 # Number of dimensions of a kernel -> order of ours in theirs: a convolution's
 # [h, w, in, out] is their [out, in, h, w], a linear layer's [in, out] the other

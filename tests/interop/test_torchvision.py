@@ -17,16 +17,36 @@ from bdjax.interop import layouts, naming, tables
 from bdjax.methods import registry
 
 CLASSES = 5
-GAINS = {"efficientnet_b3": 1.2, "mobilenet_v3_large": 1.15}
+GAINS = {
+  "convnext_tiny": 1.0,
+  "densenet161": 1.0,
+  "efficientnet_b3": 1.2,
+  "mobilenet_v3_large": 1.15,
+}
 # With as many channels as torchvision's, and 5 classes.
 DIGESTS = {
+  "convnext_tiny": "8a7e6a9e5c3cffd4",
+  "densenet161": "952afbb4003d8008",
   "efficientnet_b3": "c0e5faa38fcf2167",
   "mobilenet_v3_large": "c3e3a71d37f36e42",
   "vgg19": "7e381cfcedde0173",
 }
 # What makes a model narrow, where torchvision has arguments for that.
-NARROW = {"efficientnet_b3": {}, "mobilenet_v3_large": {}}
+NARROW = {
+  "convnext_tiny": {"width": 8},
+  "densenet161": {"width": 8},
+  "efficientnet_b3": {},
+  "mobilenet_v3_large": {},
+}
 STORED = {
+  "convnext_tiny": [
+    [2.204139, -2.668691, -0.958294, -0.068424, 0.016907],
+    [2.205538, -2.693444, -0.947662, -0.091438, 0.011006],
+  ],
+  "densenet161": [
+    [2.480516, -1.376408, 2.265365, 0.034626, -2.026273],
+    [2.406034, -1.407118, 2.262793, 0.072673, -1.995772],
+  ],
   "efficientnet_b3": [
     [-3.615956, 0.774161, 10.007287, 3.477981, 6.011910],
     [-3.671674, 0.746012, 10.057160, 3.394282, 6.025967],
@@ -113,6 +133,12 @@ def test_what_is_stored_is_torchvisions(arch):
 
 def narrow(models, arch):
   """Returns torchvision's model in the size that is compared."""
+  if arch == "densenet161":
+    return models.DenseNet(4, (6, 12, 36, 24), 8, num_classes=CLASSES)
+  if arch == "convnext_tiny":
+    rows = (8, 16, 3), (16, 32, 3), (32, 64, 9), (64, None, 3)
+    stages = [models.convnext.CNBlockConfig(*row) for row in rows]
+    return models.ConvNeXt(stages, num_classes=CLASSES)
   return getattr(models, arch)(num_classes=CLASSES)
 
 

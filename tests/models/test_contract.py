@@ -18,6 +18,8 @@ MODELS = registry.names("models")
 SMALL = {"width": 8, "head_width": 4, "depth": 3, "patch": 8, "hidden": 8}
 EFFICIENT, MOBILE = efficientnet_b3.STAGES, mobilenet_v3_large.STAGES
 CUT = {  # of deep models, whose blocks are much alike
+  "convnext_tiny": {"blocks": (1, 1, 1)},
+  "densenet161": {"blocks": (2, 1, 1)},
   "efficientnet_b3": {
     "plans": (EFFICIENT[0], *(EFFICIENT[i][:1] for i in (1, 3)))
   },
@@ -157,6 +159,8 @@ def test_values(name):
 
 SIZES = [  # published, but for those counted by hand
   ("cnn", 10, {"width": 32}, 94_762),
+  ("convnext_tiny", 1000, {}, 28_589_128),
+  ("densenet161", 1000, {}, 28_681_000),
   ("efficientnet_b3", 1000, {}, 12_233_232),
   ("mobilenet_v3_large", 1000, {}, 5_483_032),
   ("preact_resnet18", 10, {}, 11_171_146),

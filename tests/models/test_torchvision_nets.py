@@ -1,4 +1,4 @@
-"""MobileNetV3 and EfficientNet: shapes, norms, and what training drops."""
+"""Torchvision's younger nets: shapes, norms, and what training drops."""
 
 import functools
 
@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.models import efficientnet_b3, mobilenet_v3_large
+from bdjax.models import (
+  convnext_tiny,
+  densenet161,
+  efficientnet_b3,
+  mobilenet_v3_large,
+)
 from bdjax.models.parts import layers
 
 
@@ -40,6 +45,18 @@ def test_feature_sizes():
     *((4, 4, 136), (2, 2, 232), (2, 2, 384)),
   ]
   assert pooled == (2, 1536)
+  maps, pooled = sizes(convnext_tiny.make(5), 64)
+  assert maps == [(16, 16, 96), (8, 8, 192), (4, 4, 384), (2, 2, 768)]
+  assert pooled == (2, 768)
+  maps, pooled = sizes(densenet161.make(5), 32)
+  assert maps == [(8, 8, 384), (4, 4, 768), (2, 2, 2112), (1, 1, 2208)]
+  assert pooled == (2, 2208)
+
+
+@pytest.mark.parametrize("make", [convnext_tiny.make, densenet161.make])
+def test_images_that_are_too_small_are_refused(make):
+  with pytest.raises(ValueError, match="31 x 31, but a .*give 32 x 32 at le"):
+    sizes(make(5), 31)
 
 
 @pytest.mark.parametrize(

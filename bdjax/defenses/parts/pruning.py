@@ -68,7 +68,7 @@ def norms(variables: Params) -> list[str]:
     raise ValueError(
       f"none of the layers {sorted(variables['params'])} is a batch norm with "
       "a scale and a bias, which is what channels are pruned by: take a cnn, a "
-      "ResNet or a VGG."
+      "ResNet or a VGG with batch norm."
     )
   return prunable
 
