@@ -2,9 +2,9 @@
 
 Le and Yang 2015. tfds has none. The official archive, whose validation images
 serve for testing: those of its test split have no labels. Classes are in the
-order of their sorted numbers, as torchvision's `ImageFolder`, hence
-BackdoorBench since its second version, has them; its first counted them as the
-archive's wnids.txt does.
+order of their sorted numbers, as torchvision's `ImageFolder` has them, and
+BackdoorBench with it; in its first commits it counted them as the archive's
+wnids.txt does.
 
 JPEG files are kept as they are, but for the gray ones, which become PNG files
 in RGB.

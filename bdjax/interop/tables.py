@@ -228,7 +228,7 @@ def known(name: str) -> str | None:
   """Returns the architecture that others spell otherwise, or None.
 
   Case and punctuation do not count: BackdoorBench's preactresnet18 is our
-  preact_resnet18, its resnet18, resnet50, vgg19_bn and vit_b_16 are ours.
+  preact_resnet18; its other models have our names.
   """
   plain = {re.sub("_", "", arch): arch for arch in ARCHITECTURES}
   return plain.get(re.sub(r"[\W_]", "", name).lower())
