@@ -56,6 +56,8 @@ def asked(
 
 def _fits(named: naming.Tensors, arch: str) -> bool:
   """Returns whether tensors have an architecture's names and shapes."""
+  if not naming.begun(named, arch):
+    return False
   try:
     layouts.to_flax(named, arch)
   except ValueError:

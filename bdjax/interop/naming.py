@@ -155,6 +155,15 @@ def _levels(tensors: Tensors, names: Collection[str]) -> dict[str, str]:
   return levels if len(levels) == 2 else {}
 
 
+def begun(tensors: Tensors, arch: str) -> bool:
+  """Returns whether tensors have the name of an architecture's first layer.
+
+  Without it they are not its own, which is told so before it is traced.
+  """
+  stems = (_stem(arch, layout) for layout in architecture(arch).layouts)
+  return any(_prefixes(tensors, stem) for stem in stems)
+
+
 def _prefixes(tensors: Tensors, stem: str) -> list[str]:
   """Returns what may stand before all names, by where the first layer is."""
   ends = [name.removesuffix(stem) for name in tensors if name.endswith(stem)]

@@ -89,6 +89,14 @@ def test_the_same_weights_twice_are_one_model_and_others_are_two(draw):
     layouts.to_flax(state | again, ARCH)
 
 
+def test_a_first_layer_is_told_by_its_name(draw):
+  state = under("model.", draw("torchvision"))
+  assert naming.begun(state, ARCH)
+  assert not naming.begun(state, "vgg19")
+  assert not naming.begun(state, "convnext_tiny")
+  assert naming.begun({"0.features.0.0.weight": np.zeros(1)}, "convnext_tiny")
+
+
 def test_names_with_a_prefix_and_without_are_refused(draw):
   state = under("model.", draw("kuangliu"))
   state["conv1.weight"] = state["model.conv1.weight"]
