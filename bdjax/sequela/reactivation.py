@@ -2,19 +2,27 @@
 
 Zhu, Liang and Wu, "Breaking the False Sense of Security in Backdoor Defense
 through Re-Activation Attack", arXiv 2405.16134; of their paper the abstract and
-captions were at hand, and their code and its instructions. Two questions:
+captions were at hand, and their code and its instructions. They ask two things.
 
-1. Is the backdoor still there? The backdoor existence coefficient `bec` is 0
-   of the clean model and 1 of the planted one; see `parts/existence.py`.
-2. Can it be woken? Their white-box attack adds one d to all images that have
-   the trigger: of triggered training images x with the wanted label t it
-   lowers, by steps of gradient descent after each of which d is put back into
-   its ball,
+Is the backdoor still there? A layer's neurons are its channels; those of the
+backdoor are the tenth that the trigger A changes most in the planted model, by
+the mean over images of |F(A(x)) - F(x)|, Euclidean over places. With X and Y
+[images, places * channels] what they hold in two models for the same triggered
+test images, columns centered, and S(m) the mean over layers of a model's linear
+CKA (Kornblith et al., arXiv 1905.00414) with the planted model, the backdoor
+existence coefficient is 0 of the clean model and 1 of the planted one:
 
-     CE(f(x + d), t) + mean -log(1.0001 - p_j(x + d))
+  CKA(X, Y) = |X^T Y|^2 / (|X^T X| |Y^T Y|), in Frobenius norms
+  BEC(m) = (S(m) - S(clean)) / (1 - S(clean)), cut to [0, 1]
 
-   where x + d is cut to [0, 1], p are the probabilities and j is the likeliest
-   class that is not t.
+Can it be woken? Their white-box attack adds one d to all images that have the
+trigger: of triggered training images x with the wanted label t it lowers, by
+steps of gradient descent after each of which d is put back into its ball,
+
+  CE(f(x + d), t) + mean -log(1.0001 - p_j(x + d))
+
+where x + d is cut to [0, 1], p are the probabilities and j is the likeliest
+class that is not t.
 
 Constants are those of their command for CIFAR-10: 1,000 images, .05 in the
 largest norm, 50 passes in batches of 128 with 5 steps of .05 on each, and a
@@ -28,10 +36,20 @@ without trigger and added to such (`universal`, their general universal attack);
 of the first d without the trigger (`untriggered`), and with it on the clean
 model (`on_clean`). And a clean model after the same defense is attacked too.
 
-Deviations: their images are poisons of the training set, here training images
-of classes that the trigger should change, with the trigger as at test time, so
-that attacks without such a set can be asked; a last, short batch is filled up,
-there left out; images are scored in 8 bits; the target is each image's own.
+Deviations:
+- their code scales S by the lowest and the highest of the models at hand and
+  then sets the planted one's to 1; here the ends are those two models',
+  whatever else is compared;
+- layers are those that a model returns with a place in the image, of a ResNet
+  its four stages; there each convolution but the first and shortcuts';
+- the backdoor's neurons are chosen by the 500 images that are compared, there
+  by some 2,000; a layer that does not vary, as if pruned away, is like nothing;
+- the attack's images are poisons of the training set there, here training
+  images of classes that the trigger should change, with the trigger as at test
+  time, so that attacks without such a set can be asked;
+- a last, short batch is filled up, there left out; images are scored in 8 bits;
+  the target is each image's own.
+
 Their two black-box attacks are not here.
 """
 

@@ -1,30 +1,7 @@
 """How much of a planted model's backdoor is still in another model's layers.
 
-The backdoor existence coefficient of Zhu, Liang and Wu, "Breaking the False
-Sense of Security in Backdoor Defense through Re-Activation Attack", arXiv
-2405.16134, as their code has it:
-
-1. The neurons of a layer are its channels. That of a backdoor is a tenth of
-   them, those that the trigger changes most in the planted model: by the mean
-   over images of |F(x) - F(A(x))|, Euclidean over places.
-2. X and Y [n, places * channels] are what these neurons of two models hold for
-   the same triggered test images. Their likeness is linear CKA (Kornblith et
-   al., arXiv 1905.00414), with columns centered,
-
-     CKA(X, Y) = |X^T Y|^2 / (|X^T X| |Y^T Y|)
-
-3. With S(m) the mean over layers of the CKA of a model m and the planted one,
-
-     BEC(m) = (S(m) - S(clean)) / (1 - S(clean)), cut to [0, 1],
-
-   so that it is 0 of the seed's clean model and 1 of the planted one.
-
-Their code scales by the lowest and the highest of the models at hand and then
-sets the planted one's to 1; here the ends are those two models', whatever else
-is compared. Layers are those that a model returns with a place in the image,
-of a ResNet its four stages, where they take each convolution but shortcuts'.
-Neurons are chosen by the same images that are compared, there by some 2,000.
-A layer that does not vary, as if pruned away, is like nothing: 0.
+The backdoor existence coefficient of Zhu, Liang and Wu, arXiv 2405.16134, by
+linear CKA (Kornblith et al., arXiv 1905.00414): see `reactivation`.
 """
 
 import flax.linen as nn
