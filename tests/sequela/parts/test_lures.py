@@ -62,11 +62,12 @@ def test_rates_are_of_images_that_the_trigger_should_change():
 def test_images_are_submitted_in_8_bits():
   images, one = data([127], [0]), jnp.ones(1, bool)
 
-  def rate(push):
+  def rate(push, limit):
+    model = at((limit - 127.5) / 255)  # says yes above so many of 255 levels
     return lures.rate(
-      Brightness(), at(0), images, jnp.ones(1, int), one, lambda x: x + push
+      *(Brightness(), model, images, jnp.ones(1, int), one),
+      lambda x: x + push / 255,
     )
 
-  # 127.6 is above a half of 255 and rounds to 128; 127.4 to 127, which is not.
-  assert [rate(x / 255) for x in (0.4, 0.6)] == [0, 1]
-  assert rate(0.49 / 255) == 0
+  assert rate(0.4, 127.2) == 0  # 127.4 is above, but submitted as 127
+  assert rate(0.6, 127.8) == 1  # 127.6 is below, but submitted as 128
