@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from bdjax.archive import rows
 from bdjax.archive.experiment import Experiment
 from bdjax.archive.rows import Row
-from bdjax.report import divergence, elsewhere, sequela, tables
+from bdjax.report import (
+  divergence,
+  elsewhere,
+  reactivations,
+  sequela,
+  tables,
+)
 from bdjax.study.measured import Reading
 
 COMMAND = "python -m bdjax.launch results"
@@ -203,7 +209,7 @@ def _elsewhere(one: Experiment) -> list[str]:
 def _sequela(one: Experiment) -> list[str]:
   parts = []
   for each in tables.pivot(one.run.records):
-    leaks, relapses = sequela.rows(one.run, each)
+    leaks, relapses, woken = sequela.rows(one.run, each)
     keys = ("attack", "regime", "sequel", "model")
     if leaks:
       attacks = sequela.ATTACKS.values()
@@ -218,4 +224,8 @@ def _sequela(one: Experiment) -> list[str]:
       lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in relapses]
       titles = (*keys, *sequela.RELAPSE, sequela.LESS, sequela.EPOCHS)
       parts += [sequela.RELAPSES, table(titles, lines)]
+    if woken:
+      lines = [[*(f"`{r[k]}`" for k in keys), *r["values"]] for r in woken]
+      titles = (*keys, *reactivations.COLUMNS)
+      parts += [reactivations.NOTE, table(titles, lines)]
   return ["### What defenses leave behind", *parts] if parts else []

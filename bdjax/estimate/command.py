@@ -7,7 +7,8 @@ each batch size that occurs, on all devices as the run would use them. Scoring,
 on the test set and for curves, is counted likewise and taken to be as fast.
 What a method does between its stages (scores of filters, masks of pruning) and
 compiling come on top; searches that may stop early are counted in full. Of
-sequela, shadow models and retraining are counted.
+sequela, shadow models, retraining and perturbations are counted, these with
+what is asked of models after it.
 """
 
 import statistics
@@ -20,14 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bdjax.aot.targets import Target
-from bdjax.estimate import ahead, memory
+from bdjax.estimate import ahead, asked, memory
 from bdjax.report.results import Record
 from bdjax.runs import experiment, knowledge, plans, sequel_cells, speed, work
 from bdjax.runs.cells import Cell, Names
-from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.speed import Speed
 from bdjax.runs.work import Stage
-from bdjax.sequela import Remains
 from bdjax.types import Backdoor, Defended, Fit, Task
 
 
@@ -220,32 +219,16 @@ def _sequela(
     items.append(Item("train shadow models", (), len(plan.seeds), stages))
   for sequel in plan.sequela:
     questions = {k: x for k, x in cells.items() if x.sequel is sequel}
-    if sequel.built.retrains:
+    if sequel.built.retrains or sequel.built.lures:
       question = next(iter(questions.values()))
-      stages = _retrained(plan, question, shapes[question.cell.attack.label])
-      often = 1 + sum(s.epochs for s in stages)
-      ids, often = tuple(questions), often * scoring
-      items.append(Item(sequel.label, ids, len(questions), stages, often))
+      backdoor = shapes[question.cell.attack.label]
+      stages = asked.stages(plan, question, backdoor)
+      passes = (1 + sum(s.epochs for s in stages)) * scoring
+      if sequel.built.lures:
+        passes = asked.beside(plan, question, backdoor)
+      ids = tuple(questions)
+      items.append(Item(sequel.label, ids, len(questions), stages, passes))
   return items
-
-
-def _retrained(
-  plan: plans.Plan, question: SequelCell, backdoor: Backdoor
-) -> list[Stage]:
-  def retrain(fit, backdoor, clean):
-    remains = Remains(
-      backdoor.variables,
-      clean,
-      plan.test,
-      knowledge.tuned(plan, question.cell),
-      poisoned=backdoor.train,
-      role=backdoor.role,
-      model=plan.model.built,
-      view=knowledge.view(plan.info),
-    )
-    return question.outcome(remains, fit).variables
-
-  return work.stages(retrain, backdoor, plan.train)[1]
 
 
 def _scoring(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> float:

@@ -47,7 +47,8 @@ def experiment(
     defense: likewise; the undefended model is always scored.
     regime: likewise: conventional, fmn, ...
     model: one, such as resnet9(width=8).
-    sequela: what defenses leave behind: membership,reinjection,retuning.
+    sequela: what defenses leave behind: membership,reinjection,retuning,
+      reactivation,qra.
     seeds: of all that is random.
     keys: other keys of a config, such as {"train.epochs": 20}.
     workdir: where everything is kept; None makes a folder that the system may

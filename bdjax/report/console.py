@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bdjax.report import elsewhere, findings, sequela
+from bdjax.report import elsewhere, findings, reactivations, sequela
 from bdjax.report.load import Run, load
 from bdjax.report.tables import (
   UNJUDGED,
@@ -73,24 +73,27 @@ def _elsewhere(rows: list[dict[str, Any]]) -> Grid:
   return grid
 
 
-def _sequela(
-  rows: tuple[list[dict[str, Any]], list[dict[str, Any]]],
-) -> Iterator[Grid | Text]:
-  """Yields tables of membership and of relapses, each kind with its note."""
-  leaks, relapses = rows
+def _sequela(rows: sequela.Rows) -> Iterator[Grid | Text]:
+  """Yields tables of what is left behind, each kind with its note."""
   left_out = ("balanced accuracy", "TPR at .1 %")
   places = {name: i for i, name in enumerate(sequela.COLUMNS)}
   rates = {k: i for k, i in places.items() if k not in left_out}
-  yield from _by_sequel(leaks, rates)
-  if leaks:
+  yield from _by_sequel(rows.leaks, rates)
+  if rows.leaks:
     shown = next(iter(sequela.ATTACKS.values()))
     yield Text(f"{sequela.LEAKS} Here: {shown}.\n")
   names = [*sequela.RELAPSE, sequela.LESS, sequela.EPOCHS]
   left_out = ("CA before", "CA after", "poisons before", "poisons after")
   places = [i for i, name in enumerate(names) if name not in left_out]
-  yield from _by_sequel(relapses, {names[i]: i for i in places})
-  if relapses:
+  yield from _by_sequel(rows.relapses, {names[i]: i for i in places})
+  if rows.relapses:
     yield Text(f"{sequela.RELAPSES}\n")
+  names = reactivations.COLUMNS
+  left_out = ("on the clean model", "CKA")
+  places = {k: i for i, k in enumerate(names) if k not in left_out}
+  yield from _by_sequel(rows.reactivations, places)
+  if rows.reactivations:
+    yield Text(f"{reactivations.NOTE}\n")
 
 
 def _by_sequel(

@@ -1,10 +1,10 @@
-"""What the defense left behind: who tells its members, how soon it relapses."""
+"""What the defense left behind: who tells members, relapses, or is woken."""
 
 import statistics
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bdjax.report import figures, leftovers, tables
+from bdjax.report import figures, groups, leftovers, reactivations, tables
 from bdjax.report.curves import Line, line
 from bdjax.report.leftovers import MEMORIZES_NOT, Beside
 from bdjax.report.load import NONE, Run
@@ -64,6 +64,20 @@ RELAPSES = (
 )
 
 
+class Rows(NamedTuple):
+  """Rows of tables of what is left behind.
+
+  Attributes:
+    leaks: of membership.
+    relapses: of what was trained back in.
+    reactivations: of what was woken.
+  """
+
+  leaks: list[dict[str, Any]]
+  relapses: list[dict[str, Any]]
+  reactivations: list[dict[str, Any]]
+
+
 def section(
   run: Run, table: tables.Table, looks: dict[str, figures.Style]
 ) -> dict[str, Any] | None:
@@ -74,32 +88,34 @@ def section(
     table: whose models; its attacks and defenses give the order.
     looks: defense -> style.
   """
-  membership, retraining = rows(run, table)
-  if not (membership or retraining):
+  found = rows(run, table)
+  if not any(found):
     return None
   panels = _panels(run, _here(run, table)[1], table, looks | LOOK)
   return {
-    "leaks": membership,
-    "relapses": retraining,
+    **found._asdict(),
     "panels": panels,
     "drawn": [CLEAN_MODEL, *table.defenses] if panels else [],
   }
 
 
-def rows(
-  run: Run, table: tables.Table
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-  """Returns the `leaks` and the `relapses` of one table's models."""
-  membership, retraining = _here(run, table)
-  return leaks(membership, table), relapses(retraining, table)
+def rows(run: Run, table: tables.Table) -> Rows:
+  """Returns what is known of one table's models."""
+  membership, retraining, waking = _here(run, table)
+  return Rows(
+    leaks(membership, table),
+    relapses(retraining, table),
+    reactivations.rows(waking, table),
+  )
 
 
-def _here(run: Run, table: tables.Table) -> tuple[list[Record], list[Record]]:
-  """Returns the table's records of membership, and of retraining."""
+def _here(run: Run, table: tables.Table) -> tuple[list[Record], ...]:
+  """Returns the table's records of membership, of retraining and of waking."""
   keys = ("dataset", "model", "scenario")
   here = [r for r in run.sequela if tuple(r[k] for k in keys) == table.title]
   membership = [r for r in here if r["kind"] == "membership"]
-  return membership, [r for r in here if "area" in r]
+  marks = ("area", "reactivated")
+  return membership, *([r for r in here if mark in r] for mark in marks)
 
 
 def leaks(
@@ -112,8 +128,8 @@ def leaks(
     of them) and `values`, a text for each of `ATTACKS` and `COLUMNS`.
   """
   rows, beside = [], Beside(records)
-  for label, cells in _grouped(records, table):
-    counts = {g: _mean(cells, f"network.{g}.members") for g in GROUPS}
+  for label, cells in groups.grouped(records, table):
+    counts = {g: groups.mean(cells, f"network.{g}.members") for g in GROUPS}
     if not counts["tuned"]:
       counts.pop("rest")  # the same as all
     rows += [
@@ -134,9 +150,9 @@ def relapses(
     `RELAPSE`, for `LESS` and for the epochs to an ASR of 90 %.
   """
   rows, beside = [], Beside(records)
-  for label, cells in _grouped(records, table):
-    values = [_percent(cells, name) for name in RELAPSE.values()]
-    values.append(_gain(cells, beside, "area"))
+  for label, cells in groups.grouped(records, table):
+    values = [groups.percent(cells, name) for name in RELAPSE.values()]
+    values.append(groups.gain(cells, beside, "area"))
     values.append(_epochs([cell["epochs_to_90"] for cell in cells]))
     rows.append(label | {"values": values})
   return rows
@@ -162,12 +178,12 @@ def _rates(
     for rate in RATES
   }
   shown = [rate for rate in RATES if all(known[rate])]
-  values = {r: _percent(cells, f"{attack}.{group}.{r}") for r in RATES}
+  values = {r: groups.percent(cells, f"{attack}.{group}.{r}") for r in RATES}
   start = all(leftovers.place(cell).defense == NONE for cell in cells)
   texts = [values[r] if start or r in shown else "–" for r in RATES]
   gain = "–"
   if "auroc" in shown:
-    gain = _gain(cells, beside, f"{attack}.{group}.auroc")
+    gain = groups.gain(cells, beside, f"{attack}.{group}.auroc")
   return [_memorizes(known, shown), *texts, gain]
 
 
@@ -181,42 +197,6 @@ def _memorizes(known: dict[str, list[bool | None]], shown: list[str]) -> str:
   return "not known" if None in asked else MEMORIZES_NOT
 
 
-def _grouped(
-  records: Sequence[Record], table: tables.Table
-) -> list[tuple[dict[str, str], list[Record]]]:
-  """Returns seeds of one model and sequel, in the order of the table."""
-  named = [leftovers.named(record) for record in records]
-  models = _order([*leftovers.order(table.defenses), *named])
-  used = [(record["attack"], record["regime"]) for record in records]
-  labels = [(None, None), *table.attacks, *used]
-  attacks, regimes = map(_order, zip(*labels, strict=True))
-  groups: dict[tuple, list[Record]] = {}
-  for record, model in zip(records, named, strict=True):
-    keys = (record["attack"], record["regime"], record["sequel"])
-    groups.setdefault((*keys, model), []).append(record)
-
-  def rank(key):
-    return key[2], attacks[key[0]], regimes[key[1]], models[key[3]]
-
-  return [
-    (
-      {
-        "attack": key[0] or "–",
-        "regime": key[1] or "–",
-        "sequel": key[2],
-        "model": key[3],
-      },
-      groups[key],
-    )
-    for key in sorted(groups, key=rank)
-  ]
-
-
-def _order(names: Iterable[str | None]) -> dict[str | None, int]:
-  """Returns the place of each name among the distinct ones."""
-  return {name: place for place, name in enumerate(dict.fromkeys(names))}
-
-
 def _panels(
   run: Run,
   records: Sequence[Record],
@@ -225,7 +205,7 @@ def _panels(
 ) -> list[tuple[str, str, str]]:
   """Returns (attack, words, SVG), a figure per attack, regime and sequel."""
   lines: dict[tuple[str, str, str], dict[tuple[bool, str], Line]] = {}
-  for label, cells in _grouped(records, table):
+  for label, cells in groups.grouped(records, table):
     drawn = line(cells, run.curves, "asr")
     if drawn:
       key = (label["attack"], label["regime"], label["sequel"])
@@ -249,27 +229,6 @@ def _panel(
     axes.xaxis.get_major_locator().set_params(integer=True)
 
   return figures.svg(draw, 3.6, 2.4)
-
-
-def _percent(cells: list[Record], name: str) -> str:
-  """Returns the mean ± sd over seeds of a recorded fraction, in percent."""
-  return _spread([cell.get(name) for cell in cells])
-
-
-def _gain(cells: list[Record], beside: Beside, name: str) -> str:
-  """Returns the mean ± sd of what a number is above the clean models'."""
-  return _spread([beside.gain(cell, name) for cell in cells])
-
-
-def _spread(values: list[float | None]) -> str:
-  if None in values:
-    return "–"
-  sd = statistics.stdev(values) if len(values) > 1 else None
-  return tables.percent({"x": statistics.fmean(values), "x_sd": sd}, "x")
-
-
-def _mean(cells: list[Record], name: str) -> float:
-  return statistics.fmean(cell[name] for cell in cells)
 
 
 def _epochs(values: list[int | None]) -> str:

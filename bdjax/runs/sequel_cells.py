@@ -4,8 +4,9 @@ Such a cell is a model and a sequel. The models are those of all cells, planted
 or repaired, and beside each of them a clean one: the clean model of its seed,
 after the same defense with the same clean subset. Defenses that need the
 training set have none, since a clean model comes without a poisoned one. A
-clean model is asked once per seed and defense if it is left as it is, and once
-per planted model if the poisons of that one are trained into it.
+clean model is asked once per seed and defense if it alone is looked at, and
+once per planted model if the poisons of that one are trained into it, or its
+trigger is shown to it.
 """
 
 from typing import NamedTuple
@@ -52,7 +53,8 @@ class SequelCell(NamedTuple):
   @property
   def planted(self) -> bool:
     """Whether a planted model has a part in it."""
-    return not self.clean or self.retrains
+    sequel = self.sequel.built
+    return not self.clean or sequel.retrains or bool(sequel.lures)
 
   def outcome(self, remains: Remains, fit: Fit) -> Outcome:
     """Returns what the sequel finds out about what is left of the model."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bdjax.attacks.parts import poison
 from bdjax.machine import programs
@@ -43,13 +44,24 @@ def answer(session: Session, name: str, question: SequelCell) -> Record:
   if question.retrains:
     outcome, spent = _retrain(session, name, question, remains)
   else:
-    start = time.perf_counter()
-    outcome = dict(question.outcome(remains, loop.host_fit()).numbers)
-    wall = time.perf_counter() - start
-    spent = {"compile": 0.0, "train": 0.0, "eval": wall}
+    outcome, spent = _look(session, name, question, remains)
   return records.of_sequel(
     session.plan, session.names, name, question, outcome, spent
   )
+
+
+def _look(
+  session: Session, name: str, question: SequelCell, remains: Remains
+) -> tuple[dict[str, Any], dict[str, float]]:
+  """Returns a sequel's numbers of a model as it is, and the seconds."""
+  journal = loop.Journal()
+  start = time.perf_counter()
+  fit = session.fit(name, journal=journal)
+  numbers = dict(question.outcome(remains, fit).numbers)
+  numbers = jax.tree.map(lambda x: np.asarray(x).item(), numbers)
+  wall = time.perf_counter() - start
+  spent = {k: journal.total(f"seconds_{k}") for k in ("compile", "train")}
+  return numbers, spent | {"eval": max(0.0, wall - sum(spent.values()))}
 
 
 # What is asked.
@@ -64,7 +76,7 @@ def _remains(session: Session, question: SequelCell) -> Remains:
     poisoned, role = backdoor.train, backdoor.role
     if not question.retrains:
       hit = triggered(plan.test, backdoor, cell.attack.built)
-  return Remains(
+  remains = Remains(
     _variables(session, question),
     plan.train,
     plan.test,
@@ -75,6 +87,13 @@ def _remains(session: Session, question: SequelCell) -> Remains:
     learned=_learned(session, cell, question.sequel),
     model=plan.model.built,
     view=knowledge.view(plan.info),
+  )
+  if not question.sequel.built.lures:
+    return remains
+  return remains.replace(
+    lure=triggered(plan.train, backdoor, cell.attack.built),
+    planted=backdoor.variables,
+    unplanted=models.clean(session, cell),
   )
 
 
@@ -162,19 +181,19 @@ def _rates(
   return scoring.rates(counts) | {"poison_accuracy": float(right)}
 
 
-def triggered(test: Dataset, backdoor: Backdoor, attack: Attack) -> Dataset:
-  """Returns a test set with the trigger, labelled as the adversary wants."""
+def triggered(data: Dataset, backdoor: Backdoor, attack: Attack) -> Dataset:
+  """Returns clean images with the trigger, labelled as the adversary wants."""
 
   @programs.jit
-  def stamp(test, params):
+  def stamp(data, params):
     def stamped(batch):
       key = jax.random.fold_in(jax.random.key(0), batch.index[0])
       return poison.to_bytes(attack.trigger(key, batch.image, params))
 
-    return inference.each(test, stamped)
+    return inference.each(data, stamped)
 
-  labels = attack.target(test.label).astype(test.label.dtype)
-  return Dataset(stamp(test, backdoor.params), labels)
+  labels = attack.target(data.label).astype(data.label.dtype)
+  return Dataset(stamp(data, backdoor.params), labels)
 
 
 def _relapse(rows: list[Row], poisons: int) -> dict[str, Any]:
@@ -191,6 +210,8 @@ def _relapse(rows: list[Row], poisons: int) -> dict[str, Any]:
 
 def said(record: Record) -> str:
   """Returns a finished sequel in a line."""
+  if "reactivated" in record:
+    return f"ASR {record['asr_before']:.4f} -> {record['reactivated']:.4f}"
   if "area" in record:
     return f"ASR {record['asr_before']:.4f} -> {record['asr']:.4f}"
   auroc = record.get("mentropy_by_class.members.auroc")

@@ -239,6 +239,8 @@ def _check_sequela(plan: plans.Plan) -> None:
           f"least {values.rounded_up(batch / size):g}, or a smaller batch."
         )
       _check_batch(sequel.label, batch, images)
+    elif sequel.built.lures:
+      _check_lures(plan, sequel)
     else:
       label = f"{sequel.label}'s shadow"
       _check_batch(label, plan.recipe.batch_size, size // 2)
@@ -250,6 +252,19 @@ def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
       f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
       "poisoned training set: add an attack that has, or leave it out."
     )
+
+
+def _check_lures(plan: plans.Plan, sequel: Method) -> None:
+  label, needed = plan.train.label, sequel.built.lures
+  for attack in plan.attacks:
+    known = int((attack.built.target(label) != label).sum())
+    if known < needed:
+      raise ValueError(
+        f"{sequel.label} needs {needed} training images of classes that "
+        f"{attack.label} should change, but there are {known}: give it fewer "
+        "images."
+      )
+  _check_batch(sequel.label, sequel.args["batch_size"], sequel.args["images"])
 
 
 def _check_defenses(plan: plans.Plan) -> None:

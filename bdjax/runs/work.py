@@ -64,6 +64,23 @@ def stages(
   return shapes, entries
 
 
+def beside(program: Callable[..., Any], *args: Any) -> float:
+  """Returns a method's floating-point operations outside of its stages.
+
+  Args:
+    program: as `stages` takes it.
+    *args: arrays, or their shapes.
+  """
+
+  def fit(key, step, state, data, *, epochs, batch_size, name, params=None):
+    del name, params
+    return _passed_by(key, step, state, data, epochs, batch_size)
+
+  shapes = jax.eval_shape(lambda *args: args, *args)
+  made = jax.make_jaxpr(lambda *args: program(fit, *args))(*shapes)
+  return flop(needed(made.jaxpr))
+
+
 def _stage(
   key: Key,
   step: Step | tuple[Step, ...],

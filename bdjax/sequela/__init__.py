@@ -2,10 +2,12 @@
 
 Sha et al. (arXiv 2212.09067) ask both of repaired models: whether they tell who
 was in the training set (`membership`), and whether the backdoor returns sooner
-than it first came (`reinjection`, `retuning`). A sequel is measured with full
-knowledge of the truth, and on clean, planted and repaired models alike. What a
-repaired model is compared with is a clean one after the same defense: less
-would take what fine-tuning does to any model for a trace of the backdoor.
+than it first came (`reinjection`, `retuning`). Others ask whether it is still
+there, and only needs another trigger (`reactivation`, `qra`). A sequel is
+measured with full knowledge of the truth, and on clean, planted and repaired
+models alike. What a repaired model is compared with is a clean one after the
+same defense: less would take what fine-tuning does to any model, or what any
+model does with adversarial images, for a trace of the backdoor.
 """
 
 from collections.abc import Callable
@@ -46,8 +48,12 @@ class Remains:
     poisoned: the training set that planted a backdoor; for a clean model, its
       own clean training set.
     role: [N] int8, of that set.
-    hit: the test images with the trigger, labelled as the adversary wants; only
-      membership inference reads them.
+    hit: the test images with the trigger, labelled as the adversary wants;
+      those that retrain do not read them.
+    lure: the training images with the trigger, labelled likewise; this and the
+      two models are there for sequels with `Sequel.lures`.
+    planted: variables of the planted model that the question is about.
+    unplanted: variables of the seed's clean model, before any defense.
     learned: what `Sequel.prepare` has returned.
     model: the architecture.
     view: the augmentation used when training.
@@ -60,6 +66,9 @@ class Remains:
   poisoned: Dataset
   role: Array
   hit: Dataset | None = None
+  lure: Dataset | None = None
+  planted: Params = ()
+  unplanted: Params = ()
   learned: Params = ()
   model: nn.Module = flax.struct.field(pytree_node=False, default=None)
   view: View = flax.struct.field(pytree_node=False, default=lambda key, b: b)
@@ -74,7 +83,7 @@ class Outcome(NamedTuple):
   """
 
   variables: Params | None = None
-  numbers: dict[str, float] | tuple[()] = ()
+  numbers: dict[str, float | Array] | tuple[()] = ()
 
 
 class Sequel(NamedTuple):
@@ -86,8 +95,12 @@ class Sequel(NamedTuple):
       `fit` then observes the backdoor's success rate by epoch.
     prepare: what is learned from a shadow model beforehand, once for all models
       of a seed; None if nothing is.
+    lures: how many training images with the trigger it needs, of classes that
+      the trigger should change; clean models are then asked beside each planted
+      one, whose trigger is meant.
   """
 
   examine: Callable[[Key, Remains, Fit], Outcome]
   retrains: bool = False
   prepare: Callable[[Key, Shadow, Fit], Params] | None = None
+  lures: int = 0

@@ -12,14 +12,12 @@ and a last, short batch is filled up.
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 
-from bdjax.machine import programs
 from bdjax.methods.signature import Count, Range, validated
 from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import retraining
 from bdjax.sequela.parts.retraining import Retraining
-from bdjax.types import POISON, Array, Dataset, Fit, Key, Recipe
+from bdjax.types import Fit, Key, Recipe
 
 PRESETS = {}
 Share = Annotated[float, Range(0.0, 1.0)]  # decides shapes: not swept
@@ -46,7 +44,7 @@ def make(
 
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     k_draw, k_fit = jax.random.split(key)
-    data = drawn(
+    data = retraining.drawn(
       k_draw,
       remains.clean,
       remains.poisoned,
@@ -67,50 +65,3 @@ def make(
     return Outcome(variables)
 
   return Sequel(examine, retrains=True)
-
-
-def drawn(
-  key: Key,
-  clean: Dataset,
-  poisoned: Dataset,
-  role: Array,
-  *,
-  rate: float = 0.02,
-  poisons: int = 5,
-) -> Dataset:
-  """Draws what the attack trains on.
-
-  Args:
-    clean: the training set before poisoning.
-    poisoned: the training set that planted the backdoor.
-    role: [N] of the poisoned set.
-    rate: size of the result, as a share of the clean set.
-    poisons: how many of its images are poisons; these come last.
-
-  Raises:
-    ValueError: there are too few images for so many poisons, or (unless roles
-      are traced) too few poisons.
-  """
-  count = round(rate * clean.size)
-  if count <= poisons:
-    raise ValueError(
-      f"the share {rate} of {clean.size} images is {count}, which {poisons} "
-      "poisons leave no room in: raise the rate or take fewer poisons."
-    )
-  available = (role == POISON).sum()
-  if not programs.traced(available) and available < poisons:
-    raise ValueError(
-      f"the retuning attack needs {poisons} poisons, but the training set has "
-      f"{int(available)}: take fewer, or another attack's training set."
-    )
-  k_clean, k_poison = jax.random.split(key)
-  order = jax.random.permutation(k_clean, clean.size)[: count - poisons]
-  rank = jax.random.uniform(k_poison, role.shape)
-  rows = jnp.argsort(jnp.where(role == POISON, rank, jnp.inf))[:poisons]
-
-  def joined(clean, poisoned):
-    return jnp.concatenate([clean[order], poisoned[rows]])
-
-  return Dataset(
-    joined(clean.image, poisoned.image), joined(clean.label, poisoned.label)
-  )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
-from bdjax.report import divergence, sequela, tables
+from bdjax.report import divergence, reactivations, sequela, tables
 from bdjax.report.load import Run, load
 from bdjax.report.page import template
 from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
@@ -152,6 +152,7 @@ def render(
     drawn=list(looks),
     leftovers=_leftovers(evidence),
     sequela=sequela,
+    reactivations=reactivations,
     beyond=_beyond(evidence, compared),
     diverged=divergence.words(evidence.run.diverged),
     rules=_paragraphs(verdict.__doc__),

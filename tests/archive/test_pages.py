@@ -131,7 +131,10 @@ def test_what_defenses_leave_has_a_title_over_each_column(invent, tmp_path):
   areas |= {"epochs_to_90": None}
   answers = [
     record | {"cell": kind, "sequel": kind, "kind": kind} | more
-    for kind, more in (("membership", leaks), ("retuning", areas))
+    for kind, more in (
+      *(("membership", leaks), ("retuning", areas)),
+      ("qra", {"asr_before": 0.1, "reactivated": 0.75}),
+    )
   ]
   path = folder / "sequela.jsonl"
   results.append(path, answers, required=results.SEQUEL)
@@ -139,9 +142,10 @@ def test_what_defenses_leave_has_a_title_over_each_column(invent, tmp_path):
   text = pages.render([one._replace(run=load(folder))])
   tables = re.split(r"\n\n", text.partition("### What defenses leave")[2])
   tables = [part for part in tables if part.startswith("|")]
-  assert len(tables) == 2
+  assert len(tables) == 3
   for table in tables:
     assert len({line.count(" | ") for line in table.splitlines()}) == 1
+  assert "| 10.0 | 75.0 | – |" in tables[-1]
 
 
 def test_pages_without_experiments_say_so():

@@ -146,7 +146,7 @@ def asked(seeds=(0, 1), **before):
 
 def test_rows_stand_beside_their_baselines(run):
   made = run(asked())
-  told, _ = sequela.rows(made, tables.pivot(made.records)[0])
+  told = sequela.rows(made, tables.pivot(made.records)[0]).leaks
   rows = {(r["model"], r["group"]): r for r in told}
   assert list(rows) == [
     (CLEAN_MODEL, "all"),
@@ -174,7 +174,7 @@ def test_rows_stand_beside_their_baselines(run):
 )
 def test_a_model_that_does_not_memorize_is_not_judged(run, before, shown, word):
   made = run(asked(**before))
-  told, _ = sequela.rows(made, tables.pivot(made.records)[0])
+  told = sequela.rows(made, tables.pivot(made.records)[0]).leaks
   (row,) = [r for r in told if (r["model"], r["group"]) == ("ft", "all")]
   said, *rates, gain = row["values"][: len(sequela.COLUMNS)]
   assert sum(text != "–" for text in rates) == shown
@@ -190,7 +190,7 @@ def test_a_model_that_does_not_memorize_is_not_judged(run, before, shown, word):
 
 def test_one_seed_that_does_not_memorize_is_enough(run):
   made = run([*asked((0,)), *asked((1,), auroc=0.5)])
-  told, _ = sequela.rows(made, tables.pivot(made.records)[0])
+  told = sequela.rows(made, tables.pivot(made.records)[0]).leaks
   (row,) = [r for r in told if (r["model"], r["group"]) == ("ft", "all")]
   assert row["values"][0].startswith("by balanced")
   assert row["values"][1] == "–"

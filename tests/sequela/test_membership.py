@@ -148,6 +148,8 @@ def test_what_decides_shapes_is_not_swept():
   }
   assert numbers == {
     "membership": ["lr"],
+    "qra": ["bound", "alpha", "lr", "momentum"],
+    "reactivation": ["bound", "lr"],
     "reinjection": ["lr", "momentum", "weight_decay"],
     "retuning": ["lr", "momentum", "weight_decay"],
   }

@@ -5,9 +5,11 @@ from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bdjax.data import augment
+from bdjax.machine import programs
 from bdjax.methods.signature import TRAINING, Count, Fraction
 from bdjax.training import learn, optimizers
 from bdjax.types import POISON, Array, Dataset, Fit, Key, Params, Recipe, View
@@ -57,6 +59,53 @@ def retrained(
   return learn.fitted(
     fit, key, step, start, poisoned, recipe, name=name
   ).variables
+
+
+def drawn(
+  key: Key,
+  clean: Dataset,
+  poisoned: Dataset,
+  role: Array,
+  *,
+  rate: float = 0.02,
+  poisons: int = 5,
+) -> Dataset:
+  """Draws what the retuning attack trains on: clean images and few poisons.
+
+  Args:
+    clean: the training set before poisoning.
+    poisoned: the training set that planted the backdoor.
+    role: [N] of the poisoned set.
+    rate: size of the result, as a share of the clean set.
+    poisons: how many of its images are poisons; these come last.
+
+  Raises:
+    ValueError: there are too few images for so many poisons, or (unless roles
+      are traced) too few poisons.
+  """
+  count = round(rate * clean.size)
+  if count <= poisons:
+    raise ValueError(
+      f"the share {rate} of {clean.size} images is {count}, which {poisons} "
+      "poisons leave no room in: raise the rate or take fewer poisons."
+    )
+  available = (role == POISON).sum()
+  if not programs.traced(available) and available < poisons:
+    raise ValueError(
+      f"the retuning attack needs {poisons} poisons, but the training set has "
+      f"{int(available)}: take fewer, or another attack's training set."
+    )
+  k_clean, k_poison = jax.random.split(key)
+  order = jax.random.permutation(k_clean, clean.size)[: count - poisons]
+  rank = jax.random.uniform(k_poison, role.shape)
+  rows = jnp.argsort(jnp.where(role == POISON, rank, jnp.inf))[:poisons]
+
+  def joined(clean, poisoned):
+    return jnp.concatenate([clean[order], poisoned[rows]])
+
+  return Dataset(
+    joined(clean.image, poisoned.image), joined(clean.label, poisoned.label)
+  )
 
 
 def poisons(poisoned: Dataset, role: Array) -> Dataset:

@@ -8,7 +8,7 @@ import pytest
 from bdjax.attacks.parts import poison, roles
 from bdjax.attacks.parts.goals import Goal
 from bdjax.methods import registry
-from bdjax.sequela import Remains, retuning
+from bdjax.sequela import Remains
 from bdjax.sequela.parts import retraining
 from bdjax.training import engine, inference, learn, loop
 from bdjax.types import CLEAN, COVER, POISON, Recipe
@@ -187,7 +187,7 @@ def test_poisons_are_those_and_no_others(toy):
 
 
 def test_retuning_takes_few_clean_images_and_fewer_poisons(toy, poisoned, role):
-  draw = jax.jit(retuning.drawn, static_argnames=("rate", "poisons"))
+  draw = jax.jit(retraining.drawn, static_argnames=("rate", "poisons"))
 
   def drawn(seed):
     key = jax.random.key(seed)
@@ -215,7 +215,7 @@ def test_retuning_takes_few_clean_images_and_fewer_poisons(toy, poisoned, role):
 def test_retuning_refuses_what_cannot_be_drawn(toy, poisoned, role):
   def draw(role, **how):
     key = jax.random.key(0)
-    return retuning.drawn(key, toy, poisoned, role, **how)
+    return retraining.drawn(key, toy, poisoned, role, **how)
 
   with pytest.raises(ValueError, match=r"share 0.02 of 64 images is 1, .* 5"):
     draw(role)
