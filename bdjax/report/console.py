@@ -88,9 +88,8 @@ def _sequela(rows: sequela.Rows) -> Iterator[Grid | Text]:
   yield from _by_sequel(rows.relapses, {names[i]: i for i in places})
   if rows.relapses:
     yield Text(f"{sequela.RELAPSES}\n")
-  names = reactivations.COLUMNS
-  left_out = ("on the clean model", "CKA")
-  places = {k: i for i, k in enumerate(names) if k not in left_out}
+  shown = ("re-activated", reactivations.LESS, "universal", "BEC")
+  places = {name: reactivations.COLUMNS.index(name) for name in shown}
   yield from _by_sequel(rows.reactivations, places)
   if rows.reactivations:
     yield Text(f"{reactivations.NOTE}\n")

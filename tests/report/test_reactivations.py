@@ -89,3 +89,6 @@ def test_page_and_console_show_it(run):
   for text in (reactivations.LESS, "BEC", "61.0 ± 1.4", "any model"):
     assert text in page and text in said, text
   assert "epoch with poisons" not in page
+  console = Console(file=io.StringIO(), width=80)
+  report.show(run, console)
+  assert "50.0 ± 0.0" in console.file.getvalue()  # BEC, the last column
