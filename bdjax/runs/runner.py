@@ -247,7 +247,7 @@ class Runner:
   ) -> None:
     for done in sweeps.plant(session, group, mesh, width=width):
       cell = group.cells[done.place]
-      session.display.stage("members", done.place + 1, len(group.cells), {})
+      session.display.members(done.place + 1, len(group.cells))
       if finite.finite((done.result.variables, done.result.params)):
         name = self._names.planted(cell)
         self._workdir.curves(name, done.journal)

@@ -224,7 +224,7 @@ def _numbers(group: Group, place: int) -> dict[str, Array]:
 
 
 class _Recorder:
-  """A member that also returns the metrics of its epochs, stage by stage."""
+  """A member that also returns what `journal` reads, stage by stage."""
 
   def __init__(self, member: Member) -> None:
     self._member = member
@@ -232,24 +232,27 @@ class _Recorder:
 
   def __call__(
     self, shared: Params, inputs: Params
-  ) -> tuple[Any, list[Metrics]]:
+  ) -> tuple[Any, list[tuple[Metrics, Array | None]]]:
     self._stages, metrics = [], []
 
-    def fit(*args, name, **options):
-      state, history = loop.scan_fit(*args, name=name, **options)
+    def fit(*args, name, params=None, **options):
+      del params
+      state, history, rates = loop.scan_steps(*args, **options)
       self._stages.append(name)
-      metrics.append(history)
+      metrics.append((history, rates))
       return state, history
 
     return self._member(fit, shared, inputs), metrics
 
-  def journal(self, metrics: list[Metrics]) -> loop.Journal:
-    """Returns a row per epoch, its learning rate the mean over its steps."""
+  def journal(
+    self, metrics: list[tuple[Metrics, Array | None]]
+  ) -> loop.Journal:
+    """Returns a row per epoch: mean metrics, and learning rates of steps."""
     rows = []
-    for stage, columns in zip(self._stages, metrics, strict=True):
+    for stage, (columns, rates) in zip(self._stages, metrics, strict=True):
       for e in range(min(map(len, columns.values()), default=0)):
         row = {name: float(values[e]) for name, values in columns.items()}
-        if "lr" in row:
-          row["lr"] = [row["lr"]]
+        if rates is not None:
+          row["lr"] = np.asarray(rates[e], float).tolist()
         rows.append({"stage": stage, "epoch": e + 1, **row})
     return loop.Journal(rows)

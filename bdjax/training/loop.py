@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from bdjax.machine import hosts, programs
 from bdjax.machine import mesh as meshes
 from bdjax.training import engine, finite, learn
-from bdjax.types import Dataset, Fit, Key, Metrics, Params, State, Step
+from bdjax.types import Array, Dataset, Fit, Key, Metrics, Params, State, Step
 
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
 MOST = 16  # epochs of one program's run
@@ -41,15 +41,38 @@ def scan_fit(
 ) -> tuple[State, Metrics]:
   """Fits in one pure program; see `bdjax.types.Fit`."""
   del name, params
+  state, metrics, _ = scan_steps(
+    key, step, state, data, epochs=epochs, batch_size=batch_size
+  )
+  return state, metrics
+
+
+def scan_steps(
+  key: Key,
+  step: Step | tuple[Step, ...],
+  state: State,
+  data: Dataset | tuple[Dataset, ...],
+  *,
+  epochs: int,
+  batch_size: int,
+) -> tuple[State, Metrics, Array | None]:
+  """Fits as `scan_fit` does, and also returns the learning rates of steps.
+
+  Returns:
+    The state, the mean metrics of each epoch, and the rates [epochs, points],
+    thinned to `LR_POINTS` a row; None where the steps report none.
+  """
   plan = engine.turns(step, data)
   datas = engine.alike(plan.datas)
   run = engine.turn(plan, batch_size=batch_size)
 
   def body(state, e):
     state, metrics = run(key, state, datas, e)
-    return state, jax.tree.map(jnp.mean, metrics)
+    rates = metrics["lr"][_thinned(metrics["lr"])] if "lr" in metrics else None
+    return state, (jax.tree.map(jnp.mean, metrics), rates)
 
-  return jax.lax.scan(body, state, jnp.arange(epochs))
+  state, (means, rates) = jax.lax.scan(body, state, jnp.arange(epochs))
+  return state, means, rates
 
 
 class Store(Protocol):
@@ -242,11 +265,15 @@ def _summary(metrics: dict[str, np.ndarray]) -> Row:
   row = {k: float(np.mean(v, dtype=np.float64)) for k, v in metrics.items()}
   row["metrics"] = sorted(metrics)
   if "lr" in metrics:
-    places = (
-      np.linspace(0, len(metrics["lr"]) - 1, LR_POINTS).round().astype(int)
-    )
-    row["lr"] = metrics["lr"][np.unique(places)].astype(float).tolist()
+    places = _thinned(metrics["lr"])
+    row["lr"] = metrics["lr"][places].astype(float).tolist()
   return row
+
+
+def _thinned(rates: Array | np.ndarray) -> np.ndarray:
+  """Returns the steps of an epoch whose rates are kept."""
+  places = np.linspace(0, len(rates) - 1, LR_POINTS).round().astype(int)
+  return np.unique(places)
 
 
 def _check_finite(metrics: dict[str, np.ndarray], row: Row) -> None:

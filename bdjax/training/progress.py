@@ -62,29 +62,39 @@ class Display:
 
   def stage(self, name: str, done: int, epochs: int, row: Row) -> None:
     """Shows a stage's progress; a `progress` for `loop.host_fit`."""
-    note, now = _note(row), time.monotonic()
+    self._show(name, "epoch", done, epochs, _note(row))
+
+  def members(self, done: int, count: int) -> None:
+    """Shows how many members of a program, cells at once, have their result."""
+    self._show("together", "cell", done, count, "")
+
+  def _show(
+    self, name: str, unit: str, done: int, count: int, note: str
+  ) -> None:
+    now = time.monotonic()
     if self._began[0] != name or done < self._began[1]:
       self._began = (name, done, now)
-    due = now - self._said > QUIET_SECONDS or done == epochs
-    line = f"  {name}: epoch {done}/{epochs}  {note}{self._left(done, epochs)}"
+    due = now - self._said > QUIET_SECONDS or done == count
+    line = f"  {name}: {unit} {done}/{count}  {note}{self._left(done, count)}"
+    line = line.rstrip()
     if due:
       self._said = now
       LOG.info("%s", line)
     if self._live:
       if self._stage is None or self._stage[0] != name:
         self._end_stage()
-        task = self._bars.add_task(f"  {name}", total=epochs, note="")
+        task = self._bars.add_task(f"  {name}", total=count, note="")
         self._stage = (name, task)
       self._bars.update(self._stage[1], completed=done, note=note)
     elif due:
       self._console.print(line, highlight=False)
 
-  def _left(self, done: int, epochs: int) -> str:
+  def _left(self, done: int, count: int) -> str:
     """Returns how long the stage goes on at the pace that was seen, if any."""
     _, first, when = self._began
-    if done <= first or done == epochs:
+    if done <= first or done == count:
       return ""
-    seconds = (time.monotonic() - when) / (done - first) * (epochs - done)
+    seconds = (time.monotonic() - when) / (done - first) * (count - done)
     return f"  {_duration(seconds)} left"
 
   def finish(self, text: str) -> None:

@@ -220,6 +220,21 @@ def test_probe_and_journal_have_a_row_an_epoch(toy):
   assert journal.seconds >= journal.total("seconds_train")
 
 
+def test_host_and_scan_keep_the_same_rates_of_steps(toy):
+  def step(key, state, batch):
+    state = state | {"draw": state["draw"] + 1}
+    return state, {"loss": state["draw"], "lr": 1 / state["draw"]}
+
+  args, journal = (key(), step, start(64), toy), loop.Journal()
+  how = dict(epochs=2, batch_size=1)
+  loop.host_fit(journal=journal)(*args, name="x", **how)
+  _, means, rates = loop.scan_steps(*args, **how)
+  assert rates.shape == (2, loop.LR_POINTS)  # of 64 steps
+  assert float(rates[0, 0]) == 1.0 and float(rates[1, -1]) == 1 / 128
+  np.testing.assert_allclose(rates, [row["lr"] for row in journal.rows])
+  assert means["lr"].shape == (2,)
+
+
 def test_a_diverged_loss_names_stage_step_and_epoch(toy):
   def step(key, state, batch):
     bad = (batch.index == 0).any()

@@ -49,3 +49,13 @@ def test_lines_say_what_is_left_and_go_to_the_log(clock, caplog, monkeypatch):
 )
 def test_times_are_said_as_people_do(seconds, text):
   assert progress._duration(seconds) == text
+
+
+def test_cells_of_one_program_are_not_counted_as_epochs():
+  console = Console(file=io.StringIO(), width=80)
+  with progress.Display(console, cells=3).running() as display:
+    display.stage("train", 2, 2, {"loss": 0.5})
+    display.members(2, 2)
+  text = console.file.getvalue()
+  assert "train: epoch 2/2  loss 0.500\n" in text
+  assert "together: cell 2/2\n" in text and text.count("epoch") == 1
