@@ -6,7 +6,7 @@ import numpy as np
 
 from bdjax.cleanse.result import Result
 from bdjax.cleanse.verdict import Verdict
-from bdjax.report import figures
+from bdjax.report import images
 from bdjax.report.page import template
 
 _PICTURES = 24  # patches that are shown, flagged ones first
@@ -85,7 +85,7 @@ def _patches(result: Result) -> list[tuple[str, str]]:
   return [
     (
       result.called(c) + (", flagged" if audit.flagged[c] else ""),
-      figures.png(audit.pictures[c]),
+      images.png(audit.pictures[c]),
     )
     for c in _order(result)[:_PICTURES]
   ]

@@ -15,6 +15,7 @@ from bdjax.report.load import Run, load
 from bdjax.report.tables import (
   UNJUDGED,
   Table,
+  floor,
   interval,
   losses,
   lost,
@@ -115,12 +116,12 @@ def _by_sequel(
 
 def _legend(table: Table) -> str:
   return (
-    "CA / ASR in percent; in brackets below, where there is one, the 95 % "
-    "interval of ASR: Student's over seeds, or Wilson's of one seed's test "
-    "images alone. "
+    "CA / ASR in percent; in brackets below the 95 % interval of ASR, "
+    "Student's over seeds, which one seed does not have. "
     f"{protocol(table.records)}{losses(table)} ASR is green below 20 %, "
-    "yellow below 50 %, bold red from there on; a defense is not judged where "
-    "the backdoor was not planted (ASR below 90 % before, or accuracy at "
+    "yellow below 50 %, bold red from there on. Below: what guessing gives, "
+    "and the floor, a clean model's after the same defense. A defense is not "
+    "judged where the attack failed (ASR below 90 % before, or accuracy at "
     "chance) or the model is destroyed (more than half of its accuracy above "
     "chance lost)."
   )
@@ -176,8 +177,10 @@ def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
     return Text(diverged or "not run", style="red" if diverged else "dim")
   text, word = Text(f"{percent(row, 'ca')} / "), judge(row)
   text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
-  below = word if word in UNJUDGED else interval(row, "asr")
-  if row["clean_asr"] is not None and row["ta"] is None:
-    below += f" floor {percent(row, 'clean_asr')}"
+  if word in UNJUDGED:
+    text.append(f"\n{word}", style="bold magenta")
+  elif len(row["seeds"]) > 1 and interval(row, "asr"):
+    text.append(f"\n{interval(row, 'asr')}", style="dim")
+  below = floor(row).replace(", clean model", " floor")
   text.append(f"\n{below}", style="dim")
   return text.append(f"\n{diverged}", style="red") if diverged else text

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bdjax.report import figures, results
+from bdjax.report import images, results
 from bdjax.report.load import Run
 from bdjax.report.tables import percent
 
@@ -90,18 +90,18 @@ def _strip(run: Run, record: results.Record) -> dict[str, Any]:
     "seed": record["seed"],
     "data": record["dataset"],
     "rows": [
-      (name, _row(record, images, names)) for name, images in by_name.items()
+      (name, _row(record, found, names)) for name, found in by_name.items()
     ],
   }
 
 
 def _row(
-  record: results.Record, images: Any, names: list[str]
+  record: results.Record, found: Any, names: list[str]
 ) -> list[tuple[str, str]]:
   """Returns (word, picture) pairs; pictures of classes, flagged ones first."""
   flags = record.get("memo.flagged") or []
-  classes = len(images) == len(flags)
-  order = sorted(range(len(images)), key=lambda i: classes and not flags[i])
+  classes = len(found) == len(flags)
+  order = sorted(range(len(found)), key=lambda i: classes and not flags[i])
 
   def word(i):
     if not classes:
@@ -109,4 +109,4 @@ def _row(
     name = names[i] if i < len(names) else str(i)
     return f"{name} (flagged)" if flags[i] else name
 
-  return [(word(i), figures.png(images[i])) for i in order[:_SHOWN]]
+  return [(word(i), images.png(found[i])) for i in order[:_SHOWN]]

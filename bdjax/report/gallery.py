@@ -9,7 +9,7 @@ from scipy import fft
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
 from bdjax.methods import registry
-from bdjax.report import figures, page, results, sections, tables
+from bdjax.report import images, page, results, sections, tables
 from bdjax.report.load import NONE, Picture, Run, load
 
 _DECADES = 4  # of the spectrum's colours, below its peak
@@ -80,7 +80,7 @@ def _card(run: Run, record: results.Record) -> dict[str, Any]:
     ],
     "gain": gain,
     "norm": f"{norms.mean():.2f}",
-    "spectrum": figures.png(figures.heat(spectrum(picture))),
+    "spectrum": images.png(images.heat(spectrum(picture))),
     **sections.strip(picture, gain),
   }
 

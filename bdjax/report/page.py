@@ -73,6 +73,11 @@ def template(
   return environment.from_string(text), _read(folder / "page.css")
 
 
+def script() -> str:
+  """Returns what sorts and filters the tables of a page."""
+  return _read(resources.files("bdjax.report") / "page.js")
+
+
 def _read(file: Traversable) -> str:
   return file.read_text(encoding="utf-8")
 
@@ -84,6 +89,7 @@ def render(run: Run) -> str:
   looks = figures.styles(known) | sequela.LOOK
   return document.render(
     css=css,
+    js=script(),
     facts=_facts(run),
     sections=[
       sections.section(run, table, looks)
@@ -106,6 +112,11 @@ def render(run: Run) -> str:
     percent=tables.percent,
     interval=tables.interval,
     verdict=tables.verdict,
+    best=tables.best,
+    rating=tables.rating,
+    floor=tables.floor,
+    dots=tables.dots,
+    named=figures.named,
     lost=tables.lost,
     unjudged=tables.UNJUDGED,
     several=tables.several,

@@ -113,9 +113,9 @@ def latest(records: Iterable[Record], *keys: str) -> list[Record]:
 def summarize(records: Iterable[Record]) -> list[Record]:
   """Summarizes cells over seeds, a row per `GROUP`, in first-seen order.
 
-  `asr_low, asr_high` and `ca_low, ca_high` are 95 % intervals: Student's of
-  the mean over seeds or, of one seed, Wilson's of its test images, which says
-  nothing of other seeds.
+  `asr_low, asr_high` and `ca_low, ca_high` are Student's 95 % intervals of the
+  mean over seeds. One seed has none: its test images say nothing of other
+  seeds.
 
   Args:
     records: cells; of several records of one cell the last one counts.
@@ -125,8 +125,8 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     `triggered_images` (summed over seeds), the mean of every metric, cost and
     value before the defense under its own name, its sample standard deviation
     (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
-    `FOUND` and of what was scored `ELSEWHERE` (None where it was not), and the
-    intervals.
+    `FOUND` and of what was scored `ELSEWHERE` (None where it was not), the
+    intervals, and `asr_values` and `ca_values`, in the order of the seeds.
 
   Raises:
     ValueError: two different cells of one group have the same seed.
@@ -140,8 +140,9 @@ def summarize(records: Iterable[Record]) -> list[Record]:
 
 def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   _check_seeds(key, cells)
+  cells = sorted(cells, key=lambda cell: cell["seed"])
   row: Record = dict(zip(GROUP, key, strict=True))
-  row["seeds"] = sorted(cell["seed"] for cell in cells)
+  row["seeds"] = [cell["seed"] for cell in cells]
   row["classes"] = cells[0].get("classes")
   for name in (*METRICS, *COSTS, *BEFORE):
     row[name], row[f"{name}_sd"] = _mean_sd([cell[name] for cell in cells])
@@ -149,11 +150,10 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
     values = [cell.get(name) for cell in cells]
     row[name], row[f"{name}_sd"] = _mean_sd(values)
   for name, count in (("ca", "test_images"), ("asr", "triggered_images")):
-    values, counts = [[cell[k] for cell in cells] for k in (name, count)]
-    ends = intervals.student(values, (0.0, 1.0))
-    ends = ends or intervals.wilson(values[0], counts[0])
-    row[count] = sum(counts)
-    row[f"{name}_low"], row[f"{name}_high"] = ends or (None, None)
+    row[count] = sum(cell[count] for cell in cells)
+    row[f"{name}_values"] = values = [cell[name] for cell in cells]
+    ends = intervals.student(values, (0.0, 1.0)) or (None, None)
+    row[f"{name}_low"], row[f"{name}_high"] = ends
   return row
 
 

@@ -4,9 +4,12 @@ import functools
 from typing import Any
 
 from bdjax.report import (
+  answer,
   elsewhere,
   figures,
   findings,
+  images,
+  plots,
   results,
   sequela,
   sweeps,
@@ -37,17 +40,18 @@ def section(
   planted = _planting(run, table)
   return {
     "table": table,
+    "answer": answer.answer(table),
     "name": " / ".join(table.title),
     "protocol": tables.protocol(table.records) + tables.losses(table),
     "drawn": [defense for defense in table.defenses if defense in drawn],
     "solid": _solid(table),
     "curves": [
-      (*label, figures.curve_panel(panel, looks))
+      (*label, plots.curve_panel(panel, looks))
       for label, panel in lines.items()
     ],
     "kinds": [k for k in PLANTING if any(k in p for p in planted.values())],
     "planting": [
-      (*label, figures.curve_panel(panel, PLANTING, epochs="epoch"))
+      (*label, plots.curve_panel(panel, PLANTING, epochs="epoch"))
       for label, panel in planted.items()
     ],
     "scatter": _scatter(table, looks),
@@ -136,14 +140,14 @@ def _planting(
 def _scatter(
   table: tables.Table, looks: dict[str, figures.Style]
 ) -> list[tuple[str, str, str]]:
-  points: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+  points: dict[tuple[str, str], dict[str, results.Record]] = {}
   for (attack, regime, defense), row in table.rows.items():
     if None not in (row["ca"], row["asr"]):
       panel = points.setdefault((attack, regime), {})
-      panel[defense] = (row["ca"], row["asr"])
-  seen = [ca for panel in points.values() for ca, _ in panel.values()]
+      panel[defense] = row
+  seen = [row["ca"] for panel in points.values() for row in panel.values()]
   return [
-    (*label, figures.scatter_panel(panel, looks, (min(seen), max(seen))))
+    (*label, plots.scatter_panel(panel, looks, (min(seen), max(seen))))
     for label, panel in points.items()
   ]
 
@@ -161,7 +165,7 @@ def _costs(table: tables.Table) -> str | None:
       seconds[defense] = {
         part: sum(cell[part] for cell in cells) / len(cells) for part in _PARTS
       }
-  return figures.cost_figure(seconds) if seconds else None
+  return plots.cost_figure(seconds) if seconds else None
 
 
 def _boxes(table: tables.Table) -> str | None:
@@ -178,7 +182,7 @@ def _boxes(table: tables.Table) -> str | None:
   seconds = {name: values for name, values in seconds.items() if values}
   if not any(len(values) > 1 for values in seconds.values()):
     return None
-  draw = functools.partial(figures.draw_boxes, seconds=seconds)
+  draw = functools.partial(plots.draw_boxes, seconds=seconds)
   return figures.svg(draw, 7.4, 0.7 + 0.3 * len(seconds))
 
 
@@ -198,7 +202,7 @@ def schedules(run: Run) -> list[tuple[str, str, str]]:
   low, high = min(v.min() for v in positive), max(v.max() for v in positive)
   limits = max(low, high / SPAN), high
   return [
-    (*key, source, figures.rate_panel(epochs, lr, limits))
+    (*key, source, plots.rate_panel(epochs, lr, limits))
     for key, ((epochs, lr), source) in rows.items()
   ]
 
@@ -236,9 +240,9 @@ def strip(picture: Picture, gain: int) -> dict[str, Any]:
     "columns": [
       {
         "words": f"{label} → {target}",
-        "clean": figures.png(clean),
-        "triggered": figures.png(triggered),
-        "difference": figures.png(figures.difference(clean, triggered, gain)),
+        "clean": images.png(clean),
+        "triggered": images.png(triggered),
+        "difference": images.png(images.difference(clean, triggered, gain)),
       }
       for (clean, triggered), label, target in zip(
         pairs, picture.label, picture.target, strict=False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bdjax.report import figures, results
+from bdjax.report import figures, intervals, results, tables
 from bdjax.report.curves import Line
 from bdjax.report.load import NONE
 
@@ -85,14 +85,23 @@ def best(sweep: Sweep, *, count: int = 5) -> list[dict[str, Any]]:
   """Returns the settings with the highest mean DER, or lowest ASR, in percent.
 
   Returns:
-    Rows: `setting` in words, `seeds`, and the means of `asr`, `ca` and `der`.
+    Rows: `setting` in words, `seeds`, the means of `asr`, `ca` and `der`, and
+    the `verdict`; what is `tables.UNJUDGED` comes last.
   """
   rows = []
   for setting, cells in sweep.cells.items():
     text = _words(sweep, setting)
     means = {m: _mean(cells, m) for m in ("asr", "ca", "der")}
-    rows.append({"setting": text, "seeds": len(cells), **means})
+    row = {"setting": text, "seeds": len(cells), **means}
+    rows.append(row | {"verdict": _verdict(cells)})
   return sorted(rows, key=_rank)[:count]
+
+
+def _verdict(cells: list[results.Record]) -> str:
+  """Returns what the means of a setting's cells say; see `tables.verdict`."""
+  names = ("asr", "asr_before", "ca", "ca_before")
+  means = {name: _mean(cells, name) for name in names}
+  return tables.verdict({**cells[0], **means})
 
 
 def lost(sweep: Sweep) -> list[str]:
@@ -109,9 +118,10 @@ def _words(sweep: Sweep, setting: tuple[Any, ...]) -> str:
   return ", ".join(f"{k} = {_word(v)}" for k, v in pairs)
 
 
-def _rank(row: dict[str, Any]) -> tuple[float, float]:
+def _rank(row: dict[str, Any]) -> tuple[bool, float, float]:
   der = row["der"]
-  return (0.0 if der is None else -der, row["asr"])
+  unjudged = row["verdict"] in tables.UNJUDGED
+  return (unjudged, 0.0 if der is None else -der, row["asr"])
 
 
 def _sweep(
@@ -141,12 +151,10 @@ def _lines(sweep: Sweep, axis: str, fixed: dict[str, Any]) -> str:
 
   def draw(axes: "Axes") -> None:
     for metric in SHOWN:
-      spread = [[cell[metric] for cell in cells] for cells in groups]
-      mean = np.array([np.mean(s) for s in spread])
-      several = min(map(len, spread), default=0) > 1
-      sd = np.array([np.std(s, ddof=1) for s in spread]) if several else None
-      line = Line(np.array(values, float), mean, sd)
-      figures.draw_line(axes, line, _STYLES[metric], dashed=metric == "ca")
+      _draw_seeds(axes, values, groups, metric)
+    for value, cells in zip(values, groups, strict=True):
+      if _verdict(cells) in tables.UNJUDGED:
+        axes.axvline(value, color="#808080", linestyle=":", linewidth=1.4)
     axes.set(xlabel=axis, ylabel="percent", ylim=(-4, 104))
     if values and min(values) > 0 and max(values) / min(values) > 20:
       axes.set_xscale("log")
@@ -154,26 +162,41 @@ def _lines(sweep: Sweep, axis: str, fixed: dict[str, Any]) -> str:
   return figures.svg(draw, 3.6, 2.4)
 
 
+def _draw_seeds(
+  axes: "Axes",
+  values: list[float],
+  groups: list[list[results.Record]],
+  metric: str,
+) -> None:
+  """Draws means as a line, seeds as dots, and Student's 95 % intervals."""
+  style = _STYLES[metric]
+  spread = [[cell[metric] for cell in cells] for cells in groups]
+  mean = np.array([np.mean(s) for s in spread])
+  line = Line(np.array(values, float), mean, None)
+  figures.draw_line(axes, line, style, dashed=metric == "ca")
+  for value, seeds in zip(values, spread, strict=True):
+    ends = intervals.student(seeds, (0.0, 1.0))
+    if ends:
+      dots = 100 * np.array(seeds)
+      axes.plot([value] * len(dots), dots, "o", ms=2.2, color=style.color)
+      low, high = (100 * end for end in ends)
+      axes.vlines(value, low, high, color=style.color, lw=0.8, alpha=0.6)
+
+
 def _map(
   sweep: Sweep, names: list[str], fixed: dict[str, Any], metric: str
 ) -> str:
   rows, columns = (sweep.axes[name] for name in names)
-  values = np.array(
-    [
-      [
-        _percent(_mean(_at(sweep, {names[0]: r, names[1]: c, **fixed}), metric))
-        for c in columns
-      ]
-      for r in rows
-    ]
-  )
 
   def draw(axes: "Axes") -> None:
-    axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    for (i, j), value in np.ndenumerate(values):
-      if np.isfinite(value):
-        color = "white" if value < 60 else "black"
-        axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=color)
+    for i, j in np.ndindex(len(rows), len(columns)):
+      cells = _at(sweep, {names[0]: rows[i], names[1]: columns[j], **fixed})
+      value = _mean(cells, metric)
+      if value is not None:
+        ruined = _verdict(cells) in tables.UNJUDGED
+        figures.draw_tile(axes, (j, i), value, metric, hatched=ruined)
+        axes.text(j, i, f"{100 * value:.1f}", ha="center", va="center")
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(range(len(columns)), [_word(v) for v in columns])
     axes.set_yticks(range(len(rows)), [_word(v) for v in rows])
     axes.set(xlabel=names[1], ylabel=names[0])
@@ -191,10 +214,6 @@ def _mean(cells: list[results.Record], metric: str) -> float | None:
   values = [cell[metric] for cell in cells]
   known = bool(values) and None not in values
   return float(np.mean(values)) if known else None
-
-
-def _percent(value: float | None) -> float:
-  return np.nan if value is None else 100 * value
 
 
 def _numeric(values: list[Any]) -> bool:

@@ -7,7 +7,7 @@ from bdjax.report import results
 from bdjax.report.load import NONE
 
 FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive
-UNPLANTED, DESTROYED = "not planted", "destroyed"
+UNPLANTED, DESTROYED = "attack failed", "destroyed"
 UNJUDGED = (UNPLANTED, DESTROYED)  # such a model says nothing of a defense
 PLANTED = 0.9  # ASR without a defense from which on there is a backdoor at all
 
@@ -91,9 +91,26 @@ def percent(row: results.Record, name: str) -> str:
 
 
 def interval(row: results.Record, name: str) -> str:
-  """Returns a fraction's 95 % interval in percent, "" where there is none."""
+  """Returns a fraction's 95 % interval in percent, or that it is of one seed.
+
+  It is Student's over seeds, and "" where a value is missing.
+  """
   low, high = row[f"{name}_low"], row[f"{name}_high"]
-  return "" if low is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
+  if low is not None:
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+  alone = len(row["seeds"]) == 1 and row[name] is not None
+  return "one seed" if alone else ""
+
+
+def dots(row: results.Record) -> str:
+  """Returns in words what the dots of a row's seeds show."""
+  values = zip(row["seeds"], row["asr_values"], strict=True)
+  seeds = [
+    f"seed {seed}: {100 * value:.1f}"
+    for seed, value in values
+    if value is not None
+  ]
+  return f"ASR by {', '.join(seeds)}" if seeds else "ASR not measured"
 
 
 def verdict(row: results.Record) -> str:
@@ -113,6 +130,38 @@ def verdict(row: results.Record) -> str:
   return "alive" if row["asr"] >= KEPT else "weak"
 
 
+def best(table: Table, label: tuple[str, str]) -> str | None:
+  """Returns the defense that did most for a model, by DER, or else by ASR.
+
+  None where all of them left the backdoor alive. What is `UNJUDGED` is never
+  the best, however low its ASR.
+
+  Args:
+    table: with the model's row.
+    label: its attack and regime.
+  """
+  rows = {name: table.rows.get((*label, name)) for name in table.defenses}
+  ranked = [
+    (-(row["der"] or 0.0), row["asr"], name)
+    for name, row in rows.items()
+    if name != NONE and row and verdict(row) in ("gone", "weak")
+  ]
+  return min(ranked)[-1] if ranked else None
+
+
+def rating(row: results.Record) -> str:
+  """Returns DER in percent, "–" of what is `UNJUDGED`: a ruin is no defense."""
+  return "–" if verdict(row) in UNJUDGED else percent(row, "der")
+
+
+def floor(row: results.Record) -> str:
+  """Returns what an ASR falls to at best: chance, and a clean model's ASR."""
+  least = f"chance {100 * chance(row):.3g}"
+  if row["clean_asr"] is None:
+    return least
+  return f"{least}, clean model {percent(row, 'clean_asr')}"
+
+
 def destroyed(record: results.Record) -> bool:
   """Returns whether a defense took most of what a model had learned.
 
@@ -126,8 +175,8 @@ def destroyed(record: results.Record) -> bool:
   before = record.get("clean_ca") if before is None else before
   if record["ca"] is None or before is None:
     return False
-  chance = _chance(record)
-  return record["ca"] - chance < (before - chance) / 2
+  guess = chance(record)
+  return record["ca"] - guess < (before - guess) / 2
 
 
 def untaught(record: results.Record) -> bool:
@@ -142,11 +191,12 @@ def untaught(record: results.Record) -> bool:
   """
   if record["ca_before"] is None:
     return False
-  chance = _chance(record)
-  return record["ca_before"] - chance < (1 - chance) / 10
+  guess = chance(record)
+  return record["ca_before"] - guess < (1 - guess) / 10
 
 
-def _chance(record: results.Record) -> float:
+def chance(record: results.Record) -> float:
+  """Returns the share of images that guessing gives to any one class."""
   return 1 / (record.get("classes") or results.CLASSES)
 
 

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax.report import figures, results
+from bdjax.report import figures, plots, results
 from bdjax.report.curves import line
 from bdjax.report.load import NONE
 from bdjax.study import match, measured
@@ -109,7 +109,7 @@ def costs(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   dots = [dot for dot in dots if dot[0] in seconds]
   height = 0.9 + 0.32 * len(seconds)
   caption = "Seconds of training of all cells; hollow: the paper's"
-  draw = functools.partial(figures.draw_boxes, seconds=seconds, dots=dots)
+  draw = functools.partial(plots.draw_boxes, seconds=seconds, dots=dots)
   return [Drawing("costs", caption, draw, 7.4, height)]
 
 

@@ -64,8 +64,8 @@ def test_what_cannot_judge_a_defense_is_marked(kept):
     (r.names["attack"], r.names["defense"]): r.mark for r in rows.rows(kept)
   }
   assert marks.pop(("blended", "clp")) == "destroyed"
-  assert marks.pop(("wanet", "super_ft.fmn")) == "not planted"
-  assert marks.pop(("wanet", "none")) == "not planted"
+  assert marks.pop(("wanet", "super_ft.fmn")) == "attack failed"
+  assert marks.pop(("wanet", "none")) == "attack failed"
   assert set(marks.values()) == {""}
 
 

@@ -63,8 +63,8 @@ def test_they_are_beside_the_mean_or_in_its_place(run):
   report.show(run, console)
   said = console.file.getvalue()
   assert "2 diverged" in said and "3 diverged" in said
-  assert "5 of 9 cells diverged" in said
+  assert "5 of 9 cells diverged" in " ".join(said.split())
   text = report.write(run).read_text()
   assert '<dd class="ends">2 diverged</dd>' in text
-  assert '<td class="faint">3 diverged</td>' in text
+  assert '<td class="faint" data-label="ft(lr=9)">3 diverged</td>' in text
   assert "5 of 9 cells diverged" in text

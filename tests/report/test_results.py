@@ -139,13 +139,15 @@ def test_summarize_by_hand():
   # t(.975; 2) = 4.302653: half width 4.302653 * .1 / sqrt(3) = .248414.
   assert row["ca_low"] == pytest.approx(0.551586, abs=1e-6)
   assert row["ca_high"] == 1.0
+  assert row["ca_values"] == [0.9, 0.7, 0.8]  # in the order of the seeds
 
 
 def test_summarize_one_seed_has_no_spread():
   (row,) = results.summarize([cell(0, asr=0.3)])
   assert row["asr"] == 0.3
   assert row["asr_sd"] is None
-  assert row["asr_low"] < 0.3 < row["asr_high"]
+  assert row["asr_low"] is row["asr_high"] is None
+  assert row["asr_values"] == [0.3]
 
 
 def test_summarize_of_a_missing_value_is_missing():

@@ -70,6 +70,7 @@ def test_best_has_the_highest_mean_der(fake):
     "asr": pytest.approx(0.2),
     "ca": pytest.approx(0.9),
     "der": pytest.approx(0.7),
+    "verdict": "weak",
   }
   elsewhere = [
     cell(fake, lr, der=None, asr=asr) for lr, asr in ((1, 0.3), (2, 0.1))
@@ -80,14 +81,15 @@ def test_best_has_the_highest_mean_der(fake):
 
 def test_page_shows_them_and_nothing_without_axes(tmp_path, fake):
   results.append(tmp_path / "results.jsonl", [cell(fake, lr) for lr in (1, 2)])
-  assert "<h3>Sweeps</h3>" in report.write(tmp_path).read_text()
+  page = report.write(tmp_path).read_text()
+  assert page.index("<h3>Sweep</h3>") < page.index('<table class="grid">')
   assert sweeps.sweeps([fake.record("badnets", "fmn", "ft", 0)]) == []
   plain = tmp_path / "plain"
   plain.mkdir()
   results.append(
     plain / "results.jsonl", [fake.record("badnets", "fmn", "ft", 0)]
   )
-  assert not re.search("<h3>Sweeps", report.write(plain).read_text())
+  assert not re.search("<h3>Sweep", report.write(plain).read_text())
 
 
 def test_settings_that_diverged_are_named_and_not_drawn(fake):

@@ -68,7 +68,9 @@ def test_numbers_in_words():
   assert percent(row | {"asr_sd": None}, "asr") == "12.3"
   assert percent(row | {"asr": None}, "asr") == "–"
   assert interval(row, "asr") == "[10.0, 20.0]"
-  assert interval(row | {"asr_low": None}, "asr") == ""
+  alone = row | {"asr_low": None, "seeds": [4]}
+  assert interval(alone, "asr") == "one seed"
+  assert interval(alone | {"asr": None}, "asr") == ""
   sound = {"ca": 0.9, "ca_before": 0.9, "asr_before": 0.9}
   words = [
     verdict(sound | {"asr": asr}) for asr in (0.19, 0.2, 0.49, 0.5, None)
@@ -76,11 +78,11 @@ def test_numbers_in_words():
   assert words == ["gone", "weak", "weak", "alive", ""]
   weak = sound | {"asr": 0.1, "asr_before": 0.89}
   ruined = sound | {"asr": 0.1, "ca": 0.49}  # .1 + .8 / 2 = .5 is left at least
-  assert [verdict(weak), verdict(ruined)] == ["not planted", "destroyed"]
+  assert [verdict(weak), verdict(ruined)] == ["attack failed", "destroyed"]
   # At chance, .1 + .9 / 10 = .19, it is no classifier that a trigger misleads.
   naive = {"asr": 0.1, "ca": 0.9, "asr_before": 1.0}
   learned = [verdict(naive | {"ca_before": ca}) for ca in (0.189, 0.191)]
-  assert learned == ["not planted", "gone"]
+  assert learned == ["attack failed", "gone"]
   assert verdict(weak | {"asr_before": None}) == "gone"  # another task's
   assert several([1, 2.50, 2.5, "a"], most=2) == "1, 2.5 and 1 more"
   assert between([None]) == "an unknown number of"

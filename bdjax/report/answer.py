@@ -1,0 +1,189 @@
+"""The answer of a table in a sentence or two, and a card: best defense, cost.
+
+The best defense is the one that ruined no model, was judged on most of the
+planted backdoors and has the highest mean DER there (or, where a model came
+from another task, the lowest mean ASR). A mean over attacks is taken seed by
+seed, and how sure the order is follows from the seeds alone.
+"""
+
+import statistics
+from typing import NamedTuple
+
+from bdjax.report import intervals, results, tables
+from bdjax.report.load import NONE
+
+Label = tuple[str, str]  # attack, regime
+
+
+class Answer(NamedTuple):
+  """What a table says, to be read before it."""
+
+  sentences: list[str]
+  card: list[tuple[str, str]]  # (question, answer); empty where none is best
+
+
+class Score(NamedTuple):
+  """How a defense did on the backdoors that were planted."""
+
+  defense: str
+  judged: dict[Label, results.Record]  # its rows that say something of it
+  ruined: list[Label]
+  seeds: dict[int, float]  # of each, what is best high: DER, or 1 - ASR
+  unit: str  # which of them
+
+  @property
+  def rank(self) -> tuple[bool, int, float]:
+    """Sorts the best defense first."""
+    mean = statistics.fmean(self.seeds.values())
+    return bool(self.ruined), -len(self.judged), -mean
+
+  @property
+  def gone(self) -> int:
+    """How many backdoors it removed."""
+    return sum(tables.verdict(row) == "gone" for row in self.judged.values())
+
+  def mean(self, name: str) -> float:
+    """Returns the mean of a number over its judged rows."""
+    return statistics.fmean(row[name] for row in self.judged.values())
+
+
+def answer(table: tables.Table) -> Answer:
+  """Returns what a table says in a sentence or two, and its card."""
+  planted = [label for label in table.attacks if _planted(table, label)]
+  defenses = [name for name in table.defenses if name != NONE]
+  failed = len(table.attacks) - len(planted)
+  if not planted:
+    text = (
+      "No attack planted its backdoor, an ASR of 90 % in a model above chance: "
+      "no defense is judged."
+    )
+    return Answer([text], [])
+  if not defenses:
+    text = f"{_counted(len(planted), 'backdoor')} planted; no defense was run."
+    return Answer([text], [])
+  rated = [_score(table, name, planted) for name in defenses]
+  scores = sorted((s for s in rated if s.judged), key=lambda s: s.rank)
+  notes = _notes(rated, failed, len(table.attacks))
+  if not scores:
+    return Answer(["No defense left a model that can be judged.", *notes], [])
+  best, *others = scores
+  return Answer(
+    [_said(table, best, len(defenses)), *notes],
+    [
+      ("Best defense", _named(best)),
+      ("What it costs", _cost(best)),
+      ("What is left", _left(best)),
+      ("How sure", _sure(best, others)),
+    ],
+  )
+
+
+def _planted(table: tables.Table, label: Label) -> bool:
+  rows = (table.rows.get((*label, name)) for name in table.defenses)
+  words = [tables.verdict(row) for row in rows if row]
+  return any(word not in ("", tables.UNPLANTED) for word in words)
+
+
+def _score(table: tables.Table, defense: str, planted: list[Label]) -> Score:
+  found = {label: table.rows.get((*label, defense)) for label in planted}
+  rows = {label: row for label, row in found.items() if row}
+  words = {label: tables.verdict(row) for label, row in rows.items()}
+  judged = {
+    label: row
+    for label, row in rows.items()
+    if words[label] and words[label] not in tables.UNJUDGED
+  }
+  unit = "ASR" if any(r["der"] is None for r in judged.values()) else "DER"
+  values: dict[int, list[float]] = {}
+  for record in table.records:
+    label = record["attack"], record["regime"]
+    if record["defense"] == defense and label in judged:
+      score = 1 - record["asr"] if unit == "ASR" else record["der"]
+      values.setdefault(record["seed"], []).append(score)
+  seeds = {seed: statistics.fmean(some) for seed, some in values.items()}
+  ruined = [k for k, word in words.items() if word == tables.DESTROYED]
+  return Score(defense, judged, ruined, seeds, unit)
+
+
+def _said(table: tables.Table, best: Score, count: int) -> str:
+  before = [row["asr_before"] for row in best.judged.values()]
+  known = None not in before
+  start = f"from {100 * statistics.fmean(before):.1f} " if known else ""
+  where = _counted(len(best.judged), "backdoor")
+  many = f"the best of {count} defenses" if count > 1 else "the only defense"
+  change = f"the ASR falls {start}to {100 * best.mean('asr'):.1f} %"
+  if best.gone:
+    return f"{best.defense} is {many} here: over {where}, {change}."
+  return (
+    f"No backdoor is gone: under {best.defense}, {many} here, over {where}, "
+    f"{change}."
+  )
+
+
+def _notes(rated: list[Score], failed: int, count: int) -> list[str]:
+  ruins = [
+    f"{score.defense} destroyed {_counted(len(score.ruined), 'model')}"
+    for score in rated
+    if score.ruined
+  ]
+  notes = [f"{', '.join(ruins)}: a low ASR is no success there."]
+  notes = notes if ruins else []
+  if failed:
+    notes.append(f"{failed} of {count} attacks failed and judge no defense.")
+  return notes
+
+
+def _named(best: Score) -> str:
+  where = _counted(len(best.judged), "backdoor")
+  ruined = f", {len(best.ruined)} models destroyed" if best.ruined else ""
+  return f"{best.defense}: gone in {best.gone} of {where}{ruined}"
+
+
+def _cost(best: Score) -> str:
+  known = [
+    row["ca_before"] - row["ca"]
+    for row in best.judged.values()
+    if row["ca_before"] is not None
+  ]
+  seconds = [row["seconds_train"] for row in best.judged.values()]
+  texts = []
+  if known:
+    drop = 100 * statistics.fmean(known)
+    word = "less" if drop >= 0 else "more"
+    texts.append(f"{abs(drop):.1f} points {word} CA")
+  if None not in seconds:
+    texts.append(f"{statistics.fmean(seconds):,.3g} s of training a model")
+  return ", ".join(texts) or "not recorded"
+
+
+def _left(best: Score) -> str:
+  label, worst = max(best.judged.items(), key=lambda pair: pair[1]["asr"])
+  floors = dict.fromkeys(tables.floor(row) for row in best.judged.values())
+  beside = f" ({next(iter(floors))})" if len(floors) == 1 else ""
+  text = f"ASR {100 * best.mean('asr'):.1f}{beside}"
+  if len(best.judged) == 1:
+    return text
+  return f"{text}, at most {100 * worst['asr']:.1f}, by {', '.join(label)}"
+
+
+def _sure(best: Score, others: list[Score]) -> str:
+  if len(best.seeds) < 2:
+    return "Not sure: of one seed, and another may give another order"
+  if not others:
+    return f"{_counted(len(best.seeds), 'seed')}, and no other to compare with"
+  second = others[0]
+  shared = [seed for seed in best.seeds if seed in second.seeds]
+  gaps = [best.seeds[seed] - second.seeds[seed] for seed in shared]
+  ends = intervals.student(gaps)
+  if ends is None or best.judged.keys() != second.judged.keys():
+    return f"{second.defense}, next, was not judged on the same models"
+  low, high = (100 * end for end in ends)
+  gap = (
+    f"{100 * statistics.fmean(gaps):.1f} [{low:.1f}, {high:.1f}] points of "
+    f"{best.unit} ahead of {second.defense}, over {_counted(len(gaps), 'seed')}"
+  )
+  return gap if low > 0 else f"Not told apart: {gap}"
+
+
+def _counted(count: int, noun: str) -> str:
+  return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
