@@ -1,6 +1,7 @@
 """The page of a study, its files, and what the console says of it."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,12 +11,21 @@ from rich.text import Text
 
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
-from bdjax.report import divergence, reactivations, sequela, tables
+from bdjax.report import divergence, figures, reactivations, sequela, tables
 from bdjax.report.load import Run, load
-from bdjax.report.page import template
-from bdjax.study import axes, catalog, claim, drawing, export, grid, verdict
+from bdjax.report.page import script, template
+from bdjax.study import (
+  axes,
+  catalog,
+  claim,
+  drawing,
+  export,
+  facing,
+  grid,
+  verdict,
+)
 from bdjax.study.claim import Finding
-from bdjax.study.comparison import Compared, compare, findings, gather, tally
+from bdjax.study.comparison import Compared, compare, findings, gather
 from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
 from bdjax.study.measured import POINT
@@ -102,7 +112,7 @@ def show(
   title = f"{evidence.study}: {catalog.words(evidence.study)[0]}"
   console.print(Text(title, style="bold"))
   if compared:
-    for what, counts in _counted(compared):
+    for what, counts in facing.counted(compared):
       words = ", ".join(f"{count} {word}" for word, count in counts.items())
       console.print(Text(f"{what} {words}", style="dim"))
   for lost in divergence.words(evidence.run.diverged):
@@ -137,6 +147,9 @@ def render(
   kinds = catalog.STUDIES[evidence.study].figures
   return document.render(
     css=css,
+    js=script(),
+    named=figures.named,
+    answer=_answer(compared, claims),
     study=evidence.study,
     title=title,
     paper=paper,
@@ -166,17 +179,14 @@ def render(
 
 def _printed(compared: Sequence[Compared]) -> dict[str, Any]:
   """Returns what the page says of printed cells, by its template's names."""
-  # Where numbers come from the text, there are few, each with its place.
-  listed = any(one.cell.note.startswith("prose") for one in compared)
+  shown = facing.rows(compared)
   return {
     "compared": compared,
-    "counts": _counted(compared),
-    "cells": _cells(compared),
-    "rows": list(dict.fromkeys(one.cell.row for one in compared)),
-    "columns": list(dict.fromkeys(_column(one) for one in compared)),
-    "listed": listed,
-    "notes": [] if listed else _notes(compared),
-    "stands": _stands(compared),
+    "counts": facing.counted(compared),
+    "rows": shown,
+    "metrics": facing.metrics(shown),
+    "judged": facing.judged,
+    "stands": facing.stands(compared),
   }
 
 
@@ -189,6 +199,19 @@ def span(reading: Any, digits: int = 1) -> str:
   return text + claim.also(reading)
 
 
+def _answer(compared: Sequence[Compared], claims: Sequence[Finding]) -> str:
+  """Returns in a sentence or two what came of claims and printed cells."""
+  words = Counter(one.words.partition(" (")[0] for one in claims)
+  parts = ", ".join(f"{count} {word}" for word, count in words.items())
+  asked = f"Of {len(claims)} claims: {parts}. " if claims else ""
+  found = Counter(o.verdict.word for o in compared if facing.judged(o))
+  parts = ", ".join(f"{count} {word}" for word, count in found.items())
+  total = sum(found.values())
+  cells = f"Of {total} printed numbers that can be compared: {parts}."
+  none = "No printed number can be compared." if compared else ""
+  return asked + (cells if total else none)
+
+
 def _over(kind: str) -> tuple[str, Draw]:
   names = kind.removeprefix("by ").split(", ")
   head = f"ASR and CA by {' and '.join(names)}"
@@ -196,55 +219,11 @@ def _over(kind: str) -> tuple[str, Draw]:
   return head, partial(axes.over, setting=setting, by=by)
 
 
-def _counted(compared: Sequence[Compared]) -> list[tuple[str, dict[str, int]]]:
-  """Returns the verdicts' counts, and of how many cells of which kind."""
-  kinds = ("printed cells of defenses", "of undefended models")
-  return [
-    (f"{sum(counts.values())} {kind}:", counts)
-    for kind, counts in zip(kinds, tally(compared), strict=True)
-    if counts
-  ]
-
-
-def _column(one: Compared) -> str:
-  """Returns a cell's column without its metric."""
-  return one.cell.column.rpartition(" ")[0]
-
-
-def _notes(compared: Sequence[Compared]) -> list[tuple[str, str, str]]:
-  """Returns (row, column, note) of the printed cells that need one."""
-  return [
-    (one.cell.row, one.cell.column, one.cell.note)
-    for one in compared
-    if one.cell.note and one.cell.value is not None
-  ]
-
-
-def _cells(
-  compared: Sequence[Compared],
-) -> dict[tuple[str, str], list[Compared]]:
-  cells: dict[tuple[str, str], list[Compared]] = {}
-  for one in compared:
-    cells.setdefault((one.cell.row, _column(one)), []).append(one)
-  return cells
-
-
-def _stands(compared: Sequence[Compared]) -> list[tuple[str, str, str]]:
-  """Returns (printed defense, label of ours, reason), each once."""
-  return list(
-    dict.fromkeys(
-      (one.cell.defense, one.group[-1], one.reason)
-      for one in compared
-      if one.group and one.group[-1] != one.cell.defense
-    )
-  )
-
-
 def _beyond(
   evidence: Evidence, compared: Sequence[Compared]
 ) -> list[dict[str, Any]]:
-  """Returns what was measured and stands for no printed cell."""
-  used = {one.group for one in compared}
+  """Returns what was measured and stands in no row beside a printed cell."""
+  used = {key for row in facing.rows(compared) for key in row["groups"]}
   return [
     row
     for key, row in zip(evidence.groups, export.cells(evidence), strict=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bdjax.report.load import load
 from bdjax.runs import plans
-from bdjax.study import comparison, grid, page, verdict
+from bdjax.study import comparison, facing, grid, page, verdict
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -80,13 +80,14 @@ def test_the_page_has_every_verdict_in_words(fmn):
   assert rows["lira fmn", "nad asr"] == verdict.UNPLANTED
   assert rows["trojaning fmn", "nad asr"] == verdict.UNMEASURED
   for word in set(rows.values()):
-    count = list(rows.values()).count(word)
+    shown = word not in facing.LEFT_OUT  # what is left out is counted alone
+    count = list(rows.values()).count(word) if shown else 0
     shown = re.findall(rf"<b>.</b> {word}</span>", text)
     kinds = {
       c.rpartition(" ")[0] == "none" for (_, c), w in rows.items() if w == word
     }
     assert len(shown) == count + len(kinds)  # and in the tally of each kind
-  assert "printed 86.22" in text and "5.0 [5.0, 5.0]" in text
+  assert ', printed">86.22<' in text and "5.0 [5.0, 5.0]" in text
 
 
 def test_the_page_has_claims_and_how_all_is_judged(fmn):
@@ -100,9 +101,29 @@ def test_the_page_has_claims_and_how_all_is_judged(fmn):
   assert "<code>super_ft.fmn</code> for super_ft" in plain
 
 
+def test_printed_and_measured_are_in_one_row(fmn):
+  _, (text,), _ = fmn
+  plain = " ".join(text.split())
+  row = re.findall(r"<tr>(?:(?!</tr>).)*>blended fmn</td>.*?</tr>", plain)[1]
+  cells = re.findall(r'data-label="([^"]*)">([^<]*)', row)
+  assert cells[:4] == [
+    ("model", "blended fmn"),
+    ("defense", "super_ft"),
+    ("ASR, printed", "86.22"),
+    ("ASR, measured", "30.0 [30.0, 30.0] "),
+  ]
+  assert "blended.fmn, fmn, super_ft.fmn" in row
+  assert "not reproduced in kind" in row
+  # Of blended both models with and without, of LIRA without, of trojaning both.
+  assert len(re.findall('data-label="ASR, printed"', plain)) == 7
+  assert "Of 8 claims: " in plain
+  assert "Of 8 printed numbers that can be compared: " in plain
+
+
 def test_nothing_of_a_record_is_run_by_the_page(fmn):
   _, (text,), _ = fmn
   assert HOSTILE not in text and "&lt;script&gt;" in text
+  assert text.count("<script") == 1  # the page's own
 
 
 def test_the_console_has_a_line_for_each_claim(fmn):
@@ -153,8 +174,8 @@ def test_folders_of_one_study_are_one_and_others_apart(tmp_path, fake):
   paths, texts, _ = written(one, two, other, plain)
   assert paths == [one / "study.html", other / "study.html"]
   for folder, protocol in ((one, "paper"), (two, "own")):
-    row = f'<tr><td class="name">{folder}</td><td class="name">{protocol}</td>'
-    assert row in texts[0]
+    row = f'data-label="folder">{folder}</td><td class="name" data-label='
+    assert f'{row}"protocol">{protocol}</td>' in texts[0]
   rows = table(one / "study" / "cells.csv")
   assert [row["attack"] for row in rows] == ["imc", "handcrafted"]
   # Not all of it is the paper's protocol: 98.1 and 97.1 printed, 99 measured.
