@@ -126,7 +126,8 @@ def _notes(rated: list[Score], failed: int, count: int) -> list[str]:
     for score in rated
     if score.ruined
   ]
-  notes = [f"{', '.join(ruins)}: a low ASR is no success there."]
+  listed = tables.several(ruins, most=3)
+  notes = [f"{listed}: a low ASR is no success there."]
   notes = notes if ruins else []
   if failed:
     notes.append(f"{failed} of {count} attacks failed and judge no defense.")
