@@ -96,7 +96,7 @@ def draw_tile(
   corner = (place[0] - 0.48, place[1] - 0.48)
   style = {"facecolor": _HUES[metric], "alpha": _FULL * share}
   if hatched:
-    style = {"fill": False, "hatch": "////", "edgecolor": "#808080"}
+    style = {"fill": False, "hatch": "///", "edgecolor": "#80808080"}
   axes.add_patch(Rectangle(corner, 0.96, 0.96, linewidth=0, **style))
 
 

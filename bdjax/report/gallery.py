@@ -65,8 +65,6 @@ def _cards(run: Run) -> list[dict[str, Any]]:
 def _card(run: Run, record: results.Record) -> dict[str, Any]:
   picture = run.pictures[record["planted"]]
   change = picture.triggered.astype(float) - picture.clean
-  largest = int(abs(change).max())
-  gain = max(1, 127 // max(largest, 1))
   norms = np.sqrt(((change / 255) ** 2).sum((1, 2, 3)))
   return {
     "attack": record["attack"],
@@ -78,10 +76,9 @@ def _card(run: Run, record: results.Record) -> dict[str, Any]:
       if (r["dataset"], r["attack"], r["defense"])
       == (record["dataset"], record["attack"], NONE)
     ],
-    "gain": gain,
     "norm": f"{norms.mean():.2f}",
     "spectrum": images.png(images.heat(spectrum(picture))),
-    **sections.strip(picture, gain),
+    **sections.strip(picture),
   }
 
 

@@ -6,6 +6,7 @@ import io
 import numpy as np
 
 GREY = 128  # no difference
+SEEN = 64  # of the 127 steps between it and white; chosen
 
 
 def png(image: np.ndarray) -> str:
@@ -17,12 +18,27 @@ def png(image: np.ndarray) -> str:
   return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def gain(clean: np.ndarray, triggered: np.ndarray) -> int:
+  """Returns how often a difference must be taken to be seen, at least 1.
+
+  The median change of the values that change is then `SEEN`, whether a few
+  pixels change by much, as in a corner, or all by little, as in a blend.
+
+  Args:
+    clean: [K, H, W, C] uint8.
+    triggered: the same.
+  """
+  change = abs(triggered.astype(np.int32) - clean.astype(np.int32))
+  changed = change[change > 0]
+  return max(1, round(SEEN / np.median(changed))) if changed.size else 1
+
+
 def difference(
-  clean: np.ndarray, triggered: np.ndarray, gain: int = 10
+  clean: np.ndarray, triggered: np.ndarray, times: int
 ) -> np.ndarray:
-  """Returns `gain` times what the trigger adds, as uint8 about mid-grey."""
+  """Returns `times` what the trigger adds, as uint8 about mid-grey."""
   change = triggered.astype(np.int32) - clean.astype(np.int32)
-  return np.clip(GREY + gain * change, 0, 255).astype(np.uint8)
+  return np.clip(GREY + times * change, 0, 255).astype(np.uint8)
 
 
 def heat(values: np.ndarray) -> np.ndarray:

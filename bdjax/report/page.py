@@ -105,7 +105,6 @@ def render(run: Run) -> str:
     reactivations=reactivations,
     rows=results.summarize(run.records),
     diverged=divergence.counted(run.diverged),
-    gain=sections.GAIN,
     span=sections.SPAN,
     config=json.dumps(run.config, indent=2),
     costs=("seconds_train", "seconds_eval", "seconds_compile", "device_hours"),

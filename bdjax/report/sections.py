@@ -18,7 +18,6 @@ from bdjax.report import (
 from bdjax.report.curves import Line, line, planting, rates
 from bdjax.report.load import NONE, Picture, Run
 
-GAIN = 10  # how much a trigger's difference is amplified
 SPAN = 1e5  # highest over lowest learning rate of the axis
 SCORED = ("asr", "ca")
 _KINDS = ("after poisoned epochs", "after clean epochs")
@@ -224,17 +223,19 @@ def pictures(run: Run) -> list[dict[str, Any]]:
     if picture:
       shown.setdefault((record["dataset"], record["attack"]), picture)
   return [
-    {"data": data, "attack": attack, **strip(picture, GAIN)}
+    {"data": data, "attack": attack, **strip(picture)}
     for (data, attack), picture in shown.items()
   ]
 
 
-def strip(picture: Picture, gain: int) -> dict[str, Any]:
+def strip(picture: Picture) -> dict[str, Any]:
   """Returns columns of clean, triggered and amplified difference, as PNGs."""
+  gain = images.gain(picture.clean, picture.triggered)
   pairs = list(zip(picture.clean, picture.triggered, strict=True))[:_SHOWN]
   change = abs(picture.triggered.astype(int) - picture.clean.astype(int))
   changed = (change.max(axis=-1) > 0).mean()
   return {
+    "gain": gain,
     "largest": int(change.max()),
     "changed": f"{100 * changed:.1f}",
     "columns": [

@@ -1,14 +1,13 @@
 """ASR of attacks by defenses as a heat map, printed numbers in brackets.
 
 Rows and columns have the paper's names where a group stands for one of its
-cells, and ours elsewhere. A cell that was not measured is a ring in the colour
-of the printed number.
+cells, and ours elsewhere. A cell that was not measured has no colour.
 """
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax.report import results
+from bdjax.report import figures, results
 from bdjax.study import drawing, match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing
@@ -17,8 +16,6 @@ from bdjax.study.match import Evidence
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
-_MAP = "viridis"  # as the report's sweeps
-_DARK = 60  # percent: text is black above
 _FITS = 13  # letters of a column's name above it; longer ones are slanted
 
 
@@ -93,14 +90,11 @@ def _row(key: match.Group) -> str:
 
 def _draw(grid: Grid) -> Callable[["Axes"], None]:
   def draw(axes):
-    import matplotlib
-
-    shade = matplotlib.colormaps[_MAP]
     for i, row in enumerate(grid.rows):
       for j, column in enumerate(grid.columns):
         mean = grid.means.get((row, column))
         paper = grid.printed.get((row, column))
-        _fill(axes, (j, i), mean, paper, shade)
+        _fill(axes, (j, i), mean, paper)
     axes.set_xticks(range(len(grid.columns)), grid.columns)
     if max(map(len, grid.columns)) > _FITS:
       axes.tick_params(axis="x", labelrotation=20)
@@ -122,21 +116,14 @@ def _fill(
   place: tuple[int, int],
   mean: float | None,
   paper: float | None,
-  shade: Callable[[float], tuple],
 ) -> None:
-  from matplotlib.patches import Rectangle
-
   x, y = place
   words = {"ha": "center", "va": "center"}
   if mean is not None:
-    corner = (x - 0.49, y - 0.49)
-    axes.add_patch(Rectangle(corner, 0.98, 0.98, color=shade(mean / 100)))
-    ink = "white" if mean < _DARK else "black"
+    figures.draw_tile(axes, place, mean / 100, "asr")
     up = 0.17 if paper is not None else 0.0
-    axes.text(x, y - up, f"{mean:.1f}", color=ink, fontsize=8.5, **words)
+    axes.text(x, y - up, f"{mean:.1f}", fontsize=8.5, **words)
     if paper is not None:
-      axes.text(x, y + 0.22, f"({paper:g})", color=ink, fontsize=7, **words)
+      axes.text(x, y + 0.22, f"({paper:g})", fontsize=7, **words)
   elif paper is not None:
-    edge = shade(paper / 100)
-    axes.plot([x - 0.33], [y], "o", mfc="none", mec=edge, ms=6, mew=1.6)
-    axes.text(x + 0.06, y, f"({paper:g})", fontsize=7, **words)
+    axes.text(x, y, f"({paper:g})", fontsize=7, **words)
