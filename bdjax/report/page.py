@@ -34,6 +34,15 @@ _STRUCTURE = {
   "finished",
   "git",
 }
+CELL = {  # what cell.html.j2 reads
+  "percent": tables.percent,
+  "interval": tables.interval,
+  "verdict": tables.verdict,
+  "rating": tables.rating,
+  "floor": tables.floor,
+  "dots": tables.dots,
+  "unjudged": tables.UNJUDGED,
+}
 _ELSEWHERE = (
   "version_",
   "config.",
@@ -108,16 +117,10 @@ def render(run: Run) -> str:
     span=sections.SPAN,
     config=json.dumps(run.config, indent=2),
     costs=("seconds_train", "seconds_eval", "seconds_compile", "device_hours"),
-    percent=tables.percent,
-    interval=tables.interval,
-    verdict=tables.verdict,
     best=tables.best,
-    rating=tables.rating,
-    floor=tables.floor,
-    dots=tables.dots,
     named=figures.named,
     lost=tables.lost,
-    unjudged=tables.UNJUDGED,
+    **CELL,
     several=tables.several,
   )
 

@@ -13,6 +13,8 @@ from bdjax.study import page
 def write(folders: Sequence[Place | str], console: Console) -> None:
   """Prints runs' tables and writes their pages, and one for each study.
 
+  Several runs also have a page that compares them, in the first one's folder.
+
   Raises:
     ValueError: a folder holds no results, or what no run writes.
   """
@@ -21,6 +23,9 @@ def write(folders: Sequence[Place | str], console: Console) -> None:
     for run in runs:
       report.show(run, console)
       console.print(f"report: {report.write(run)}", soft_wrap=True)
+    if len({run.workdir for run in runs}) > 1:
+      path = report.write_comparison(runs)
+      console.print(f"comparison: {path}", soft_wrap=True)
     page.write(runs, console)
 
 
