@@ -132,7 +132,7 @@ def cost_figure(seconds: dict[str, dict[str, float]]) -> str:
     axes.grid(axis="y", visible=False)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=8)
 
-  return figures.svg(draw, 7.4, 0.8 + 0.3 * len(names))
+  return figures.svg(draw, 4.8, 0.8 + 0.3 * len(names))
 
 
 def draw_boxes(

@@ -182,7 +182,7 @@ def _boxes(table: tables.Table) -> str | None:
   if not any(len(values) > 1 for values in seconds.values()):
     return None
   draw = functools.partial(plots.draw_boxes, seconds=seconds)
-  return figures.svg(draw, 7.4, 0.7 + 0.3 * len(seconds))
+  return figures.svg(draw, 4.8, 0.7 + 0.3 * len(seconds))
 
 
 def schedules(run: Run) -> list[tuple[str, str, str]]:

@@ -110,7 +110,7 @@ def costs(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   height = 0.9 + 0.32 * len(seconds)
   caption = "Seconds of training of all cells; hollow: the paper's"
   draw = functools.partial(plots.draw_boxes, seconds=seconds, dots=dots)
-  return [Drawing("costs", caption, draw, 7.4, height)]
+  return [Drawing("costs", caption, draw, 4.8, height)]
 
 
 def of(evidence: Evidence, defense: str, metric: str = "asr") -> Cell:

@@ -2,12 +2,13 @@
 
 Rows and columns have the paper's names where a group stands for one of its
 cells, and ours elsewhere. A cell that was not measured has no colour.
+One is hatched whose attack failed or whose model is destroyed.
 """
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax.report import figures, results
+from bdjax.report import figures, results, tables
 from bdjax.study import drawing, match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing
@@ -26,6 +27,7 @@ class Grid(NamedTuple):
   columns: list[str]
   means: dict[tuple[str, str], float]
   printed: dict[tuple[str, str], float]
+  unjudged: frozenset[tuple[str, str]] = frozenset()  # of `tables.UNJUDGED`
 
 
 def heat(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
@@ -38,7 +40,7 @@ def heat(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
   tilted = tilted if tilted > _FITS else 0
   width = 0.8 + 0.07 * (longest + tilted) + 0.95 * len(grid.columns)
   height = 1.1 + 0.025 * tilted + 0.42 * len(grid.rows)
-  caption = "ASR in percent; in brackets the paper's"
+  caption = "ASR in percent; in brackets the paper's; hatched: not judged"
   return [Drawing("heat", caption, _draw(grid), width, height)]
 
 
@@ -54,7 +56,7 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
   if not evidence.foreign:
     rows = {one.group[:-1]: one.cell.row for one in shown if one.group}
   columns = {key[-1]: one.cell.defense for key, one in stands.items()}
-  means, places = {}, []
+  means, places, unjudged = {}, [], set()
   for key, records in evidence.groups.items():
     counterpart = stands.get(key)
     cell = drawing.of(evidence, key[-1])
@@ -67,6 +69,8 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
     )
     if reading is not None:
       means[place] = reading.mean
+      if _unjudged(records):
+        unjudged.add(place)
       places.append(place)
   printed = {
     (one.cell.row, one.cell.defense): one.cell.value
@@ -79,7 +83,13 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
     list(dict.fromkeys(column for _, column in places)),
     means,
     printed,
+    frozenset(unjudged),
   )
+
+
+def _unjudged(records: list[results.Record]) -> bool:
+  rows = results.summarize(records)
+  return any(tables.verdict(row) in tables.UNJUDGED for row in rows)
 
 
 def _row(key: match.Group) -> str:
@@ -94,7 +104,7 @@ def _draw(grid: Grid) -> Callable[["Axes"], None]:
       for j, column in enumerate(grid.columns):
         mean = grid.means.get((row, column))
         paper = grid.printed.get((row, column))
-        _fill(axes, (j, i), mean, paper)
+        _fill(axes, (j, i), mean, paper, (row, column) in grid.unjudged)
     axes.set_xticks(range(len(grid.columns)), grid.columns)
     if max(map(len, grid.columns)) > _FITS:
       axes.tick_params(axis="x", labelrotation=20)
@@ -116,11 +126,12 @@ def _fill(
   place: tuple[int, int],
   mean: float | None,
   paper: float | None,
+  hatched: bool,
 ) -> None:
   x, y = place
   words = {"ha": "center", "va": "center"}
   if mean is not None:
-    figures.draw_tile(axes, place, mean / 100, "asr")
+    figures.draw_tile(axes, place, mean / 100, "asr", hatched=hatched)
     up = 0.17 if paper is not None else 0.0
     axes.text(x, y - up, f"{mean:.1f}", fontsize=8.5, **words)
     if paper is not None:

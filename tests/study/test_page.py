@@ -268,6 +268,14 @@ def test_what_a_defense_left_behind_is_shown_as_in_the_report(tmp_path, fake):
   assert "75.0 and 25.0" in against["sha_reinjection_not_easier"]
 
 
+def test_the_heat_map_hatches_what_says_nothing_of_a_defense(fmn):
+  (path,), (text,), _ = fmn
+  evidence = comparison.gather("fmn_table2", [load(path.parent)])
+  shown = grid.arranged(evidence, comparison.compare(evidence))
+  assert shown.unjudged == {("trojaning conventional", "super_ft")}
+  assert "<pattern" in text
+
+
 def test_a_study_decides_nothing_that_a_workdir_holds_to():
   old = {"train": {"epochs": 3}}
   new = old | {"study": "fmn_table2", "protocol": "paper"}
