@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bdjax.report import elsewhere, findings, reactivations, sequela
+from bdjax.report import answer, elsewhere, findings, reactivations, sequela
 from bdjax.report.load import Run, load
 from bdjax.report.tables import (
   UNJUDGED,
@@ -46,6 +46,7 @@ def show(
   run = load(workdir)
   for table in pivot(run.records, run.diverged):
     console.print(Text(" / ".join(table.title), style="bold"))
+    console.print(Text(" ".join(answer.answer(table).sentences)))
     for part in _parts(table, console.width):
       console.print(_grid(table, part))
     console.print(Text(_legend(table), style="dim"))

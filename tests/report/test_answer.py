@@ -1,6 +1,9 @@
 """What a table says in a sentence and a card, before the table."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from bdjax import report
 from bdjax.report import results, tables
@@ -97,6 +100,10 @@ def test_the_page_begins_with_it_and_ends_with_where_it_is_from(tmp_path, fake):
   made = cells(fake, "none", asr=0.98) + cells(fake, "x", asr=0.1)
   results.append(tmp_path / "results.jsonl", made)
   page = report.write(tmp_path).read_text()
+  console = Console(file=io.StringIO(), width=100)
+  report.show(tmp_path, console)
+  said = console.file.getvalue()
+  assert 0 < said.index("x is the only defense here") < said.index("  attack ")
   places = [
     *("x is the only defense", "Best defense", '<table class="grid">'),
     *("<h3>Accuracy kept", 'id="numbers"', 'id="origin"', "<dt>Versions"),
