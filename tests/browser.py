@@ -82,3 +82,19 @@ def ask(
   found = re.search(r'<pre id="found">(.*?)</pre>', shown, re.S)
   assert found and found[1], shown[:2000]
   return json.loads(html.unescape(found[1]))
+
+
+def check(page: Path, *, width: int, dark: bool) -> None:
+  """Asserts that a page obeys axe's rules and is no wider than the window."""
+  script = f"""
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const seen = [innerWidth, dark];
+    const over = (() => {{ {OVERFLOW} }})();
+    return {{seen, over, broken: await (async () => {{ {AXE} }})()}};
+  """
+  found = ask(page, script, width=width, dark=dark)
+  assert found.get("seen") == [width, dark], found
+  assert found["broken"] == []
+  assert found["over"]["page"] <= 0
+  if width == PHONE:  # nothing within it scrolls sideways either
+    assert found["over"]["wide"] == []

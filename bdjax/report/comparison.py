@@ -116,8 +116,8 @@ def _less(first: results.Record | None, cell: results.Record | None) -> str:
   gaps = [here[seed] - there[seed] for seed in here if seed in there]
   ends = intervals.student(gaps)
   if ends is None:
-    gap = 100 * (cell["asr"] - first["asr"])
-    return f"{gap:+.1f}, no two seeds shared"
+    gap = 100 * (gaps[0] if gaps else cell["asr"] - first["asr"])
+    return f"{gap:+.1f}, no interval"
   low, high = (100 * end for end in ends)
   return f"{100 * statistics.fmean(gaps):+.1f} [{low:.1f}, {high:.1f}]"
 

@@ -8,6 +8,7 @@ marker per defense beside them.
 
 import html
 import io
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from bdjax.report.load import NONE
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
+_TIP = "tip: "  # begins the gid of what has words
 _INK = "#010203"  # stands for currentColor
 COLORS = (
   *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
@@ -100,8 +102,15 @@ def draw_tile(
   axes.add_patch(Rectangle(corner, 0.96, 0.96, linewidth=0, **style))
 
 
-def draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
-  """Draws a line in percent, with its band."""
+def tip(words: str) -> str:
+  """Returns the gid of an artist whose words `svg` shows under a pointer."""
+  return f"{_TIP}{words}"
+
+
+def draw_line(
+  axes: "Axes", line: Line, style: Style, *, dashed: bool, words: str = ""
+) -> None:
+  """Draws a line in percent, with its band; words are what it says it is."""
   mean = 100 * line.mean
   mark = {} if dashed else {"marker": style.marker, "markersize": 3}
   axes.plot(
@@ -110,6 +119,7 @@ def draw_line(axes: "Axes", line: Line, style: Style, *, dashed: bool) -> None:
     color=style.color,
     linestyle="--" if dashed else "-",
     linewidth=1.1,
+    gid=tip(words) if words else None,
     **mark,
   )
   if line.sd is not None:
@@ -126,7 +136,9 @@ def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
     draw, width, height, format="svg", transparent=True, metadata=nothing
   )
   text = buffer.getvalue().decode()
-  return text[text.index("<svg") :].replace(_INK, "currentColor")
+  text = text[text.index("<svg") :].replace(_INK, "currentColor")
+  text = re.sub(rf'<g id="{_TIP}([^"]*)">', r"<g><title>\1</title>", text)
+  return re.sub(r'<g id="[^"]*"', "<g", text)  # a page has several of each
 
 
 def named(picture: str, words: str) -> str:

@@ -31,7 +31,13 @@ def curve_panel(
   def draw(axes: "Axes") -> None:
     for defense, metrics in lines.items():
       for metric, line in metrics.items():
-        figures.draw_line(axes, line, looks[defense], dashed=metric == "ca")
+        figures.draw_line(
+          axes,
+          line,
+          looks[defense],
+          dashed=metric == "ca",
+          words=f"{defense}, {metric.upper()}",
+        )
     axes.set(xlabel=epochs, ylabel="percent", ylim=(-4, 104))
     axes.xaxis.get_major_locator().set_params(integer=True)
 
@@ -81,7 +87,7 @@ def scatter_panel(
 
   def draw(axes: "Axes") -> None:
     for defense, row in rows.items():
-      _draw_point(axes, row, looks[defense])
+      _draw_point(axes, row, looks[defense], defense)
     axes.set(xlabel="CA, percent", ylabel="ASR, percent", ylim=(-4, 104))
     room = 8 * (limits[1] - limits[0]) + 0.5
     axes.set_xlim(100 * limits[0] - room, 100 * limits[1] + room)
@@ -89,11 +95,15 @@ def scatter_panel(
   return figures.svg(draw, 3.6, 2.4)
 
 
-def _draw_point(axes: "Axes", row: Record, style: figures.Style) -> None:
+def _draw_point(
+  axes: "Axes", row: Record, style: figures.Style, name: str
+) -> None:
   x, y = (100 * row[name] for name in ("ca", "asr"))
   hollow = tables.verdict(row) in tables.UNJUDGED
   fill = "none" if hollow else style.color
-  axes.plot(x, y, style.marker, ms=6.5, mec=style.color, mfc=fill)
+  words = f"{name}: CA {x:.1f}, ASR {y:.1f}"
+  look = {"ms": 6.5, "mec": style.color, "mfc": fill}
+  axes.plot(x, y, style.marker, gid=figures.tip(words), **look)
   if len(row["seeds"]) < 2:
     return
   seeds = [100 * np.array(row[f"{name}_values"]) for name in ("ca", "asr")]

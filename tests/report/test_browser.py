@@ -47,6 +47,7 @@ def folder(tmp_path_factory, fake):
   results.append(path / "results.jsonl", [*ruined, *axes])
   report.write(path)
   report.write_gallery(path)
+  report.write_comparison([report.load(path)] * 2)
   return path
 
 
@@ -56,23 +57,12 @@ def folder(tmp_path_factory, fake):
     ("report", "PHONE", False),
     ("report", "DESKTOP", True),
     ("gallery", "PHONE", True),
+    ("comparison", "PHONE", True),
   ],
 )
 def test_a_page_obeys_the_rules_of_axe(browser, folder, name, width, dark):
   width = getattr(browser, width)
-  script = f"""
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    const seen = [innerWidth, dark];
-    const over = (() => {{ {browser.OVERFLOW} }})();
-    return {{seen, over, broken: await (async () => {{ {browser.AXE} }})()}};
-  """
-  page = folder / f"{name}.html"
-  found = browser.ask(page, script, width=width, dark=dark)
-  assert found.get("seen") == [width, dark], found
-  assert found["broken"] == []
-  assert found["over"]["page"] <= 0
-  if width == browser.PHONE:
-    assert found["over"]["wide"] == []
+  browser.check(folder / f"{name}.html", width=width, dark=dark)
 
 
 def test_axe_is_asked(browser, tmp_path):

@@ -41,8 +41,10 @@ def test_seeds_are_compared_one_by_one(make):
   two = make("two", {0: 0.2, 1: 0.7, 3: 0.0})
   # Gaps of seeds 0 and 1: 10 and 20; t(.975; 1) = 12.7062, sd / sqrt(2) = 5.
   assert row_of([one, two]).less == ["", "+15.0 [-48.5, 78.5]"]
-  alone = make("alone", {0: 0.3})
-  assert row_of([one, alone]).less == ["", "-20.0, no two seeds shared"]
+  alone = make("alone", {0: 0.3})  # to seed 0, not to the mean
+  assert row_of([one, alone]).less == ["", "+20.0, no interval"]
+  other = make("other", {5: 0.3})
+  assert row_of([one, other]).less == ["", "-20.0, no interval"]
 
 
 def test_what_one_did_not_run_is_left_open(make):

@@ -79,6 +79,13 @@ def test_page_holds_figures_and_pictures(page):
   assert "missing" not in re.sub("<style>.*?</style>", "", page, flags=re.S)
 
 
+def test_figures_say_what_is_under_a_pointer(page):
+  # Seeds 0 and 1 of badnets after ft: CA 91.8 and 91.6, ASR 2 and 3.
+  assert page.count("<g><title>ft(lr=0.05): CA 91.7, ASR 2.5</title>") == 2
+  assert "<g><title>super_ft, ASR</title>" in page
+  assert not re.search("<g id=", page)
+
+
 def test_page_is_self_contained(page):
   links = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
   assert len(links) > 20
