@@ -66,7 +66,9 @@ commas between them; `none` (the undefended model) is always included.""",
   "report": Command(
     "table and page of runs, and of a study beside what a paper prints",
     arguments.report,
-    f"""Prints runs' tables and writes report.html; of a study study.html, too.
+    f"""Prints runs' tables and writes report.html.
+
+Several runs also get comparison.html, and those of a study study.html.
 
   {PROGRAM} report runs/mine
   {PROGRAM} report runs/a runs/b""",
