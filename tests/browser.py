@@ -17,7 +17,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PHONE, DESKTOP = 390, 1280  # pixels
-SECONDS = 120  # for a browser to start and answer on a busy machine
+SECONDS = 240  # for a browser to start and answer on a busy machine
 _FRAME = """<!doctype html><meta charset="utf-8">
 <body style="margin:0"><pre id="found"></pre>
 <iframe id="page" style="width:{width}px;height:900px;border:0"
