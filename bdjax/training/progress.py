@@ -60,13 +60,23 @@ class Display:
     self._console.print(f"[bold]{label}[/bold]", highlight=False)
     LOG.info("%s", label)
 
-  def stage(self, name: str, done: int, epochs: int, row: Row) -> None:
-    """Shows a stage's progress; a `progress` for `loop.host_fit`."""
+  def stage(
+    self, name: str, done: int, epochs: int, row: Row, unit: str = "epoch"
+  ) -> None:
+    """Shows a stage's progress; a `progress` for `loop.host_fit`.
+
+    Args:
+      name: of the stage.
+      done: epochs that are done, or other things that a `unit` names.
+      epochs: of all.
+      row: what is known of the last one.
+      unit: one of them, in words.
+    """
     note, now = _note(row), time.monotonic()
     if self._began[0] != name or done < self._began[1]:
       self._began = (name, done, now)
     due = now - self._said > QUIET_SECONDS or done == epochs
-    line = f"  {name}: epoch {done}/{epochs}  {note}{self._left(done, epochs)}"
+    line = f"  {name}: {unit} {done}/{epochs}  {note}{self._left(done, epochs)}"
     if due:
       self._said = now
       LOG.info("%s", line)
