@@ -20,6 +20,7 @@ from bdjax.report import (
   sections,
   sequela,
   tables,
+  why,
 )
 from bdjax.report.load import Run, load
 
@@ -95,6 +96,7 @@ def render(run: Run) -> str:
     findings=findings.pictures(run),
     elsewhere=elsewhere,
     sequela=sequela,
+    why=why.section(run),
     rows=results.summarize(run.records),
     diverged=divergence.counted(run.diverged),
     gain=sections.GAIN,
