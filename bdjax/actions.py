@@ -121,6 +121,18 @@ def cleanse(given: Given) -> int:
   return command.run(**arguments, console=sayings.console(given))
 
 
+def analysis(given: Given) -> int:
+  """Shows why a run's backdoors were removed, or were not."""
+  from bdjax.analysis import command
+  from bdjax.analysis.asked import Asked
+  from bdjax.machine import backend, programs
+
+  programs.keep()
+  backend.require()
+  asked = Asked(**{name: getattr(given, name) for name in Asked._fields})
+  return _failed(command.run(asked, sayings.console(given)))
+
+
 def results(given: Given) -> int:
   """Keeps what was measured in docs/results, and writes the pages from it."""
   from bdjax.archive import command

@@ -15,7 +15,7 @@ FLOORS = (
   ("study", "training"),
   ("attacks", "defenses", "sequela"),
   ("runs",),
-  ("aot", "archive", "cleanse", "scenarios"),
+  ("analysis", "aot", "archive", "cleanse", "scenarios"),
   ("bench", "estimate", "library"),
   ("actions",),
   ("launch",),

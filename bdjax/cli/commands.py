@@ -7,7 +7,7 @@ at once.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bdjax.cli import arguments
+from bdjax.cli import arguments, looking
 from bdjax.cli.parser import Parser
 from bdjax.machine import preemption
 
@@ -95,6 +95,11 @@ Several runs also get comparison.html, and those of a study study.html.
 
   {PROGRAM} cleanse --model suspect.pt --arch preact_resnet18 \\
       --images clean/ --out cleaned.safetensors --audit""",
+  ),
+  "analysis": Command(
+    "why a run's backdoors were removed, or were not: pictures and numbers",
+    looking.add,
+    looking.TEXT.format(program=PROGRAM),
   ),
   "results": Command(
     "check, keep and show measurements, in a clone",

@@ -37,6 +37,7 @@ class Run(NamedTuple):
   findings: dict[str, dict[str, np.ndarray]]  # cell -> name -> [n, H, W, C]
   sequela: list[results.Record]  # as recorded, one per model and sequel
   diverged: list[results.Record] = []  # cells that have no result, therefore
+  why: list[dict[str, Any]] = []  # what an analysis saw of models
 
 
 def load(workdir: str | os.PathLike[str] | Run) -> Run:
@@ -71,6 +72,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
     findings=_joined(_findings(part / "findings", records) for part in parts),
     sequela=_records("sequela.jsonl", parts, results.SEQUEL),
     diverged=divergence.without(lost, records),
+    why=_why(workdir / "analysis"),
   )
 
 
@@ -130,6 +132,18 @@ def _findings(
   folder: Place, records: list[results.Record]
 ) -> dict[str, dict[str, np.ndarray]]:
   return _arrays(folder, (record["cell"] for record in records), _decoded)
+
+
+def _why(folder: Place) -> list[dict[str, Any]]:
+  """Returns the parts of an analysis, without those that are damaged."""
+  sound = []
+  for name in storage.names(folder):
+    if name.endswith(".json"):
+      try:
+        sound.append(results.read_object(folder / name) or {})
+      except ValueError as error:
+        notes.say(f"not shown: {error}")
+  return [part for part in sound if part.keys() >= {*results.PART}]
 
 
 def _arrays(

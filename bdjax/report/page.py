@@ -21,6 +21,7 @@ from bdjax.report import (
   sections,
   sequela,
   tables,
+  why,
 )
 from bdjax.report.load import Run, load
 
@@ -112,6 +113,7 @@ def render(run: Run) -> str:
     elsewhere=elsewhere,
     sequela=sequela,
     reactivations=reactivations,
+    why=why.section(run),
     rows=results.summarize(run.records),
     diverged=divergence.counted(run.diverged),
     span=sections.SPAN,

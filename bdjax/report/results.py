@@ -43,6 +43,7 @@ SEQUEL = (  # and a record of sequela.jsonl
   *("device", "devices"),
 )
 DIVERGED = ("cell", *GROUP, "seed")  # and one of diverged.jsonl
+PART = ("kind", "about", "settings", "numbers")  # and a file of analysis/
 CLASSES = 10  # of what records without a number of classes are of
 _WORDS = ("cell", "planted", *GROUP, "device", "stage", "sequel", "kind")
 _NUMBERS = (*COSTS, *FOUND, *ELSEWHERE)

@@ -60,9 +60,19 @@ class Display:
     self._console.print(f"[bold]{label}[/bold]", highlight=False)
     LOG.info("%s", label)
 
-  def stage(self, name: str, done: int, epochs: int, row: Row) -> None:
-    """Shows a stage's progress; a `progress` for `loop.host_fit`."""
-    self._show(name, "epoch", done, epochs, _note(row))
+  def stage(
+    self, name: str, done: int, epochs: int, row: Row, unit: str = "epoch"
+  ) -> None:
+    """Shows a stage's progress; a `progress` for `loop.host_fit`.
+
+    Args:
+      name: of the stage.
+      done: epochs that are done, or other things that a `unit` names.
+      epochs: of all.
+      row: what is known of the last one.
+      unit: one of them, in words.
+    """
+    self._show(name, unit, done, epochs, _note(row))
 
   def members(self, done: int, count: int) -> None:
     """Shows how many members of a program, cells at once, have their result."""

@@ -1,0 +1,197 @@
+"""The models of a finished run: which there are, and how they come back."""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from bdjax.analysis import scores
+from bdjax.analysis.scores import Probe
+from bdjax.methods import registry, specs
+from bdjax.report.load import NONE
+from bdjax.report.results import Record
+from bdjax.runs import models, plans, settings
+from bdjax.runs.cells import Cell, Names
+from bdjax.runs.session import Session
+from bdjax.runs.task_data import TaskData
+from bdjax.training import checkpoint
+from bdjax.types import Dataset, Params
+
+_KINDS = {"attack": "attacks", "defense": "defenses"}
+_CONTESTED = 6  # keys whose origin is tried out, at most (chosen)
+CALLED = ("attack", "regime", "defense", "seed")  # by its user
+SEEN = ("dataset", "model", *CALLED)
+RATES = ("ca_before", "asr_before", "ca", "asr")
+
+
+class Subject:
+  """A planted model, and the finished cells that repaired it.
+
+  What it takes is loaded when it is first asked for.
+  """
+
+  def __init__(
+    self, session: Session, root: Cell, records: dict[Cell, Record]
+  ) -> None:
+    """Takes the records of a planted model's finished cells."""
+    self.session, self.root, self.records = session, root, records
+    self.model = session.plan.model.built
+
+  @property
+  def repaired(self) -> list[Cell]:
+    """The cells that have a defense."""
+    return [cell for cell in self.records if cell.defense]
+
+  def name(self, cell: Cell) -> str:
+    """Returns the name under which the store keeps a cell's model.
+
+    It is the record's, which other code may have given.
+    """
+    if cell.defense is None:
+      return self.session.names.planted(cell)
+    return self.records[cell]["cell"]
+
+  def about(self, cell: Cell) -> dict[str, Any]:
+    """Returns what the report must know of a cell."""
+    record = self.records.get(cell) or next(iter(self.records.values()))
+    known = {k: record[k] for k in ("cell", "planted", *SEEN, *RATES)}
+    if cell not in self.records:
+      known["cell"] = self.session.names.id(cell)
+    if cell.defense is None:
+      known |= {"defense": NONE} | {k: record[f"{k}_before"] for k in RATES[2:]}
+    return known
+
+  @functools.cached_property
+  def planted(self) -> Params:
+    """Variables of the planted model."""
+    return models.backdoor(self.session, self.root).variables
+
+  def variables(self, cell: Cell) -> Params:
+    """Returns a cell's model, repairing it again if it was not kept."""
+    if cell.defense is None:
+      return self.planted
+    if self._held(self.name(cell)):
+      path = self.session.workdir.model(self.name(cell))
+      return checkpoint.load(path, self.planted)
+    return models.defended(self.session, cell)
+
+  def kept(self, cell: Cell) -> bool:
+    """Returns whether the store holds a cell's model, by either name."""
+    again = self.session.names.id(cell)  # what one that is repaired again gets
+    return (
+      self._held(self.name(cell)) or bool(cell.defense) and self._held(again)
+    )
+
+  def _held(self, name: str) -> bool:
+    return checkpoint.exists(self.session.workdir.model(name))
+
+  def probe(self, images: int) -> Probe:
+    """Returns so many test images, clean and triggered."""
+    return self._probe(min(images, self.session.plan.test.size))
+
+  @functools.cache  # noqa: B019 - a subject is dropped with its images
+  def _probe(self, images: int) -> Probe:
+    backdoor = models.backdoor(self.session, self.root)
+    test = scores.first(self.session.plan.test, images)
+    return scores.probe(test, backdoor, self.root.attack.built)
+
+  def clean(self, images: int) -> Dataset:
+    """Returns so many clean training images."""
+    return scores.first(self.session.plan.train, images)
+
+
+def plan(config: dict[str, Any], records: Iterable[Record]) -> plans.Plan:
+  """Returns the plan of a finished run, whose cells have their records' names.
+
+  A config does not say which of its keys the command line set, and those win
+  over presets; so the reading that most records are named by is taken.
+
+  Raises:
+    ValueError: the scenario is another than standalone.
+  """
+  base = settings.plan(config)
+  if base.scenario.name != "standalone":
+    raise ValueError(
+      f"the run's scenario is {base.scenario.label}, but analysis looks at "
+      "models of the scenario standalone alone: name the folder of such a run."
+    )
+  done = {record["cell"] for record in records}
+  contested = list(_contested(base.config))[:_CONTESTED]
+  best = base, _known(base, done)
+  for size in range(1, len(contested) + 1):
+    for keys in itertools.combinations(contested, size):
+      if best[1] == len(done):
+        return best[0]
+      data = TaskData(base.info, base.train, base.test)
+      other = settings.built(
+        base.config, frozenset(keys), base.scenario, data, base.user
+      )
+      best = max(best, (other, _known(other, done)), key=lambda two: two[1])
+  return best[0]
+
+
+def _known(made: plans.Plan, done: set[str]) -> int:
+  parts = [(part, Names(part)) for part in settings.by_seed(made)]
+  return sum(n.id(cell) in done for _, n in parts for cell in n.cells())
+
+
+def _contested(config: dict[str, Any]) -> Iterator[str]:
+  """Yields keys that both a section and a preset of its methods set."""
+  for section, kind in _KINDS.items():
+    chosen = [s for s in specs.parse(config[section]["name"]) if s.preset]
+    presets = [registry.presets(kind, s.name)[s.preset] for s in chosen]
+    for key, value in config[section].items():
+      if value is not None and any(key in preset for preset in presets):
+        yield f"{section}.{key}"
+
+
+def finished(names: Names, records: Iterable[Record]) -> dict[Cell, Record]:
+  """Returns the cells of a plan that have a record.
+
+  A cell that other code has named otherwise is known by its methods.
+  """
+  records = list(records)
+  named = {record["cell"]: record for record in records}
+  called = {tuple(record[key] for key in CALLED): record for record in records}
+  found = {}
+  for cell in names.cells():
+    defense = cell.defense.label if cell.defense else NONE
+    call = (cell.attack.label, cell.regime.label, defense, cell.seed)
+    record = named.get(names.id(cell)) or called.get(call)
+    if record:
+      found[cell] = record
+  return found
+
+
+def subjects(
+  session: Session, done: dict[Cell, Record], patterns: Sequence[str]
+) -> list[Subject]:
+  """Returns the planted models that have finished cells like these.
+
+  Args:
+    done: cells with their records.
+    patterns: see `like`; none takes all.
+  """
+  groups: dict[Cell, dict[Cell, Record]] = {}
+  for cell, record in done.items():
+    if not patterns or any(like(record, p) for p in patterns):
+      groups.setdefault(cell.root, {})[cell] = record
+  return [Subject(session, root, found) for root, found in groups.items()]
+
+
+def like(record: Record, pattern: str) -> bool:
+  """Returns whether a record is of a cell that a pattern means.
+
+  Args:
+    pattern: attack/regime/defense/seed, in which * stands for any text and
+      what is left out at the end for anything; or the cell's name.
+  """
+  if pattern == record["cell"]:
+    return True
+  parts = pattern.split("/")
+  names = [str(record[key]) for key in CALLED]
+  return len(parts) <= len(names) and all(
+    fnmatchcase(name, part or "*")
+    for name, part in zip(names, parts, strict=False)
+  )
