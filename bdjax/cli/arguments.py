@@ -145,33 +145,7 @@ def cleanse(parser: Parser) -> None:
   needed = parser.add_argument_group("needed")
   for name, words in _NEEDED.items():
     needed.add_argument(f"--{name}", required=True, metavar="PATH", help=words)
-  told = parser.add_argument_group("what the suspect's file may not say")
-  told.add_argument("--arch", metavar="NAME", help=_ARCH)
-  told.add_argument(
-    "--weights",
-    metavar="NAME",
-    help="which weights of a checkpoint: raw, ema or their name",
-  )
-  told.add_argument(
-    *("--class_order", "--classes"),
-    dest="class_order",
-    metavar="ORDER",
-    help="the model's order of the classes: natural, lexicographic, their "
-    "names with commas between them, or a file of them",
-  )
-  told.add_argument(
-    "--image_size",
-    type=parsers.at_least(1, int),
-    metavar="PIXELS",
-    help="side of the model's images",
-  )
-  for name, words in (("mean", "subtracted"), ("std", "divided by")):
-    told.add_argument(
-      f"--{name}",
-      type=parsers.numbers,
-      metavar="X[,X,X]",
-      help=f"of pixels in [0, 1], {words}: one, or r,g,b",
-    )
+  _suspect(parser)
   parser.add_argument(
     "--defense",
     default="super_ft",
@@ -204,6 +178,36 @@ def cleanse(parser: Parser) -> None:
     "--force", action="store_true", help="replace files that are there already"
   )
   _data_dir(parser)
+
+
+def _suspect(parser: Parser) -> None:
+  group = parser.add_argument_group("what the suspect's file may not say")
+  group.add_argument("--arch", metavar="NAME", help=_ARCH)
+  group.add_argument(
+    "--weights",
+    metavar="NAME",
+    help="which weights of a checkpoint: raw, ema or their name",
+  )
+  group.add_argument(
+    *("--class_order", "--classes"),
+    dest="class_order",
+    metavar="ORDER",
+    help="the model's order of the classes: natural, lexicographic, their "
+    "names with commas between them, or a file of them",
+  )
+  group.add_argument(
+    "--image_size",
+    type=parsers.at_least(1, int),
+    metavar="PIXELS",
+    help="side of the model's images",
+  )
+  for name, words in (("mean", "subtracted"), ("std", "divided by")):
+    group.add_argument(
+      f"--{name}",
+      type=parsers.numbers,
+      metavar="X[,X,X]",
+      help=f"of pixels in [0, 1], {words}: one, or r,g,b",
+    )
 
 
 _NEEDED = {
