@@ -20,12 +20,20 @@ class Pair(NamedTuple):
   norm: str
 
 
+_RESNET9 = (
+  *(Pair(f"conv{i}", f"bn{i}") for i in range(1, 5)),
+  *(Pair(f"res{i}", f"res{i}_bn") for i in (1, 2)),
+  Pair("conv5", "bn5"),
+)
+
+
 def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
   """Returns the pairs of a model, inputs first.
 
   Args:
-    params: of a cnn, a ResNet or a VGG with batch norm of this package,
-      whatever their width; by themselves or as the backbone under a head.
+    params: of a cnn, a ResNet-9, a ResNet or a VGG with batch norm of this
+      package, whatever their width; by themselves or as the backbone under a
+      head.
     adjacent: pair every batch norm with the convolution defined just before it,
       right or wrong. That differs in pre-activation networks, where it pairs a
       block's first norm with the last convolution before the block, be it a
@@ -45,6 +53,8 @@ def find(params: Params, *, adjacent: bool = False) -> tuple[Pair, ...]:
     return _pre_activation(params, blocks, adjacent)
   chain = {f"{kind}{i}" for kind in ("conv", "bn") for i in (1, 2, 3)}
   stages = {name for name in rest if re.fullmatch(r"(conv|bn)\d_\d", name)}
+  if {"conv5", "res1", "res2_bn"} < tops:
+    return _RESNET9
   normed = any(name.startswith("bn") for name in rest)
   if normed and rest in ({"conv1", "bn1"}, chain, stages):
     scopes = [("", params), *((f"{name}/", params[name]) for name in blocks)]

@@ -72,6 +72,7 @@ def tree(name):
   ("name", "count"),
   [
     ("cnn", 3),
+    ("resnet9", 7),
     ("preact_resnet18", 8),
     ("resnet18", 20),
     ("resnet50", 53),
@@ -95,7 +96,9 @@ def test_neighbours_in_a_pre_activation_network_are_no_pairs():
   assert changes("preact_resnet18", wrong).min() > 1e-2
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet18", "resnet50", "vgg19_bn"])
+@pytest.mark.parametrize(
+  "name", ["cnn", "resnet9", "resnet18", "resnet50", "vgg19_bn"]
+)
 def test_neighbours_are_pairs_elsewhere(name):
   params = tree(name)
   assert pairs.find(params, adjacent=True) == pairs.find(params)
