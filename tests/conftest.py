@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import logging
 import os
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def module_beside(name):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
+
+
+@pytest.fixture(autouse=True)
+def _log():
+  """Puts the log back as it was: the program has it printed and kept."""
+  log = logging.getLogger("bdjax")
+  before = log.level, log.propagate, [*log.handlers]
+  yield
+  log.setLevel(before[0])
+  log.propagate, log.handlers = before[1:]
 
 
 @pytest.fixture(scope="session")

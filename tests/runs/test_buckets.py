@@ -90,13 +90,13 @@ def test_a_run_in_a_bucket_is_reported(made, here, bucket, capsys):
     if path.is_file() and path.name != "report.html":
       bucket.put(f"run/{path.relative_to(here)}", path.read_bytes())
   bucket.asked.clear()
-  assert launch.report(["gs://bucket/run"]) == 0
+  assert launch.main(["bdjax", "report", "gs://bucket/run"]) == 0
   assert "report: gs://bucket/run/report.html" in capsys.readouterr().out
   report.write(here)
   local = (here / "report.html").read_bytes()
   assert bucket.objects["run/report.html"] == local
   assert bucket.asked["read"] < 12 and bucket.asked["list"] < 12
-  assert launch.gallery(["gs://bucket/run"]) == 0
+  assert launch.main(["bdjax", "gallery", "gs://bucket/run"]) == 0
   report.write_gallery(here)
   local = (here / "gallery.html").read_bytes()
   assert bucket.objects["run/gallery.html"] == local

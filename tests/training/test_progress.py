@@ -17,9 +17,20 @@ def clock(monkeypatch):
   return now
 
 
-def test_lines_say_what_is_left_and_go_to_the_log(clock, caplog, monkeypatch):
-  monkeypatch.setattr(progress.LOG, "propagate", True)
-  caplog.set_level(logging.INFO, "bdjax")
+@pytest.fixture
+def logged(monkeypatch):
+  """Returns the messages that the log gets."""
+  messages = []
+  handler = logging.Handler()
+  handler.emit = lambda record: messages.append(record.getMessage())
+  monkeypatch.setattr(progress.LOG, "handlers", [handler])
+  monkeypatch.setattr(progress.LOG, "level", logging.INFO)
+  progress.LOG.manager._clear_cache()
+  yield messages
+  progress.LOG.manager._clear_cache()
+
+
+def test_lines_say_what_is_left_and_go_to_the_log(clock, logged):
   out = io.StringIO()
   display = progress.Display(Console(file=out, width=100), cells=2)
   with display.running():
@@ -39,7 +50,6 @@ def test_lines_say_what_is_left_and_go_to_the_log(clock, caplog, monkeypatch):
     "  train: epoch 4/10  loss 0.500  4 min left",
     "  CA 0.9",
   ]
-  logged = [record.getMessage() for record in caplog.records]
   assert logged == [*lines[:-1], "  CA 0.9  (1 of 2 cells)"]
 
 
