@@ -6,8 +6,8 @@ from typing import Any
 __version__ = "0.1.0"
 _PLACES = {  # what is exported, and where it lies
   "cleanse": "bdjax.cleanse",
-  "experiment": "bdjax.library.experiment",
-  "load": "bdjax.library.outcome",
+  "experiment": "bdjax.api.experiment",
+  "load": "bdjax.api.outcome",
 }
 __all__ = ["cleanse", "experiment", "load"]
 

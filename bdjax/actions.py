@@ -146,7 +146,7 @@ def results(given: Given) -> int:
 
 def export(given: Given) -> int:
   """Writes a run's numbers for other programs."""
-  from bdjax.library import export as exports
+  from bdjax.api import export as exports
 
   try:
     path = exports.export(given.folder, given.file)

@@ -16,7 +16,7 @@ FLOORS = (
   ("attacks", "defenses", "sequela"),
   ("runs",),
   ("analysis", "aot", "archive", "cleanse", "scenarios"),
-  ("bench", "estimate", "library"),
+  ("api", "bench", "estimate"),
   ("actions",),
   ("launch",),
 )

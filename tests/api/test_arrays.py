@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from bdjax.library import arrays
+from bdjax.api import arrays
 
 
 def pair(count=6, size=16, classes=3, **changed):

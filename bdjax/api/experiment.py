@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from bdjax.library import arrays
-from bdjax.library.outcome import Outcome, load
+from bdjax.api import arrays
+from bdjax.api.outcome import Outcome, load
 from bdjax.machine import notes, programs, storage
 from bdjax.runs import configs, settings, whole
 
@@ -39,7 +39,7 @@ def experiment(
       print(outcome)
 
   Args:
-    data: a dataset's name; or your own arrays, as `library.arrays.task` takes
+    data: a dataset's name; or your own arrays, as `api.arrays.task` takes
       them: {"train": (images, labels), "test": (images, labels)}, and perhaps
       class_names, flip and crop.
     attack: one or more, written name, name.preset or name(argument=value), with

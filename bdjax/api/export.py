@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdjax.library.outcome import Outcome, load, pandas
+from bdjax.api.outcome import Outcome, load, pandas
 from bdjax.machine.faults import faults
 from bdjax.report import tables
 from bdjax.report.tables import Table

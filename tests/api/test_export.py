@@ -4,7 +4,7 @@ import pandas
 import pytest
 
 from bdjax import launch
-from bdjax.library import export
+from bdjax.api import export
 
 
 def test_csv_and_parquet_hold_every_record(outcome, tmp_path):
