@@ -251,9 +251,7 @@ def _devices(given: Given, config: "Config") -> "Mesh | None":
   hosts.stop_if_told()
   where = (_workdir(given, config), given.store, given.shard, jax.__version__)
   hosts.check_same(plans.digest([config.values, *where]))
-  return (
-    meshes.make(data=jax.device_count()) if jax.device_count() > 1 else None
-  )
+  return meshes.all_devices()
 
 
 def _failed(failures: dict[str, str]) -> int:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.analysis.scores import Probe
-from bdjax.training import engine, inference
+from bdjax.training import engine, inference, metrics
 from bdjax.types import Array, Dataset, Params
 
 
@@ -62,8 +62,8 @@ def changes(
     )
     return {
       name: {
-        "tac": _norm(plain[name] - changed[name]),
-        "clean": _norm(plain[name]),
+        "tac": metrics.channel_norms(plain[name] - changed[name]),
+        "clean": metrics.channel_norms(plain[name]),
       }
       for name in names
     }
@@ -71,9 +71,3 @@ def changes(
   where = images.other[:, None]
   found = inference.each(images.clean, both)
   return jax.tree.map(lambda x: jnp.mean(x, axis=0, where=where), found)
-
-
-def _norm(maps: Array) -> Array:
-  """Returns the Euclidean norm over space, [B, ..., C] -> [B, C]."""
-  space = tuple(range(1, maps.ndim - 1))
-  return jnp.sqrt(jnp.sum(jnp.square(maps.astype(jnp.float32)), axis=space))

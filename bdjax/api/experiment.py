@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bdjax.api import arrays
 from bdjax.api.outcome import Outcome, load
-from bdjax.machine import notes, programs, storage
+from bdjax.machine import backend, mesh, notes, programs, storage
 from bdjax.runs import configs, settings, whole
 
 _SECTIONS = ("attack", "regime", "defense", "model", "sequela")
@@ -62,6 +62,7 @@ def experiment(
   given: dict[str, Any] = {"seeds": seeds}
   names = (attack, regime, defense, model, sequela)
   given |= {f"{k}.name": v for k, v in zip(_SECTIONS, names, strict=True)}
+  backend.require()
   own = None
   if isinstance(data, str):
     given["data.name"] = data
@@ -73,7 +74,9 @@ def experiment(
   plan = settings.plan(config, frozenset(given), own)
   path = storage.place(os.fspath(workdir or tempfile.mkdtemp(prefix="bdjax-")))
   programs.keep()
-  path, failures = whole.finish(plan, path, Console(quiet=quiet))
+  path, failures = whole.finish(
+    plan, path, Console(quiet=quiet), mesh=mesh.all_devices()
+  )
   for name, why in failures.items():
     notes.say(f"{name} failed and has no result: {why}")
   if path is None:

@@ -52,7 +52,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.defenses.parts import adversarial, tuning
+from bdjax.defenses.parts import descent, tuning
 from bdjax.machine import programs
 from bdjax.methods.signature import (
   Annotated,
@@ -65,7 +65,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.models.parts import folding, pairs
-from bdjax.training import inference, learn
+from bdjax.training import adversarial, inference, learn
 from bdjax.types import (
   Array,
   Dataset,
@@ -82,7 +82,6 @@ from bdjax.types import (
 PRESETS = {"official": {"clean_rate": 0.05}}
 ENOUGH = 0.6  # share of a batch that is put in its target: no further steps
 EPSILON = 1e-5  # batch norm's
-CERTAIN = 1.0001 + 1e-12  # stands for 1 in log(1 - p)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +241,7 @@ def polarizing(
     now = state.victim.variables
     logits = answer(now, batch.image)
     target = adversarial.likeliest_wrong(logits, batch.label)
-    moved = adversarial.targeted(
+    moved = descent.targeted(
       functools.partial(answer, now),
       batch.image,
       target,
@@ -286,14 +285,9 @@ def risk(
     target: classes that the examples are led to.
     rules: the weights.
   """
-  p = jax.nn.softmax(logits)
-
-  def against(which):
-    chosen = jnp.take_along_axis(p, which[:, None], -1)
-    return -jnp.mean(jnp.log(CERTAIN - chosen))
-
+  wrong = adversarial.likeliest_wrong(logits, label)
   return (
     rules.beta_keep * learn.entropy(logits, kept)
-    + rules.beta_wrong * against(adversarial.likeliest_wrong(logits, label))
-    + rules.beta_target * against(target)
+    + rules.beta_wrong * adversarial.against(logits, wrong)
+    + rules.beta_target * adversarial.against(logits, target)
   )

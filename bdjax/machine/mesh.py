@@ -13,6 +13,15 @@ from bdjax.types import Params
 MEMBER, DATA = "member", "data"
 
 
+def all_devices() -> Mesh | None:
+  """Returns the mesh of all devices, between which batches are divided.
+
+  None where there is but one.
+  """
+  count = jax.device_count()
+  return make(data=count) if count > 1 else None
+
+
 def make(*, data: int = 1) -> Mesh:
   """Returns the mesh of all devices, (member, data).
 

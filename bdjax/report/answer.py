@@ -28,14 +28,14 @@ class Score(NamedTuple):
   defense: str
   judged: dict[Label, results.Record]  # its rows that say something of it
   ruined: list[Label]
-  seeds: dict[int, float]  # of each, what is best high: DER, or 1 - ASR
+  seeds: dict[int, float]  # of whole ones, what is best high: DER, or 1 - ASR
   unit: str  # which of them
 
   @property
   def rank(self) -> tuple[bool, int, float]:
     """Sorts the best defense first."""
-    mean = statistics.fmean(self.seeds.values())
-    return bool(self.ruined), -len(self.judged), -mean
+    good = 1 - self.mean("asr") if self.unit == "ASR" else self.mean("der")
+    return bool(self.ruined), -len(self.judged), -good
 
   @property
   def gone(self) -> int:
@@ -100,7 +100,11 @@ def _score(table: tables.Table, defense: str, planted: list[Label]) -> Score:
     if record["defense"] == defense and label in judged:
       score = 1 - record["asr"] if unit == "ASR" else record["der"]
       values.setdefault(record["seed"], []).append(score)
-  seeds = {seed: statistics.fmean(some) for seed, some in values.items()}
+  seeds = {  # those that have them all: else means would be of other attacks
+    seed: statistics.fmean(some)
+    for seed, some in values.items()
+    if len(some) == len(judged)
+  }
   ruined = [k for k, word in words.items() if word == tables.DESTROYED]
   return Score(defense, judged, ruined, seeds, unit)
 
@@ -169,7 +173,8 @@ def _left(best: Score) -> str:
 
 def _sure(best: Score, others: list[Score]) -> str:
   if len(best.seeds) < 2:
-    return "Not sure: of one seed, and another may give another order"
+    few = "one seed" if best.seeds else "no seed that has all of them"
+    return f"Not sure: of {few}, and another may give another order"
   if not others:
     return f"{_counted(len(best.seeds), 'seed')}, and no other to compare with"
   second = others[0]

@@ -72,7 +72,7 @@ from bdjax.methods.signature import (
 )
 from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import existence, lures
-from bdjax.training import learn
+from bdjax.training import adversarial, learn
 from bdjax.types import (
   Array,
   Batch,
@@ -202,11 +202,8 @@ def loss(
   """
   shown = jnp.clip(images + push[None], 0, 1)
   logits, _ = model.apply(variables, shown, train=False)
-  target = jax.nn.one_hot(wanted, logits.shape[-1], dtype=bool)
-  p = jax.nn.softmax(logits)
-  rival = jnp.where(target, -jnp.inf, logits).argmax(-1)
-  likeliest = jnp.take_along_axis(p, rival[:, None], -1)
-  against = -jnp.log(1.0001 - likeliest + 1e-12).mean()
+  rival = adversarial.likeliest_wrong(logits, wanted)
+  against = adversarial.against(logits, rival)
   return learn.entropy(logits, wanted) + against
 
 

@@ -177,3 +177,9 @@ def anomaly_index(values: Array) -> Array:
   """
   away = jnp.abs(values - jnp.median(values))
   return away / jnp.maximum(CONSISTENT * jnp.median(away), TINY)
+
+
+def channel_norms(maps: Array) -> Array:
+  """Returns the Euclidean norm of each channel's map, [B, ..., C] -> [B, C]."""
+  space = tuple(range(1, maps.ndim - 1))
+  return jnp.sqrt(jnp.sum(jnp.square(maps.astype(jnp.float32)), axis=space))

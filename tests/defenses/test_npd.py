@@ -5,10 +5,10 @@ import numpy as np
 import optax
 import pytest
 
-from bdjax.defenses.parts import adversarial
+from bdjax.defenses.parts import descent
 from bdjax.methods import registry
 from bdjax.models.parts import pairs
-from bdjax.training import engine, learn, loop
+from bdjax.training import adversarial, engine, learn, loop
 
 npd = registry.module("defenses", "npd")
 
@@ -131,7 +131,7 @@ def test_a_step_by_hand(suspect):
     logits = answer(batch.image)
     target = adversarial.likeliest_wrong(logits, batch.label)
     how = {"radius": 1.0, "step_size": 0.1, "steps": 2, "enough": 0.6}
-    seen = adversarial.targeted(answer, batch.image, target, **how)
+    seen = descent.targeted(answer, batch.image, target, **how)
     kept = logits.argmax(-1)
 
     def loss(layer):

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from bdjax.methods import registry
-from bdjax.sequela import Remains, qra
+from bdjax.sequela import qra
 from bdjax.training import loop, optimizers
-from bdjax.types import Batch, Dataset
+from bdjax.types import Batch
 
 CLASSES = 3
 
@@ -32,31 +32,8 @@ def weights(seed):
 
 
 @pytest.fixture(scope="module")
-def remains():
-  rng = np.random.default_rng(0)
-
-  def data(size):
-    image = rng.integers(60, 190, (size, 2, 2, 3)).astype(np.uint8)
-    return Dataset(jnp.asarray(image), jnp.arange(size) % CLASSES)
-
-  def stamped(data):
-    image = data.image.at[:, 0, 0].set(200)
-    return Dataset(image, jnp.zeros_like(data.label))
-
-  clean, test = data(30), data(24)
-  return Remains(
-    weights(1),
-    clean,
-    test,
-    jnp.zeros(30, bool),
-    clean,
-    jnp.zeros(30, jnp.int8),
-    hit=stamped(test),
-    lure=stamped(clean),
-    planted=weights(2),
-    unplanted=weights(3),
-    model=Linear(),
-  )
+def remains(lured):
+  return lured(Linear(), weights, classes=CLASSES, side=2)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bdjax.methods import registry
-from bdjax.sequela import Remains, reactivation
+from bdjax.sequela import reactivation
 from bdjax.training import loop
-from bdjax.types import Batch, Dataset
+from bdjax.types import Batch
 
 CLASSES, SIDE = 3, 2
 
@@ -37,31 +37,8 @@ def weights(seed):
 
 
 @pytest.fixture(scope="module")
-def remains():
-  rng = np.random.default_rng(0)
-
-  def data(size):
-    image = rng.integers(60, 190, (size, SIDE, SIDE, 3)).astype(np.uint8)
-    return Dataset(jnp.asarray(image), jnp.arange(size) % CLASSES)
-
-  def stamped(data):
-    image = data.image.at[:, 0, 0].set(200)
-    return Dataset(image, jnp.zeros_like(data.label))
-
-  clean, test = data(30), data(24)
-  return Remains(
-    weights(1),
-    clean,
-    test,
-    jnp.zeros(30, bool),
-    clean,
-    jnp.zeros(30, jnp.int8),
-    hit=stamped(test),
-    lure=stamped(clean),
-    planted=weights(2),
-    unplanted=weights(3),
-    model=Linear(),
-  )
+def remains(lured):
+  return lured(Linear(), weights, classes=CLASSES, side=SIDE)
 
 
 def test_projection_onto_the_ball():

@@ -20,6 +20,7 @@ import optax
 
 from bdjax.attacks.parts import joint
 from bdjax.training import learn
+from bdjax.training.adversarial import SHORT, length, shortened
 from bdjax.types import (
   Array,
   Batch,
@@ -79,18 +80,13 @@ def harder(
 def _direction(slope: Array, norm: str) -> Array:
   if norm == "linf":
     return jnp.sign(slope)
-  return slope / jnp.maximum(_length(slope), 1e-12)
+  return slope / jnp.maximum(length(slope), SHORT)
 
 
 def _projected(push: Array, ascent: Ascent) -> Array:
   if ascent.norm == "linf":
     return jnp.clip(push, -ascent.eps, ascent.eps)
-  return push * jnp.minimum(1, ascent.eps / jnp.maximum(_length(push), 1e-12))
-
-
-def _length(x: Array) -> Array:
-  """Returns each image's Euclidean length, [B, 1, 1, 1]."""
-  return jnp.sqrt((x**2).sum((1, 2, 3), keepdims=True))
+  return shortened(push, ascent.eps)
 
 
 def robust_classifier(key: Key, task: Task, fit: Fit, ascent: Ascent) -> Params:

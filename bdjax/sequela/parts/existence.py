@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.sequela.parts import lures
-from bdjax.training import inference
+from bdjax.training import inference, metrics
 from bdjax.types import Array, Dataset, Images, Params
 
 Layers = dict[str, Array]
@@ -37,12 +37,6 @@ def _gram(x: Array, use: Array) -> Array:
   # Products of products would leave float32 with large layers.
   x = x / jnp.maximum(jnp.abs(x).max(), jnp.finfo(jnp.float32).tiny)
   return jnp.matmul(x, x.T, precision="highest")
-
-
-def changed(clean: Array, hit: Array) -> Array:
-  """Returns how far the trigger moves each channel, [N, ..., C] -> [N, C]."""
-  step = (hit - clean).astype(jnp.float32)
-  return jnp.linalg.norm(step.reshape(len(step), -1, step.shape[-1]), axis=1)
 
 
 def most(change: Array, share: float) -> Array:
@@ -121,7 +115,7 @@ def _changes(
 
   def change(batch):
     clean, hit = (layers(model, variables, batch.image[:, i]) for i in (0, 1))
-    return {k: changed(clean[k], hit[k]) for k in clean}
+    return {k: metrics.channel_norms(hit[k] - clean[k]) for k in clean}
 
   moved = inference.each(both, change)
   return jax.tree.map(lambda x: x.mean(0, where=use[:, None]), moved)

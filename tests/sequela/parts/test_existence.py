@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bdjax.sequela.parts import existence
+from bdjax.training import metrics
 from bdjax.types import Dataset
 
 ALL = jnp.ones(3, bool)
@@ -60,7 +61,7 @@ def test_examples_that_do_not_count_change_nothing():
 def test_channels_are_ranked_by_how_far_the_trigger_moves_them():
   clean = jnp.zeros((1, 1, 2, 3))
   hit = jnp.array([[[[0.0, 3.0, -1.0], [1.0, -4.0, 1.0]]]])
-  moved = existence.changed(clean, hit)
+  moved = metrics.channel_norms(hit - clean)
   np.testing.assert_allclose(moved, [[1, 5, 2**0.5]], rtol=1e-6)
   assert existence.most(moved[0], 0.1).tolist() == [1]  # one at least
   assert existence.most(moved[0], 0.7).tolist() == [1, 2]

@@ -2,23 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.defenses.parts import adversarial
-
-
-def test_the_likeliest_wrong_class():
-  logits = jnp.asarray([[3.0, 1, 2], [-20, -30, -40], [1, 5, 2]])
-  found = adversarial.likeliest_wrong(logits, jnp.array([0, 0, 2]))
-  assert found.tolist() == [2, 1, 1]
-
-
-def test_perturbations_are_shortened_one_by_one():
-  delta = jnp.stack([jnp.full((2, 2, 1), 0.5), jnp.full((2, 2, 1), 3.0)])
-  found = adversarial.shortened(
-    delta.at[0].set(0.25), 1.5
-  )  # of lengths .5 and 6
-  np.testing.assert_allclose(found[0], 0.25, rtol=1e-6)
-  np.testing.assert_allclose(found[1], 0.75, rtol=1e-6)
-  assert (adversarial.shortened(0 * delta, 1.5) == 0).all()
+from bdjax.defenses.parts import descent
 
 
 def lost(images, weights, target):
@@ -55,7 +39,7 @@ def test_images_are_those_of_numeric_slopes(radius, taken):
   def answer(x):
     return x.reshape(5, 4) @ jnp.float32(weights)
 
-  found = adversarial.targeted(
+  found = descent.targeted(
     answer,
     jnp.float32(images),
     jnp.asarray(target),
