@@ -27,10 +27,13 @@ def pytest_configure(config):
   """Makes jax strict before any test runs, and programs quick to compile.
 
   Most of the suite's time is compilation, and most of that is optimization,
-  which programs this small do not repay. Processes that tests start do so too,
+  which programs this small do not repay; nor do they repay the fusion emitters,
+  three quarters of what is left. Processes that tests start do so too,
   and may keep what Python compiles: else each spends seconds on its imports.
   """
   os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+  flags = os.environ.get("XLA_FLAGS", "")
+  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
   os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
   cache = config.rootpath / ".jax_cache"
   for name, value in {
