@@ -1,25 +1,20 @@
 """The models of a finished run: which there are, and how they come back."""
 
 import functools
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from bdjax.analysis import scores
 from bdjax.analysis.scores import Probe
-from bdjax.methods import registry, specs
 from bdjax.report.load import NONE
 from bdjax.report.results import Record
 from bdjax.runs import models, plans, settings
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.session import Session
-from bdjax.runs.task_data import TaskData
 from bdjax.training import checkpoint
 from bdjax.types import Dataset, Params
 
-_KINDS = {"attack": "attacks", "defense": "defenses"}
-_CONTESTED = 6  # keys whose origin is tried out, at most (chosen)
 CALLED = ("attack", "regime", "defense", "seed")  # by its user
 SEEN = ("dataset", "model", *CALLED)
 RATES = ("ca_before", "asr_before", "ca", "asr")
@@ -101,49 +96,22 @@ class Subject:
     return scores.first(self.session.plan.train, images)
 
 
-def plan(config: dict[str, Any], records: Iterable[Record]) -> plans.Plan:
-  """Returns the plan of a finished run, whose cells have their records' names.
+def plan(config: dict[str, Any]) -> plans.Plan:
+  """Returns the plan of a finished run.
 
-  A config does not say which of its keys the command line set, and those win
-  over presets; so the reading that most records are named by is taken.
+  Args:
+    config: as its folder holds it.
 
   Raises:
     ValueError: the scenario is another than standalone.
   """
-  base = settings.plan(config)
-  if base.scenario.name != "standalone":
+  made = settings.plan(config)
+  if made.scenario.name != "standalone":
     raise ValueError(
-      f"the run's scenario is {base.scenario.label}, but analysis looks at "
+      f"the run's scenario is {made.scenario.label}, but analysis looks at "
       "models of the scenario standalone alone: name the folder of such a run."
     )
-  done = {record["cell"] for record in records}
-  contested = list(_contested(base.config))[:_CONTESTED]
-  best = base, _known(base, done)
-  for size in range(1, len(contested) + 1):
-    for keys in itertools.combinations(contested, size):
-      if best[1] == len(done):
-        return best[0]
-      data = TaskData(base.info, base.train, base.test)
-      other = settings.built(
-        base.config, frozenset(keys), base.scenario, data, base.user
-      )
-      best = max(best, (other, _known(other, done)), key=lambda two: two[1])
-  return best[0]
-
-
-def _known(made: plans.Plan, done: set[str]) -> int:
-  parts = [(part, Names(part)) for part in settings.by_seed(made)]
-  return sum(n.id(cell) in done for _, n in parts for cell in n.cells())
-
-
-def _contested(config: dict[str, Any]) -> Iterator[str]:
-  """Yields keys that both a section and a preset of its methods set."""
-  for section, kind in _KINDS.items():
-    chosen = [s for s in specs.parse(config[section]["name"]) if s.preset]
-    presets = [registry.presets(kind, s.name)[s.preset] for s in chosen]
-    for key, value in config[section].items():
-      if value is not None and any(key in preset for preset in presets):
-        yield f"{section}.{key}"
+  return made
 
 
 def finished(names: Names, records: Iterable[Record]) -> dict[Cell, Record]:

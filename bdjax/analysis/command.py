@@ -43,7 +43,7 @@ def run(asked: Asked, console: Console) -> dict[str, str]:
       f"{path} holds no config.json, without which its models cannot be read: "
       "name the folder that a run was given."
     )
-  plan = cases.plan(found.config, found.cells)
+  plan = cases.plan(found.config)
   with workdirs.opened(path, plan.config, store=store) as workdir:
     subjects = _subjects(plan, workdir, found, asked, console)
     with jax.default_matmul_precision(plan.precision):

@@ -56,6 +56,7 @@ _ALONE = {
   "scenario": str,
   "seeds": Any,
   "precision": Annotated[str, Choice(backend.PRECISIONS)],
+  plans.OVERRIDDEN: tuple | list,
 }
 TOP = (*SECTIONS, *METHODS, *_ALONE)
 
@@ -89,6 +90,12 @@ def check(config: dict[str, Any]) -> None:
       signature.check(f"{name}.{key}", hint, config[name][key])
   for name, hint in _ALONE.items():
     signature.check(name, hint, config[name])
+  wrong = [k for k in config[plans.OVERRIDDEN] if not isinstance(k, str)]
+  if wrong:
+    raise ValueError(
+      f"{plans.OVERRIDDEN} has {values.shown(wrong[0])}, but names keys alone: "
+      "leave it out, bdjax writes it."
+    )
 
 
 def _refuse_unknown(config: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from bdjax.runs.task_data import TaskData
 from bdjax.types import Access, Dataset, Fit, Key, Params, Recipe, Regime, Task
 
 LABELS = ("study",)  # what a run is for; it decides nothing in it
+OVERRIDDEN = "overridden"  # dotted keys that were set over the config's file
 OLD = ("protocol",)  # keys of older configs that decided nothing either
 # What older configs lack.
 OPTIONAL = {
@@ -20,6 +21,7 @@ OPTIONAL = {
   "data": {"flip": None, "draw": "fixed"},
   "downstream": {"flip": None},
   "precision": "default",
+  OVERRIDDEN: (),
 }
 AXES = (
   *("attack.name", "regime.name", "defense.name", "sequela.name", "seeds"),
@@ -167,5 +169,5 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 
   Attacks, regimes, defenses and seeds may be added by a later run.
   """
-  ignored = (*AXES, *LABELS, *OLD)
+  ignored = (*AXES, *LABELS, *OLD, OVERRIDDEN)
   return {k: v for k, v in flat(completed(config)).items() if k not in ignored}

@@ -173,6 +173,7 @@ def _dataset(plan: plans.Plan) -> str:
 
 def _protocol(plan: plans.Plan, names: Names) -> Record:
   config = plans.flat(plan.config)
+  del config[plans.OVERRIDDEN]  # a cell's own arguments say what won
   return {
     "dataset": _dataset(plan),
     "classes": plan.user.info.num_classes,

@@ -28,7 +28,8 @@ def plan(
 
   Args:
     config: its sections as nested dicts.
-    overridden: dotted keys that the user gave on the command line.
+    overridden: dotted keys that the user gave on the command line, beside
+      those that the config of an earlier run holds.
     own: the adversary's data; None loads what the config names.
 
   Raises:
@@ -36,6 +37,8 @@ def plan(
   """
   config = plans.completed(config)
   keys.check(config)
+  overridden |= frozenset(config[plans.OVERRIDDEN])
+  config[plans.OVERRIDDEN] = sorted(overridden)
   scenario = methods.scenario(config["scenario"])
   seed = keys.seeds(config["seeds"])[0]
   source = own or task_data.source(config, seed)

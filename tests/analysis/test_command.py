@@ -125,7 +125,7 @@ def test_a_planted_model_that_is_elsewhere_is_asked_for(done, tmp_path):
 def test_other_scenarios_are_refused(config):
   encoder = config(scenario="transfer", downstream__name="synthetic")
   with pytest.raises(ValueError, match="scenario is transfer, but analysis"):
-    cases.plan(encoder, [])
+    cases.plan(encoder)
 
 
 RECORD = {
@@ -156,14 +156,13 @@ def test_patterns(pattern, is_like):
 def test_keys_that_the_command_line_set_are_found_again(config):
   changed = config(defense__name="ft,super_ft.scarce", defense__lr_max1=0.07)
   set_there = settings.plan(changed, frozenset({"defense.lr_max1"}))
-  names = Names(set_there)
-  records = [{"cell": names.id(cell)} for cell in names.cells()]
-  plain = Names(settings.plan(changed))
-  assert records[-1]["cell"] not in map(plain.id, plain.cells())
-  found = Names(cases.plan(changed, records))
-  assert [found.id(cell) for cell in found.cells()] == [
-    record["cell"] for record in records
-  ]
+  kept = json.loads(json.dumps(set_there.config))  # as its folder has it
+  done, again, plain = (
+    [names.id(cell) for cell in names.cells()]
+    for names in map(Names, (set_there, cases.plan(kept), cases.plan(changed)))
+  )
+  assert again == done
+  assert plain[-1] != done[-1]
 
 
 def test_a_cell_that_other_code_has_named_is_known_by_its_methods(config):
