@@ -28,6 +28,7 @@ BENCHMARKS = (
   "attack_step",
   "inversion",
   "sweep_width",
+  "job",
 )
 
 
@@ -105,6 +106,7 @@ def _ratios(row: Row) -> dict[str, str]:
     "cost_in_forward_passes": "forward passes",
     "utilization": "of peak",
     "compile_seconds": "compile s",
+    "job_seconds": "job s",
     "gflop_per_second": "GFLOP/s",
     "share_of_matmul": "of matmul",
     "intensity": "FLOP/byte",

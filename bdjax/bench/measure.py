@@ -32,6 +32,8 @@ class Options(NamedTuple):
     size: height and width of the images.
     attacks: for attack_step, by name with commas between; empty for all.
     widest: for sweep_width, the most members at once.
+    images: for job, that are trained on.
+    epochs: for job, of planting, and of each defense.
   """
 
   arch: str = "preact_resnet18"
@@ -43,6 +45,8 @@ class Options(NamedTuple):
   size: int = 32
   attacks: str = ""
   widest: int = 4
+  images: int = 2_000
+  epochs: int = 5
 
 
 class Program(NamedTuple):

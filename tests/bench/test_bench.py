@@ -7,12 +7,13 @@ import jax
 import pytest
 
 from bdjax.bench import __main__ as bench
-from bdjax.bench import attack_step, augmentation, inversion, measure
+from bdjax.bench import attack_step, augmentation, inversion, job, measure
 
 TINY = ["--arch", "cnn", "--width", "4", "--batch", "4", "--size", "8"]
 
 
-def test_all_benchmarks_run_and_write_json(tmp_path, capsys):
+def test_all_benchmarks_run_and_write_json(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(job, "_seconds", lambda *given: 2.0)  # see its own test
   path = tmp_path / "bench.json"
   few = ["--samples", "2", "--attacks", "badnets", "--widest", "1"]
   few += ["--json", str(path)]
@@ -86,6 +87,45 @@ def test_torch_peer_has_as_many_parameters_as_the_model():
 
   net = torch_peer.preact_resnet18(10, width=64)
   assert sum(p.numel() for p in net.parameters()) == 11_171_146
+
+
+def test_a_job_is_a_run_from_planting_to_scores(monkeypatch):
+  options = measure.Options(arch="cnn", width=4, images=100, epochs=1)
+  found = []
+
+  def finished(plan, path, *args, **how):
+    found.extend([plan, list(path.iterdir())])
+    return path, {}
+
+  monkeypatch.setattr(job.whole, "finish", finished)
+  assert job.ours(options, 8) > 0
+  plan, before = found
+  assert before == []
+  assert [m.label for m in plan.attacks] == ["badnets"]
+  tuned = [m.args["epochs"] for m in plan.defenses]
+  assert tuned == [1, 1]
+  assert (plan.train.size, plan.test.size) == (100, 20)
+  assert job.trained(options) == 100 + 2 * 20
+
+
+def test_the_torch_job_does_the_same(monkeypatch):
+  pytest.importorskip("torch")
+  from bdjax.bench import torch_job
+
+  seen = []
+  monkeypatch.setattr(
+    torch_job,
+    "_train",
+    lambda net, data, o, batch, rate: seen.append(
+      (len(data.label), batch, [float(rate(i)) for i in range(2)])
+    ),
+  )
+  options = measure.Options(width=4, images=100, epochs=1)
+  assert torch_job.main(options, 10) > 0
+  # cosine from .01 over ten steps; .01; from super-FT's base upward
+  assert seen[0] == (100, 10, pytest.approx([0.01, 0.00975528]))
+  assert seen[1] == (20, 10, [0.01, 0.01])
+  assert seen[2] == (20, 10, pytest.approx([3e-4, 0.1], rel=1e-5))
 
 
 def test_inversion_is_timed_against_a_loop_over_classes():
