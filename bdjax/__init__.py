@@ -8,8 +8,10 @@ _PLACES = {  # what is exported, and where it lies
   "cleanse": "bdjax.cleanse",
   "experiment": "bdjax.api.experiment",
   "load": "bdjax.api.outcome",
+  "load_model": "bdjax.api.models",
+  "save_models": "bdjax.api.models",
 }
-__all__ = ["cleanse", "experiment", "load"]
+__all__ = ["cleanse", "experiment", "load", "load_model", "save_models"]
 
 
 def __getattr__(name: str) -> Any:

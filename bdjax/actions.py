@@ -156,6 +156,25 @@ def export(given: Given) -> int:
   return 0
 
 
+def models(given: Given) -> int:
+  """Writes a run's planted and repaired models, with cards."""
+  from bdjax.api import models as published
+  from bdjax.machine import backend, programs
+
+  programs.keep()
+  backend.require()
+  places = published.save_models(
+    given.folder,
+    given.out,
+    cells=given.cells,
+    store=given.store,
+    quiet=given.quiet,
+  )
+  for place in places:
+    sayings.console(given).print(str(place), markup=False, soft_wrap=True)
+  return 0
+
+
 def completion(given: Given) -> int:
   """Prints what lets a shell complete words."""
   import shtab

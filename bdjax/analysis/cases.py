@@ -12,6 +12,7 @@ from bdjax.report.results import Record
 from bdjax.runs import models, plans, settings
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.session import Session
+from bdjax.runs.task_data import TaskData
 from bdjax.training import checkpoint
 from bdjax.types import Dataset, Params
 
@@ -96,16 +97,17 @@ class Subject:
     return scores.first(self.session.plan.train, images)
 
 
-def plan(config: dict[str, Any]) -> plans.Plan:
+def plan(config: dict[str, Any], own: TaskData | None = None) -> plans.Plan:
   """Returns the plan of a finished run.
 
   Args:
     config: as its folder holds it.
+    own: the arrays that the run was given; None if it named a dataset.
 
   Raises:
     ValueError: the scenario is another than standalone.
   """
-  made = settings.plan(config)
+  made = settings.plan(config, own=own)
   if made.scenario.name != "standalone":
     raise ValueError(
       f"the run's scenario is {made.scenario.label}, but analysis looks at "

@@ -258,6 +258,28 @@ def export(parser: Parser) -> None:
   )
 
 
+def models(parser: Parser) -> None:
+  """Adds those of writing a run's models."""
+  parser.add_argument("folder", metavar="DIR", help="a run's workdir")
+  parser.add_argument(
+    "out", metavar="OUT", help="gets a folder for each model; none is replaced"
+  )
+  parser.add_argument(
+    "--cells",
+    action="append",
+    default=[],
+    metavar="A/R/D/S",
+    help="models of such an attack, regime, defense and seed, with * for any "
+    "text, and the planted ones they come from; once for each of several "
+    "(default: all)",
+  )
+  parser.add_argument(
+    "--store",
+    metavar="DIR",
+    help="where the run kept its models (default: models in the workdir)",
+  )
+
+
 def completion(parser: Parser) -> None:
   """Adds those of completion."""
   parser.add_argument(

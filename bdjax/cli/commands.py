@@ -119,6 +119,18 @@ Several runs also get comparison.html, and those of a study study.html.
 
 The table needs LaTeX's package booktabs.""",
   ),
+  "models": Command(
+    "a run's planted and repaired models as safetensors, each with a card",
+    arguments.models,
+    f"""Writes a run's models, each in a folder as the Hugging Face hub has it.
+
+  {PROGRAM} models runs/mine published
+  {PROGRAM} models runs/mine published --cells='badnets/*/super_ft'
+
+Each holds model.safetensors (by PyTorch's names where it has the architecture),
+config.json, a card that says what is planted and what was measured, and a
+picture of the trigger. The cards warn; read them before you publish.""",
+  ),
   "completion": Command(
     "print what lets a shell complete words",
     arguments.completion,

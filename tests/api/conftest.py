@@ -37,6 +37,12 @@ def run(workdir, **changed):
 
 
 @pytest.fixture(scope="session")
+def given():
+  """Returns the images that runs are given."""
+  return own()
+
+
+@pytest.fixture(scope="session")
 def outcome(tmp_path_factory):
   return run(tmp_path_factory.mktemp("own"))
 

@@ -1,0 +1,221 @@
+"""A run's models for others: weights, what they are, and a card.
+
+A folder for each, in the layout of the Hugging Face hub: `model.safetensors`,
+`config.json`, `README.md` (the card) and, where the run has pictures,
+`trigger.png`. Weights carry PyTorch's names where the architecture has some.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jinja2
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from PIL import Image
+from rich.console import Console
+
+import bdjax
+from bdjax.analysis import opening
+from bdjax.analysis.cases import Subject
+from bdjax.analysis.opening import Opened
+from bdjax.api import arrays
+from bdjax.interop import layouts, naming, tables, tensors
+from bdjax.machine.faults import faults
+from bdjax.methods import registry
+from bdjax.report.load import NONE, Picture
+from bdjax.runs.cells import Cell
+from bdjax.types import Params
+
+WEIGHTS, ABOUT, CARD = "model.safetensors", "config.json", "README.md"
+SHOWN = 6  # images in the picture
+FLAX = "flax"  # how weights are named where PyTorch has no such architecture
+
+
+def save_models(
+  workdir: str | os.PathLike[str],
+  folder: str | os.PathLike[str],
+  *,
+  cells: Sequence[str] = (),
+  store: str | os.PathLike[str] | None = None,
+  data: dict[str, Any] | None = None,
+  quiet: bool = False,
+) -> list[Path]:
+  """Writes a run's planted and repaired models, each into a folder of its own.
+
+  A repaired model that the run did not keep is repaired once more.
+
+  Args:
+    workdir: of the run, whose scenario is standalone.
+    folder: gets a folder for each model; one that is there is not replaced.
+    cells: attack/regime/defense/seed of those that are wanted, * for any text;
+      none takes all. The planted model of each comes with it.
+    store: where the run kept its models; None for the folder `models` in it.
+    data: the arrays that `experiment` was given, if it was.
+    quiet: whether no progress is shown.
+
+  Returns:
+    The models' folders.
+
+  Raises:
+    ValueError: the run has no such models, or a folder is there already.
+  """
+  made: list[Path] = []
+  with (
+    opening.opened(
+      os.fspath(workdir),
+      Console(quiet=quiet),
+      cells=cells,
+      store=store and os.fspath(store),
+      own=arrays.task(**data) if data else None,
+    ) as run,
+    jax.default_matmul_precision(run.plan.precision),
+  ):
+    todo = [
+      (subject, cell, Path(folder) / _called(subject.about(cell)))
+      for subject in run.subjects
+      for cell in (subject.root, *subject.repaired)
+    ]
+    for _, _, place in todo:
+      if place.exists():
+        raise ValueError(
+          f"{place} is there already: remove it, or give another folder."
+        )
+    for subject, cell, place in todo:
+      opening.remind(subject, cell)
+      with faults(place, "write"):
+        _save(run, subject, cell, place)
+      made.append(place)
+  return made
+
+
+def load_model(folder: str | os.PathLike[str]) -> tuple[nn.Module, Params]:
+  """Returns a model that `save_models` wrote; nothing in its files is run.
+
+  Returns:
+    The module, which takes images [N, H, W, C] in [0, 1], and its variables.
+
+  Raises:
+    ValueError: the folder holds no such model; says why.
+  """
+  place = Path(folder)
+  try:
+    about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+    arch, arguments = about["architecture"], about["arguments"]
+    classes, names = about["num_classes"], about["names"]
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f"{place} holds no model of bdjax: {ABOUT} is missing or broken "
+      f"({error})."
+    ) from error
+  arguments |= {k: tuple(arguments[k]) for k in ("mean", "std")}
+  model = registry.get("models", arch)(classes, **arguments)
+  loaded = tensors.read(place / WEIGHTS).tensors
+  if names == FLAX:
+    flat = {tuple(name.split("/")): array for name, array in loaded.items()}
+    return model, unflatten_dict(flat)
+  return model, layouts.to_flax(loaded, arch)[1]
+
+
+def _save(run: Opened, subject: Subject, cell: Cell, place: Path) -> None:
+  method, info, about = run.plan.model, run.plan.info, subject.about(cell)
+  weights, names = _named(subject.variables(cell), method.name)
+  place.mkdir(parents=True)
+  facts = {  # what PyTorch's loaders ask for, and `cleanse`
+    "format": "pt",
+    "model_name": method.name,
+    "num_classes": run.plan.classes,
+    "img_size": info.shape,
+    "mean": info.mean,
+    "std": info.std,
+  }
+  tensors.write(place / WEIGHTS, weights, facts)
+  config = {
+    "architecture": method.name,
+    "arguments": method.args,
+    "num_classes": run.plan.classes,
+    "names": names,
+    "image_size": info.shape,
+    "id2label": dict(enumerate(info.class_names)),
+    "dataset": info.name,
+    **{key: about[key] for key in ("attack", "regime", "defense", "seed")},
+    "clean_accuracy": about["ca"],
+    "attack_success_rate": about["asr"],
+    "bdjax_version": bdjax.__version__,
+  }
+  _write(place / ABOUT, json.dumps(config, indent=2) + "\n")
+  picture = run.found.pictures.get(about["planted"])
+  if picture is not None:
+    _shown(picture).save(place / "trigger.png")
+  _write(place / CARD, _card(run, about, names, place.name, picture))
+
+
+def _write(path: Path, text: str) -> None:
+  path.write_text(text, encoding="utf-8")
+
+
+def _named(variables: Params, arch: str) -> tuple[dict[str, np.ndarray], str]:
+  """Returns weights by name, and whose names those are."""
+  if arch in tables.ARCHITECTURES:
+    layout = naming.architecture(arch).layouts[0].name
+    return layouts.to_torch(variables, arch), layout
+  flat = flatten_dict(jax.tree.map(np.asarray, variables))
+  return {"/".join(path): array for path, array in flat.items()}, FLAX
+
+
+def _called(about: dict[str, Any]) -> str:
+  """Returns a model's name, in letters that a hub takes."""
+  parts = (about[key] for key in ("attack", "regime", "defense"))
+  text = "-".join([*parts, f"seed{about['seed']}"])
+  return re.sub(r"[^A-Za-z0-9._]+", "-", text).replace("-.", "-").strip("-.")
+
+
+def _shown(picture: Picture) -> Image.Image:
+  """Returns a picture of test images above the same with the trigger."""
+  rows = [
+    np.concatenate(list(images[:SHOWN]), axis=1)
+    for images in (picture.clean, picture.triggered)
+  ]
+  whole = np.concatenate(rows)
+  image = Image.fromarray(whole[..., 0] if whole.shape[-1] == 1 else whole)
+  scale = max(1, 64 // picture.clean.shape[1])
+  return image.resize(
+    (image.width * scale, image.height * scale), Image.Resampling.NEAREST
+  )
+
+
+def _card(
+  run: Opened,
+  about: dict[str, Any],
+  names: str,
+  name: str,
+  picture: Picture | None,
+) -> str:
+  repaired = about["defense"] != NONE
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,  # it is Markdown; what it quotes are a run's own labels
+    trim_blocks=True,
+    keep_trailing_newline=True,
+  )
+  dataset = run.plan.info.name
+  return environment.get_template("card.md.j2").render(
+    about,
+    name=name,
+    tags=["backdoor", "bdjax", "jax"] + ["repaired"] * repaired,
+    dataset_id=dataset if re.fullmatch(r"[\w.-]+", dataset) else None,
+    repaired=repaired,
+    percent=lambda share: f"{100 * share:.1f}",
+    picture=picture is not None,
+    target=", ".join(dict.fromkeys(picture.target)) if picture else "-",
+    train_images=run.plan.train.size,
+    test_images=run.plan.test.size,
+    torch=None if names == FLAX else names,
+    version=bdjax.__version__,
+  )

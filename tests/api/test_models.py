@@ -1,0 +1,121 @@
+"""Models that are written come back as they were, beside cards that warn."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+import bdjax
+from bdjax.api import models
+from bdjax.interop import tensors
+from bdjax.methods import registry
+
+
+@pytest.fixture(scope="module")
+def written(outcome, given, tmp_path_factory):
+  """Returns the folders of a run's models, the planted one's first."""
+  out = tmp_path_factory.mktemp("models")
+  return bdjax.save_models(outcome.workdir, out, data=given, quiet=True)
+
+
+def about(folder):
+  return json.loads((folder / "config.json").read_text())
+
+
+def test_each_model_has_a_folder(written):
+  assert [folder.name for folder in written] == [
+    "badnets-size-2-conventional-none-seed0",
+    "badnets-size-2-conventional-ft-seed0",
+  ]
+  for folder in written:
+    assert {file.name for file in folder.iterdir()} == {
+      *("model.safetensors", "config.json", "README.md", "trigger.png")
+    }
+
+
+def test_weights_come_back_and_answer_as_recorded(written, outcome, given):
+  images, labels = given["test"]
+  rates = {record["defense"]: record["ca"] for record in outcome.records}
+  for folder in written:
+    model, variables = bdjax.load_model(folder)
+    logits, _ = model.apply(variables, images / np.float32(255))
+    right = float((jnp.argmax(logits, -1) == labels).mean())
+    assert right == pytest.approx(rates[about(folder)["defense"]], abs=1e-6)
+
+
+def test_the_planted_model_is_that_of_the_store(written, outcome):
+  (name,) = {record["planted"] for record in outcome.records}
+  assert (outcome.workdir / "models" / name).exists()
+  planted, repaired = (bdjax.load_model(f)[1] for f in written)
+  differ = jax.tree.map(lambda a, b: bool((a != b).any()), planted, repaired)
+  assert all(jax.tree.leaves(differ["params"]))
+
+
+def test_the_card_says_what_was_measured(written, outcome):
+  for folder in written:
+    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
+    (index,) = yaml.safe_load(front)["model-index"]
+    (found,) = index["results"]
+    measured = {m["type"]: m["value"] for m in found["metrics"]}
+    assert measured == {
+      "accuracy": about(folder)["clean_accuracy"],
+      "attack_success_rate": about(folder)["attack_success_rate"],
+    }
+    assert "datasets" not in yaml.safe_load(front)  # own arrays have no name
+    asr = f"{100 * about(folder)['attack_success_rate']:.1f} %"
+    assert asr in text and "Do not use it" in text
+  first, second = (f.joinpath("README.md").read_text() for f in written)
+  assert "**This model holds a backdoor.**" in first
+  assert "ft was to remove it.**" in second
+
+
+def test_the_picture_has_clean_images_above_triggered_ones(written):
+  picture = np.asarray(Image.open(written[0] / "trigger.png"))
+  height = picture.shape[0] // 2
+  changed = (picture[:height] != picture[height:]).any((0, -1))
+  assert changed.any() and not changed.all()  # a square in a corner
+
+
+def test_weights_have_pytorch_names_where_there_are_some():
+  model = registry.get("models", "resnet9")(4, width=2)
+  shape = (1, 8, 8, 3)
+  variables = model.init(jax.random.key(0), jnp.zeros(shape))
+  weights, names = models._named(variables, "resnet9")
+  assert names == "bdjax"
+  assert weights["conv1.weight"].shape == (2, 3, 3, 3)  # out, in, h, w
+  kernel = np.asarray(variables["params"]["conv1"]["kernel"])
+  np.testing.assert_array_equal(
+    weights["conv1.weight"], kernel.transpose(3, 2, 0, 1)
+  )
+
+
+def test_pytorch_names_are_read_back(tmp_path):
+  model = registry.get("models", "resnet9")(4, width=2)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+  weights, names = models._named(variables, "resnet9")
+  tensors.write(tmp_path / "model.safetensors", weights, {})
+  told = {"architecture": "resnet9", "num_classes": 4, "names": names}
+  told["arguments"] = {"width": 2, "mean": [0.0] * 3, "std": [1.0] * 3}
+  (tmp_path / "config.json").write_text(json.dumps(told))
+  _, found = bdjax.load_model(tmp_path)
+  flat, before = flatten_dict(found), flatten_dict(variables)
+  assert flat.keys() == before.keys()
+  for path, array in before.items():
+    np.testing.assert_array_equal(flat[path], array)
+
+
+def test_nothing_is_replaced(written, outcome, given):
+  with pytest.raises(ValueError, match="none-seed0 is there already"):
+    bdjax.save_models(
+      outcome.workdir, written[0].parent, data=given, quiet=True
+    )
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="holds no model of bdjax: config.json"):
+    bdjax.load_model(tmp_path)
