@@ -209,11 +209,15 @@ def _console(given: Given) -> Console:
 
 def _planned(config: "Config") -> "plans.Plan":
   """Returns a config's plan, unless it is for a study that does not exist."""
-  from bdjax.runs import settings
+  from bdjax.runs import plans, settings, sources
   from bdjax.study import catalog
 
-  catalog.check(config.values)
-  return settings.plan(config.values, config.overridden)
+  try:
+    catalog.check(config.values)
+    return settings.plan(config.values, config.overridden)
+  except ValueError as error:
+    keys = plans.flat(config.values)
+    raise ValueError(sources.flagged(str(error), keys)) from error
 
 
 def _finish(

@@ -267,8 +267,9 @@ def slices(plan: _Plan, size: int) -> tuple[Scalar, Scalar, int]:
   first, more = (int(float(rate) * size + 1e-3) for rate in rates)
   if min(first, more) < 1 or first + more > size:
     raise ValueError(
-      f"inputaware.rate and cross_rate make {first} and {more} images of a "
-      f"batch of {size}: give at least {values.rounded_up(1 / size):g} each, 1 "
-      "at most together, or a larger batch."
+      f"inputaware.rate and inputaware.cross_rate make {first} and {more} "
+      f"images of a batch of {size}: give at least "
+      f"{values.rounded_up(1 / size):g} each, 1 at most together, or a larger "
+      "batch."
     )
   return first, first + more, first + more

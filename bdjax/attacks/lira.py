@@ -165,8 +165,8 @@ def _first_epochs(task: Task, percent: int, peer: bool) -> int:
   epochs = task.recipe.epochs
   if epochs < 2:
     raise ValueError(
-      f"the recipe has {epochs} epochs, but lira trains in two stages: give at "
-      "least 2."
+      f"train.epochs is {epochs}, but lira trains in two stages: give at least "
+      "2."
     )
   if peer and task.regime != Regime():
     raise ValueError(

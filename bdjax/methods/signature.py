@@ -193,7 +193,9 @@ def validated(make: Callable) -> Callable:
       be. Traced numbers pass: their values are not known.
   """
   schema, groups = arguments(make), _groups(make)
-  label = make.__module__.rpartition(".")[2]
+  label = make.__name__  # or that of its file, where it is called make
+  if label == "make":
+    label = make.__module__.rpartition(".")[2]
 
   @functools.wraps(make)
   def checked(*args, **kwargs):

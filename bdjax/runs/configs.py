@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from bdjax.machine import shipped, storage
 
 QUICKSTART = "configs/quickstart.py"
+_METHODS = ("attack", "defense", "regime", "model", "sequela")
 
 
 class Config(NamedTuple):
@@ -55,7 +56,7 @@ def read(given: str, words: Sequence[str] = ()) -> Config:
     with _quiet():
       rest = space(words)
   except Exception as error:  # of a key, or of the config, which is a program
-    raise ValueError(_sentence(error)) from error
+    raise ValueError(_lost(error, words) or _sentence(error)) from error
   if rest[1:]:
     raise ValueError(f"{rest[1]!r} is no key of the config and no flag.")
   config = space["config"].value
@@ -100,6 +101,21 @@ def _quiet() -> Iterator[None]:
       yield
   finally:
     sys.dont_write_bytecode = before
+
+
+def _lost(error: Exception, words: Sequence[str]) -> str:
+  """Returns that a word sets no key, if it may be meant for a method; or ""."""
+  lost = isinstance(error, KeyError | AttributeError) and error.args
+  name = str(error.args[0]).strip("'\"") if lost else ""
+  for word in words:
+    flag = word.partition("=")[0]
+    section, _, key = flag.removeprefix("--config.").partition(".")
+    if section in _METHODS and key == name:
+      return (
+        f"{flag} sets no key of the config: give it to the method, as in "
+        f"--config.{section}.name='NAME({key}=...)'."
+      )
+  return ""
 
 
 def _sentence(error: Exception) -> str:

@@ -17,7 +17,8 @@ from bdjax import data
 from bdjax.data import pictures as files
 from bdjax.machine import notes, storage
 from bdjax.methods import registry, signature, specs, values
-from bdjax.runs import experiment
+from bdjax.runs import experiment, sources
+from bdjax.runs.sources import Source
 
 DEFENDER = ("clean_rate", "balanced")  # what a defender holds
 SHARED = ("rate", "target", "mode", "epochs", "batch_size")  # for who takes it
@@ -33,6 +34,7 @@ class Method(NamedTuple):
   remake: Callable[..., Any] | None = None  # the same with other numbers
   numbers: tuple[str, ...] = ()  # arguments that may be traced
   holding: experiment.Holding | None = None  # what a defense's defender holds
+  source: Source | None = None  # where its arguments are said
 
   def __hash__(self) -> int:
     """Hashes the text alone: arguments lie in a dict."""
@@ -67,11 +69,12 @@ def model(section: dict[str, Any], info: data.Info, classes: int) -> Method:
   make = registry.get("models", spec.name)
   _check_arguments(spec.name, make, options | spec.args)
   facts = {"num_classes": classes, "mean": info.mean, "std": info.std}
-  _check_given(spec.name, options | spec.args, facts)
+  source = sources.of("models", section)._replace(spec=spec)
+  _check_given(source, options | spec.args, facts)
   args = options | spec.args | facts
-  network = make(**args)
+  network = _try(functools.partial(make, **args), source, args)
   del args["num_classes"]
-  return Method(str(spec), network, args)
+  return Method(str(spec), network, args, source=source)
 
 
 def methods(
@@ -95,35 +98,38 @@ def methods(
     axes: arguments with several values, for each method that takes them.
   """
   shared = {k: v for k, v in section.items() if v is not None and k != "name"}
+  source = sources.of(kind, section, axes)
   chosen = [
-    one
+    (one, source._replace(spec=spec))
     for spec in specs.parse(section["name"])
     if str(spec) != "none"
     for one in expanded(kind, spec, axes, reserved)
   ]
   used, built = set(reserved), []
-  for spec in chosen:
+  for spec, place in chosen:
     schema = signature.arguments(registry.get(kind, spec.name))
     here = (facts | shared).items()
     options = {k: v for k, v in here if k in schema or k in reserved}
     used |= options.keys()
     overrides = {k: v for k, v in options.items() if k in overridden}
     options |= _preset(kind, spec) | overrides | spec.args
-    _check_given(spec.name, options, facts)
-    built.append(build(registry.get(kind, spec.name), spec, options, reserved))
+    _check_given(place, options, facts)
+    make = registry.get(kind, spec.name)
+    built.append(build(make, spec, options, reserved, place))
   lost = shared.keys() - used
   lost = sorted(k for k in lost if k in overridden or k not in SHARED)
   if lost and built:
-    names = signature.arguments(registry.get(kind, chosen[0].name))
+    first = chosen[0][0].name
+    names = signature.arguments(registry.get(kind, first))
     raise ValueError(
-      f"{kind.removesuffix('s')}.{lost[0]}: {chosen[0].name} has no such "
+      f"{kind.removesuffix('s')}.{lost[0]}: {first} has no such "
       f"argument: {signature.nearest(lost[0], names)}"
     )
   return built
 
 
 def _check_given(
-  name: str, options: dict[str, Any], facts: dict[str, Any]
+  source: Source, options: dict[str, Any], facts: dict[str, Any]
 ) -> None:
   """Refuses arguments that contradict the data."""
   for key, fact in facts.items():
@@ -131,8 +137,8 @@ def _check_given(
     value = tuple(value) if isinstance(value, list) else value
     if value != fact:
       raise ValueError(
-        f"{name}.{key} is {values.shown(value)}, but the data says {fact}: "
-        "leave it out."
+        f"{source.key(key)} is {values.shown(value)}, but the data says "
+        f"{fact}: leave it out."
       )
 
 
@@ -182,6 +188,7 @@ def build(
   spec: specs.Spec,
   options: dict[str, Any],
   reserved: Collection[str] = (),
+  source: Source | None = None,
 ) -> Method:
   """Builds a method.
 
@@ -190,18 +197,22 @@ def build(
     spec: its text.
     options: all that is given to it, and what of that is reserved.
     reserved: keys that are not the method's own.
+    source: where they are said, which its refusals name.
+
+  Raises:
+    ValueError: an argument cannot be so.
   """
   args = {k: v for k, v in options.items() if k not in reserved}
   schema = signature.arguments(make)
   pictures = {
-    k: _picture(f"{spec.name}.{k}", v)
+    k: _picture(source.key(k) if source else f"{spec.name}.{k}", v)
     for k, v in args.items()
     if k in schema
     and isinstance(schema[k].check, signature.Picture)
     and isinstance(v, str)
   }
   remake = functools.partial(make, **(args | pictures))
-  remake()  # refuses what is out of range, which arrays are not asked
+  _try(remake, source, schema)
   method = remake(**signature.arrays(schema, args))
   defaults = {k: a.default for k, a in schema.items()}
   stamps = {
@@ -209,7 +220,23 @@ def build(
     for k, v in pictures.items()
   }
   numbers = tuple(k for k, a in schema.items() if a.sweepable)
-  return Method(str(spec), method, defaults | options | stamps, remake, numbers)
+  decide = defaults | options | stamps
+  return Method(str(spec), method, decide, remake, numbers, source=source)
+
+
+def _try(
+  make: Callable[[], Any], source: Source | None, arguments: Collection[str]
+) -> Any:
+  """Makes a method of Python's numbers, which refuses what is out of range.
+
+  Of arrays it would not be asked.
+  """
+  try:
+    return make()
+  except ValueError as error:
+    if source is None:
+      raise
+    raise ValueError(source.worded(str(error), arguments)) from error
 
 
 def _picture(label: str, path: str) -> jax.Array:
@@ -235,19 +262,20 @@ def scenario(text: str) -> Method:
   (spec,) = specified
   make = registry.get("scenarios", spec.name)
   options = _preset("scenarios", spec) | spec.args
-  return build(make, spec, options)
+  return build(make, spec, options, source=Source("scenario", spec))
 
 
 def holding(method: Method, section: dict[str, Any]) -> Method:
   """Returns a built defense with what its defender holds."""
+  key = method.source.key
   rate = method.args.get("clean_rate", section["clean_rate"])
   balanced = method.args.get("balanced", section["balanced"])
-  signature.check("defense.balanced", bool, balanced)
+  signature.check(key("balanced"), bool, balanced)
   number = isinstance(rate, int | float) and not isinstance(rate, bool)
   if not number or not 0 < rate <= 1:
     raise ValueError(
-      f"defense.clean_rate is {rate!r}, but must be above 0 and at most 1: the "
-      "defender's share of the clean training set."
+      f"{key('clean_rate')} is {rate!r}, but must be above 0 and at most 1: "
+      "the defender's share of the clean training set."
     )
   defender = experiment.Holding(float(rate), balanced)
   return method._replace(holding=defender)

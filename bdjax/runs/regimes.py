@@ -5,6 +5,7 @@ from typing import Any
 from bdjax.methods import registry, signature, specs
 from bdjax.runs import methods
 from bdjax.runs.methods import Method
+from bdjax.runs.sources import Source
 from bdjax.training import adaptive, budget, regimes
 from bdjax.types import Regime
 
@@ -37,7 +38,8 @@ def of(
       )
     options = {k: v for k, v in section.items() if k in schema} | spec.args
     options = {k: v for k, v in options.items() if v is not None}
-    method = methods.build(make, spec, options)
+    source = Source("regime", spec, frozenset(section) - {"name"})
+    method = methods.build(make, spec, options, source=source)
     regime = budget.matched(_opposed(method.built, batch_size, facts), match)
     built.append(method._replace(built=regime))
   return built
@@ -64,7 +66,13 @@ def _opposed(regime: Regime, batch_size: int, facts: dict[str, Any]) -> Regime:
   turn = {"epochs": regime.turn, "batch_size": batch_size}
   own = spec.args | {k: v for k, v in turn.items() if k in schema}
   section = {"name": str(spec._replace(args=own))}
-  built = methods.methods("defenses", section, facts, reserved=methods.DEFENDER)
+  try:
+    built = methods.methods(
+      "defenses", section, facts, reserved=methods.DEFENDER
+    )
+  except ValueError as error:
+    text = str(error).replace("defense.name=", "adaptive.defense=")
+    raise ValueError(text) from error
   if len(built) != 1:
     raise ValueError(
       f"adaptive.defense is {regime.against!r}, which is {len(built)} of them: "

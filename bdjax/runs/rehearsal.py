@@ -5,7 +5,7 @@ training. So each is called on shapes alone, and left where it first trains.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -31,17 +31,18 @@ def check(plan: plans.Plan) -> None:
   """
   victim = _victim(plan)
   for regime in plan.regimes:
-    _rehearse(regime, functools.partial(_wrap, regime), victim)
+    _rehearse((regime,), functools.partial(_wrap, regime), victim)
     _rehearse_turn(plan, regime, victim)
   for attack in plan.attacks:
     for regime in plans.regimes_of(plan, attack):
-      _rehearse(attack, functools.partial(_plant, plan, attack, regime))
+      both, planted = (attack, regime), (plan, attack, regime)
+      _rehearse(both, functools.partial(_plant, *planted))
   _check_test(plan)
   if not plan.defenses:
     return
   kinds = {_kind(plan, defense): defense for defense in reversed(plan.defenses)}
   for defense in reversed(kinds.values()):
-    _rehearse(defense, functools.partial(_defend, plan, defense), victim)
+    _rehearse((defense,), functools.partial(_defend, plan, defense), victim)
 
 
 def _kind(plan: plans.Plan, defense: Method) -> str:
@@ -50,14 +51,20 @@ def _kind(plan: plans.Plan, defense: Method) -> str:
   return plans.digest([defense.name, fixed, _clean(plan, defense)])
 
 
-def _rehearse(method: Method, work: Callable[..., Any], *args: Params) -> None:
+def _rehearse(
+  several: Sequence[Method], work: Callable[..., Any], *args: Params
+) -> None:
+  """Refuses a method that cannot work with others, whose keys it may name."""
   try:
     jax.eval_shape(work, *args)
   except _Training:
     pass
   except ValueError as error:
     reason = " ".join(str(error).split())
-    raise ValueError(f"{method.label} cannot work here: {reason}") from error
+    for method in several:
+      reason = method.source.worded(reason, method.args)
+    label = several[0].label
+    raise ValueError(f"{label} cannot work here: {reason}") from error
   except Exception:  # what is faulty fails by itself when it runs
     pass
 
@@ -144,8 +151,9 @@ def _clean(plan: plans.Plan, defense: Method) -> int:
   size = round(count / classes) * classes if balanced else round(count)
   if size < classes:
     raise ValueError(
-      f"{defense.label}'s clean_rate is {rate:g}, which of {train.size} images "
-      f"leaves {size}, but the data has {classes} classes: give at least "
+      f"{defense.source.key('clean_rate')} is {rate:g}, which of {train.size} "
+      f"images leaves {defense.label} {size}, but the data has {classes} "
+      "classes: give at least "
       f"{values.rounded_up(classes / train.size):g}, or load more images."
     )
   if balanced:  # there may be too few of a class

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from bdjax.methods import signature, specs, values
-from bdjax.runs import keys, methods, plans, regimes, rehearsal, task_data
+from bdjax.runs import (
+  keys,
+  methods,
+  plans,
+  regimes,
+  rehearsal,
+  sources,
+  task_data,
+)
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
 from bdjax.training import budget, engine
@@ -39,14 +47,15 @@ def plan(
   keys.check(config)
   overridden |= frozenset(config[plans.OVERRIDDEN])
   config[plans.OVERRIDDEN] = sorted(overridden)
-  scenario = methods.scenario(config["scenario"])
+  with sources.named("scenario"):
+    scenario = methods.scenario(config["scenario"])
   seed = keys.seeds(config["seeds"])[0]
   source = own or task_data.source(config, seed)
   user = task_data.user(config, scenario, source, seed)
   result = built(config, overridden, scenario, source, user)
   _check_axes(result)
   _check_repeated(result)
-  _check_batch("train.batch_size", result.recipe.batch_size, result.train.size)
+  _check_batch(result.recipe.batch_size, result.train.size)
   _check_regimes(result)
   _check_defenses(result)
   _check_sequela(result)
@@ -90,7 +99,8 @@ def built(
 ) -> plans.Plan:
   """Returns the plan of a config whose data is loaded."""
   classes = scenario.built.classes(source.info.num_classes)
-  model = methods.model(config["model"], source.info, classes)
+  with sources.named("model.name"):
+    model = methods.model(config["model"], source.info, classes)
   facts = {"mean": source.info.mean, "std": source.info.std}
   users = facts | {"num_classes": user.info.num_classes}
   victims = facts | {"num_classes": classes or user.info.num_classes}
@@ -105,6 +115,8 @@ def built(
   asked = bool(config["sequela"]["name"])
   recipe = dict(config["train"])
   match = recipe.pop("match")
+  with sources.named("regime.name"):
+    several = regimes.of(config["regime"], match, recipe["batch_size"], victims)
   return plans.Plan(
     config=config,
     info=source.info,
@@ -112,7 +124,7 @@ def built(
     test=source.test,
     model=model,
     attacks=attacks,
-    regimes=regimes.of(config["regime"], match, recipe["batch_size"], victims),
+    regimes=several,
     defenses=[methods.holding(d, config["defense"]) for d in defenses],
     sequela=build("sequela", "sequela", users) if asked else [],
     recipe=Recipe(**recipe),
@@ -131,18 +143,21 @@ def _methods(
   reserved: tuple[str, ...] = (),
 ) -> list[Method]:
   given = {k.partition(".")[2] for k in overridden if k.startswith(section)}
-  return methods.methods(
-    kind,
-    config[section],
-    facts,
-    reserved=reserved,
-    overridden=frozenset(given),
-    axes=_axes(config),
-  )
+  axes = _axes(config)
+  with sources.named(f"{section}.name"):
+    return methods.methods(
+      kind,
+      config[section],
+      facts,
+      reserved=reserved,
+      overridden=frozenset(given),
+      axes=axes,
+    )
 
 
 def _axes(config: dict[str, Any]) -> dict[str, tuple]:
-  return specs.axes(config["sweep"]["axes"] or "")
+  with sources.named("sweep.axes"):
+    return specs.axes(config["sweep"]["axes"] or "")
 
 
 def _check_axes(plan: plans.Plan) -> None:
@@ -174,11 +189,14 @@ def _check_repeated(plan: plans.Plan) -> None:
       labels[about] = method.label
 
 
-def _check_batch(label: str, batch: int, size: int) -> None:
+def _check_batch(
+  batch: int, size: int, key: str = "train.batch_size", whose: str = ""
+) -> None:
   try:
     engine.steps_per_epoch(size, batch)
   except ValueError as error:
-    raise ValueError(f"{label}: {error}") from None
+    text = str(error).replace("batch_size", key, 1)
+    raise ValueError(f"{whose}{text}") from None
 
 
 def _check_regimes(plan: plans.Plan) -> None:
@@ -234,19 +252,19 @@ def _check_sequela(plan: plans.Plan) -> None:
     if sequel.built.retrains:
       _check_poisons(sequel, plan.attacks)
       images = round(sequel.args.get("rate", 1) * size)
-      batch = sequel.args["batch_size"]
+      key, batch = sequel.source.key, sequel.args["batch_size"]
       if "rate" in sequel.args and images < batch <= size:
         raise ValueError(
-          f"{sequel.label}'s rate is {sequel.args['rate']:g}, which of {size} "
-          f"images leaves {images}, fewer than its batch_size {batch}: give at "
-          f"least {values.rounded_up(batch / size):g}, or a smaller batch."
+          f"{key('rate')} is {sequel.args['rate']:g}, which of {size} images "
+          f"leaves {images}, fewer than its batch_size {batch}: give at least "
+          f"{values.rounded_up(batch / size):g}, or a smaller batch."
         )
-      _check_batch(sequel.label, batch, images)
+      _check_batch(batch, images, key("batch_size"), f"{sequel.label}: ")
     elif sequel.built.lures:
       _check_lures(plan, sequel)
     else:
-      label = f"{sequel.label}'s shadow"
-      _check_batch(label, plan.recipe.batch_size, size // 2)
+      whose = f"{sequel.label}'s shadow: "
+      _check_batch(plan.recipe.batch_size, size // 2, whose=whose)
 
 
 def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
@@ -267,7 +285,8 @@ def _check_lures(plan: plans.Plan, sequel: Method) -> None:
         f"{attack.label} should change, but there are {known}: give it fewer "
         "images."
       )
-  _check_batch(sequel.label, sequel.args["batch_size"], sequel.args["images"])
+  key, args = sequel.source.key("batch_size"), sequel.args
+  _check_batch(args["batch_size"], args["images"], key, f"{sequel.label}: ")
 
 
 def _check_defenses(plan: plans.Plan) -> None:

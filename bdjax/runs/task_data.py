@@ -1,10 +1,12 @@
 """Loads the data of both sides: the adversary's task, and the user's."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bdjax import data
+from bdjax.runs import sources
 from bdjax.runs.methods import Method
 from bdjax.types import Dataset
 
@@ -92,21 +94,26 @@ def _draw(config: dict[str, Any], section: str, seed: int) -> int:
 
 
 def _load_all(label: str, section: dict[str, Any], draw: int) -> TaskData:
-  info = data.info(section["name"], data_dir=section["dir"])
+  with sources.named(f"{label}.name"):
+    info = data.info(section["name"], data_dir=section["dir"])
   if section["crop"] is not None:
     info = info._replace(crop=_crop(label, section["crop"], info))
   if section["flip"] is not None:
     info = info._replace(flip=section["flip"])
 
   def load(split, images, draw=0):
-    return data.load(
-      section["name"],
-      split,
-      images=images,
-      draw=draw,
-      data_dir=section["dir"],
-      cache_dir=section["cache"],
-    )
+    try:
+      return data.load(
+        section["name"],
+        split,
+        images=images,
+        draw=draw,
+        data_dir=section["dir"],
+        cache_dir=section["cache"],
+      )
+    except ValueError as error:
+      key = f"{label}.{split}_images is"
+      raise ValueError(re.sub("^images is", key, str(error))) from error
 
   train = load("train", section["train_images"], draw)
   _check_classes(label, section, info, train, draw)

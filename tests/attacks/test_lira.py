@@ -183,7 +183,7 @@ def test_the_backdoor_gets_in(shares, plain):
 
 def test_what_cannot_be_is_refused(noted, task):
   once = task.replace(recipe=task.recipe.replace(epochs=1))
-  with pytest.raises(ValueError, match="the recipe has 1 epochs"):
+  with pytest.raises(ValueError, match="train.epochs is 1, but"):
     noted(make(), once)
   peer = make(compat="backdoorbench")
   with pytest.raises(ValueError, match="leave compat at 'paper'"):

@@ -82,7 +82,7 @@ def test_encoder_is_planted_and_used(run, config, tmp_path):
     ),
     (
       {"scenario": "transfer", **USER, "defense__batch_size": 65},
-      "ft cannot work here: batch_size is 65",
+      "ft cannot work here: defense.batch_size is 65",
     ),
     (
       {"scenario": "transfer", **USER, "defense__name": "ft,spectral"},

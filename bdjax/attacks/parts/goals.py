@@ -30,7 +30,7 @@ class Goal:
     """Refuses a target that is no class."""
     if self.target >= self.num_classes:
       raise ValueError(
-        f"the target class is {self.target}, but the data has "
+        f"target is {self.target}, but the data has "
         f"{self.num_classes} classes: give one between 0 and "
         f"{self.num_classes - 1}."
       )

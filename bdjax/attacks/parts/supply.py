@@ -19,7 +19,7 @@ def check_rate(rate: Scalar, size: int) -> None:
   """
   if not programs.traced(rate) and round(float(rate) * size) == 0:
     raise ValueError(
-      f"the poison rate {float(rate):g} poisons none of {size} images: give at "
+      f"rate is {float(rate):g}, which poisons none of {size} images: give at "
       f"least {values.rounded_up(1 / size):g}."
     )
 
@@ -38,7 +38,7 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
   needed, supply = round(float(rate) * train.size), int(supply)
   if needed > supply:
     raise ValueError(
-      f"the poison rate {float(rate):g} asks for {needed} images of the target "
+      f"rate is {float(rate):g}, which asks for {needed} images of the target "
       f"class, but the data has {supply}: a clean-label attack needs a rate of "
       f"at most {supply / train.size:.4g} here."
     )
@@ -59,8 +59,9 @@ def check_cover(rate: Scalar, free: Array) -> None:
   """
   if not programs.traced(rate) and 0 < float(rate) * free.size <= 0.5:
     raise ValueError(
-      f"the cover rate {float(rate):g} covers none of {free.size} images: give "
-      f"at least {values.rounded_up(1 / free.size):g}, or 0 for none."
+      f"cover_rate is {float(rate):g}, which covers none of {free.size} "
+      f"images: give at least {values.rounded_up(1 / free.size):g}, or 0 for "
+      "none."
     )
   with jax.ensure_compile_time_eval():  # so that it is known when traced
     left = free.sum()
@@ -69,7 +70,7 @@ def check_cover(rate: Scalar, free: Array) -> None:
   needed, left = round(float(rate) * free.size), int(left)
   if needed > left:
     raise ValueError(
-      f"the cover rate {float(rate):g} asks for {needed} images beside the "
-      f"poisons and the target class, but {left} are left: give at most "
+      f"cover_rate is {float(rate):g}, which asks for {needed} images beside "
+      f"the poisons and the target class, but {left} are left: give at most "
       f"{left / free.size:.4g} here."
     )

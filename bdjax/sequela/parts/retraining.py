@@ -86,8 +86,9 @@ def drawn(
   count = round(rate * clean.size)
   if count <= poisons:
     raise ValueError(
-      f"the share {rate} of {clean.size} images is {count}, which {poisons} "
-      "poisons leave no room in: raise the rate or take fewer poisons."
+      f"rate is {rate}, but that share of {clean.size} images is {count}, "
+      f"which {poisons} poisons leave no room in: raise it or take fewer "
+      "poisons."
     )
   available = (role == POISON).sum()
   if not programs.traced(available) and available < poisons:

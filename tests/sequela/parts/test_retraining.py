@@ -217,7 +217,7 @@ def test_retuning_refuses_what_cannot_be_drawn(toy, poisoned, role):
     key = jax.random.key(0)
     return retraining.drawn(key, toy, poisoned, role, **how)
 
-  with pytest.raises(ValueError, match=r"share 0.02 of 64 images is 1, .* 5"):
+  with pytest.raises(ValueError, match="rate is 0.02, .* 64 images is 1, .* 5"):
     draw(role)
   few = jnp.zeros(64, jnp.int8).at[:3].set(POISON)
   with pytest.raises(ValueError, match="needs 5 poisons, but .* has 3"):
