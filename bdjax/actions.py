@@ -116,7 +116,7 @@ def cleanse(given: Given) -> int:
   backend.require()
   names = ("model", "images", "out", "arch", "weights", "defense", "audit")
   more = ("triggered", "class_order", "image_size", "mean", "std", "held_out")
-  rest = ("seed", "force", "data_dir")
+  rest = ("seed", "force", "budget", "data_dir")
   arguments = {name: getattr(given, name) for name in (*names, *more, *rest)}
   return command.run(**arguments, console=sayings.console(given))
 

@@ -6,6 +6,7 @@ and judges classes by how much smaller theirs is than the others'. Each patch is
 then stamped on held-out images of other classes, before and after the repair.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -35,8 +36,9 @@ class Audit(NamedTuple):
     mask: [classes, H, W, 1] in [0, 1].
     pattern: [classes, H, W, 3] in [0, 1].
     images: how many it was searched on.
-    before: per class, held-out images of others that the patch sends there.
-    after: the same of the repaired model; empty before it is known.
+    before: per class, held-out images of others that the patch sends there;
+      empty where nobody tried.
+    after: the same of the repaired model.
   """
 
   norm: np.ndarray
@@ -67,9 +69,26 @@ def search(
     seed: decides which images are used where there are many.
     rounds: passes, at most.
   """
+  triggers = inverted(key, access, fit, seed=seed, rounds=rounds)
+  _, memo = programs.jit(neural_cleanse.judge)(triggers, THRESHOLD)
+  return Audit(
+    norm=np.asarray(memo["mask_norm"]),
+    index=np.asarray(memo["anomaly_index"]),
+    flagged=np.asarray(memo["flagged"]),
+    reached=np.asarray(triggers.reached),
+    mask=np.asarray(triggers.mask),
+    pattern=np.asarray(triggers.pattern),
+    images=min(IMAGES, access.clean.size),
+  )
+
+
+def inverted(
+  key: Key, access: Access, fit: Fit, *, seed: int, rounds: int
+) -> inversion.Inverted:
+  """Returns the patches themselves; arguments are those of `search`."""
   rows = np.sort(splits.shuffled(access.clean.size, seed=seed)[:IMAGES])
   clean = jax.tree.map(lambda leaf: leaf[rows], access.clean)
-  triggers = inversion.invert(
+  return inversion.invert(
     key,
     access.replace(clean=clean),
     fit,
@@ -79,16 +98,6 @@ def search(
     width=0,
     name="audit",
   )
-  _, memo = programs.jit(neural_cleanse.judge)(triggers, THRESHOLD)
-  return Audit(
-    norm=np.asarray(memo["mask_norm"]),
-    index=np.asarray(memo["anomaly_index"]),
-    flagged=np.asarray(memo["flagged"]),
-    reached=np.asarray(triggers.reached),
-    mask=np.asarray(triggers.mask),
-    pattern=np.asarray(triggers.pattern),
-    images=clean.size,
-  )
 
 
 def stamped(
@@ -97,6 +106,7 @@ def stamped(
   variables: Params,
   images: np.ndarray,
   label: np.ndarray,
+  seen: Callable[[int], None] = lambda done: None,
 ) -> tuple[measure.Share, ...]:
   """Tries every class's patch on images of other classes.
 
@@ -106,6 +116,7 @@ def stamped(
     variables: of the model, repaired or not.
     images: [N, H, W, 3] uint8, held out.
     label: [N] true classes.
+    seen: gets how many classes are done, after each.
 
   Returns:
     Per class, how many are answered with it.
@@ -121,4 +132,5 @@ def stamped(
     patched = np.round(np.clip(patched, 0, 255)).astype(np.uint8)
     answers = measure.ask(access.model, variables, patched)
     shares.append(measure.Share(int((answers == c).sum()), len(others)))
+    seen(c + 1)
   return tuple(shares)

@@ -1,5 +1,6 @@
 """From a suspect's file and clean images to a repaired file and a report."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +8,18 @@ from typing import Any
 
 import jax
 from rich.console import Console
+from rich.markup import escape
 
+from bdjax.cleanse import agenda as agendas
 from bdjax.cleanse import audit as audits
 from bdjax.cleanse import case as cases
 from bdjax.cleanse import clean_images, outputs, page, repair, suspect, verdict
+from bdjax.cleanse.agenda import REPAIR, SEARCH, TRIAL, Agenda, OverBudget
 from bdjax.cleanse.audit import Audit
 from bdjax.cleanse.case import Case
 from bdjax.cleanse.pictures import printable
 from bdjax.cleanse.result import Result, compared
 from bdjax.machine import storage
-from bdjax.methods import specs
 from bdjax.runs import experiment
 from bdjax.training import loop
 from bdjax.training.progress import Display
@@ -40,6 +43,7 @@ def cleanse(
   held_out: float = 0.2,
   seed: int = 0,
   force: bool = False,
+  budget: float | None = None,
   data_dir: str | None = None,
   console: Console | None = None,
 ) -> Result:
@@ -68,6 +72,8 @@ def cleanse(
     held_out: share of the clean images that is never trained on.
     seed: of the division, the training and the noise.
     force: whether files that are there already may be replaced.
+    budget: seconds that all of it may take: what does not fit after the repair
+      is left out, and `left_out` says so. None for any.
     data_dir: folder of the datasets.
     console: where progress is shown; None shows none.
 
@@ -76,6 +82,8 @@ def cleanse(
       then.
   """
   start = time.perf_counter()
+  if budget is not None and not 0 < budget < math.inf:
+    raise ValueError(f"budget is {budget}; give seconds, above 0, or None.")
   model, out = _local(model=model, images=images, out=out, triggered=triggered)
   flags = _flags(image_size, mean, std)
   report = outputs.check(
@@ -91,10 +99,49 @@ def cleanse(
     data_dir=data_dir,
   )
   case = cases.opened(accused, read, held_out=held_out, seed=seed)
-  cleaned, fixed, audited = _work(case, spec, audit, console)
-  result = compared(case, cleaned, fixed, audited, out=out, report=report)
+  result, cleaned = _worked(
+    case,
+    repair.fitted(spec, case.access.clean.size),
+    {"audit": audit, "budget": budget, "began": start},
+    console or Console(quiet=True),
+    {"out": out, "report": report},
+  )
   result = result._replace(seconds=time.perf_counter() - start)
   return _written(result, case, cleaned, force)
+
+
+def _worked(
+  case: Case,
+  fixed: repair.Repair,
+  asked: dict[str, Any],
+  console: Console,
+  files: dict[str, Path],
+) -> tuple[Result, Params]:
+  """Repairs and audits under bars; returns what came of it, and the repaired.
+
+  Args:
+    case: the suspect and the images.
+    fixed: what repairs.
+    asked: of the agenda.
+    console: where it is shown.
+    files: which will be written.
+  """
+  _say(console, [f"{name}: {fact}" for name, fact in case.facts.items()])
+  _say(console, case.notes)
+  _say(console, fixed.notes)
+  with console.status("measuring how fast this machine is"):
+    agenda = agendas.of(case, fixed, told=not console.quiet, **asked)
+  agenda.check()
+  _say(console, agenda.told())
+  count = len(agenda.items)
+  with Display(console, cells=count, unit="steps").running() as display:
+    cleaned, done, more = _repaired(case, fixed, agenda, display)
+    _say(console, more)
+    audited = None
+    if asked["audit"]:
+      audited = _audited(case, cleaned, agenda, display)
+  _say(console, agenda.left_out)
+  return compared(case, cleaned, done, audited, agenda=agenda, **files), cleaned
 
 
 def _local(
@@ -123,33 +170,80 @@ def _flags(
   }
 
 
-def _work(
-  case: Case, spec: specs.Spec, audit: bool, console: Console | None
-) -> tuple[Params, repair.Repair, Audit | None]:
-  """Audits and repairs, under a bar; also returns what repaired."""
-  fixed = repair.fitted(spec, case.access.clean.size)
-  console = console or Console(quiet=True)
-  _say(console, [f"{name}: {fact}" for name, fact in case.facts.items()])
-  _say(console, case.notes)
-  key = jax.random.key(case.seed)
-  audited = None
-  with Display(console, cells=1 + audit).running() as display:
-    fit = loop.host_fit(progress=display.stage)
-    if audit:
-      display.start("audit: searching a patch for every class")
-      k_audit = experiment.key_for(key, "audit")
-      audited = audits.search(
-        k_audit, case.access, fit, seed=case.seed, rounds=audits.ROUNDS
-      )
-      display.finish(f"{int(audited.flagged.sum())} classes flagged")
-    display.start(f"repair: {fixed.label}")
-    _say(console, fixed.notes)
-    k_repair = experiment.key_for(key, "repair")
-    state, done = repair.run(k_repair, fixed, case.access, fit)
-    if done is not fixed:
-      _say(console, done.notes[-1:])
-    display.finish("repaired")
-  return state.variables, done, audited
+def _repaired(
+  case: Case, fixed: repair.Repair, agenda: Agenda, display: Display
+) -> tuple[Params, repair.Repair, list[str]]:
+  """Returns the repaired variables, what repaired, and what it says of that."""
+  display.start(escape(agenda.begins(REPAIR)))
+  fit = loop.host_fit(progress=display.stage)
+  k_repair = experiment.key_for(jax.random.key(case.seed), "repair")
+  state, done = repair.run(k_repair, fixed, case.access, fit)
+  agenda.ends(REPAIR)
+  display.finish("repaired")
+  return state.variables, done, list(done.notes[-1:] if done != fixed else ())
+
+
+def _audited(
+  case: Case, cleaned: Params, agenda: Agenda, display: Display
+) -> Audit | None:
+  """Searches patches and tries them, as far as the budget goes."""
+  label = agenda.begins(SEARCH)
+  if label is None:
+    return None
+  display.start(escape(label))
+  passes = [0]
+
+  def progress(name: str, done: int, epochs: int, row: loop.Row) -> None:
+    passes[0] = done
+    display.stage(name, done, epochs, row)
+    if done < epochs:
+      agenda.watch()
+
+  try:
+    found = audits.search(
+      experiment.key_for(jax.random.key(case.seed), "audit"),
+      case.access,
+      loop.host_fit(progress=progress),
+      seed=case.seed,
+      rounds=audits.ROUNDS,
+    )
+  except OverBudget:
+    agenda.stopped(SEARCH, f"{passes[0]} of {audits.ROUNDS} passes")
+    display.finish("given up")
+    return None
+  agenda.ends(SEARCH)
+  display.finish(f"{int(found.flagged.sum())} classes flagged")
+  return _tried(case, found, cleaned, agenda, display)
+
+
+def _tried(
+  case: Case, found: Audit, cleaned: Params, agenda: Agenda, display: Display
+) -> Audit:
+  """Returns an audit whose patches were tried on both models, if time is."""
+  label = agenda.begins(TRIAL)
+  if label is None:
+    return found
+  display.start(escape(label))
+  count, pair, shares = len(found.norm), [], 0
+  for variables in (case.suspect.variables, cleaned):
+    first = count * len(pair)
+
+    def seen(done: int, first: int = first) -> None:
+      nonlocal shares
+      shares = first + done
+      display.stage("patches", shares, 2 * count, {}, "trial")
+      agenda.watch()
+
+    held = case.held_image, case.held_label
+    try:
+      pair.append(audits.stamped(found, case.access, variables, *held, seen))
+    except OverBudget:
+      agenda.stopped(TRIAL, f"{shares} of {2 * count} trials")
+      display.finish("given up")
+      return found
+  agenda.ends(TRIAL)
+  display.finish("tried")
+  return found._replace(before=pair[0], after=pair[1])
 
 
 def _written(

@@ -76,6 +76,11 @@ class Answers(NamedTuple):
     others = np.delete(self.confusion, c, axis=0)
     return Share(int(others[:, c].sum()), int(others.sum()))
 
+  def given(self, c: int) -> Share:
+    """Held-out images of any class that are answered with a class."""
+    counts = self.confusion
+    return Share(int(counts[:, c].sum()), int(counts.sum()))
+
 
 class Taken(NamedTuple):
   """How many of the suspected images get the class that most of them get.

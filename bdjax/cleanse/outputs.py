@@ -109,6 +109,8 @@ def write(
     "accuracy_before": str(before),
     "accuracy_after": str(after),
   }
+  if result.left_out:
+    metadata["left_out"] = " ".join(result.left_out)
   named = case.suspect.named(cleaned)
   tensors.check_free(result.report, force=force)
   try:

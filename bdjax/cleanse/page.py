@@ -28,6 +28,10 @@ def render(result: Result, verdict: Verdict) -> str:
     rows=_rows(result),
     patches=_patches(result),
     audit=result.audit,
+    tried=result.audit is not None and bool(result.audit.before),
+    chance=result.chance,
+    noise=int(result.before.noise.sum()),
+    even=f"{result.before.noise.sum() / len(result.names):.0f}",
     classes=_classes(result),
     omitted=max(0, len(result.names) - _WORST),
     layers=result.changes,
@@ -46,24 +50,30 @@ def _moved_by(change: float | None) -> str:
 
 
 def _took(result: Result) -> str:
-  return f"{result.seconds:.0f} seconds"
+  took = f"{result.seconds:.0f} seconds"
+  if result.budget is None:
+    return took
+  return f"{took}, of a budget of {result.budget:.0f}"
 
 
-def _rows(result: Result) -> list[tuple[str, Any, Any]]:
-  """Returns what was measured before and after, as rows of a table."""
-  rows = [("Accuracy on held-out images", *result.accuracy)]
+def _rows(result: Result) -> list[tuple[str, Any, Any, str]]:
+  """Returns what was measured before and after, and without any backdoor."""
+  guessed = f"guessing: {result.chance}"
+  rows = [("Accuracy on held-out images", *result.accuracy, guessed)]
   taken = result.taken
   if taken is not None:
     name = (
       f"Attack success: suspected images answered {result.called(taken.target)}"
     )
-    rows.append((name, taken.before, taken.after))
+    usual = f"clean images: {result.usual}; chance: {result.chance}"
+    rows.append((name, taken.before, taken.after, usual))
     if taken.right is not None:
-      rows.append(("Suspected images answered right", *taken.right))
-  if result.audit is not None:
+      rows.append(("Suspected images answered right", *taken.right, guessed))
+  if result.audit is not None and result.audit.before:
     for c in np.flatnonzero(result.audit.flagged):
       name = f"Images that the patch found for {result.called(c)} sends there"
-      rows.append((name, result.audit.before[c], result.audit.after[c]))
+      pair = result.audit.before[c], result.audit.after[c]
+      rows.append((name, *pair, f"without it: {result.before.drawn(c)}"))
   return rows
 
 
@@ -106,8 +116,9 @@ def _classes(result: Result) -> list[dict[str, Any]]:
       row |= {
         "norm": f"{audit.norm[c]:.1f}" + ("" if audit.reached[c] else " *"),
         "index": f"{audit.index[c]:.1f}",
-        "stamped": _pair(audit.before[c], audit.after[c]),
       }
+      if audit.before:
+        row["stamped"] = _pair(audit.before[c], audit.after[c])
     rows.append(row)
   return rows
 

@@ -195,5 +195,13 @@ def _right(access: Access, variables: Params) -> float:
 
 def _built(spec: specs.Spec) -> methods.Method:
   section = {"name": str(spec)}
-  (one,) = methods.methods("defenses", section, {}, reserved=methods.DEFENDER)
+  try:
+    (one,) = methods.methods("defenses", section, {}, reserved=methods.DEFENDER)
+  except ValueError as error:
+    raise ValueError(_typed(str(error))) from error
   return one
+
+
+def _typed(text: str) -> str:
+  """Returns a refusal with the flag that says the defense."""
+  return text.replace("defense.name=", "--defense=")

@@ -7,8 +7,8 @@ the repair did.
 from pathlib import Path
 from typing import NamedTuple
 
-from bdjax.cleanse import audit as audits
 from bdjax.cleanse import measure, weights
+from bdjax.cleanse.agenda import Agenda
 from bdjax.cleanse.audit import Audit
 from bdjax.cleanse.case import Case
 from bdjax.cleanse.measure import Answers, Share, Taken
@@ -19,6 +19,7 @@ from bdjax.types import Params
 
 _LIFTED = 0.1  # accuracy that no repair of a model that is read rightly brings
 _TAUGHT = 0.5  # the same of one class
+_TAKEN = 0.5  # share of suspected images in one class that is striking
 
 
 class Result(NamedTuple):
@@ -39,6 +40,8 @@ class Result(NamedTuple):
     changes: of the layers.
     moved: relative change of all weights.
     seconds: all of it took; 0 until it is over.
+    budget: seconds that it might take; None for any.
+    left_out: what the budget had no room for, in sentences.
     verdict: what was found, done and not proved, as text; "" until it is told.
   """
 
@@ -56,6 +59,8 @@ class Result(NamedTuple):
   changes: tuple[Change, ...]
   moved: float
   seconds: float = 0.0
+  budget: float | None = None
+  left_out: tuple[str, ...] = ()
   verdict: str = ""
 
   @property
@@ -85,6 +90,28 @@ class Result(NamedTuple):
       and _raised(self.before.of_class(c), self.after.of_class(c), _TAUGHT)
     ]
 
+  @property
+  def chance(self) -> str:
+    """The share of images that one class gets by chance, in words."""
+    count = len(self.names)
+    return f"{100 / count:.1f} % (1 of {count} classes)"
+
+  @property
+  def usual(self) -> Share:
+    """Clean held-out images that get the class of most suspected ones.
+
+    Of other classes if that is how suspected images were counted.
+    """
+    c = self.taken.target
+    return self.before.drawn(c) if self.taken.right else self.before.given(c)
+
+  @property
+  def striking(self) -> bool:
+    """Whether most suspected images get one class, and not by chance."""
+    share = self.taken.before
+    clean = max(self.usual.interval[1], 1 / len(self.names))
+    return share.rate >= _TAKEN and share.interval[0] > clean
+
   def called(self, c: int) -> str:
     """Returns a class's number, with its name if it has another."""
     name = printable(self.names[c])
@@ -105,6 +132,7 @@ def compared(
   *,
   out: Path,
   report: Path,
+  agenda: Agenda,
 ) -> Result:
   """Asks the suspect and the repaired model, and compares them.
 
@@ -113,13 +141,12 @@ def compared(
     cleaned: the repaired variables.
     repair: what repaired.
     audit: of the suspect, if it was audited.
+    agenda: what was left out.
     out: where the repaired model goes.
     report: where the page goes.
   """
   pair = case.suspect.variables, cleaned
   before, after = (_answers(case, variables) for variables in pair)
-  if audit is not None:
-    audit = _stamped(case, audit, pair)
   taken = None
   if case.images.triggered is not None:
     taken = measure.taken(before, after, case.images.triggered_label)
@@ -138,6 +165,8 @@ def compared(
     doubt=case.doubt,
     changes=weights.changes(old, new),
     moved=weights.whole(old, new),
+    budget=agenda.budget,
+    left_out=tuple(agenda.left_out),
   )
 
 
@@ -151,14 +180,3 @@ def _answers(case: Case, variables: Params) -> Answers:
     triggered=case.images.triggered,
     seed=case.seed,
   )
-
-
-def _stamped(case: Case, audit: Audit, pair: tuple[Params, Params]) -> Audit:
-  """Returns an audit whose patches were tried on both models."""
-  before, after = (
-    audits.stamped(
-      audit, case.access, variables, case.held_image, case.held_label
-    )
-    for variables in pair
-  )
-  return audit._replace(before=before, after=after)

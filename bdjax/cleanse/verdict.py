@@ -11,7 +11,6 @@ from bdjax.cleanse import audit as audits
 from bdjax.cleanse.result import Result
 
 _FEW = 3  # classes below which none can stand out
-_TAKEN = 0.5  # share of suspected images in one class that is worth a headline
 
 
 class Verdict(NamedTuple):
@@ -74,7 +73,7 @@ def _headline(result: Result) -> str:
     else:
       names, verb = f"classes {', '.join(names)}", "stand"
     return f"Suspicious: {names} {verb} out as a backdoor's target would."
-  if taken is not None and taken.before.rate >= _TAKEN:
+  if taken is not None and result.striking:
     return (
       f"Suspicious: most of the suspected images get class "
       f"{result.called(taken.target)}."
@@ -110,12 +109,17 @@ def _audited(result: Result) -> list[str]:
 def _patch(result: Result, c: int) -> str:
   audit = result.audit
   pixels = audit.mask[c].size
+  found = (
+    f"Class {result.called(c)} was flagged: its patch has the weight of "
+    f"{audit.norm[c]:.1f} of {pixels} pixels, and an anomaly index of "
+    f"{audit.index[c]:.1f}, where more than {audits.THRESHOLD:g} is suspicious."
+  )
+  if not audit.before:
+    return found
   return (
-    f"Class {result.called(c)} was flagged: a patch with the weight of "
-    f"{audit.norm[c]:.1f} of {pixels} pixels sends {audit.before[c]} held-out "
-    f"images of other classes there; its anomaly index is "
-    f"{audit.index[c]:.1f}, where more than {audits.THRESHOLD:g} is "
-    f"suspicious. After the repair the same patch sends {audit.after[c]} there."
+    f"{found} It sends {audit.before[c]} held-out images of other classes "
+    f"there, where without it {result.before.drawn(c)} go; after the repair "
+    f"it sends {audit.after[c]}."
   )
 
 
@@ -126,7 +130,10 @@ def _suspected(result: Result) -> list[str]:
   sentences = [
     f"Of the suspected images, class {result.called(taken.target)} took "
     f"{taken.before}, which is the attack's success rate if they carry its "
-    f"trigger; after the repair {taken.after}."
+    f"trigger; after the repair {taken.after}.",
+    f"To compare: chance is {result.chance}, and of clean held-out images"
+    f"{' of other classes' if taken.right else ''} the suspect gives that "
+    f"class {result.usual}.",
   ]
   if taken.right is None:
     sentences.append(
@@ -151,13 +158,15 @@ def _wrong(result: Result) -> list[str]:
   if total:
     sentences.append(
       f"Of the suspect's {total} wrong answers on held-out images, {drawn[c]} "
-      f"are class {result.called(c)}, the most of any."
+      f"are class {result.called(c)}, the most of any; spread evenly it would "
+      f"be {total / len(drawn):.1f}."
     )
   noise = result.before.noise
   c = int(noise.argmax())
   return sentences + [
     f"Of {noise.sum()} images of noise, {noise[c]} are answered with class "
-    f"{result.called(c)}; clean models have such favourites too."
+    f"{result.called(c)}; spread evenly it would be "
+    f"{noise.sum() / len(noise):.0f}, but clean models have favourites too."
   ]
 
 
@@ -197,7 +206,7 @@ def _done(result: Result) -> list[str]:
 
 
 def _unproved(result: Result) -> list[str]:
-  sentences = []
+  sentences = list(result.left_out)
   if result.audit is not None:
     sentences.append(
       "The search looks for small patches. A trigger that covers or warps the "

@@ -156,6 +156,13 @@ def cleanse(parser: Parser) -> None:
     "--audit", action="store_true", help="look for a backdoor"
   )
   parser.add_argument(
+    "--budget",
+    type=parsers.duration,
+    metavar="TIME",
+    help="how long all of it may take: 90s, 30m, 2h; what does not fit after "
+    "the repair is left out, and named (default: as long as it takes)",
+  )
+  parser.add_argument(
     "--triggered",
     metavar="DIR",
     help="images that may carry a trigger",

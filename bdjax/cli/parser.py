@@ -2,10 +2,13 @@
 
 import argparse
 import difflib
+import math
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 CONFIG = ("--config.", "--noconfig.", "-config.", "-noconfig.")
 
 
@@ -138,3 +141,14 @@ def numbers(text: str) -> tuple[float, ...]:
       f"{text!r} is no number, nor three with commas between them, as "
       "0.49,0.48,0.45"
     ) from None
+
+
+def duration(text: str) -> float:
+  """Returns the seconds of a time: 90, 90s, 30m, 1.5h."""
+  found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text.strip())
+  seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+  if not 0 < seconds < math.inf:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is no time above 0, such as 90s, 30m or 2h"
+    )
+  return seconds

@@ -27,11 +27,14 @@ QUIET_SECONDS = 30.0  # between lines where there is no terminal
 class Display:
   """What the user sees while cells are planted, defended and scored."""
 
-  def __init__(self, console: Console, *, cells: int) -> None:
-    """Prepares to show `cells` cells on a console."""
+  def __init__(
+    self, console: Console, *, cells: int, unit: str = "cells"
+  ) -> None:
+    """Prepares to show cells, or what `unit` calls them, on a console."""
     self._console = console
     self._live = console.is_terminal
     self._cells, self._done, self._said = cells, 0, time.monotonic()
+    self._unit = unit
     self._label, self._stage = "", None
     self._began: tuple[str, int, float] = ("", 0, 0.0)  # stage, epoch, when
     self._bars = Progress(
@@ -50,7 +53,7 @@ class Display:
   def running(self) -> Iterator["Display"]:
     """Shows the bars while the block runs."""
     with self._bars:
-      self._all = self._bars.add_task("cells", total=self._cells, note="")
+      self._all = self._bars.add_task(self._unit, total=self._cells, note="")
       yield self
 
   def start(self, label: str) -> None:
@@ -105,7 +108,7 @@ class Display:
     if done <= first or done == count:
       return ""
     seconds = (time.monotonic() - when) / (done - first) * (count - done)
-    return f"  {_duration(seconds)} left"
+    return f"  {duration(seconds)} left"
 
   def finish(self, text: str) -> None:
     """Says how a cell ended."""
@@ -113,7 +116,8 @@ class Display:
     self._done += 1
     self._bars.update(self._all, completed=self._done)
     self._console.print(f"  {text}", highlight=False)
-    LOG.info("  %s  (%d of %d cells)", text, self._done, self._cells)
+    parts = text, self._done, self._cells, self._unit
+    LOG.info("  %s  (%d of %d %s)", *parts)
 
   def _end_stage(self) -> None:
     if self._stage is not None:
@@ -121,7 +125,7 @@ class Display:
       self._stage = None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
   """Returns a time as people say it."""
   for size, unit in ((3600, "h"), (60, "min")):
     if seconds >= 1.5 * size:

@@ -33,6 +33,7 @@ def test_shares_of_a_confusion():
   assert said.accuracy == (23, 30)
   assert said.of_class(2) == (6, 10)
   assert said.drawn(0) == (5, 20) and said.drawn(2) == (0, 20)
+  assert said.given(0) == (13, 30) and said.given(2) == (6, 30)
   low, high = said.accuracy.interval  # Wilson's, by its formula
   assert (low, high) == pytest.approx((0.5907, 0.8821), abs=1e-4)
   assert str(measure.Share(0, 0)) == "of no images"
@@ -260,3 +261,41 @@ def test_notes_are_told_where_no_weight_changed():
     "It was resized.",
     "clp left every weight as it was, so the output is the suspect itself.",
   ]
+
+
+@pytest.mark.parametrize(
+  ("hits", "count", "striking"),
+  [
+    (90, 100, True),
+    (10, 100, False),  # chance, with ten classes
+    (50, 100, True),
+    (2, 3, False),  # the interval reaches down to what is usual
+  ],
+)
+def test_suspected_images_are_compared_with_chance_and_clean_ones(
+  hits, count, striking
+):
+  share = measure.Share(hits, count)
+  taken = measure.Taken(1, share, share, None)
+  result = compared([[170, 30], [40, 160]], [[170, 30], [40, 160]], taken=taken)
+  result = result._replace(names=tuple("abcdefghij"))
+  assert result.usual == (190, 400)  # of all clean images, b's own too
+  known = taken._replace(right=(share, share))
+  assert result._replace(taken=known).usual == (30, 200)
+  assert result.striking == striking
+  said = verdict.text(verdict.of(result))
+  assert "chance is 10.0 % (1 of 10 classes)" in said
+  assert "gives that class 47.5 % [42.7, 52.4] of 400" in said
+  assert said.startswith("Suspicious") == striking
+
+
+def test_half_of_two_classes_is_chance():
+  share = measure.Share(60, 100)
+  taken = measure.Taken(1, share, share, None)
+  result = compared([[90, 10], [10, 90]], [[90, 10], [10, 90]], taken=taken)
+  assert not result.striking  # 50.2 % at the least, 56.9 of clean ones at most
+
+
+def test_what_a_budget_left_out_is_not_proved():
+  result = compared([[9, 1]], [[9, 1]], left_out=("Left out: it.",))
+  assert verdict.of(result).unproved[0] == "Left out: it."

@@ -63,9 +63,9 @@ def test_attacks_without_poisons_are_asked_too(made):
   [
     ("reactivation(images=190)", "needs 190 training images .* there are 1"),
     ("qra(images=390)", "needs 195 training images .* badnets"),
-    ("reactivation(images=40)", "batch_size=...' is 128, .* 40"),
-    ("reactivation(norm='l1')", "reactivation.norm=...' is 'l1'"),
-    ("qra(teacher='me')", "qra.teacher=...' is 'me'"),
+    ("reactivation(images=40)", "batch_size=....' is 128, .* 40"),
+    ("reactivation(norm='l1')", "reactivation.norm=....' is 'l1'"),
+    ("qra(teacher='me')", "qra.teacher=....' is 'me'"),
   ],
 )
 def test_what_cannot_be_asked_is_refused_at_once(made, name, text):

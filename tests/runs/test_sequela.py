@@ -193,7 +193,7 @@ def test_a_lost_model_is_asked_nothing_and_others_go_on(run, made, finished):
     ({"train__batch_size": 101}, r"shadow: train.batch_size is 101, .* 100"),
     ({"sequela": {"name": "retuning"}}, "leaves 4, .* at least 0.64"),
     ({"sequela": {"name": "membershp"}}, "unknown sequela 'membershp': did"),
-    ({"sequela": {"name": "membership(lr=0)"}}, "membership.lr=...' is 0"),
+    ({"sequela": {"name": "membership(lr=0)"}}, "membership.lr=....' is 0"),
     (
       {"sequela": {"name": REINJECTION}, "attack__name": "clean"},
       "clean has no poisoned training set",

@@ -184,9 +184,9 @@ def test_what_decides_a_planted_model(config):
     ({"data": 3}, "data is 3, but must be a section of keys"),
     ({"evaluate": {}}, "the config lacks 'evaluate.batch_size'"),
     ({"defense__balanced": "no"}, "defense.balanced is 'no', but must be True"),
-    ({"defense__name": "ft(balanced=no)"}, "ft.balanced=...' is 'no'"),
+    ({"defense__name": "ft(balanced=no)"}, "ft.balanced=....' is 'no'"),
     ({"attack__name": "badnets(num_classes=5)"}, "is 5, but the data says 10"),
-    ({"model__name": "cnn(mean=(0, 0.1, 0.2))"}, "cnn.mean=...' is .* says"),
+    ({"model__name": "cnn(mean=(0, 0.1, 0.2))"}, "cnn.mean=....' is .* says"),
     (
       {"attack__name": "inputaware(mean=(0.5, 0.5, 0.5))"},
       r"inputaware\(mean=...\)' is \(0.5, 0.5, 0.5\), but the data says",

@@ -58,7 +58,7 @@ def test_lines_say_what_is_left_and_go_to_the_log(clock, logged):
   [(8.4, "8 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "2 h")],
 )
 def test_times_are_said_as_people_do(seconds, text):
-  assert progress._duration(seconds) == text
+  assert progress.duration(seconds) == text
 
 
 def test_cells_of_one_program_are_not_counted_as_epochs():
