@@ -1,5 +1,6 @@
 """A planted model goes in, a repaired one and an honest page come out."""
 
+import io
 import re
 import subprocess
 import sys
@@ -7,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import bdjax
-from bdjax.cleanse import audit, verdict
+from bdjax.cleanse import agenda, audit, clean_images, repair, suspect, verdict
+from bdjax.cleanse import case as cases
 from bdjax.interop import layouts, tensors
+from bdjax.methods import specs
+from bdjax.runs.speed import Speed
 
 TOP = Path(__file__).parents[2]
 DEFENSE = "super_ft(lr_max1=0.1, epochs=10, phase1_epochs=4)"
@@ -122,3 +127,72 @@ def test_a_command_that_fails_says_one_sentence(handed, tmp_path):
   assert (rc, said) == (2, "")
   assert errors.startswith("error: cleanse needs --images")
   assert len(errors.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def taking(monkeypatch):
+  """Returns what sets the seconds that things are expected to take."""
+
+  def take(repair, search):
+    seconds = {agenda.REPAIR: repair, agenda.SEARCH: search, agenda.TRIAL: 1.0}
+    monkeypatch.setattr(agenda, "_seconds", lambda *case: seconds)
+
+  return take
+
+
+def test_a_budget_leaves_out_the_search_and_all_say_so(
+  handed, tmp_path, taking
+):
+  taking(1.0, 1e6)
+  out, said = tmp_path / "x.safetensors", io.StringIO()
+  result = bdjax.cleanse(
+    *(handed.model, handed.clean, out),
+    defense=CHEAP,
+    audit=True,
+    budget=7200,
+    console=Console(file=said, width=300),
+  )
+  (sentence,) = result.left_out
+  assert "search of patches, since it takes about 278 h" in sentence
+  assert "of --budget=2h were left; so that no backdoor was look" in sentence
+  assert result.audit is None and out.exists()
+  text = said.getvalue()
+  assert text.count(sentence) == 1  # the verdict is printed by the command
+  assert "patch for each of 4 classes: about 278 h, likely left" in text
+  assert f"<li>{sentence}</li>" in result.report.read_text()
+  assert sentence in result.verdict
+  assert tensors.read(out).metadata["left_out"] == sentence
+
+
+def test_a_budget_below_the_repair_is_refused_and_nothing_written(
+  handed, tmp_path, taking
+):
+  taking(1e6, 1.0)
+  out = tmp_path / "x.safetensors"
+  with pytest.raises(ValueError, match="--budget is 30m, .* give at least"):
+    bdjax.cleanse(handed.model, handed.clean, out, defense=CHEAP, budget=1800)
+  with pytest.raises(ValueError, match="budget is -1; give seconds"):
+    bdjax.cleanse(handed.model, handed.clean, out, budget=-1)
+  assert not any(tmp_path.iterdir())
+
+
+def test_seconds_are_operations_over_how_many_a_second(handed, monkeypatch):
+  accused = suspect.load(handed.model, arch=None, flags={}, weights=None)
+  read = clean_images.read(accused, handed.clean)
+  case = cases.opened(accused, read, held_out=0.2, seed=0)
+  fixed = repair.fitted(repair.chosen("ft"), case.access.clean.size)
+  pace = Speed(1e9, 5.0, 0)
+  monkeypatch.setattr(agenda.speed, "alone", lambda *asked: pace)
+  found = agenda._seconds(case, fixed, True)
+  forward = agenda._forward(case)
+  # 12 held-out images and 4 classes, on two models
+  assert found[agenda.TRIAL] == pytest.approx(2 * 12 * 4 * forward / 1e9)
+  monkeypatch.setattr(audit, "ROUNDS", 2 * audit.ROUNDS)
+  twice = agenda._seconds(case, fixed, True)[agenda.SEARCH] - 5
+  assert twice == pytest.approx(2 * (found[agenda.SEARCH] - 5)) and twice > 0
+  # A step has a forward pass and two backward ones, and images are asked about.
+  steps = specs.parse("ft(batch_size=16)")
+  assert fixed.label == str(steps[0])
+  trained = 100 * 4 * 16 * 3 * forward / 1e9
+  asked = 2 * (12 + 500) * forward / 1e9
+  assert found[agenda.REPAIR] - 5 == pytest.approx(trained + asked, rel=0.1)

@@ -204,6 +204,7 @@ def compared(before, after, **given):
 
   whole = dict.fromkeys(Result._fields) | {"names": tuple("abc"[:size])}
   whole |= {"before": answers(before), "after": answers(after)}
+  given = {"left_out": ()} | given
   return Result(**(whole | {"notes": (), "moved": 0.1, "doubt": ""} | given))
 
 
