@@ -29,6 +29,7 @@ from bdjax.runs.work import Stage
 from bdjax.training.progress import duration
 from bdjax.types import Access
 
+_SHORT = 60.0  # seconds; what is shorter says little of the machine's pace
 REPAIR, SEARCH, TRIAL = "repair", "search", "trial"
 _WHAT = {
   REPAIR: "the repair",
@@ -145,7 +146,7 @@ class Agenda:
   def ends(self, name: str) -> None:
     """Notes that an item is done, and how much longer than expected it took."""
     took = time.perf_counter() - self._started
-    self._pace = max(1.0, took / max(self.items[name].seconds, 1e-9))
+    self._pace = max(1.0, took / max(self.items[name].seconds, _SHORT))
     self._due.remove(name)
 
   def watch(self) -> None:
@@ -174,6 +175,8 @@ def flag(seconds: float) -> str:
   minutes = seconds / 60
   if minutes < 2:
     return f"{math.ceil(seconds)}s"
+  if minutes >= 120 and minutes % 60 == 0:
+    return f"{minutes / 60:g}h"
   return f"{values.rounded_up(minutes):g}m" if minutes % 1 else f"{minutes:g}m"
 
 

@@ -104,7 +104,14 @@ def test_nothing_is_said_of_time_where_nobody_asked(clock):
 
 @pytest.mark.parametrize(
   ("seconds", "text"),
-  [(0.2, "1s"), (119.5, "120s"), (120, "2m"), (1800, "30m"), (1803, "31m")],
+  [
+    (0.2, "1s"),
+    (119.5, "120s"),
+    (120, "2m"),
+    (1800, "30m"),
+    (1803, "31m"),
+    (7200, "2h"),
+  ],
 )
 def test_a_budget_is_shown_as_it_is_typed(seconds, text):
   assert flag(seconds) == text

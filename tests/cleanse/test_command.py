@@ -178,7 +178,8 @@ def test_a_budget_below_the_repair_is_refused_and_nothing_written(
 
 def test_seconds_are_operations_over_how_many_a_second(handed, monkeypatch):
   accused = suspect.load(handed.model, arch=None, flags={}, weights=None)
-  read = clean_images.read(accused, handed.clean)
+  others = dict.fromkeys(("triggered", "class_order", "data_dir"))
+  read = clean_images.read(accused, handed.clean, **others)
   case = cases.opened(accused, read, held_out=0.2, seed=0)
   fixed = repair.fitted(repair.chosen("ft"), case.access.clean.size)
   pace = Speed(1e9, 5.0, 0)

@@ -269,7 +269,7 @@ def test_notes_are_told_where_no_weight_changed():
   [
     (90, 100, True),
     (10, 100, False),  # chance, with ten classes
-    (50, 100, True),
+    (50, 100, False),  # of clean ones, up to 52.4 get that class
     (2, 3, False),  # the interval reaches down to what is usual
   ],
 )
