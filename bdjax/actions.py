@@ -243,6 +243,7 @@ def _finish(
       save_seconds=given.save_seconds,
       mesh=mesh,
       shard=(place, count),
+      log_to=given.log_to,
     )
 
 

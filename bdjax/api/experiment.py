@@ -27,6 +27,7 @@ def experiment(
   keys: dict[str, Any] | None = None,
   workdir: str | os.PathLike[str] | None = None,
   quiet: bool = False,
+  log_to: Sequence[str] = (),
 ) -> Outcome:
   """Plants backdoors, runs defenses on each, and scores what is left.
 
@@ -54,6 +55,8 @@ def experiment(
     workdir: where everything is kept; None makes a folder that the system may
       clear.
     quiet: whether no progress is shown.
+    log_to: some of tensorboard, wandb and mlflow, which are told of each cell
+      that is finished.
 
   Raises:
     ValueError: something cannot be done; says what, and what to do.
@@ -75,7 +78,11 @@ def experiment(
   path = storage.place(os.fspath(workdir or tempfile.mkdtemp(prefix="bdjax-")))
   programs.keep()
   path, failures = whole.finish(
-    plan, path, Console(quiet=quiet), mesh=mesh.all_devices()
+    plan,
+    path,
+    Console(quiet=quiet),
+    mesh=mesh.all_devices(),
+    log_to=log_to,
   )
   for name, why in failures.items():
     notes.say(f"{name} failed and has no result: {why}")

@@ -91,6 +91,14 @@ def _devices(parser: Parser) -> None:
 def run(parser: Parser) -> None:
   """Adds a run's."""
   _config(parser)
+  parser.add_argument(
+    "--log_to",
+    type=lambda text: text.split(","),
+    default=[],
+    metavar="NAMES",
+    help="where finished cells are told of, too: some of "
+    "tensorboard,wandb,mlflow, each an extra of the package; in the workdir",
+  )
   _saving(parser)
   _devices(parser)
 

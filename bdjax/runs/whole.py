@@ -1,5 +1,6 @@
 """A plan, run to its end in a work directory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jax.sharding import Mesh
@@ -21,6 +22,7 @@ def finish(
   save_seconds: float = 20.0,
   mesh: Mesh | None = None,
   shard: tuple[int, int] = (0, 1),
+  log_to: Sequence[str] = (),
 ) -> tuple[Place | None, dict[str, str]]:
   """Runs the cells that a work directory lacks.
 
@@ -32,6 +34,7 @@ def finish(
     save_seconds: how often training under way is saved.
     mesh: devices that share a cell's batches; None takes one.
     shard: which of how many shares of the cells is run.
+    log_to: tensorboard, wandb, mlflow: what is told of finished cells, too.
 
   Returns:
     The directory, or None if it holds no record; and why cells failed, by name.
@@ -41,7 +44,7 @@ def finish(
   """
   parts = settings.by_seed(plan)
   with workdirs.opened(
-    path, plan.config, store=store, save_seconds=save_seconds
+    path, plan.config, store=store, save_seconds=save_seconds, log_to=log_to
   ) as workdir:
     share: dict[str, Any] = {"mesh": mesh, "shard": shard}
     runners = [Runner(part, workdir, **share) for part in parts]

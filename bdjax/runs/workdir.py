@@ -19,7 +19,7 @@ In a bucket a log NAME.jsonl is a folder NAME, see `logs.append`.
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,8 @@ from bdjax.machine import hosts, locks, storage
 from bdjax.machine.faults import Fault
 from bdjax.machine.storage import Place
 from bdjax.report import results
-from bdjax.runs import plans
+from bdjax.runs import plans, trackers
+from bdjax.runs.trackers import Tracker
 from bdjax.training import checkpoint
 from bdjax.training.loop import UNSEEN, Journal
 
@@ -44,6 +45,7 @@ class Workdir:
     store: Place | None = None,
     save_seconds: float = 20.0,
     lock: locks.Lock | None = None,
+    trackers: Sequence[Tracker] = (),
   ) -> None:
     """Opens or creates the folder for a config.
 
@@ -53,11 +55,12 @@ class Workdir:
       store: where planted models are kept; None keeps them in the folder.
       save_seconds: how often a stage under way is saved.
       lock: is asked before everything that is written.
+      trackers: are told of each cell that is finished.
 
     Raises:
       ValueError: it cannot be written, or holds another config's results.
     """
-    self.path, self._lock = path, lock
+    self.path, self._lock, self._trackers = path, lock, trackers
     self._reserved: set[str] = set()
     self._store = store or path / "models"
     self._save_seconds = save_seconds
@@ -85,6 +88,10 @@ class Workdir:
   def record(self, record: results.Record) -> None:
     """Appends a finished cell's record."""
     self._append("results.jsonl", [record], results.REQUIRED)
+    if self._trackers and hosts.first():
+      rows = results.read(self.path / "curves.jsonl", required=results.CURVE)
+      for tell in self._trackers:
+        tell(trackers.cell(record, rows))
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
@@ -180,14 +187,19 @@ def opened(
   *,
   store: Place | None = None,
   save_seconds: float = 20.0,
+  log_to: Sequence[str] = (),
 ) -> Iterator[Workdir]:
   """Opens a workdir that no other run has open meanwhile; see `Workdir`.
 
   In a bucket another run cannot be kept away.
 
+  Args:
+    log_to: trackers, by name; see `trackers.opened`.
+
   Raises:
     ValueError: another run has it open, or as `Workdir` says.
   """
+  told = trackers.opened(log_to, path)
   with contextlib.ExitStack() as stack:
     lock = None
     with _writable("workdir", path):
@@ -196,7 +208,12 @@ def opened(
         only = locks.only(path / "lock", f"the workdir {path}")
         lock = stack.enter_context(only)
     yield Workdir(
-      path, config, store=store, save_seconds=save_seconds, lock=lock
+      path,
+      config,
+      store=store,
+      save_seconds=save_seconds,
+      lock=lock,
+      trackers=told,
     )
 
 
