@@ -284,15 +284,11 @@ def models(parser: Parser) -> None:
     action="append",
     default=[],
     metavar="A/R/D/S",
-    help="models of such an attack, regime, defense and seed, with * for any "
-    "text, and the planted ones they come from; once for each of several "
-    "(default: all)",
+    help="models of such an attack, regime, defense and seed (* is any text), "
+    "and the planted ones they come from; may be repeated (default: all)",
   )
-  parser.add_argument(
-    "--store",
-    metavar="DIR",
-    help="where the run kept its models (default: models in the workdir)",
-  )
+  words = "where the run kept its models (default: models in the workdir)"
+  parser.add_argument("--store", metavar="DIR", help=words)
 
 
 def completion(parser: Parser) -> None:

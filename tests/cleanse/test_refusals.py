@@ -49,7 +49,7 @@ def attempt(handed, tmp_path):
     ({"defense": "ft,super_ft"}, "one model is repaired once"),
     ({"defense": "ft(lr=(0.1, 0.2))"}, "one model is repaired once"),
     ({"defense": "sper_ft"}, "did you mean super_ft"),
-    ({"defense": "ft(lr=-1)"}, "ft.lr is -1, but must be a number above 0"),
+    ({"defense": "ft(lr=-1)"}, r"--defense='ft\(lr=\.\.\.\)' is -1, but must"),
     ({"defense": "ft(batch_size=99)"}, "batch_size is 99, but the data has 52"),
     ({"arch": "alexnet"}, "known are|did you mean"),
     ({"arch": "vgg16_bn"}, r"handed.*: .*preact_resnet18"),
