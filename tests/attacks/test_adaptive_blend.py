@@ -82,5 +82,7 @@ def test_the_copy_is_the_same_again(task):
 
 def test_more_covers_than_there_are_images_are_refused(task):
   # 64 images, 16 of the target class; 12 to 16 of the 48 others are poisons.
-  with pytest.raises(ValueError, match=r"rate 0\.8 asks for 51 images .* most"):
+  with pytest.raises(
+    ValueError, match=r"rate is 0\.8, which asks for 51 .* most"
+  ):
     planted(task, cover_rate=0.8)

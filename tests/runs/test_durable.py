@@ -40,10 +40,19 @@ def test_the_estimate_knows_what_they_cost(config):
       {"regime__name": "sbl", "train__match": "steps", "train__epochs": 1},
       "train.epochs is 1, but sbl with train.match=steps trains two models",
     ),
-    ({"regime__name": "sbl(held=0.001)"}, "sbl.held is 0.001, which of 200"),
-    ({"regime__name": "sbl(held=1.5)"}, "held is 1.5, but must be"),
-    ({"regime__name": "sbl(continual=ewcc)"}, "continual is 'ewcc', but must"),
-    ({"regime__name": "abi(u=-1)"}, "u is -1, but must be"),
+    (
+      {"regime__name": "sbl(held=0.001)"},
+      r"regime.name='sbl\(held=...\)' is 0.001, which of 200",
+    ),
+    (
+      {"regime__name": "sbl(held=1.5)"},
+      r"'sbl\(held=...\)' is 1.5, but must be",
+    ),
+    (
+      {"regime__name": "sbl(continual=ewcc)"},
+      r"'sbl\(continual=...\)' is 'ewcc', but must",
+    ),
+    ({"regime__name": "abi(u=-1)"}, r"'abi\(u=...\)' is -1, but must be"),
   ],
 )
 def test_what_cannot_work_is_refused(change, message, config):
