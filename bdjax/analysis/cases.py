@@ -9,7 +9,7 @@ from bdjax.analysis import scores
 from bdjax.analysis.scores import Probe
 from bdjax.report.load import NONE
 from bdjax.report.results import Record
-from bdjax.runs import models, plans, settings
+from bdjax.runs import models, plans, settings, task_data
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.session import Session
 from bdjax.runs.task_data import TaskData
@@ -107,6 +107,11 @@ def plan(config: dict[str, Any], own: TaskData | None = None) -> plans.Plan:
   Raises:
     ValueError: the scenario is another than standalone.
   """
+  if own is None and config["data"]["name"] == task_data.OWN:
+    raise ValueError(
+      "the run's images are arrays that a Python program gave it, and no "
+      "command can read those: bdjax.save_models(..., data=...) takes them."
+    )
   made = settings.plan(config, own=own)
   if made.scenario.name != "standalone":
     raise ValueError(

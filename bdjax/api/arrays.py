@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax.data import Info
-from bdjax.runs.task_data import TaskData
+from bdjax.runs.task_data import OWN, TaskData
 from bdjax.types import Dataset
 
 LEAST = 1e-6  # a deviation below it is rounding, of one color
-NAME = "own arrays"  # what the dataset is called in records
 Pair = tuple[Any, Any]  # images and labels
 
 
@@ -48,7 +47,7 @@ def task(
   pixels = images.astype(np.float64) / 255
   deviation = pixels.std((0, 1, 2))
   info = Info(
-    NAME,
+    OWN,
     classes,
     (height, width, channels),
     tuple(class_names or map(str, range(classes))),

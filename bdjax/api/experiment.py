@@ -10,7 +10,7 @@ from rich.console import Console
 from bdjax.api import arrays
 from bdjax.api.outcome import Outcome, load
 from bdjax.machine import backend, mesh, notes, programs, storage
-from bdjax.runs import configs, settings, whole
+from bdjax.runs import configs, settings, task_data, whole
 
 _SECTIONS = ("attack", "regime", "defense", "model", "sequela")
 
@@ -71,7 +71,7 @@ def experiment(
     given["data.name"] = data
   else:
     own = arrays.task(**data)
-    given["data.name"] = arrays.NAME
+    given["data.name"] = task_data.OWN
   given |= keys or {}
   config = _config(given)
   plan = settings.plan(config, frozenset(given), own)

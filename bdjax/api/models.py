@@ -5,14 +5,16 @@ A folder for each, in the layout of the Hugging Face hub: `model.safetensors`,
 `trigger.png`. Weights carry PyTorch's names where the architecture has some.
 """
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jinja2
 import numpy as np
 from flax import linen as nn
@@ -26,8 +28,11 @@ from bdjax.analysis.cases import Subject
 from bdjax.analysis.opening import Opened
 from bdjax.api import arrays
 from bdjax.interop import layouts, naming, tables, tensors
+from bdjax.interop.refusals import listed
+from bdjax.machine import storage
 from bdjax.machine.faults import faults
 from bdjax.methods import registry
+from bdjax.report import results
 from bdjax.report.load import NONE, Picture
 from bdjax.runs.cells import Cell
 from bdjax.types import Params
@@ -65,7 +70,7 @@ def save_models(
   Raises:
     ValueError: the run has no such models, or a folder is there already.
   """
-  made: list[Path] = []
+  made, out = [], storage.local(folder, "folder")
   with (
     opening.opened(
       os.fspath(workdir),
@@ -77,7 +82,7 @@ def save_models(
     jax.default_matmul_precision(run.plan.precision),
   ):
     todo = [
-      (subject, cell, Path(folder) / _called(subject.about(cell)))
+      (subject, cell, out / results.called(subject.about(cell)))
       for subject in run.subjects
       for cell in (subject.root, *subject.repaired)
     ]
@@ -103,23 +108,49 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[nn.Module, Params]:
   Raises:
     ValueError: the folder holds no such model; says why.
   """
-  place = Path(folder)
-  try:
+  place = storage.local(folder, "folder")
+  with _broken(place, ABOUT):
     about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-    arch, arguments = about["architecture"], about["arguments"]
-    classes, names = about["num_classes"], about["names"]
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(
-      f"{place} holds no model of bdjax: {ABOUT} is missing or broken "
-      f"({error})."
-    ) from error
-  arguments |= {k: tuple(arguments[k]) for k in ("mean", "std")}
-  model = registry.get("models", arch)(classes, **arguments)
+    arch, names = about["architecture"], about["names"]
+    arguments = dict(about["arguments"])
+    arguments |= {k: tuple(arguments[k]) for k in ("mean", "std")}
+    model = registry.get("models", arch)(about["num_classes"], **arguments)
+    images = jax.ShapeDtypeStruct((1, *about["image_size"]), jnp.float32)
+    needed = jax.eval_shape(model.init, jax.random.key(0), images)
   loaded = tensors.read(place / WEIGHTS).tensors
-  if names == FLAX:
-    flat = {tuple(name.split("/")): array for name, array in loaded.items()}
-    return model, unflatten_dict(flat)
-  return model, layouts.to_flax(loaded, arch)[1]
+  if names != FLAX:
+    variables = layouts.to_flax(loaded, arch)[1]
+  else:
+    with _broken(place, WEIGHTS):
+      variables = unflatten_dict(loaded, sep="/")
+  _check_alike(variables, needed, place)
+  return model, variables
+
+
+@contextlib.contextmanager
+def _broken(place: Path, file: str) -> Iterator[None]:
+  """Refuses a folder in one line where one of its files makes no sense."""
+  try:
+    yield
+  except Exception as error:  # whatever a stranger's file leads to
+    raise ValueError(
+      f"{place} holds no model of bdjax: {file} is missing or broken "
+      f"({type(error).__name__}: {str(error).partition(chr(10))[0]})."
+    ) from error
+
+
+def _check_alike(variables: Params, needed: Params, place: Path) -> None:
+  found, wanted = (
+    {name: array.shape for name, array in flatten_dict(tree, sep="/").items()}
+    for tree in (variables, needed)
+  )
+  odd = sorted(dict(found.items() ^ wanted.items()))
+  if odd:
+    raise ValueError(
+      f"{place / WEIGHTS} is not of the model that {ABOUT} names: "
+      f"{listed(odd)} should be {wanted.get(odd[0])}, but is "
+      f"{found.get(odd[0])}; take both files from one folder."
+    )
 
 
 def _save(run: Opened, subject: Subject, cell: Cell, place: Path) -> None:
@@ -127,7 +158,7 @@ def _save(run: Opened, subject: Subject, cell: Cell, place: Path) -> None:
   weights, names = _named(subject.variables(cell), method.name)
   place.mkdir(parents=True)
   facts = {  # what PyTorch's loaders ask for, and `cleanse`
-    "format": "pt",
+    "format": FLAX if names == FLAX else "pt",
     "model_name": method.name,
     "num_classes": run.plan.classes,
     "img_size": info.shape,
@@ -166,13 +197,6 @@ def _named(variables: Params, arch: str) -> tuple[dict[str, np.ndarray], str]:
     return layouts.to_torch(variables, arch), layout
   flat = flatten_dict(jax.tree.map(np.asarray, variables))
   return {"/".join(path): array for path, array in flat.items()}, FLAX
-
-
-def _called(about: dict[str, Any]) -> str:
-  """Returns a model's name, in letters that a hub takes."""
-  parts = (about[key] for key in ("attack", "regime", "defense"))
-  text = "-".join([*parts, f"seed{about['seed']}"])
-  return re.sub(r"[^A-Za-z0-9._]+", "-", text).replace("-.", "-").strip("-.")
 
 
 def _shown(picture: Picture) -> Image.Image:

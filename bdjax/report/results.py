@@ -9,6 +9,7 @@ a null is null too.
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -109,6 +110,13 @@ def read_object(path: Place) -> dict[str, Any] | None:
 def latest(records: Iterable[Record], *keys: str) -> list[Record]:
   """Returns the last record for every value of `keys`, in first-seen order."""
   return list({tuple(r[k] for k in keys): r for r in records}.values())
+
+
+def called(record: Record) -> str:
+  """Returns a cell's name in letters that hubs and file systems take."""
+  parts = (record[key] for key in ("attack", "regime", "defense"))
+  text = "-".join([*parts, f"seed{record['seed']}"])
+  return re.sub(r"[^A-Za-z0-9._]+", "-", text).replace("-.", "-").strip("-.")
 
 
 def summarize(records: Iterable[Record]) -> list[Record]:

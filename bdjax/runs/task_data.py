@@ -10,6 +10,7 @@ from bdjax.runs import sources
 from bdjax.runs.methods import Method
 from bdjax.types import Dataset
 
+OWN = "own arrays"  # what data is called that no name loads
 BY_SEED = "seed"
 DRAWS = ("fixed", BY_SEED)  # whose the training images are: all seeds', or each
 

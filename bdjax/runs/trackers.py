@@ -3,17 +3,20 @@
 A tracker is told of each cell when its record is written, and then gets all of
 it: the curves of planting and of the defense by epoch, the final numbers, the
 config and what the cell is. A run that goes on later does not tell of cells
-that were finished before, so nothing is logged twice. Runs of a tracker are
-named attack / regime / defense / seed and grouped by the work directory.
+that were finished before, so nothing is logged twice; a kill between a record
+and its telling leaves that cell untold. Runs of a tracker are named attack /
+regime / defense / seed and grouped by the work directory.
 """
 
 import contextlib
 import importlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bdjax.machine import notes
 from bdjax.machine.storage import Place
 from bdjax.report import results
 
@@ -29,6 +32,7 @@ class Cell(NamedTuple):
   Attributes:
     id: its name in results.jsonl.
     name: for people.
+    folder: the same, as file systems take it.
     about: what it is, and its config, as texts and numbers.
     points: (`stage/metric`, epoch, value) in the order they were measured.
     final: its numbers by name.
@@ -36,6 +40,7 @@ class Cell(NamedTuple):
 
   id: str
   name: str
+  folder: str
   about: dict[str, Any]
   points: list[tuple[str, int, float]]
   final: dict[str, float]
@@ -58,12 +63,13 @@ def cell(record: results.Record, rows: Sequence[results.Record]) -> Cell:
   return Cell(
     record["cell"],
     " / ".join(str(record[k]) for k in ("attack", "regime", "defense", "seed")),
+    results.called(record),
     {k: v for k, v in about.items() if v is not None},
     [
       (f"{row['stage']}/{metric}", row["epoch"], float(row[metric]))
       for row in results.latest(mine, *results.CURVE)
       for metric in WRITTEN
-      if row.get(metric) is not None
+      if math.isfinite(row.get(metric, math.nan))
     ],
     {k: float(record[k]) for k in FINAL if record.get(k) is not None},
   )
@@ -99,12 +105,27 @@ def _opened(name: str, workdir: Path) -> Tracker:
     raise ValueError(
       f"--log_to={name} needs {package}: pip install 'bdjax[{name}]'."
     ) from error
-  return make(library, workdir)
+  return _lenient(name, make(library, workdir))
+
+
+def _lenient(name: str, tell: Tracker) -> Tracker:
+  """Returns a tracker that says so, and lets the run go on, where it fails."""
+
+  def told(cell: Cell) -> None:
+    try:
+      tell(cell)
+    except Exception as error:  # servers and disks of others
+      notes.say(
+        f"{name} did not take {cell.name} ({type(error).__name__}: {error}); "
+        "the run goes on, and its own records are whole."
+      )
+
+  return told
 
 
 def _tensorboard(library: Any, workdir: Path) -> Tracker:
   def tell(cell: Cell) -> None:
-    folder = workdir / "tensorboard" / cell.name.replace(" / ", "-")
+    folder = workdir / "tensorboard" / cell.folder
     with library.SummaryWriter(str(folder)) as writer:
       for tag, epoch, value in cell.points:
         writer.add_scalar(tag, value, epoch)

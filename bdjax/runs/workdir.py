@@ -73,6 +73,10 @@ class Workdir:
         storage.make(self._store)
       hosts.meet("configs are read")
       self._write("config.json", json.dumps(config, indent=2) + "\n")
+    curves = path / "curves.jsonl"
+    self._told = (
+      results.read(curves, required=results.CURVE) if trackers else []
+    )
 
   @property
   def unseen(self) -> float:
@@ -89,9 +93,8 @@ class Workdir:
     """Appends a finished cell's record."""
     self._append("results.jsonl", [record], results.REQUIRED)
     if self._trackers and hosts.first():
-      rows = results.read(self.path / "curves.jsonl", required=results.CURVE)
       for tell in self._trackers:
-        tell(trackers.cell(record, rows))
+        tell(trackers.cell(record, self._told))
 
   def sequela(self) -> dict[str, results.Record]:
     """Returns the finished sequela's records by their cell."""
@@ -114,6 +117,7 @@ class Workdir:
       for row in journal.rows
     ]
     self._append("curves.jsonl", rows, results.CURVE)
+    self._told += rows if self._trackers else ()
 
   def picture(self, planted: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a planted model's pictures."""

@@ -1,6 +1,7 @@
 """Models that are written come back as they were, beside cards that warn."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +102,7 @@ def test_pytorch_names_are_read_back(tmp_path):
   tensors.write(tmp_path / "model.safetensors", weights, {})
   told = {"architecture": "resnet9", "num_classes": 4, "names": names}
   told["arguments"] = {"width": 2, "mean": [0.0] * 3, "std": [1.0] * 3}
+  told["image_size"] = [8, 8, 3]
   (tmp_path / "config.json").write_text(json.dumps(told))
   _, found = bdjax.load_model(tmp_path)
   flat, before = flatten_dict(found), flatten_dict(variables)
@@ -116,6 +118,40 @@ def test_nothing_is_replaced(written, outcome, given):
     )
 
 
+def test_arrays_are_asked_for(outcome, tmp_path):
+  with pytest.raises(ValueError, match=r"bdjax.save_models\(..., data=...\)"):
+    bdjax.save_models(outcome.workdir, tmp_path / "out", quiet=True)
+
+
+def without(key):
+  return lambda told: told.pop(key)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (without("architecture"), "config.json is missing or broken .KeyError"),
+    (lambda t: t.update(arguments=3), "config.json is missing or broken"),
+    (lambda t: t["arguments"].pop("mean"), "broken .KeyError: 'mean'"),
+    (lambda t: t.update(image_size=[8]), "config.json is missing or broken"),
+    (lambda t: t.update(architecture="rm"), "unknown model 'rm'"),
+    (lambda t: t.update(num_classes=7), "is not of the model that config.json"),
+  ],
+)
+def test_a_folder_that_makes_no_sense_is_refused(
+  written, tmp_path, change, message
+):
+  place = shutil.copytree(written[0], tmp_path / "model")
+  told = about(place)
+  change(told)
+  (place / "config.json").write_text(json.dumps(told))
+  with pytest.raises(ValueError, match=message) as caught:
+    bdjax.load_model(place)
+  assert "\n" not in str(caught.value)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
   with pytest.raises(ValueError, match="holds no model of bdjax: config.json"):
     bdjax.load_model(tmp_path)
+  with pytest.raises(ValueError, match="must be a local path"):
+    bdjax.load_model("gs://bucket/model")

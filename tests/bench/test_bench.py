@@ -122,10 +122,11 @@ def test_the_torch_job_does_the_same(monkeypatch):
   )
   options = measure.Options(width=4, images=100, epochs=1)
   assert torch_job.main(options, 10) > 0
-  # cosine from .01 over ten steps; .01; from super-FT's base upward
+  # cosine from .01 over ten steps; .01; from super-FT's base upward (in
+  # float32, which loses three digits where 1 - position is near 0)
   assert seen[0] == (100, 10, pytest.approx([0.01, 0.00975528]))
   assert seen[1] == (20, 10, [0.01, 0.01])
-  assert seen[2] == (20, 10, pytest.approx([3e-4, 0.1], rel=1e-5))
+  assert seen[2] == (20, 10, pytest.approx([3e-4, 0.1], rel=1e-4))
 
 
 def test_inversion_is_timed_against_a_loop_over_classes():

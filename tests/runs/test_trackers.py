@@ -26,10 +26,12 @@ ROWS = [
   {"cell": "c", "stage": "ft", "epoch": 1, "loss": 1.0, "lr": [0.1, 0.2]},
   {"cell": "c", "stage": "ft", "epoch": 1, "loss": 0.5},  # after a crash
   {"cell": "other", "stage": "ft", "epoch": 1, "loss": 9.0},
+  {"cell": "c", "stage": "ft", "epoch": 2, "loss": float("nan")},
 ]
 WHOLE = Cell(
   "c",
   "lf / fmn / ft / 3",
+  "lf-fmn-ft-seed3",
   ABOUT | {"config.train.epochs": 2},
   [("train/loss", 1, 2.0), ("train/ca", 1, 0.5), ("ft/loss", 1, 0.5)],
   {"ca": 0.75, "asr": 0.25},
@@ -79,15 +81,23 @@ def test_a_cell_is_its_record_and_its_curves():
   assert trackers.cell(RECORD, ROWS) == WHOLE
 
 
-def test_wandb_gets_points_by_epoch_and_the_final_numbers(
-  monkeypatch, tmp_path
-):
-  fake = Wandb()
-  monkeypatch.setitem(sys.modules, "wandb", fake)
-  monkeypatch.delenv("WANDB_MODE", raising=False)
-  (tell,) = trackers.opened(["wandb"], tmp_path / "w")
-  tell(WHOLE)
-  (run,) = fake.runs
+@pytest.fixture
+def told(monkeypatch, tmp_path):
+  """Returns a call that tells a library's stand-in of the cell."""
+
+  def tell(name, library):
+    monkeypatch.setitem(sys.modules, name, library)
+    for variable in ("WANDB_MODE", "MLFLOW_TRACKING_URI"):
+      monkeypatch.delenv(variable, raising=False)
+    (tracker,) = trackers.opened([name], tmp_path / "w")
+    tracker(WHOLE)
+    return library
+
+  return tell
+
+
+def test_wandb_gets_points_by_epoch_and_the_final_numbers(told):
+  (run,) = told("wandb", Wandb()).runs
   assert run.logged == [
     {"train/loss": 2.0, "epoch": 1},
     {"train/ca": 0.5, "epoch": 1},
@@ -96,15 +106,8 @@ def test_wandb_gets_points_by_epoch_and_the_final_numbers(
   assert run.summary == WHOLE.final and run.finished == 1
 
 
-def test_mlflow_gets_points_by_epoch_and_the_final_numbers(
-  monkeypatch, tmp_path
-):
-  fake = Mlflow()
-  monkeypatch.setitem(sys.modules, "mlflow", fake)
-  monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-  (tell,) = trackers.opened(["mlflow"], tmp_path / "w")
-  tell(WHOLE)
-  assert fake.noted == [
+def test_mlflow_gets_points_by_epoch_and_the_final_numbers(told, tmp_path):
+  assert told("mlflow", Mlflow()).noted == [
     ("set_tracking_uri", (f"sqlite:///{tmp_path}/w/mlflow.db",), {}),
     ("set_experiment", ("bdjax/w",), {}),
     ("start_run", (), {"run_name": WHOLE.name, "tags": {"cell": "c"}}),
@@ -116,12 +119,17 @@ def test_mlflow_gets_points_by_epoch_and_the_final_numbers(
   ]
 
 
+def test_a_run_goes_on_without_a_tracker_that_fails(told, caplog):
+  told("mlflow", types.SimpleNamespace(set_tracking_uri=lambda uri: None))
+  assert "mlflow did not take lf / fmn / ft / 3 (AttributeError" in caplog.text
+
+
 def test_tensorboard_has_a_file_for_each_cell(tmp_path):
   from tensorboardX.proto.event_pb2 import Event
 
   (tell,) = trackers.opened(["tensorboard"], tmp_path)
   tell(WHOLE)
-  (file,) = (tmp_path / "tensorboard" / "lf-fmn-ft-3").iterdir()
+  (file,) = (tmp_path / "tensorboard" / "lf-fmn-ft-seed3").iterdir()
   content, found = file.read_bytes(), {}
   while content:  # length, its checksum, the event, its checksum
     size = int(np.frombuffer(content[:8], np.uint64)[0])
