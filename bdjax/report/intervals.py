@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from scipy import stats
+from scipy import special
 
 
 def wilson(share: float | None, count: int) -> tuple[float, float] | None:
@@ -19,6 +19,8 @@ def wilson(share: float | None, count: int) -> tuple[float, float] | None:
   """
   if share is None or not count:
     return None
+  from scipy import stats  # takes a second, and few runs ask
+
   test = stats.binomtest(round(share * count), count)
   interval = test.proportion_ci(method="wilson")
   return float(interval.low), float(interval.high)
@@ -41,5 +43,5 @@ def student(
   if n < 2 or any(value is None for value in values):
     return None
   mean, sd = statistics.fmean(values), statistics.stdev(values)
-  half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+  half = float(special.stdtrit(n - 1, 0.975)) * sd / n**0.5
   return max(limits[0], mean - half), min(limits[1], mean + half)

@@ -11,7 +11,6 @@ from typing import Any
 import chex
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from bdjax.types import POISON, Array, Scalar
 
@@ -162,6 +161,8 @@ def detection(clean: Array, hit: Array) -> dict[str, float]:
   if not (clean.size and hit.size):
     names = ("auroc", *(f"tpr_at_{round(100 * f)}" for f in FALSE_ALARMS))
     return dict.fromkeys(names, math.nan)
+  from scipy import stats  # takes a second, and few runs ask
+
   wins = stats.mannwhitneyu(hit, clean).statistic
   quality = {"auroc": float(wins / (clean.size * hit.size))}
   for rate in FALSE_ALARMS:
