@@ -31,8 +31,8 @@ def pytest_configure(config):
   which programs this small do not repay; nor do they repay the fusion emitters,
   three quarters of what is left. Processes that tests start do so too,
   and may keep what Python compiles: else each spends seconds on its imports.
-  Tracing makes objects by the million and few circles of them: looking for those
-  as often as Python does takes a seventh of its time.
+  Tracing makes objects by the million and few circles of them: looking for
+  those as often as Python does takes a seventh of its time.
   """
   gc.set_threshold(200_000, 20, 50)
   os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from bdjax.launch import main
+
 TOP = Path(__file__).parent.parent
 
 
 def launch(*args):
+  """Returns what the program ends with and says, as a process of its own."""
   done = subprocess.run(
     [sys.executable, "-m", "bdjax.launch", *args],
     cwd=TOP,
@@ -57,10 +60,13 @@ QUICK = ("--config", "configs/quickstart.py")
     ((*QUICK, "--store=s3://b/m"), "s3://b/m is neither a local folder nor gs"),
   ],
 )
-def test_bad_input_gets_one_sentence_and_status_2(args, text, tmp_path):
+def test_bad_input_gets_one_sentence_and_status_2(
+  args, text, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(TOP)
   where = tmp_path / "run"
-  rc, _, said = launch(*args, *place(args, where))
-  assert rc == 2
+  assert main(["bdjax", *args, *place(args, where)]) == 2
+  said = capsys.readouterr().err
   assert text in said and said.startswith("error: ")
   assert len(said.strip().splitlines()) == 1
   assert not where.exists()
@@ -72,12 +78,21 @@ def place(args, where):
 
 
 @pytest.mark.parametrize("command", ["run", "estimate"])
-def test_a_workdir_is_no_local_folder_of_its_scheme(command):
-  rc, _, said = launch(command, *QUICK, "--workdir=s3://bucket/run")
-  assert rc == 2
+def test_a_workdir_is_no_local_folder_of_its_scheme(
+  command, capsys, monkeypatch
+):
+  monkeypatch.chdir(TOP)
+  assert main(["bdjax", command, *QUICK, "--workdir=s3://bucket/run"]) == 2
+  said = capsys.readouterr().err
   assert said.startswith("error: s3://bucket/run is neither a local folder nor")
   assert len(said.strip().splitlines()) == 1
   assert not (TOP / "s3:").exists()
+
+
+def test_the_program_ends_with_the_status_and_says_why():
+  rc, said, reason = launch(*QUICK, "--config.train.epochs=abc")
+  assert (rc, said) == (2, "")
+  assert reason.startswith("error: ") and "epochs=abc" in reason
 
 
 def test_list_names_everything():

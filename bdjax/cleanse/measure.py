@@ -22,6 +22,7 @@ from bdjax.types import Params
 NOISE = 500  # images
 _PIXELS = 2**20  # of images asked about at once
 _BATCH = 256
+_FORMS = 32  # programs that are kept: a suspect is asked in many forms, twice
 
 
 class Share(NamedTuple):
@@ -159,7 +160,7 @@ def predictions(
   return classes, confidence
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=_FORMS)
 def _program(model: nn.Module, shape: tuple[int, ...]):
   """Returns a compiled program of (variables, images uint8).
 

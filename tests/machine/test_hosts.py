@@ -35,7 +35,6 @@ PATIENCE = 200  # seconds; far more than needed, less than JAX's own
 
 def start(workdir, *more):
   """Starts one process of a run."""
-  environ = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   cache = {"JAX_COMPILATION_CACHE_DIR": str(TOP / ".jax_cache")}
   return subprocess.Popen(
     [
@@ -45,7 +44,7 @@ def start(workdir, *more):
       *more,
     ],
     cwd=TOP,
-    env=environ | {"JAX_PLATFORMS": "cpu"} | cache,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"} | cache,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

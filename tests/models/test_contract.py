@@ -3,6 +3,7 @@
 
 import functools
 import inspect
+import math
 from typing import Any
 
 import jax
@@ -45,6 +46,21 @@ def images():
 
 def shapes(model):
   return jax.eval_shape(model.init, jax.random.key(0), images())
+
+
+def drawn(model):
+  """Returns variables, drawn without compiling what would initialize them."""
+  rng = np.random.default_rng(0)
+
+  def draw(path, array):
+    kind = path[-1].key
+    if kind in ("mean", "var"):
+      return np.full(array.shape, kind == "var", array.dtype)
+    fan_in = max(1, math.prod(array.shape[:-1]))
+    noise = rng.normal(size=array.shape) / fan_in**0.5
+    return jnp.asarray(noise + (kind == "scale"), array.dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes(model))
 
 
 def train(model, variables):
@@ -124,28 +140,19 @@ def test_values(name):
   model = small(name, mean=MEAN, std=STD)
   plain = small(name)
   mean, std = (jnp.array(v).reshape(1, 1, 1, 3) for v in (MEAN, STD))
-
-  @jax.jit
-  def run(key, x):
-    variables = plain.init(key, x)
-    linear = variables["params"]["linear"]
-    noise = jax.random.normal(key, linear["kernel"].shape)  # ViT's is zero
-    linear = linear | {"kernel": noise}
-    variables["params"]["linear"] = linear
-    logits, features = model.apply(variables, x)
-    by_hand = features["pooled"] @ linear["kernel"] + linear["bias"][None]
-    normalized, _ = plain.apply(variables, (x - mean) / std)
-    turned, _ = model.apply(variables, x[::-1])
-    first, _ = model.apply(variables, x.at[1:].set(0.0))
-    others = {
-      "are not linear in `pooled`": by_hand,
-      "with mean, std are not those of images that were normalized": normalized,
-      "depend on the place in the batch": turned[::-1],
-    }
-    return logits, others, first[0]
-
-  with jax.debug_key_reuse(False):
-    logits, others, first = run(jax.random.key(0), images())
+  x = images()
+  variables = drawn(plain)
+  linear = variables["params"]["linear"]
+  apply = jax.jit(functools.partial(model.apply, variables))
+  logits, features = apply(x)
+  normalized, _ = jax.jit(plain.apply)(variables, (x - mean) / std)
+  others = {
+    "are not linear in `pooled`": features["pooled"] @ linear["kernel"]
+    + linear["bias"][None],
+    "with mean, std are not those of images that were normalized": normalized,
+    "depend on the place in the batch": apply(x[::-1])[0][::-1],
+  }
+  first = apply(x.at[1:].set(0.0))[0][0]
   assert np.ptp(logits, axis=0).min() > 0, f"{name}: logits of all are alike"
 
   def check(ours, theirs, words):
