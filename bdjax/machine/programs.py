@@ -7,23 +7,28 @@ that then read alike are one. So a cell that differs from an earlier one only in
 numbers compiles nothing.
 
 Python's own numbers stay constants: give `jnp.asarray(0.1)` for what changes.
+
+Nor is such a cell traced again: its functions look as those of the earlier one,
+see `closures`. What an array is worth must not decide, then, what Python does
+while it traces; the contract tests trace every method with tracers for them.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bdjax.machine import backend, notes, storage
+from bdjax.machine import backend, closures, notes, storage
 from bdjax.machine import mesh as meshes
 from bdjax.types import Params
 
+T = TypeVar("T")
 KEPT = 128  # programs; the one that was asked for longest ago goes first
 _WHOLE = PartitionSpec()
-_known: dict[Any, Callable] = {}
+_known: dict[Any, Callable] = {}  # by the text of the program
 
 
 class _Traced(Exception):
@@ -48,6 +53,26 @@ class Program(NamedTuple):
     return self.run.memory_analysis()
 
 
+class _Trace(NamedTuple):
+  """What is known of a function once it was traced.
+
+  Attributes:
+    run: flat arrays -> flat arrays.
+    numbers: arrays that it takes before its arguments: places among those that
+      the function closes over, or constants of its own.
+    result: structure of what the function returns.
+    own: bytes of those constants.
+  """
+
+  run: jax.stages.Compiled
+  numbers: list[int | jax.Array]
+  result: Any
+  own: int
+
+
+_traces: dict[Any, _Trace] = {}  # by what functions and arguments look like
+
+
 def traced(*trees: Any) -> bool:
   """Returns whether any array of these trees has no value yet, in a trace."""
   return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
@@ -69,15 +94,64 @@ def compiled(
     mesh: whose devices run it; None for one device.
     spread: how the results lie on them; each holds them whole unless said.
   """
+  try:
+    look, held = closures.described(function)
+  except closures.Unknown:
+    look, held = None, []
+  how = (tuple(donate), mesh, spread, _like(args), _setting())
+  kind = None if look is None else (look, how)
+  trace = _recent(_traces, kind)
+  if trace is None:
+    trace = _trace(function, args, held, donate, mesh, spread)
+    if kind is not None and trace.own < closures.LARGEST:
+      _keep(_traces, kind, trace)
+  numbers = [held[x] if isinstance(x, int) else x for x in trace.numbers]
+  if mesh is not None:
+    numbers = meshes.place(numbers, meshes.everywhere(mesh))
+  return Program(trace.run, numbers, trace.result)
+
+
+def _trace(function, args, held, donate, mesh, spread) -> _Trace:
   lowered, numbers, result = _lowered(function, args, donate, mesh, spread)
-  options = backend.compiler_options()
   where = [mesh] if mesh is not None else jax.devices()[:1]
+  options = backend.compiler_options()
   kind = (lowered.as_text(), *where, *sorted(options.items()))
-  run = _known.pop(kind, None) or lowered.compile(compiler_options=options)
-  _known[kind] = run
-  if len(_known) > KEPT:
-    del _known[next(iter(_known))]
-  return Program(run, numbers, result)
+  run = _recent(_known, kind) or lowered.compile(compiler_options=options)
+  _keep(_known, kind, run)
+  places = {id(array): place for place, array in enumerate(held)}
+  own = [x for x in numbers if id(x) not in places]
+  return _Trace(
+    run,
+    [places.get(id(x), x) for x in numbers],
+    result,
+    sum(x.nbytes for x in own),
+  )
+
+
+def _recent(kept: dict[Any, T], kind: Any) -> T | None:
+  """Returns what is kept, as what was asked for last."""
+  found = kept.pop(kind, None)
+  if found is not None:
+    kept[kind] = found
+  return found
+
+
+def _keep(kept: dict[Any, T], kind: Any, value: T) -> None:
+  kept[kind] = value
+  if len(kept) > KEPT:
+    del kept[next(iter(kept))]
+
+
+def _like(args: tuple[Params, ...]) -> Any:
+  """Returns what programs know of their arguments."""
+  leaves, tree = jax.tree.flatten(args)
+  return tree, *((jax.typeof(x), getattr(x, "sharding", None)) for x in leaves)
+
+
+def _setting() -> Any:
+  """Returns all that JAX was told, some of which decides what it traces."""
+  values = jax.config.values
+  return tuple(repr(getattr(jax.config, k, x)) for k, x in values.items())
 
 
 def _lowered(function, args, donate, mesh, spread):
@@ -85,10 +159,10 @@ def _lowered(function, args, donate, mesh, spread):
   numbers, out = closed.consts, None
   if traced(numbers):
     raise _Traced
+  placed, count = numbers, len(numbers)
   if mesh is not None:
-    numbers = meshes.place(numbers, meshes.everywhere(mesh))
+    placed = meshes.place(numbers, meshes.everywhere(mesh))
     out = NamedSharding(mesh, spread)
-  count = len(numbers)
 
   def flat(*arrays):
     return jax.core.eval_jaxpr(closed.jaxpr, arrays[:count], *arrays[count:])
@@ -104,7 +178,7 @@ def _lowered(function, args, donate, mesh, spread):
     out_shardings=out,
     keep_unused=True,  # or programs of unlike arguments would read alike
   )
-  lowered = jitted.lower(*numbers, *jax.tree.leaves(args))
+  lowered = jitted.lower(*placed, *jax.tree.leaves(args))
   return lowered, numbers, jax.tree.structure(shapes)
 
 
@@ -127,6 +201,11 @@ def jit(function: Callable) -> Callable:
     return program(given)
 
   return call
+
+
+def forget() -> None:
+  """Forgets what was traced, for who changes code while it runs."""
+  _traces.clear()
 
 
 def keep() -> None:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bdjax.machine import programs
@@ -21,6 +22,52 @@ def test_what_a_function_closes_over_is_an_argument(compilations):
   assert before and len(compilations) == before
   x = jnp.arange(3.0)
   assert one(x).tolist() == [1, 3, 5] and other(x).tolist() == [1, 6, 11]
+
+
+@pytest.fixture
+def traces():
+  """Returns a list that grows with every function that is traced."""
+  seen = []
+
+  def note(event, seconds, **more):
+    if event == "/jax/core/compile/jaxpr_trace_duration":
+      seen.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(note)
+  yield seen
+  jax.monitoring.unregister_event_duration_listener(note)
+
+
+def line(slope, start):
+  """Returns x * slope + start, and 1 as a constant of the function's own."""
+
+  def at(x):
+    return x * slope + start + jnp.asarray(np.ones(3, np.float32))
+
+  return programs.compiled(at, jnp.arange(3.0))
+
+
+def test_a_function_of_other_numbers_is_not_traced_again(traces):
+  one, two = jnp.asarray(2.0), jnp.asarray(3.0)
+  x = jnp.arange(3.0)
+  first = line(one, two)
+  before = len(traces)
+  second = line(two, one)
+  assert before and len(traces) == before
+  assert first(x).tolist() == [4, 6, 8] and second(x).tolist() == [3, 6, 9]
+  third = line(one, one)  # one array for both is another function
+  assert third(x).tolist() == [3, 5, 7]
+
+
+def test_another_precision_is_another_program(traces):
+  def product():
+    return programs.compiled(lambda x: x @ x, jnp.ones((3, 3)))
+
+  plain = product()
+  before = len(traces)
+  with jax.default_matmul_precision("highest"):
+    exact = product()
+  assert len(traces) > before and exact.run is not plain.run
 
 
 def test_python_s_numbers_are_constants(compilations):
