@@ -261,9 +261,10 @@ def span(
     (key of the fit, state, datas, first epoch, their number) -> (state,
     metrics [most, steps], zero beyond that number).
   """
-  one = turn(plan, batch_size=batch_size, mesh=mesh)
+  one_turn = turn(plan, batch_size=batch_size, mesh=mesh)
 
   def run(key, state, datas, first, count):
+    one = jax.jit(one_turn, inline=True)  # is traced once for both calls
     _, shapes = jax.eval_shape(one, key, state, datas, first)
     empty = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
 

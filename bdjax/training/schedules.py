@@ -16,15 +16,20 @@ nothing, on several constants; each is an argument here:
 - shape: "increase linearly, then drop back" (Sha) allows a sawtooth; FMN
   describes the triangle, which is the default.
 
-Step counts are static; rates may be tracers, so they can be swept.
+Step counts are static; rates may be tracers, so they can be swept. `listed` is
+any of them as a list of its rates: programs that train by lists of one length
+are one program, whatever the schedules.
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Annotated
 
+import jax
+import jax.numpy as jnp
 import optax
 
+from bdjax.machine import programs
 from bdjax.methods.signature import (
   Choice,
   Count,
@@ -34,6 +39,8 @@ from bdjax.methods.signature import (
   Positive,
 )
 from bdjax.types import Recipe, Scalar, Schedule
+
+LEAST = 1024  # rates in a list; others have a power of two of them
 
 
 def triangle(
@@ -146,3 +153,11 @@ def over(recipe: Recipe) -> Callable[[int], Schedule]:
   """Returns (steps per epoch) -> the recipe's schedule over all its epochs."""
   name, lr, epochs = recipe.schedule, recipe.lr, recipe.epochs
   return lambda steps: by_name(name, lr, steps=max(1, steps * epochs))
+
+
+def listed(rate: Schedule, steps: int) -> Schedule:
+  """Returns a schedule that looks up its rates, of so many steps or more."""
+  size = max(LEAST, 1 << (steps - 1).bit_length())
+  found = programs.jit(jax.vmap(rate))(jnp.arange(size))
+  rates = jnp.asarray(found, jnp.float32)  # weakly typed ones are another kind
+  return lambda step: rates[step]

@@ -107,3 +107,19 @@ def test_a_second_learning_rate_compiles_nothing(
   assert first and not second
   moved = jax.tree.map(lambda a, b: bool((a != b).any()), one, other)
   assert any(jax.tree.leaves(moved))  # and it is another rate
+
+
+def test_super_fine_tuning_is_fine_tuning_with_other_rates(
+  toy, model, compilations, traces
+):
+  variables = learn.init_variables(jax.random.key(0), toy, model=model)
+  access = Access(variables, toy, model=model)
+  found = []
+  for name, more in (("ft", {}), ("super_ft", {"phase1_epochs": 1})):
+    defense = registry.get("defenses", name)(epochs=2, batch_size=16, **more)
+    before = len(compilations), len(traces)
+    defense.defend(jax.random.key(1), access, loop.host_fit())
+    found.append((len(compilations) - before[0], len(traces) - before[1]))
+  (first, whole), (second, rest) = found
+  assert first > second <= 1  # the list of its rates
+  assert rest < whole / 4

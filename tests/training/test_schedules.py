@@ -101,3 +101,12 @@ def test_over_all_epochs():
   assert float(decayed(10)) == pytest.approx(0.1)  # half of 20 steps
   assert float(decayed(20)) == pytest.approx(0)
   assert float(schedules.over(Recipe(lr=0.2, epochs=0))(4)(0)) > 0
+
+
+@pytest.mark.parametrize("steps", [3, 1024, 1025])
+def test_a_list_has_the_rates_of_its_schedule(steps):
+  wave = schedules.triangle(1.0, jnp.float32(3.0), cycle_steps=4)
+  rates = schedules.listed(wave, steps)
+  step = jnp.arange(steps)
+  np.testing.assert_array_equal(rates(step), jax.vmap(wave)(step))
+  assert float(rates(jnp.int32(2))) == 3.0

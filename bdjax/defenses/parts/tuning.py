@@ -39,6 +39,7 @@ def stepping(
   """
   steps = engine.steps_per_epoch(access.clean.size, recipe.batch_size)
   lr = (rate or schedules.over(recipe))(steps)
+  lr = schedules.listed(lr, steps * recipe.epochs)
   make = {"sgd": optimizers.sgd, "adam": optimizers.adam}[optimizer]
   decay = recipe.weight_decay
   return make(lr, momentum=recipe.momentum, weight_decay=decay), lr
