@@ -61,10 +61,12 @@ def _rehearse(
     pass
   except ValueError as error:
     reason = " ".join(str(error).split())
+    at_fault = several[0]
     for method in several:
-      reason = method.source.worded(reason, method.args)
-    label = several[0].label
-    raise ValueError(f"{label} cannot work here: {reason}") from error
+      worded = method.source.worded(reason, method.args)
+      if worded != reason:
+        reason, at_fault = worded, method
+    raise ValueError(f"{at_fault.label} cannot work here: {reason}") from error
   except Exception:  # what is faulty fails by itself when it runs
     pass
 

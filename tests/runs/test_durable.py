@@ -42,7 +42,7 @@ def test_the_estimate_knows_what_they_cost(config):
     ),
     (
       {"regime__name": "sbl(held=0.001)"},
-      r"regime.name='sbl\(held=...\)' is 0.001, which of 200",
+      r"^sbl.held=0.001. cannot work here: .*held=...\)' is 0.001, which of",
     ),
     (
       {"regime__name": "sbl(held=1.5)"},
