@@ -1,5 +1,6 @@
 """What all tests share: strict jax, four CPU devices, quick compilation."""
 
+import contextlib
 import gc
 import importlib.util
 import io
@@ -120,18 +121,32 @@ def either(request, tmp_path):
   return storage.place("gs://bucket/run")
 
 
-@pytest.fixture
-def compilations():
-  """Returns a list that grows with every program compiled or loaded."""
+@contextlib.contextmanager
+def _heard(name):
+  """Yields a list that grows with every event of jax of such a name."""
   seen = []
 
   def note(event, seconds, **more):
-    if event == "/jax/core/compile/backend_compile_duration":
+    if event == f"/jax/core/compile/{name}_duration":
       seen.append(seconds)
 
   jax.monitoring.register_event_duration_secs_listener(note)
   yield seen
   jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.fixture
+def compilations():
+  """Returns a list that grows with every program compiled or loaded."""
+  with _heard("backend_compile") as seen:
+    yield seen
+
+
+@pytest.fixture
+def traces():
+  """Returns a list that grows with every function that is traced."""
+  with _heard("jaxpr_trace") as seen:
+    yield seen
 
 
 @pytest.fixture(scope="session")

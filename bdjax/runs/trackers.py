@@ -69,7 +69,7 @@ def cell(record: results.Record, rows: Sequence[results.Record]) -> Cell:
       (f"{row['stage']}/{metric}", row["epoch"], float(row[metric]))
       for row in results.latest(mine, *results.CURVE)
       for metric in WRITTEN
-      if math.isfinite(row.get(metric, math.nan))
+      if row.get(metric) is not None and math.isfinite(row[metric])
     ],
     {k: float(record[k]) for k in FINAL if record.get(k) is not None},
   )

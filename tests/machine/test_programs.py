@@ -24,20 +24,6 @@ def test_what_a_function_closes_over_is_an_argument(compilations):
   assert one(x).tolist() == [1, 3, 5] and other(x).tolist() == [1, 6, 11]
 
 
-@pytest.fixture
-def traces():
-  """Returns a list that grows with every function that is traced."""
-  seen = []
-
-  def note(event, seconds, **more):
-    if event == "/jax/core/compile/jaxpr_trace_duration":
-      seen.append(seconds)
-
-  jax.monitoring.register_event_duration_secs_listener(note)
-  yield seen
-  jax.monitoring.unregister_event_duration_listener(note)
-
-
 def line(slope, start):
   """Returns x * slope + start, and 1 as a constant of the function's own."""
 

@@ -27,6 +27,7 @@ ROWS = [
   {"cell": "c", "stage": "ft", "epoch": 1, "loss": 0.5},  # after a crash
   {"cell": "other", "stage": "ft", "epoch": 1, "loss": 9.0},
   {"cell": "c", "stage": "ft", "epoch": 2, "loss": float("nan")},
+  {"cell": "c", "stage": "ft", "epoch": 3, "loss": None},  # as files have nan
 ]
 WHOLE = Cell(
   "c",
