@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from bdjax.data import augment
-from bdjax.machine import programs, storage
+from bdjax.machine import storage
 from bdjax.methods import registry
 from bdjax.runs import settings, workdir
 from bdjax.runs.runner import Runner
@@ -71,14 +71,6 @@ def _log():
   yield
   log.setLevel(before[0])
   log.propagate, log.handlers = before[1:]
-
-
-@pytest.fixture(autouse=True)
-def _traces(request):
-  """Forgets what was traced where a test puts other code in its place."""
-  yield
-  if "monkeypatch" in request.fixturenames:
-    programs.forget()
 
 
 @pytest.fixture(scope="session")

@@ -2,27 +2,32 @@
 
 A method is built anew for every cell, so its functions are other objects each
 time, though of the same code, over the same settings, and over arrays of the
-same shapes. `described` tells such functions to be alike. It looks at code and
-at all that it closes over, and gives up on what it does not know: an object
-whose state may change, or a tracer.
+same shapes. `described` tells such functions to be alike. It looks at code, at
+all that it closes over, and at the functions that it calls by name, which a
+notebook may have defined anew; installed code is taken to stay as it is. It
+gives up on what it does not know: an object whose state may change, or a
+tracer.
 """
 
 import dataclasses
 import enum
 import functools
 import sys
+import sysconfig
 import types
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, Sharding
+from flax import linen as nn
+from jax.sharding import Mesh, PartitionSpec, Sharding
 
 LARGEST = 2**20  # bytes of a constant that is compared and kept
 _PLAIN = (type(None), bool, int, str, bytes, complex, enum.Enum)
-_FIXED = (*_PLAIN, type, np.dtype, Mesh, Sharding, types.ModuleType)
-_ABOVE = ("parent", "name")  # fields of Linen: where a module hangs
+_FIXED = (*_PLAIN, type, np.dtype, types.ModuleType)
+_FIXED += (Mesh, Sharding, PartitionSpec)
+_INSTALLED = tuple({sysconfig.get_path(k) for k in ("stdlib", "purelib")})
 
 
 class Unknown(Exception):
@@ -75,9 +80,11 @@ class _Seen:
       return type(value), *(
         (self.look(k), self.look(v)) for k, v in value.items()
       )
+    if isinstance(value, nn.Module) and value.scope is not None:
+      raise Unknown(type(value))  # it is bound to variables
     if dataclasses.is_dataclass(value):
-      names = [f.name for f in dataclasses.fields(value)]
-      fields = ((n, getattr(value, n)) for n in names if n not in _ABOVE)
+      names = {f.name for f in dataclasses.fields(value)} - {"parent"}
+      fields = ((name, getattr(value, name)) for name in sorted(names))
       return type(value), *((name, self.look(x)) for name, x in fields)
     if type(value) is object or _global(value):  # the former has no state
       return "itself", value
@@ -100,14 +107,38 @@ class _Seen:
       value.__code__,
       id(value.__globals__),
       self.look((value.__defaults__, value.__kwdefaults__, cells)),
+      *((name, self.look(called)) for name, called in _called(value)),
     )
+
+
+def _called(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+  """Yields the functions that a function's code calls by name."""
+  if _installed(function):
+    return
+  names = sorted(_names(function.__code__))
+  for name in names:
+    value = function.__globals__.get(name)
+    inside = isinstance(value, types.ModuleType)
+    found = {x: vars(value).get(x) for x in names} if inside else {name: value}
+    for other, one in found.items():
+      if isinstance(one, types.FunctionType) and not _installed(one):
+        yield f"{name}.{other}", one
+
+
+def _names(code: types.CodeType) -> set[str]:
+  inner = [x for x in code.co_consts if isinstance(x, types.CodeType)]
+  return set(code.co_names).union(*map(_names, inner))
+
+
+def _installed(function: types.FunctionType) -> bool:
+  return function.__code__.co_filename.startswith(_INSTALLED)
 
 
 def _content(cell: types.CellType) -> Any:
   try:
     return cell.cell_contents
   except ValueError:  # nothing is in it yet
-    return None
+    return types.CellType
 
 
 def _numpy(array: np.ndarray) -> Hashable:

@@ -203,11 +203,6 @@ def jit(function: Callable) -> Callable:
   return call
 
 
-def forget() -> None:
-  """Forgets what was traced, for who changes code while it runs."""
-  _traces.clear()
-
-
 def keep() -> None:
   """Keeps compiled programs between runs, unless the user chose a place."""
   if jax.config.jax_compilation_cache_dir is None:

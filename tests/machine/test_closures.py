@@ -100,6 +100,28 @@ def test_a_function_that_calls_itself_ends():
   assert look(make()) == look(make())
 
 
+def doubled(x):
+  return 2 * x
+
+
+def test_what_it_calls_by_name_is_part_of_it(monkeypatch):
+  def make():
+    return lambda x: [doubled(y) for y in x]
+
+  before = look(make())
+  assert look(make()) == before
+  monkeypatch.setitem(globals(), "doubled", lambda x: 3 * x)
+  assert look(make()) != before
+
+
+def test_a_module_that_is_bound_to_variables_is_not_described():
+  model = registry.get("models", "cnn")(4, width=2)
+  image = jnp.zeros((1, 8, 8, 3))
+  bound = model.bind(model.init(jax.random.key(0), image))
+  with pytest.raises(closures.Unknown):
+    look(over(bound))
+
+
 def test_what_may_change_is_not_described():
   class Counter:
     count = 0
