@@ -30,15 +30,17 @@ def pytest_configure(config):
 
   Most of the suite's time is compilation, and most of that is optimization,
   which programs this small do not repay; nor do they repay the fusion emitters,
-  three quarters of what is left. Processes that tests start do so too,
-  and may keep what Python compiles: else each spends seconds on its imports.
+  three quarters of what is left, or being cut into parts. Processes that tests
+  start do so too, and may keep what Python compiles: else each spends seconds
+  on its imports.
   Tracing makes objects by the million and few circles of them: looking for
   those as often as Python does takes a seventh of its time.
   """
   gc.set_threshold(200_000, 20, 50)
   os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
   flags = os.environ.get("XLA_FLAGS", "")
-  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
+  flags += " --xla_cpu_use_fusion_emitters=false"
+  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_parallel_codegen_split_count=1"
   os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
   cache = config.rootpath / ".jax_cache"
   for name, value in {

@@ -13,7 +13,7 @@ import pytest
 
 from bdjax.methods import registry, signature
 from bdjax.models import efficientnet_b3, mobilenet_v3_large
-from bdjax.models.parts import heads
+from bdjax.models.parts import heads, network
 
 MODELS = registry.names("models")
 SMALL = {"width": 8, "head_width": 4, "depth": 3, "patch": 8, "hidden": 8}
@@ -44,8 +44,14 @@ def images():
   return jnp.asarray(rng.uniform(size=(4, 32, 32, 3)), jnp.float32)
 
 
-def shapes(model):
+@functools.cache
+def _initialized(model):
   return jax.eval_shape(model.init, jax.random.key(0), images())
+
+
+def shapes(model):
+  """Returns the variables' shapes, in dictionaries that are the caller's."""
+  return jax.tree.map(lambda leaf: leaf, _initialized(model))
 
 
 def drawn(model):
@@ -63,7 +69,10 @@ def drawn(model):
   return jax.tree_util.tree_map_with_path(draw, shapes(model))
 
 
-def train(model, variables):
+@functools.cache
+def train(model):
+  """Returns what a step of training gives: logits and features, variables."""
+  variables = shapes(model)
   collections = [name for name in variables if name != "params"]
   return jax.eval_shape(
     functools.partial(model.apply, train=True, mutable=collections),
@@ -76,7 +85,7 @@ def train(model, variables):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_outputs(name, dtype):
   model = small(name, dtype=dtype)
-  (logits, features), _ = train(model, shapes(model))
+  (logits, features), _ = train(model)
   assert (logits.shape, logits.dtype) == ((4, CLASSES), jnp.float32)
   pooled = features["pooled"]
   assert (pooled.shape[0], pooled.ndim, pooled.dtype) == (4, 2, jnp.float32)
@@ -96,7 +105,7 @@ def test_outputs(name, dtype):
 def test_variables_are_float32_and_keep_their_shapes(name, dtype):
   model = small(name, dtype=dtype)
   before = shapes(model)
-  _, after = train(model, before)
+  _, after = train(model)
   rest = {k: v for k, v in before.items() if k != "params"}
   assert jax.tree.map(jnp.shape, dict(after)) == jax.tree.map(jnp.shape, rest)
   assert {x.dtype for x in jax.tree.leaves((before, after))} == {
@@ -130,7 +139,7 @@ def test_a_head_goes_onto_the_features(name):
   variables = shapes(model)
   kept = heads.on(shapes(backbone), {"params": variables["params"]["head"]})
   assert jax.tree.structure(kept) == jax.tree.structure(variables)
-  (logits, _), _ = train(model, variables)
+  (logits, _), _ = train(model)
   assert logits.shape == (4, 5)
 
 
@@ -216,6 +225,13 @@ def test_arguments_are_explained_typed_and_in_range(name):
       make(**{"num_classes": CLASSES, argument: wrong[argument]})
   with pytest.raises(ValueError, match=f"{name}.num_classes is -1"):
     make(-1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_python_goes_through_it_once(name):
+  model = small(name)
+  assert isinstance(model, network.Network)
+  hash(model)
 
 
 @pytest.mark.parametrize("name", MODELS)

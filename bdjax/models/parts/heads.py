@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from bdjax.models.parts import layers
+from bdjax.models.parts import layers, network
 from bdjax.types import Array, Images, Logits, Params
 
 HEADS = ("linear", "mlp")
@@ -28,7 +28,7 @@ _READERS = (
 )
 
 
-class Headed(nn.Module):
+class Headed(network.Network):
   """A backbone and a head; see the module's docstring.
 
   Attributes:
@@ -51,7 +51,7 @@ class Headed(nn.Module):
     return self.head(features["pooled"], train), features
 
 
-class Linear(nn.Module):
+class Linear(network.Network):
   """One linear layer."""
 
   num_classes: int
@@ -63,7 +63,7 @@ class Linear(nn.Module):
     return layers.linear(x, self.num_classes)
 
 
-class MLP(nn.Module):
+class MLP(network.Network):
   """Three linear layers with ReLU, and dropout where a key is given for it."""
 
   num_classes: int
@@ -81,7 +81,7 @@ class MLP(nn.Module):
     return layers.linear(x, self.num_classes)
 
 
-class Projection(nn.Module):
+class Projection(network.Network):
   """Linear without bias, batch norm, ReLU, linear."""
 
   size: int = 128

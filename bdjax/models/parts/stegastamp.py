@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models.parts import autoencoder
+from bdjax.models.parts import autoencoder, network
 from bdjax.models.parts.conv import conv_general_dilated
 from bdjax.types import Array, Images
 
@@ -29,7 +29,7 @@ NONE = ((0, 0), (0, 0))
 _init = nn.initializers.he_normal()
 
 
-class Encoder(nn.Module):
+class Encoder(network.Network):
   """Hides bits in images.
 
   Attributes:
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
     return _conv(x, channels, "residual", size=1, padding=NONE, relu=False)
 
 
-class Decoder(nn.Module):
+class Decoder(network.Network):
   """Reads the bits.
 
   Attributes:

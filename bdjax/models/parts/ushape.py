@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.methods.signature import NonNegative, Rate
-from bdjax.models.parts import layers
+from bdjax.models.parts import layers, network
 from bdjax.types import Array, Images, Params
 
 WIDTHS = (32, 64, 128)
 
 
-class UShape(nn.Module):
+class UShape(network.Network):
   """Encoder and decoder with outputs in (0, 1).
 
   Attributes:
