@@ -1,9 +1,10 @@
 """Networks that Python goes through once for each kind of call.
 
-What a deep network's layers do is told to JAX by Python, layer by layer: for a
-ResNet a third of a second, anew in every program that has the network in it,
-which are many. A `Network` is gone through once for its arguments' shapes; all
-other programs take over what was found. They are the programs that they were.
+Python tells JAX what a deep network does layer by layer, anew in every program
+that has the network in it: for PreActResNet18 0.15 s, with its gradient 0.75 s
+(of one core). A `Network` is gone through once for its arguments' shapes, and
+every other program takes over what was found: 0.01 and 0.35 s. The programs are
+those that they were.
 """
 
 import functools
