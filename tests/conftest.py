@@ -31,8 +31,8 @@ def pytest_configure(config):
   Most of the suite's time is compilation, and most of that is optimization,
   which programs this small do not repay; nor do they repay the fusion emitters,
   three quarters of what is left, or being cut into parts. Processes that tests
-  start do so too, and may keep what Python compiles: else each spends seconds
-  on its imports.
+  start do so too, use the same programs, and may keep what Python compiles:
+  else each spends seconds on its imports.
   Tracing makes objects by the million and few circles of them: looking for
   those as often as Python does takes a seventh of its time.
   """
@@ -43,6 +43,8 @@ def pytest_configure(config):
   os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_parallel_codegen_split_count=1"
   os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
   cache = config.rootpath / ".jax_cache"
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   for name, value in {
     "jax_platforms": "cpu",
     "jax_num_cpu_devices": 4,

@@ -7,7 +7,6 @@ and is not.
 """
 
 import inspect
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -399,8 +398,6 @@ def gallery(tmp_path_factory):
     [sys.executable, "-m", "bdjax.launch", "gallery", f"--workdir={path}"]
     + [f"--config.{key}={value}" for key, value in changes.items()],
     cwd=TOP,
-    env=os.environ
-    | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir},
     capture_output=True,
     text=True,
   )

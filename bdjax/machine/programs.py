@@ -14,6 +14,7 @@ while it traces; the contract tests trace every method with tracers for them.
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -204,7 +205,13 @@ def jit(function: Callable) -> Callable:
 
 
 def keep() -> None:
-  """Keeps compiled programs between runs, unless the user chose a place."""
+  """Keeps compiled programs between runs, unless the user chose a place.
+
+  The quick ones too, which JAX would not: a small run has a hundred of them,
+  and took 13 s instead of 16 where they were kept.
+  """
+  if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   if jax.config.jax_compilation_cache_dir is None:
     folder = storage.cache("xla")
 

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import jax
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -22,8 +21,6 @@ def cells(tmp_path_factory):
     for cell in cells:
       cell.source = re.sub(rf'("{key}": )\d+', rf"\g<1>{epochs}", cell.source)
   with pytest.MonkeyPatch.context() as patch:
-    cache = jax.config.jax_compilation_cache_dir
-    patch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
     patch.setenv("JAX_PLATFORMS", "cpu")
     patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     where = {"metadata": {"path": str(tmp_path_factory.mktemp("notebook"))}}

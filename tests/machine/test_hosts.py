@@ -35,7 +35,6 @@ PATIENCE = 200  # seconds; far more than needed, less than JAX's own
 
 def start(workdir, *more):
   """Starts one process of a run."""
-  cache = {"JAX_COMPILATION_CACHE_DIR": str(TOP / ".jax_cache")}
   return subprocess.Popen(
     [
       *(sys.executable, "-m", "bdjax.launch"),
@@ -44,7 +43,7 @@ def start(workdir, *more):
       *more,
     ],
     cwd=TOP,
-    env=os.environ | {"JAX_PLATFORMS": "cpu"} | cache,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

@@ -31,14 +31,17 @@ from bdjax.machine import programs
 
 programs.keep()
 programs.keep()
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x + 1)(2))
 """
 
 
 def test_programs_that_cannot_be_kept_stop_nothing():
   environment = os.environ | {"XDG_CACHE_HOME": "/proc/x"}
-  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+  for name in (
+    "COMPILATION_CACHE_DIR",
+    "PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+  ):
+    environment.pop(f"JAX_{name}", None)
   done = subprocess.run(
     [sys.executable, "-c", KEEPING],
     capture_output=True,

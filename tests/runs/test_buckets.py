@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
 from bdjax import launch, report
@@ -129,10 +128,8 @@ def test_a_bucket_that_refuses_is_a_sentence(made, bucket, what):
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start():
   """Returns what starts a run in a process of its own."""
-  cache = jax.config.jax_compilation_cache_dir
-  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
   return functools.partial(
     subprocess.Popen,
     cwd=TOP,

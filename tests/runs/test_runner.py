@@ -251,10 +251,7 @@ def test_the_report_reads_what_was_run(finished):
     assert text in page and text in console.file.getvalue()
 
 
-def test_killed_twice_it_ends_the_same(beside, tmp_path, monkeypatch):
-  monkeypatch.setenv(
-    "JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir
-  )
+def test_killed_twice_it_ends_the_same(beside, tmp_path):
   assert beside("killing").compare(tmp_path, kills=2) >= 1
 
 
