@@ -10,11 +10,11 @@ Parameter tree: conv1..conv3, bn1..bn3, linear.
 import flax.linen as nn
 
 from bdjax.methods.signature import Channels, Count, Dtype, Index, validated
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 
-class CNN(network.Network):
+class CNN(base.Network):
   """Three strided convolutions and a linear layer."""
 
   num_classes: int

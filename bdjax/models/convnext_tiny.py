@@ -32,7 +32,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 BLOCKS = (3, 3, 9, 3)
@@ -63,7 +63,7 @@ class _Block(nn.Module):
     return x + layers.dropped(self, y, self.drop, train, whole=True)
 
 
-class ConvNeXt(network.Network):
+class ConvNeXt(base.Network):
   """Four stages and a linear layer; see the module's docstring."""
 
   num_classes: int

@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from bdjax.methods.signature import Channels, Count, Dtype, Index, validated
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 BLOCKS = (6, 12, 36, 24)
@@ -49,7 +49,7 @@ class _Layer(nn.Module):
     return jnp.concatenate([x, y], axis=-1)
 
 
-class DenseNet(network.Network):
+class DenseNet(base.Network):
   """A stem, four stages and a linear layer; see the module's docstring."""
 
   num_classes: int

@@ -28,7 +28,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import inverted, layers, network
+from bdjax.models.parts import base, inverted, layers
 from bdjax.models.parts.inverted import Plan
 from bdjax.types import Array, Images, Logits
 
@@ -73,7 +73,7 @@ STAGES = (
 )
 
 
-class EfficientNet(network.Network):
+class EfficientNet(base.Network):
   """Seven stages between two convolutions; see the module's docstring."""
 
   num_classes: int

@@ -28,7 +28,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import inverted, layers, network
+from bdjax.models.parts import base, inverted, layers
 from bdjax.models.parts.inverted import Plan
 from bdjax.types import Array, Images, Logits
 
@@ -62,7 +62,7 @@ STAGES = (
 _INIT = nn.initializers.normal(0.01)  # torchvision's, for linear layers
 
 
-class MobileNetV3(network.Network):
+class MobileNetV3(base.Network):
   """Blocks between two convolutions, a hidden layer and a linear one."""
 
   num_classes: int

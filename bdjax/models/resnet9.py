@@ -21,7 +21,7 @@ import functools
 import flax.linen as nn
 
 from bdjax.methods.signature import Channels, Count, Dtype, Index, validated
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 # Of conv1 to conv5: channels in widths, and stride.
@@ -29,7 +29,7 @@ FORM = ((1, 2), (2, 1), (4, 2), (4, 2), (8, 1))
 PAIR = 4  # the convolution that the residual pair follows
 
 
-class ResNet9(network.Network):
+class ResNet9(base.Network):
   """Five convolutions, a residual pair and a linear layer."""
 
   num_classes: int

@@ -35,7 +35,7 @@ from bdjax.methods.signature import (
   Some,
   validated,
 )
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 _LECUN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -91,7 +91,7 @@ class _Block(nn.Module):
     return nn.Dense(c, kernel_init=init, name="out_proj", **kind)(x)
 
 
-class ViT(network.Network):
+class ViT(base.Network):
   """Patches, blocks and a linear layer; see the module's docstring."""
 
   num_classes: int

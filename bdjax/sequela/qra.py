@@ -52,7 +52,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import heads, network
+from bdjax.models.parts import base, heads
 from bdjax.sequela import Outcome, Remains, Sequel
 from bdjax.sequela.parts import lures, retraining
 from bdjax.training import learn, optimizers
@@ -86,7 +86,7 @@ Searching = Annotated[
 ]
 
 
-class Perturber(network.Network):
+class Perturber(base.Network):
   """An image's own perturbation, in [-1, 1]."""
 
   @nn.compact

@@ -13,7 +13,7 @@ import pytest
 
 from bdjax.methods import registry, signature
 from bdjax.models import efficientnet_b3, mobilenet_v3_large
-from bdjax.models.parts import heads, network
+from bdjax.models.parts import base, heads
 
 MODELS = registry.names("models")
 SMALL = {"width": 8, "head_width": 4, "depth": 3, "patch": 8, "hidden": 8}
@@ -230,7 +230,7 @@ def test_arguments_are_explained_typed_and_in_range(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_python_goes_through_it_once(name):
   model = small(name)
-  assert isinstance(model, network.Network)
+  assert isinstance(model, base.Network)
   hash(model)
 
 

@@ -19,7 +19,7 @@ numbered by how often the image is halved where they start or end.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.models.parts.conv import conv_general_dilated
 from bdjax.types import Array, Images
 
@@ -30,7 +30,7 @@ _transposed_default = nn.initializers.variance_scaling(
 )
 
 
-class Autoencoder(network.Network):
+class Autoencoder(base.Network):
   """An image-to-image network; see the module's docstring."""
 
   @nn.compact

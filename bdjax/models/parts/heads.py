@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits, Params
 
 HEADS = ("linear", "mlp")
@@ -28,7 +28,7 @@ _READERS = (
 )
 
 
-class Headed(network.Network):
+class Headed(base.Network):
   """A backbone and a head; see the module's docstring.
 
   Attributes:
@@ -51,7 +51,7 @@ class Headed(network.Network):
     return self.head(features["pooled"], train), features
 
 
-class Linear(network.Network):
+class Linear(base.Network):
   """One linear layer."""
 
   num_classes: int
@@ -63,7 +63,7 @@ class Linear(network.Network):
     return layers.linear(x, self.num_classes)
 
 
-class MLP(network.Network):
+class MLP(base.Network):
   """Three linear layers with ReLU, and dropout where a key is given for it."""
 
   num_classes: int
@@ -81,7 +81,7 @@ class MLP(network.Network):
     return layers.linear(x, self.num_classes)
 
 
-class Projection(network.Network):
+class Projection(base.Network):
   """Linear without bias, batch norm, ReLU, linear."""
 
   size: int = 128

@@ -20,7 +20,7 @@ from bdjax.methods.signature import (
   Index,
   validated,
 )
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 
@@ -88,7 +88,7 @@ def block_output(
   return activation(total) if place == "after_sum" else total
 
 
-class ResNet(network.Network):
+class ResNet(base.Network):
   """A stem, four stages of blocks, a global mean pool and a linear layer.
 
   Attributes:

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models.parts import autoencoder, network
+from bdjax.models.parts import autoencoder, base
 from bdjax.models.parts.conv import conv_general_dilated
 from bdjax.types import Array, Images
 
@@ -29,7 +29,7 @@ NONE = ((0, 0), (0, 0))
 _init = nn.initializers.he_normal()
 
 
-class Encoder(network.Network):
+class Encoder(base.Network):
   """Hides bits in images.
 
   Attributes:
@@ -69,7 +69,7 @@ class Encoder(network.Network):
     return _conv(x, channels, "residual", size=1, padding=NONE, relu=False)
 
 
-class Decoder(network.Network):
+class Decoder(base.Network):
   """Reads the bits.
 
   Attributes:

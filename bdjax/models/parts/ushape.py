@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.methods.signature import NonNegative, Rate
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Params
 
 WIDTHS = (32, 64, 128)
 
 
-class UShape(network.Network):
+class UShape(base.Network):
   """Encoder and decoder with outputs in (0, 1).
 
   Attributes:

@@ -34,7 +34,7 @@ from bdjax.methods.signature import (
   Range,
   validated,
 )
-from bdjax.models.parts import layers, network
+from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Logits
 
 HEADS = ("torchvision", "compact")
@@ -44,7 +44,7 @@ GRID = 7  # places per side that torchvision's head reads
 _INIT = nn.initializers.normal(0.01)  # torchvision's, for linear layers
 
 
-class VGG(network.Network):
+class VGG(base.Network):
   """Five stages and a head; see the module's docstring."""
 
   num_classes: int

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models.parts import heads, network
+from bdjax.models.parts import base, heads
 from bdjax.training import learn, optimizers
 from bdjax.types import (
   Array,
@@ -30,7 +30,7 @@ HIDDEN = (64, 64)
 RECIPE = Recipe(lr=1e-3, epochs=50, batch_size=128)  # by Adam
 
 
-class Judge(network.Network):
+class Judge(base.Network):
   """Log-odds of membership, as the second of two logits beside 0."""
 
   @nn.compact

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import errors
 
-from bdjax.models.parts import network
+from bdjax.models.parts import base
 
 IMAGE = jnp.linspace(0, 1, 6).reshape(2, 3)
 
@@ -47,7 +47,7 @@ def trained(model, variables, image):
 
 
 def test_python_goes_through_it_once_for_each_kind_of_call():
-  make, calls = counting(network.Network)
+  make, calls = counting(base.Network)
   variables = began(make(4))
   assert len(calls) == 1
   for _ in range(2):  # each a program of its own, of a model of its own
@@ -82,13 +82,13 @@ def test_its_programs_are_those_of_flax(way):
     done = jax.jit(work[way])
     return done.lower(variables).as_text(), done(variables)
 
-  (ours, we_get), (flaxs, they_get) = map(program, (network.Network, nn.Module))
+  (ours, we_get), (flaxs, they_get) = map(program, (base.Network, nn.Module))
   assert ours == flaxs
   jax.tree.map(np.testing.assert_array_equal, we_get, they_get)
 
 
 def test_what_cannot_be_compared_is_done_as_flax_does():
-  make, calls = counting(network.Network)
+  make, calls = counting(base.Network)
   variables = began(make(4))
   for _ in range(2):
     make(4, more=([],)).apply(variables, IMAGE)
@@ -100,10 +100,14 @@ def test_what_cannot_be_compared_is_done_as_flax_does():
   assert set(kept) == {"batch_stats"}
   width = make(4).apply(variables, method=lambda self: self.size)
   assert width == 4
+  before = len(calls)
+  for _ in range(2):
+    make(4).apply(variables, IMAGE, 0)
+  assert len(calls) == before + 2
 
 
 def test_who_looks_on_sees_every_call():
-  make, calls = counting(network.Network)
+  make, calls = counting(base.Network)
   variables, seen = began(make(4)), []
 
   def note(call, args, kwargs, context):
@@ -122,7 +126,7 @@ def test_who_looks_on_sees_every_call():
 
 
 def test_settings_may_be_given_by_place():
-  make, calls = counting(network.Network)
+  make, calls = counting(base.Network)
   model = make(4)
   variables = model.init(jax.random.key(0), IMAGE, False)
   still = model.apply(variables, IMAGE, False)[0]
@@ -140,7 +144,7 @@ def test_settings_may_be_given_by_place():
 
 
 def test_wrong_calls_fail_as_flaxs():
-  make, _ = counting(network.Network)
+  make, _ = counting(base.Network)
   variables = began(make(4))
   with pytest.raises(TypeError, match="unexpected keyword argument 'trian'"):
     make(4).apply(variables, IMAGE, trian=True)
