@@ -7,6 +7,7 @@ skip connections. Biases start at zero: batch norm takes them out again.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,12 +30,14 @@ class UShape(base.Network):
     mean: per channel of the input, in [0, 1].
     std: per channel of the input, in [0, 1].
     twice: squash the output by tanh twice, which leaves it in (.119, .881).
+    widths: channels of the blocks, one number for each halving.
   """
 
   channels: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
   twice: bool = False
+  widths: tuple[int, ...] = WIDTHS
 
   @nn.compact
   def __call__(self, x: Images, train: bool = False) -> Images:
@@ -49,15 +52,15 @@ class UShape(base.Network):
         "them three times: give images whose sides are multiples of 8."
       )
     x = layers.normalize(x, self.mean, self.std, "float32")
-    for i, width in enumerate(WIDTHS):
+    for i, width in enumerate(self.widths):
       x = _block(x, width, train, name=f"down{i + 1}a")
       x = halve(_block(x, width, train, name=f"down{i + 1}b"))
-    x = _block(x, WIDTHS[-1], train, name="middle")
-    ends = (*WIDTHS[-2::-1], self.channels)
-    for i, (width, end) in enumerate(zip(WIDTHS[::-1], ends, strict=True)):
-      x = _block(double(x), width, train, name=f"up{i + 1}a")
-      last = end is ends[-1]
-      x = _block(x, end, train, name=f"up{i + 1}b", relu=not last)
+    x = _block(x, self.widths[-1], train, name="middle")
+    widths = (*self.widths[::-1], self.channels)
+    for i, (width, end) in enumerate(itertools.pairwise(widths), 1):
+      x = _block(double(x), width, train, name=f"up{i}a")
+      last = i == len(self.widths)
+      x = _block(x, end, train, name=f"up{i}b", relu=not last)
     x = jnp.tanh(x) if self.twice else x
     return jnp.tanh(x) / 2 + 0.5
 
@@ -104,7 +107,7 @@ def make(
 ) -> UShape:
   """Builds the generator; arguments are the attributes of `UShape`."""
   mean, std = layers.check(mean, std)
-  return UShape(channels, mean, std, twice)
+  return UShape(channels, mean, std, twice, WIDTHS)
 
 
 class Pair(NamedTuple):
