@@ -31,9 +31,9 @@ WAYS = ("badnets", "wanet", "ctrl", "badencoder", "handcrafted", "imc")
 WAYS += ("inputaware", "latent", "lira")
 BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}
-SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8}
-FAINT = {"lira": {"eps": 0.2}, "narcissus": {"rounds": 20}}
-COSTLY = {"ssba": {"width": 4, "encoder_epochs": 1}}
+SHORT = {"rounds": 2, "passes": 1, "iterations": 2, "images": 8, "width": 4}
+FAINT = {"lira": {"eps": 0.5}, "narcissus": {"rounds": 20}}
+COSTLY = {"ssba": {"encoder_epochs": 1}}
 CLASSES = SMALL["num_classes"]
 TOP = Path(__file__).parent.parent
 

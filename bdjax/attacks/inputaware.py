@@ -39,6 +39,7 @@ from bdjax.methods import values
 from bdjax.methods.signature import (
   Annotated,
   Compat,
+  Count,
   Group,
   Rate,
   Some,
@@ -105,6 +106,7 @@ def make(
   std: tuple[float, ...] = (1.0, 1.0, 1.0),
   weights: Annotated[ushape.Weights, Group.of(ushape.Weights)] = WEIGHTS,
   mask_epochs: Some = None,
+  width: Count = 32,
   compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
@@ -118,10 +120,13 @@ def make(
     weights: of the generators' losses.
     mask_epochs: of stage 1; None for 25, or a quarter of the recipe's epochs
       where that is less.
+    width: channels of the generators at full size; four times as many where
+      images are smallest.
     compat: paper, or backdoorbench.
   """
   as_peer = _as_peer(compat)
-  nets_for = functools.partial(_nets, mean=mean, std=std, twice=as_peer)
+  how = {"mean": mean, "std": std, "twice": as_peer, "width": width}
+  nets_for = functools.partial(_nets, **how)
   trigger, cross = (
     levels.kept(functools.partial(_stamp, nets_for, by), compat)
     for by in (0, -1)

@@ -45,6 +45,7 @@ from bdjax.attacks.parts.joint import Joint
 from bdjax.methods.signature import (
   Annotated,
   Compat,
+  Count,
   Positive,
   Range,
   Rate,
@@ -94,6 +95,7 @@ class _Game(NamedTuple):
   target: Target
   scale: Array  # [1, 1, 1, C], the largest noise
   alpha: Scalar
+  net: Autoencoder
   compat: str
 
   def params(self, state: Joint) -> Params:
@@ -103,7 +105,8 @@ class _Game(NamedTuple):
 
   def hit(self, images: Images, generator: Params) -> Images:
     """Returns the images with a generator's trigger."""
-    return trigger(None, images, {"generator": generator, "scale": self.scale})
+    params = {"generator": generator, "scale": self.scale}
+    return _stamp(self.net, None, images, params)
 
 
 @validated
@@ -116,6 +119,7 @@ def make(
   alpha: Rate = 0.5,
   lr_generator: Positive = 1e-4,
   stage1: Annotated[int, Range(0, 100)] = 50,
+  width: Count = 16,
   compat: Compat = "paper",
 ) -> Attack:
   """Returns the attack.
@@ -129,9 +133,12 @@ def make(
     lr_generator: learning rate of Adam on the generator.
     stage1: per cent of the recipe's epochs in stage 1; each stage gets at
       least one epoch.
+    width: channels of the generator at half the size, up to eight times as many
+      further in.
     compat: paper, or backdoorbench: that peer's deviations, see above.
   """
-  hit = levels.kept(trigger, compat)
+  net = Autoencoder(width)
+  hit = levels.kept(functools.partial(_stamp, net), compat)
   copies = poison.Copies(hit, goal, rate)
   peer = compat == "backdoorbench"
 
@@ -140,7 +147,7 @@ def make(
     first = _first_epochs(task, stage1, peer)
     supply.check_rate(rate, task.train.size)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
-    game = _Game(task, goal, scale, alpha, compat)
+    game = _Game(task, goal, scale, alpha, net, compat)
     adam = optax.adam(lr_generator)
     state = _train_both(k_init, k_one, game, adam, fit, first)
     if not peer:
@@ -154,10 +161,12 @@ def make(
   return Attack(hit, goal, plant, poisoned=poisoned)
 
 
-def trigger(key: Key | None, images: Images, params: Params) -> Images:
+def _stamp(
+  net: Autoencoder, key: Key | None, images: Images, params: Params
+) -> Images:
   """Returns the images with the generator's noise added."""
   del key
-  noise = Autoencoder().apply(params["generator"], images)
+  noise = net.apply(params["generator"], images)
   return jnp.clip(images + params["scale"] * noise, 0, 1)
 
 
@@ -199,7 +208,7 @@ def _train_both(
   training = joint.training(steady, epochs=epochs, regime=Regime())
   k_victim, k_partner = jax.random.split(k_init)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
-  fresh = learn.init_variables(k_partner, task.train, model=Autoencoder())
+  fresh = learn.init_variables(k_partner, task.train, model=game.net)
   start = _Both(training.start(victim), learn.begun(fresh, adam), fresh)
   step = _stage1(game, training, adam)
   how = {"epochs": epochs, "name": "stage1", "params": game.params}
@@ -226,7 +235,7 @@ def _stage1(
   steps = engine.steps_per_epoch(task.train.size, task.recipe.batch_size)
 
   def fool(params, deceived, stats, victim_stats, batch):
-    noise, new = learn.forward(Autoencoder(), params, stats, batch.image)
+    noise, new = learn.forward(game.net, params, stats, batch.image)
     hit = jnp.clip(batch.image + game.scale * noise, 0, 1)
     logits, _ = task.model.apply({"params": deceived, **victim_stats}, hit)
     return learn.entropy(logits, game.target(batch.label)), new

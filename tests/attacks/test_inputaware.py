@@ -17,21 +17,21 @@ PLAN = inputaware._Plan(NETS, Goal(9), 0.25, 0.3, WEIGHTS, compat="paper")
 BATCH = Batch(jnp.arange(10.0).reshape(10, 1, 1, 1), jnp.arange(10), None)
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-  """Makes the generators small: one halving, two channels."""
-  monkeypatch.setattr(ushape, "WIDTHS", (2,))
+def planted(task, *, loud=1.0, **args):
+  """Returns attack, backdoor and the stages' (steps, state, epochs).
 
-
-def planted(task, **args):
-  """Returns attack, backdoor and the stages' (steps, state, epochs)."""
+  Stages end with the kernels they begin with, times `loud`.
+  """
   stages = {}
+
+  def grown(path, leaf):
+    return loud * leaf if path[-1] == jax.tree_util.DictKey("kernel") else leaf
 
   def note(key, step, state, data, *, epochs, batch_size, name, **how):
     stages[name] = step, state, epochs
-    return state, {}
+    return jax.tree_util.tree_map_with_path(grown, state), {}
 
-  attack = registry.get("attacks", "inputaware")(**args)
+  attack = registry.get("attacks", "inputaware")(width=2, **args)
   backdoor = attack.plant(jax.random.key(0), task, note)
   return attack, backdoor, stages
 
@@ -104,7 +104,7 @@ def test_as_the_peer_gradients_add_up(task):
   assert updates(adding, [1.0, -1.0, 2.0]) == updates(plain, [1.0, 0.0, 2.0])
 
 
-def test_clean_epochs_leave_the_generators_alone(tiny, task, batch):
+def test_clean_epochs_leave_the_generators_alone(task, batch):
   regime = Regime(interleave=True)
   _, _, stages = planted(task.replace(regime=regime), num_classes=4)
   (joint, clean), state, epochs = stages["train"]
@@ -125,23 +125,23 @@ def test_clean_epochs_leave_the_generators_alone(tiny, task, batch):
   moved = jax.tree.map(
     lambda a, b: bool((a != b).any()), dirty.partner, state.partner
   )
-  assert moved.variables["params"]["up1b_conv"]["kernel"]
+  assert moved.variables["params"]["up3b_conv"]["kernel"]
 
 
-def test_mask_stage_is_not_scored_as_a_classifier(tiny, task, batch):
+def test_mask_stage_is_not_scored_as_a_classifier(task, batch):
   _, backdoor, stages = planted(task, num_classes=4)
   step, state, epochs = stages["mask"]
   assert epochs == 1
-  assert backdoor.params["mask"] is state[0]
+  chex.assert_trees_all_equal(backdoor.params["mask"], state[0])
   (after, _), metrics = jax.jit(step)(jax.random.key(1), state, batch)
   assert metrics.keys() == {"loss", "area"} and 0 < metrics["area"] < 1
   chex.assert_tree_all_finite(after)
   chex.assert_trees_all_equal_shapes(after, state[0])
 
 
-def test_the_audited_copy_has_own_and_others_triggers(tiny, task):
+def test_the_audited_copy_has_own_and_others_triggers(task):
   args = {"rate": 0.25, "cross_rate": 0.5, "num_classes": 4, "target": 2}
-  attack, backdoor, _ = planted(task, **args)
+  attack, backdoor, _ = planted(task, loud=3.0, **args)
   role, clean = np.asarray(backdoor.role), np.asarray(task.train.image)
   assert np.bincount(role).tolist() == [16, 16, 32]
   np.testing.assert_array_equal(
@@ -150,7 +150,7 @@ def test_the_audited_copy_has_own_and_others_triggers(tiny, task):
   image = np.asarray(backdoor.train.image).astype(int)
   before = jnp.asarray(clean, jnp.float32) / 255
   np.testing.assert_array_equal(image[role == CLEAN], clean[role == CLEAN])
-  norm = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+  norm = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "width": 2}
   nets = ushape.Pair(*(ushape.make(n, **norm) for n in (3, 1)))
   near = nets.stamp(before, jnp.roll(before, -1, 0), backdoor.params)
   own = attack.trigger(None, before, backdoor.params)
@@ -164,7 +164,7 @@ def test_the_audited_copy_has_own_and_others_triggers(tiny, task):
   assert (gap(own)[role == COVER] > 1).mean() > 0.9
 
 
-def test_as_the_peer_triggered_images_are_cut_off(tiny, task):
+def test_as_the_peer_triggered_images_are_cut_off(task):
   attack, backdoor, _ = planted(
     task, compat="backdoorbench", num_classes=4, rate=0.25, cross_rate=0.25
   )

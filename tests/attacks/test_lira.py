@@ -14,7 +14,7 @@ from bdjax.types import POISON
 STD = (0.2, 0.1, 0.4)
 NUMBERS = {"target": 1, "eps": 0.5, "alpha": 0.3, "lr_generator": 0.002}
 make = functools.partial(
-  registry.get("attacks", "lira"), num_classes=4, std=STD
+  registry.get("attacks", "lira"), num_classes=4, std=STD, width=4
 )
 
 
@@ -94,7 +94,7 @@ def test_first_step_is_the_algorithm_of_the_paper(noted, stages, plain, batch):
   scale = 0.5 * jnp.asarray(STD).reshape(1, 1, 1, 3)
 
   def fool(net_params, params):
-    noise, _ = Autoencoder().apply(
+    noise, _ = Autoencoder(4).apply(
       {**net, "params": net_params}, image, train=True, mutable=["batch_stats"]
     )
     hit = jnp.clip(image + scale * noise, 0, 1)
@@ -102,7 +102,7 @@ def test_first_step_is_the_algorithm_of_the_paper(noted, stages, plain, batch):
     return entropy(logits, wanted)
 
   def learn(params):
-    hit = jnp.clip(image + scale * Autoencoder().apply(net, image), 0, 1)
+    hit = jnp.clip(image + scale * Autoencoder(4).apply(net, image), 0, 1)
     (logits, _), _ = plain.model.apply(
       {"params": params, **stats},
       jnp.concatenate([image, hit]),

@@ -23,7 +23,6 @@ from bdjax.models.parts import base, layers
 from bdjax.models.parts.conv import conv_general_dilated
 from bdjax.types import Array, Images
 
-WIDTHS = (16, 32, 64, 128)
 # PyTorch counts a transposed convolution's fan by what it puts out.
 _transposed_default = nn.initializers.variance_scaling(
   1 / 3, "fan_out", "uniform"
@@ -31,7 +30,13 @@ _transposed_default = nn.initializers.variance_scaling(
 
 
 class Autoencoder(base.Network):
-  """An image-to-image network; see the module's docstring."""
+  """An image-to-image network; see the module's docstring.
+
+  Attributes:
+    width: channels at half the size, doubled each time that it is halved.
+  """
+
+  width: int = 16
 
   @nn.compact
   def __call__(self, x: Images, train: bool = False) -> Array:
@@ -42,9 +47,10 @@ class Autoencoder(base.Network):
     """
     depth, channels = levels(*x.shape[1:3]), x.shape[-1]
     for i in range(depth):
-      x = _norm(_down(x, WIDTHS[i], f"down{i}"), train, f"down_bn{i}")
+      x = _norm(_down(x, self.width * 2**i, f"down{i}"), train, f"down_bn{i}")
     for i in reversed(range(1, depth)):
-      x = _norm(_Up(WIDTHS[i - 1], name=f"up{i}")(x), train, f"up_bn{i}")
+      up = _Up(self.width * 2 ** (i - 1), name=f"up{i}")
+      x = _norm(up(x), train, f"up_bn{i}")
     return nn.tanh(_Up(channels, name="up0")(x))
 
 

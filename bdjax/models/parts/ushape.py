@@ -19,8 +19,6 @@ from bdjax.methods.signature import NonNegative, Rate
 from bdjax.models.parts import base, layers
 from bdjax.types import Array, Images, Params
 
-WIDTHS = (32, 64, 128)
-
 
 class UShape(base.Network):
   """Encoder and decoder with outputs in (0, 1).
@@ -30,14 +28,14 @@ class UShape(base.Network):
     mean: per channel of the input, in [0, 1].
     std: per channel of the input, in [0, 1].
     twice: squash the output by tanh twice, which leaves it in (.119, .881).
-    widths: channels of the blocks, one number for each halving.
+    width: channels at full size, doubled each time that it is halved.
   """
 
   channels: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
   twice: bool = False
-  widths: tuple[int, ...] = WIDTHS
+  width: int = 32
 
   @nn.compact
   def __call__(self, x: Images, train: bool = False) -> Images:
@@ -52,14 +50,15 @@ class UShape(base.Network):
         "them three times: give images whose sides are multiples of 8."
       )
     x = layers.normalize(x, self.mean, self.std, "float32")
-    for i, width in enumerate(self.widths):
+    widths = (self.width, 2 * self.width, 4 * self.width)
+    for i, width in enumerate(widths):
       x = _block(x, width, train, name=f"down{i + 1}a")
       x = halve(_block(x, width, train, name=f"down{i + 1}b"))
-    x = _block(x, self.widths[-1], train, name="middle")
-    widths = (*self.widths[::-1], self.channels)
-    for i, (width, end) in enumerate(itertools.pairwise(widths), 1):
+    x = _block(x, widths[-1], train, name="middle")
+    outwards = (*widths[::-1], self.channels)
+    for i, (width, end) in enumerate(itertools.pairwise(outwards), 1):
       x = _block(double(x), width, train, name=f"up{i}a")
-      last = i == len(self.widths)
+      last = i == len(widths)
       x = _block(x, end, train, name=f"up{i}b", relu=not last)
     x = jnp.tanh(x) if self.twice else x
     return jnp.tanh(x) / 2 + 0.5
@@ -104,10 +103,11 @@ def make(
   mean: Sequence[float],
   std: Sequence[float],
   twice: bool = False,
+  width: int = 32,
 ) -> UShape:
   """Builds the generator; arguments are the attributes of `UShape`."""
   mean, std = layers.check(mean, std)
-  return UShape(channels, mean, std, twice, WIDTHS)
+  return UShape(channels, mean, std, twice, width)
 
 
 class Pair(NamedTuple):
