@@ -31,7 +31,8 @@ class Row(NamedTuple):
     asr: attack success rate, target class left out.
     floor: what a clean model after the same defense answers to the trigger;
       None where that was not measured.
-    der: defense effectiveness; None where the model came from another task.
+    der: defense effectiveness; None where there is no defense, or the model
+      came from another task.
     seconds: of training: of the defense, or of planting where there is none.
     mark: one of `MARKS`, or "".
     diverged: seeds that have no result since their training diverged.
@@ -144,15 +145,16 @@ def _row(
   cells: Sequence[results.Record],
 ) -> Row:
   (summary,) = results.summarize(cells)
+  names = dict(zip(results.GROUP, key, strict=True))
   ca, asr = _reading(cells, "ca"), _reading(cells, "asr")
   return Row(
     experiment=name,
-    names=dict(zip(results.GROUP, key, strict=True)),
+    names=names,
     protocol=protocol,
     ca=ca,
     asr=asr,
     floor=_reading(cells, "clean_asr"),
-    der=_reading(cells, "der"),
+    der=None if names["defense"] == NONE else _reading(cells, "der"),
     seconds=summary["seconds_train"],
     mark=word if (word := tables.verdict(summary)) in MARKS else "",
   )

@@ -150,8 +150,12 @@ def best(table: Table, label: tuple[str, str]) -> str | None:
 
 
 def rating(row: results.Record) -> str:
-  """Returns DER in percent, "–" of what is `UNJUDGED`: a ruin is no defense."""
-  return "–" if verdict(row) in UNJUDGED else percent(row, "der")
+  """Returns DER in percent, "–" of what is `UNJUDGED`: a ruin is no defense.
+
+  Nor is none, of which the formula says 50.
+  """
+  nothing = row["defense"] == NONE or verdict(row) in UNJUDGED
+  return "–" if nothing else percent(row, "der")
 
 
 def floor(row: results.Record) -> str:

@@ -56,6 +56,7 @@ def test_an_interval_is_students_over_seeds_and_one_seed_has_none(kept):
   assert rows.span(found["super_ft.fmn"].floor) == "5.0 [5.0, 5.0]"
   assert rows.span(found["ft(lr=0.05)"].asr) == "30.0"
   assert rows.by_seed(found["super_ft.fmn"].asr) == "90.0, 92.0"
+  assert found["none"].der is None and found["super_ft.fmn"].der
   assert found["ft(lr=0.05)"].seeds == [1]
 
 

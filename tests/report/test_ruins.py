@@ -36,6 +36,7 @@ def test_the_best_of_a_row_is_sound(fake):
   ruin = table.rows["badnets", "fmn", "nad"]
   assert (tables.verdict(ruin), tables.rating(ruin)) == ("destroyed", "–")
   assert tables.rating(table.rows["badnets", "fmn", "ft"]) == "92.0"
+  assert tables.rating(table.rows["badnets", "fmn", "none"]) == "–"
 
 
 def test_of_sound_ones_the_highest_der_is_best_and_alive_is_not(fake):
