@@ -17,7 +17,7 @@ CIFAR10 = (50000, (32, 32, 3), 10)
 # As wide as in use: what a compiler refuses depends on it. What takes long to
 # compile is cut short: half of the layers of a vision transformer are alike.
 LEFT_OUT = (
-  *("resnet18", "vgg19", "vgg19_bn"),  # like others
+  *("cnn", "resnet18", "resnet50", "vgg19", "vgg19_bn"),  # like others
   *("convnext_tiny", "densenet161", "efficientnet_b3"),  # too long for a check
 )
 DEPTHWISE = ("mobilenet_v3_large",)
