@@ -91,7 +91,7 @@ def test_a_probe_has_no_gradient_but_the_last_layers(moving, suspect):
       (logits, _), new = learn.forward(model, params, stats, images)
       return learn.entropy(logits, label), new
 
-    return jax.grad(entropy, has_aux=True)(params)
+    return jax.jit(jax.grad(entropy, has_aux=True))(params)
 
   grads, new = loss(probe)
   zero = jax.tree.map(lambda g: bool((g == 0).all()), grads)
@@ -103,7 +103,8 @@ def test_a_probe_has_no_gradient_but_the_last_layers(moving, suspect):
     np.testing.assert_allclose(last.kernel(grads), last.kernel(whole), 1e-5)
     jax.tree.map(np.testing.assert_array_equal, new, same)
   else:
-    logits, features = suspect.model.apply(suspect.variables, images)
+    apply = jax.jit(suspect.model.apply)
+    logits, features = apply(suspect.variables, images)
     error = nn.softmax(logits) - jax.nn.one_hot(label, 4)
     wanted = features["pooled"].T @ error / 8
     np.testing.assert_allclose(last.kernel(grads), wanted, rtol=1e-4, atol=1e-7)
