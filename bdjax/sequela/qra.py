@@ -73,7 +73,6 @@ from bdjax.types import (
 )
 
 PRESETS = {}
-HIDDEN = (1024, 1024, 1024)
 RETUNING = Recipe(lr=0.01, epochs=5, schedule="constant", weight_decay=0.0)
 Some = Annotated[int, Range(2, closed=True)]
 Share = Annotated[float, Range(0.0, 1.0)]  # decides shapes: not swept
@@ -87,13 +86,19 @@ Searching = Annotated[
 
 
 class Perturber(base.Network):
-  """An image's own perturbation, in [-1, 1]."""
+  """An image's own perturbation, in [-1, 1].
+
+  Attributes:
+    width: units of each of its three hidden layers.
+  """
+
+  width: int = 1024
 
   @nn.compact
   def __call__(self, x: Images, train: bool = False) -> Array:
     """Maps [B, H, W, C] to the same shape."""
     flat = (4 * x - 2).reshape(x.shape[0], -1)
-    layers = heads.MLP(flat.shape[-1], hidden=HIDDEN, dropout=0.0)
+    layers = heads.MLP(flat.shape[-1], hidden=3 * (self.width,), dropout=0.0)
     return jnp.tanh(layers(flat, train)).reshape(x.shape)
 
 
@@ -106,6 +111,7 @@ def make(
   teacher: Teacher = "retuned",
   rate: Share = 0.02,
   poisons: Count = 5,
+  width: Count = 1024,
   recipe: Searching = Recipe(lr=0.1, epochs=50),
 ) -> Sequel:
   """Returns the sequel.
@@ -118,10 +124,13 @@ def make(
     teacher: the model itself after the retuning attack, or the planted one.
     rate: share of the clean training set that a teacher is retuned on.
     poisons: how many of those images have the trigger.
+    width: units of each of the network's hidden layers.
     recipe: of the network, by SGD.
     epochs: passes over the images.
     lr: learning rate, constant.
   """
+
+  net = Perturber(width)
 
   def examine(key: Key, remains: Remains, fit: Fit) -> Outcome:
     k_teach, k_hit, k_clean, k_init, k_fit = jax.random.split(key, 5)
@@ -133,9 +142,9 @@ def make(
       source = retuned(k_teach, remains, fit, rate=rate, poisons=poisons)
     data = mixed(remains.clean, remains.lure, others, pairs)
     tx = optimizers.sgd(recipe.lr, momentum=recipe.momentum, weight_decay=0.0)
-    start = learn.init_variables(k_init, data, model=Perturber())
+    start = learn.init_variables(k_init, data, model=net)
     start = start, tx.init(start)
-    step = perturbing(remains, source, tx, bound=bound, alpha=alpha)
+    step = perturbing(remains, source, tx, net=net, bound=bound, alpha=alpha)
     network, _ = learn.fitted(fit, k_fit, step, start, data, recipe, name="qra")
     tested = remains.replace(clean=None, poisoned=None, lure=None)
 
@@ -143,7 +152,7 @@ def make(
       models = remains.model, remains.variables, remains.unplanted
       images = remains.test, remains.hit
       return lures.rates(
-        *models, *images, lambda x: perturbed(network, x, bound)
+        *models, *images, lambda x: perturbed(net, network, x, bound)
       )
 
     return Outcome(numbers=programs.jit(rates)(tested, network))
@@ -196,9 +205,11 @@ def retuned(
   )
 
 
-def perturbed(network: Params, images: Images, bound: Scalar) -> Images:
+def perturbed(
+  net: Perturber, variables: Params, images: Images, bound: Scalar
+) -> Images:
   """Returns images with their own perturbations, cut to [0, 1]."""
-  return jnp.clip(images + bound * Perturber().apply(network, images), 0, 1)
+  return jnp.clip(images + bound * net.apply(variables, images), 0, 1)
 
 
 def perturbing(
@@ -206,6 +217,7 @@ def perturbing(
   teacher: Params,
   tx: optax.GradientTransformation,
   *,
+  net: Perturber,
   bound: Scalar,
   alpha: Scalar,
 ) -> Step:
@@ -217,6 +229,7 @@ def perturbing(
     remains: the model under attack, and `unplanted`.
     teacher: variables of the model whose answers are wanted.
     tx: the optimizer.
+    net: the network.
     bound: on each entry of a perturbation.
     alpha: weight of the teacher's answers.
   """
@@ -231,7 +244,7 @@ def perturbing(
     wanted = answers(teacher, batch.image)
 
     def objective(network):
-      shown = perturbed(network, batch.image, bound)
+      shown = perturbed(net, network, batch.image, bound)
       clean = learn.entropy(answers(remains.unplanted, shown), batch.label)
       apart = divergence(wanted, answers(remains.variables, shown))
       return alpha * apart + clean

@@ -10,7 +10,7 @@ from bdjax.runs.cells import Names
 
 SMALL = "images=40, epochs=2, batch_size=20"
 REACTIVATION = f"reactivation({SMALL}, rounds=3, bound=0.2)"
-QRA = f"qra({SMALL}, rate=0.25)"
+QRA = f"qra({SMALL}, rate=0.25, width=16)"
 FT = "ft(lr=0.02)"
 MODELS = (CLEAN_MODEL, "none", f"{CLEAN_MODEL}, {FT}", FT)
 
