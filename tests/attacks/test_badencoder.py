@@ -87,23 +87,31 @@ def test_reference_is_the_users_or_of_the_later_task(encoding, no_fit):
 
 def test_losses_by_hand(encoding):
   clean = encoding.clean(None)
-  images = encoding.train.image[:5] / jnp.float32(255)
-  batch = Batch(images, encoding.train.label[:5], jnp.arange(5))
-  known = badencoder._known(encoding.model, clean, encoding.train)
-  terms = badencoder._Terms(
-    encoding.model,
-    badencoder._trigger((8, 8, 3), 2),
-    images[0],
-    badencoder._reference(encoding.model, clean, images[0]),
-    known,
-    copies=2,
-  )
-  first, _, last = terms.inject(key(), clean, batch)
-  hit = images.at[:, 5:7, 5:7].set(1.0)
-  wanted = cosines(encoding, clean, hit, images[:1]).mean()
+  images = np.asarray(encoding.train.image[:5]) / np.float32(255)
+  hit = images.copy()
+  hit[:, 5:7, 5:7] = 1.0
+
+  @jax.jit
+  def found(clean):
+    batch = Batch(images, encoding.train.label[:5], jnp.arange(5))
+    terms = badencoder._Terms(
+      encoding.model,
+      badencoder._trigger((8, 8, 3), 2),
+      jnp.asarray(images[0]),
+      badencoder._reference(encoding.model, clean, images[0]),
+      badencoder._known(encoding.model, clean, encoding.train),
+      copies=2,
+    )
+    wanted = cosines(encoding, clean, hit, images[:1]).mean()
+    return (
+      wanted,
+      terms.inject(key(), clean, batch),
+      terms.keep(key(1), clean, batch),
+    )
+
+  wanted, (first, _, last), (kept,) = found(clean)
   np.testing.assert_allclose(first, -wanted, rtol=1e-5)
   np.testing.assert_allclose(last, -1.0, rtol=1e-5)  # nothing has moved yet
-  (kept,) = terms.keep(key(1), clean, batch)
   np.testing.assert_allclose(kept, -1.0, rtol=1e-5)
 
 

@@ -42,7 +42,7 @@ def stamped(images, **args):
     "pattern": ctrl.pattern(shape, shares),
     "strength": jnp.float32(args.get("strength", 100 / 255)),
   }
-  return np.asarray(ctrl.trigger(None, jnp.asarray(images), params))
+  return np.asarray(jax.jit(ctrl.trigger)(None, images, params))
 
 
 def test_gray_images_are_those_of_the_transform_and_back():

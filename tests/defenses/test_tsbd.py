@@ -17,19 +17,21 @@ def make(**args):
 
 def model_of(**kernels):
   """Returns variables with a kernel per layer, and a last layer."""
-  params = {k: {"kernel": jnp.asarray(v)} for k, v in kernels.items()}
-  return {"params": params | {"linear": {"kernel": jnp.ones((2, 3))}}}
+  params = {k: {"kernel": np.float32(v)} for k, v in kernels.items()}
+  last = {"kernel": np.ones((2, 3), np.float32)}
+  return {"params": params | {"linear": last}}
 
 
 def test_the_most_changed_weights_of_the_most_changed_neurons_are_zero():
   before = model_of(a=np.full((1, 2, 2, 2), 1.0), b=np.full((1, 1, 2, 3), 2.0))
-  after = jax.tree.map(jnp.array, before["params"])
+  after = jax.tree.map(np.array, before["params"])
   # Neurons' changes: of a 10 (1, 2, 3, 4) and 4; of b .2, 9 (9, 0) and 3.
-  up = jnp.array([[[[1.0, 1.0], [-2.0, 1.0]], [[3.0, 1.0], [-4.0, 1.0]]]])
+  up = np.float32([[[[1.0, 1.0], [-2.0, 1.0]], [[3.0, 1.0], [-4.0, 1.0]]]])
   after["a"]["kernel"] += up
-  after["b"]["kernel"] += jnp.array([[[[0.1, 9.0, -3.0], [0.1, 0.0, 0.0]]]])
+  after["b"]["kernel"] += np.float32([[[[0.1, 9.0, -3.0], [0.1, 0.0, 0.0]]]])
   after["linear"]["kernel"] += 100.0
-  found, count = tsbd.zeroed(before, after, neurons=0.4, weights=0.5)
+  run = jax.jit(tsbd.zeroed)
+  found, count = run(before, after, neurons=0.4, weights=0.5)
   wanted = model_of(
     a=[[[[1.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]]],
     b=[[[[2.0, 0.0, 2.0], [2.0, 2.0, 2.0]]]],

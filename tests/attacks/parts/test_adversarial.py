@@ -45,10 +45,18 @@ def by_hand(eps, step, rounds, norm):
 
 
 def got(eps, step, rounds, norm):
-  variables = {"params": {"kernel": jnp.asarray(KERNEL, jnp.float32)}}
-  images, label = jnp.asarray(IMAGES, jnp.float32), jnp.asarray(LABEL)
-  ascent = Ascent(eps, step, rounds, norm)
-  return adversarial.harder(Linear(), variables, images, label, ascent)
+  variables = {"params": {"kernel": KERNEL.astype(np.float32)}}
+  harder = made_harder(Linear(), Ascent(eps, step, rounds, norm))
+  return harder(variables, IMAGES.astype(np.float32), LABEL)
+
+
+def made_harder(model, ascent):
+  """Returns the program of an ascent."""
+  return jax.jit(
+    lambda variables, images, label: adversarial.harder(
+      model, variables, images, label, ascent
+    )
+  )
 
 
 @pytest.mark.parametrize("norm", adversarial.NORMS)
@@ -84,13 +92,13 @@ def test_a_robust_classifier_is_trained_on_images_that_are_hard_for_it(task):
   key = jax.random.key(0)
   variables = adversarial.robust_classifier(key, alone, note, ascent)
   assert (seen["name"], seen["epochs"]) == ("robust", 2)
-  image = task.train.image[:16].astype(jnp.float32) / 255
-  batch = Batch(image, task.train.label[:16], jnp.arange(16))
-  hard = adversarial.harder(task.model, variables, image, batch.label, ascent)
-  _, metrics = seen["step"](key, seen["state"], batch)
-  one, other = (
-    float(loss(task, variables, x, batch.label)) for x in (hard, image)
-  )
+  image = np.asarray(task.train.image[:16]) / np.float32(255)
+  label = np.asarray(task.train.label[:16])
+  hard = made_harder(task.model, ascent)(variables, image, label)
+  batch = Batch(image, label, np.arange(16))
+  _, metrics = jax.jit(seen["step"])(key, seen["state"], batch)
+  lost = jax.jit(lambda image: loss(task, variables, image, label))
+  one, other = float(lost(hard)), float(lost(image))
   assert one > other + 1e-3
   np.testing.assert_allclose(metrics["loss"], one, rtol=1e-4)
 
