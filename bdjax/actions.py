@@ -279,6 +279,8 @@ def _devices(given: Given, config: "Config") -> "Mesh | None":
 
 
 def _failed(failures: dict[str, str]) -> int:
-  for name, failure in failures.items():
-    sayings.fail(f"{name} failed and has no result: {failure}")
+  from bdjax.runs import failed
+
+  for sentence in failed.told(failures):
+    sayings.fail(sentence)
   return 1 if failures else 0

@@ -356,7 +356,10 @@ def test_every_argument_is_explained_keyword_only_and_typed(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)
 def test_module_names_its_paper(kind, name):
-  assert "arXiv" in registry.module(kind, name).__doc__ or name == "ft"
+  named = "arXiv" in registry.module(kind, name).__doc__ or name == "ft"
+  assert named, (
+    "say in the module's docstring where it is from: arXiv 1234.5678"
+  )
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)
@@ -366,7 +369,8 @@ def test_every_method_has_its_keys_and_test(kind, name):
   assert keys["name"] == name
   schema = signature.arguments(registry.get(kind, name))
   assert schema.keys() - set(methods.GIVEN) <= set(keys)
-  assert (TOP / "tests" / kind / f"test_{name}.py").exists()
+  own = TOP / "tests" / kind / f"test_{name}.py"
+  assert own.exists(), f"write {own.relative_to(TOP)}"
 
 
 def brief(name):

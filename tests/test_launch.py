@@ -30,7 +30,18 @@ QUICK = ("--config", "configs/quickstart.py")
     ((), "no config: give --config"),
     (("--config", "configs/nope.py"), "no config file configs/nope.py"),
     ((*QUICK, "--config.train.epoch=3"), "unknown config key"),
-    ((*QUICK, "--config.train.epochs=abc"), "epochs=abc"),
+    (
+      (*QUICK, "--config.train.epochs=2.5"),
+      "--config.train.epochs is '2.5', but must be a whole number.",
+    ),
+    (
+      (*QUICK, "--config.train.lr=fast"),
+      "--config.train.lr is 'fast', but must be a number.",
+    ),
+    *(
+      ((*QUICK, f"--config.sweep.axes={axes}"), "such as lr=(0.01, 0.05), sch")
+      for axes in ("lr=0.1,0.2", "schedule=(constant,cosine)", "lr")
+    ),
     ((*QUICK, "--workdri=x"), "did you mean --workdir?"),
     ((*QUICK, "--target=h100"), "--target is a flag of the command estimate"),
     (("estimate", *QUICK, "--target=v7x"), "unknown target 'v7x'"),
@@ -92,7 +103,7 @@ def test_a_workdir_is_no_local_folder_of_its_scheme(
 def test_the_program_ends_with_the_status_and_says_why():
   rc, said, reason = launch(*QUICK, "--config.train.epochs=abc")
   assert (rc, said) == (2, "")
-  assert reason.startswith("error: ") and "epochs=abc" in reason
+  assert reason.startswith("error: ") and "epochs is 'abc'" in reason
 
 
 def test_list_names_everything():

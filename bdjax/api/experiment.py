@@ -10,7 +10,7 @@ from rich.console import Console
 from bdjax.api import arrays
 from bdjax.api.outcome import Outcome, load
 from bdjax.machine import backend, mesh, notes, programs, storage
-from bdjax.runs import configs, settings, task_data, whole
+from bdjax.runs import configs, failed, settings, task_data, whole
 
 _SECTIONS = ("attack", "regime", "defense", "model", "sequela")
 
@@ -84,8 +84,8 @@ def experiment(
     mesh=mesh.all_devices(),
     log_to=log_to,
   )
-  for name, why in failures.items():
-    notes.say(f"{name} failed and has no result: {why}")
+  for sentence in failed.told(failures):
+    notes.say(sentence)
   if path is None:
     raise RuntimeError("; ".join(f"{k}: {v}" for k, v in failures.items()))
   return load(path)

@@ -32,11 +32,15 @@ def describe() -> dict[str, Any]:
 
 
 def revision() -> str:
-  """Returns the checkout's git revision, with + if it is modified, or ""."""
+  """Returns the checkout's git revision, with + if the code is not its, or "".
+
+  Files of the package that git does not know count: a new method is one.
+  """
   here = Path(__file__).parent
   try:
     head = _git(here, "rev-parse", "--short=12", "HEAD")
     changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    changed += _git(here.parent, "status", "--porcelain", ".")
   except (OSError, subprocess.CalledProcessError):
     return ""
   return head + ("+" if changed else "")

@@ -144,11 +144,14 @@ def axes(text: str) -> dict[str, tuple]:
     ValueError: the text is not of that form, or an axis has no values, or one
       twice.
   """
-  sweeps = parse(f"sweep({text})")
-  if len(sweeps) > 1:
+  try:
+    sweeps = parse(f"sweep({text})")
+  except ValueError:
+    sweeps = []
+  if len(sweeps) != 1:
     raise ValueError(
       f"sweep.axes is {values.shown(text)}, but must be axes alone, such as "
-      "lr=(0.01, 0.05), rate=(0.05, 0.1)."
+      "lr=(0.01, 0.05), schedule=('constant', 'cosine')."
     )
   return {k: _axis(k, given) for k, given in sweeps[0].args.items()}
 

@@ -16,6 +16,10 @@ from bdjax.machine import shipped, storage
 
 QUICKSTART = "configs/quickstart.py"
 _METHODS = ("attack", "defense", "regime", "model", "sequela")
+_NUMBERS = {  # by what Python says of a text that is none
+  "invalid literal for int": "a whole number",
+  "could not convert string to float": "a number",
+}
 
 
 class Config(NamedTuple):
@@ -127,6 +131,10 @@ def _sentence(error: Exception) -> str:
     if near:
       return f"unknown config key {near[2]!r}: did you mean {near[1]}?"
     return f"unknown config key {text}"
+  number = re.search(rf"flag (--\S+?)=.*({'|'.join(_NUMBERS)}).*'(.*)'$", text)
+  if number:
+    kind = _NUMBERS[number[2]]
+    return f"{number[1]} is {number[3]!r}, but must be {kind}."
   if isinstance(error, flags.Error | OSError | TypeError | ValueError):
     return text or type(error).__name__
   place = traceback.extract_tb(error.__traceback__)[-1]

@@ -21,6 +21,7 @@ from bdjax.machine import mesh as meshes
 from bdjax.machine.faults import Fault
 from bdjax.report.results import Record
 from bdjax.runs import (
+  failed,
   knowledge,
   models,
   plans,
@@ -179,9 +180,7 @@ class Runner:
     except Exception as error:
       if jax.process_count() > 1:  # the others would wait for this one
         raise
-      lines = str(error).splitlines() or [""]
-      reason = f"{type(error).__name__}: {lines[0]}"
-      self._fail(session, names, reason, error)
+      self._fail(session, names, failed.reason(error), error)
 
   def _fail(
     self,

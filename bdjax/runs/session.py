@@ -10,7 +10,7 @@ from bdjax.runs.scoring import Scorer
 from bdjax.runs.workdir import Workdir
 from bdjax.training import loop
 from bdjax.training.progress import Display
-from bdjax.types import Backdoor, Fit, Params
+from bdjax.types import Backdoor, Fit, Metrics, Params, State
 
 
 class Session:
@@ -49,10 +49,31 @@ class Session:
     Args:
       **more: arguments of `loop.host_fit`.
     """
-    return loop.host_fit(
-      store=self.workdir.stages(name),
-      progress=self.display.stage,
-      mesh=self.mesh,
-      unseen=self.workdir.unseen,
-      **more,
+    return once(
+      loop.host_fit(
+        store=self.workdir.stages(name),
+        progress=self.display.stage,
+        mesh=self.mesh,
+        unseen=self.workdir.unseen,
+        **more,
+      )
     )
+
+
+def once(fit: Fit) -> Fit:
+  """Returns a fit that refuses a second stage of a name.
+
+  A store would take it for the first one, which is finished.
+  """
+  begun = set()
+
+  def run(*args: Any, name: str = "train", **how: Any) -> tuple[State, Metrics]:
+    if name in begun:
+      raise ValueError(
+        f"two stages are named {name!r}, and a run saves and resumes them by "
+        f"their names: give each its own, such as '{name}2'."
+      )
+    begun.add(name)
+    return fit(*args, name=name, **how)
+
+  return run

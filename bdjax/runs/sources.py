@@ -38,7 +38,7 @@ class Source(NamedTuple):
     """Returns the key that says an argument, or would."""
     if argument not in self.spec.args:
       if argument in self.axes:
-        return "sweep.axes"
+        return f"sweep.axes='{argument}=...'"
       if argument in self.keys:
         return f"{self.section}.{argument}"
     place = self.section if self.section in _WHOLE else f"{self.section}.name"

@@ -51,7 +51,8 @@ def finish(
     todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
     if todo:
       finished = f", {cells - todo} finished before" if todo < cells else ""
-      console.print(f"{todo} cells to run{finished}, in {workdir.path}")
+      count = "1 cell" if todo == 1 else f"{todo} cells"
+      console.print(f"{count} to run{finished}, in {workdir.path}")
       with Display(console, cells=todo).running() as display:
         for runner in runners:
           runner.run(display)

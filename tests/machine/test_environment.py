@@ -1,6 +1,8 @@
 import json
+import subprocess
 
 import jax
+import pytest
 
 from bdjax.machine import environment
 
@@ -14,3 +16,30 @@ def test_describe_names_the_machine():
   assert about["host_cores"] > 0
   assert json.loads(json.dumps(about)) == about
   assert not [k for k, v in about.items() if isinstance(v, dict | list)]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+  """Returns a fresh checkout of a package, which counts as bdjax's."""
+  package = tmp_path / "bdjax"
+  (package / "machine").mkdir(parents=True)
+  (package / "machine" / "environment.py").write_text("")
+  who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+  for args in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "one")):
+    subprocess.run(["git", *args], cwd=tmp_path, check=True)
+  where = package / "machine" / "environment.py"
+  monkeypatch.setattr(environment, "__file__", str(where))
+  return tmp_path
+
+
+def test_a_revision_says_whether_the_code_is_its(checkout):
+  plain = environment.revision()
+  assert len(plain) == 12
+  (checkout / "notes.txt").touch()  # no code
+  assert environment.revision() == plain
+  new = checkout / "bdjax" / "new_defense.py"
+  new.touch()
+  assert environment.revision() == plain + "+"
+  new.unlink()
+  (checkout / "bdjax" / "machine" / "environment.py").write_text("1")
+  assert environment.revision() == plain + "+"

@@ -32,7 +32,7 @@ def test_a_key_is_the_method_s_text_an_axis_or_the_section_s():
   assert keys == {
     "epochs": "defense.name='nad.bb(epochs=...)'",  # which wins over the key
     "batch_size": "defense.batch_size",
-    "lr": "sweep.axes",
+    "lr": "sweep.axes='lr=...'",
     "power": "defense.name='nad.bb(power=...)'",
   }
   (spec,) = specs.parse("encoder")
@@ -43,7 +43,7 @@ def test_a_key_is_the_method_s_text_an_axis_or_the_section_s():
 @pytest.mark.parametrize(
   ("said", "worded"),
   [
-    ("nad.lr is 0.", "sweep.axes is 0."),
+    ("nad.lr is 0.", "sweep.axes='lr=...' is 0."),
     ("no: batch_size is 9, and", "no: defense.batch_size is 9, and"),
     ("the batch_size is 9.", "the batch_size is 9."),
     ("bnad.lr and nad.lrs", "bnad.lr and nad.lrs"),
