@@ -1,7 +1,8 @@
 """A run's numbers for other programs: CSV, Parquet, a LaTeX table.
 
 pandas writes them all; CSV and Parquet have a row for each scored model, the
-table a row for each attack and regime, and CA and ASR of each defense.
+table CA and ASR of each defense, side by side or, where they are many, below
+each other.
 """
 
 import os
@@ -62,6 +63,10 @@ def _latex(outcome: Outcome, file: Path) -> None:
   file.write_text("\n".join(parts), encoding="utf-8")
 
 
+WIDE = 4  # defenses side by side; more of them stand below each other
+METRICS = ("CA", "ASR")
+MARKS = {tables.UNPLANTED: "†", tables.DESTROYED: "‡"}
+COMMANDS = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$"}
 WRITERS: dict[str, Callable[[Outcome, Path], None]] = {
   ".csv": _csv,
   ".parquet": _parquet,
@@ -71,37 +76,63 @@ WRITERS: dict[str, Callable[[Outcome, Path], None]] = {
 
 def _text(table: Table) -> str:
   """Returns a table in LaTeX, for which the document loads booktabs."""
-  frame = _rows(table)
   dataset, model, scenario = table.title
   seeds = max(len(row["seeds"]) for row in table.rows.values())
   spread = f", mean and deviation over {seeds} seeds" if seeds > 1 else ""
+  words = {tables.verdict(row) for row in table.rows.values()}
+  notes = [f" {MARKS[k]} {k}." for k in tables.UNJUDGED if k in words]
   caption = (
-    f"CA and ASR in percent{spread}: {dataset}, {model}, {scenario}. In "
-    "brackets what a defense is not judged for."
+    f"CA and ASR in percent{spread}: {dataset}, {model}, {scenario}."
+    f"{''.join(notes)}"
   )
-  return frame.to_latex(
+  frame = _wide(table) if len(table.defenses) <= WIDE else _long(table)
+  names = sum(
+    name not in METRICS for name in frame.columns.get_level_values(-1)
+  )
+  text = frame.to_latex(
     index=False,
     escape=True,
-    column_format="ll" + "r" * (len(frame.columns) - 2),
+    column_format="l" * names + "r" * (len(frame.columns) - names),
+    multicolumn_format="c",
     caption=caption.replace("_", r"\_"),
+    label=f"tab:{dataset}-{model}".replace(" ", "-").replace("_", "-"),
     position="t",
   )
+  for letter, command in COMMANDS.items():
+    text = text.replace(letter, command)
+  return text
 
 
-def _rows(table: Table) -> "DataFrame":
+def _wide(table: Table) -> "DataFrame":
+  """Returns a row for each model, and two columns for each defense."""
   rows = []
   for attack, regime in table.attacks:
-    cells = {"attack": attack, "regime": regime}
+    cells = {("", "attack"): attack, ("", "regime"): regime}
     for defense in table.defenses:
-      cells[defense] = _cell(table, (attack, regime, defense))
+      pair = _pair(table, (attack, regime, defense))
+      cells |= {(defense, k): v for k, v in pair.items()}
     rows.append(cells)
+  frame = pandas().DataFrame(rows)
+  frame.columns = pandas().MultiIndex.from_tuples(list(frame.columns))
+  return frame
+
+
+def _long(table: Table) -> "DataFrame":
+  """Returns a row for each model and defense."""
+  rows = []
+  for attack, regime in table.attacks:
+    for defense in table.defenses:
+      key = (attack, regime, defense)
+      names = zip(("attack", "regime", "defense"), key, strict=True)
+      rows.append(dict(names) | _pair(table, key))
   return pandas().DataFrame(rows)
 
 
-def _cell(table: Table, key: tuple[str, str, str]) -> str:
+def _pair(table: Table, key: tuple[str, str, str]) -> dict[str, str]:
+  """Returns CA and ASR of a cell, marked where its defense is not judged."""
   row = table.rows.get(key)
   if row is None:
-    return "--"
-  word = tables.verdict(row)
-  note = f" ({word})" if word in tables.UNJUDGED else ""
-  return f"{tables.percent(row, 'ca')} / {tables.percent(row, 'asr')}{note}"
+    return dict.fromkeys(METRICS, "–")
+  mark = MARKS.get(tables.verdict(row), "")
+  ca, asr = (tables.percent(row, name.lower()) for name in METRICS)
+  return dict(zip(METRICS, (ca, f"{asr}{mark}"), strict=True))
