@@ -43,6 +43,7 @@ QUICK = ("--config", "configs/quickstart.py")
       for axes in ("lr=0.1,0.2", "schedule=(constant,cosine)", "lr")
     ),
     ((*QUICK, "--workdri=x"), "did you mean --workdir?"),
+    (("cleanse", "--modle=x.pt", "--out=y"), "did you mean --model?"),
     ((*QUICK, "--target=h100"), "--target is a flag of the command estimate"),
     (("estimate", *QUICK, "--target=v7x"), "unknown target 'v7x'"),
     ((*QUICK, "--config.attack.name=badnet"), "did you mean badnets"),

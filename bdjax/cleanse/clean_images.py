@@ -1,5 +1,6 @@
 """The user's clean images, and suspected ones, as arrays."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,6 +169,11 @@ def _check_same(info: data.Info, names: tuple[str, ...]) -> None:
 
 def _info(name: str, data_dir: str | None) -> data.Info:
   known = [one for one in data.names() if ":" not in one]
+  if os.path.isfile(name):
+    raise ValueError(
+      f"{printable(name)} is a file: give a folder with a folder of images per "
+      f"class, or one of {', '.join(known)}."
+    )
   if name.partition("@")[0] not in known:
     raise ValueError(
       f"there is no folder {printable(name)}, nor a dataset of that name; give "

@@ -89,6 +89,18 @@ def _spelled(word: str) -> str:
   return f"--{bare.replace('-', '_')}{equals}{value}"
 
 
+def strange(words: Sequence[str], parser: Parser) -> list[str]:
+  """Returns the words that are flags, and not of a command.
+
+  Args:
+    words: of the command line, after the command.
+    parser: the command's.
+  """
+  known = parser.flags()
+  flags = (word for word in words if word.startswith("--") and word != "--")
+  return [flag for flag in flags if flag.partition("=")[0] not in known]
+
+
 def unknown(word: str, command: str, parsers: dict[str, Parser]) -> str:
   """Returns why a word is not taken, and what would be.
 

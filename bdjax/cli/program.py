@@ -41,6 +41,10 @@ def parse(words: Sequence[str], prog: str) -> argparse.Namespace:
 
     near = signature.nearest(words[0], each)
     raise ValueError(f"unknown command {words[0]!r}: {near}")
+  own = each.get(words[0])
+  mistyped = own and parsers.strange(words[1:], own)
+  if mistyped:  # or else what they were meant to be would be called missing
+    raise ValueError(parsers.unknown(mistyped[0], words[0], each))
   given, rest = whole.parse_known_args(words)
   if rest:
     raise ValueError(parsers.unknown(rest[0], given.does, each))

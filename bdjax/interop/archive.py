@@ -66,6 +66,11 @@ def _load(file: BinaryIO) -> Any:
   ]
   if any(name.endswith("/constants.pkl") for name in members):
     raise Refused(f"is a TorchScript program, not weights; {RESAVE}")
+  if len(pickles) != 1 and any(name.endswith(".npy") for name in members):
+    raise Refused(
+      "holds NumPy arrays and is no PyTorch file; give what torch.save or "
+      "safetensors wrote."
+    )
   if len(pickles) != 1:
     raise Refused(
       BROKEN.format("it is a zip file without the one data.pkl of torch.save")

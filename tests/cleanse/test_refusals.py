@@ -59,6 +59,7 @@ def attempt(handed, tmp_path):
     ({"std": (0.0,)}, "must be above 0"),
     ({"held_out": 1.0}, "held_out is 1.0"),
     ({"images": "cifar10x"}, "there is no folder cifar10x, nor a dataset"),
+    ({"images": __file__}, "test_refusals.py is a file: give a folder with"),
     ({"images": "cifar100"}, "has 100 classes, and the model 4"),
     ({"model": Path("nowhere.pt")}, "nowhere.pt: cannot be opened"),
     ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),

@@ -1,5 +1,6 @@
 """Files that are damaged or inflated: a result or one sentence, never more."""
 
+import io
 import os
 import pickle
 import struct
@@ -52,6 +53,14 @@ def test_compressed_members(forge, put, refusal):
   raw = forge.zipped(bomb, compression=zipfile.ZIP_DEFLATED)
   assert len(raw) < 20_000
   assert "compressed" in refusal(put(raw))
+
+
+def test_arrays_of_numpy_are_no_damage(put, refusal):
+  buffer = io.BytesIO()
+  np.savez(buffer, x=np.zeros(3))
+  assert "holds NumPy arrays and is no PyTorch" in refusal(
+    put(buffer.getvalue())
+  )
 
 
 def test_members_that_overlap(forge, put, refusal):
