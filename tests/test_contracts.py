@@ -19,7 +19,7 @@ import pytest
 from bdjax.methods import registry, signature, specs
 from bdjax.models.parts import heads
 from bdjax.report import results
-from bdjax.runs import experiment, methods
+from bdjax.runs import experiment, methods, session
 from bdjax.training import learn, loop, regimes
 from bdjax.types import Access, Attack, Backdoor, Defended, Defense
 from configs import base
@@ -106,7 +106,9 @@ def test_attack_traces_with_swept_numbers(name, regime, task, model, reused):
     task = task.replace(regime=regimes.REGIMES[regime](**own))
     attack = registry.get("attacks", name)(**static, **numbers)
     assert isinstance(attack, Attack)
-    backdoor = attack.plant(jax.random.key(0), task, loop.scan_fit)
+    backdoor = attack.plant(
+      jax.random.key(0), task, session.once(loop.scan_fit)
+    )
     hit = attack.trigger(
       jax.random.key(1), jnp.zeros((3, 8, 8, 3)), backdoor.params
     )
@@ -219,7 +221,9 @@ def test_defense_traces_with_swept_numbers(name, access, reused):
   def defend(numbers, access):
     defense = registry.get("defenses", name)(**static, **numbers)
     assert isinstance(defense, Defense)
-    state = defense.defend(jax.random.key(0), access, loop.scan_fit)
+    state = defense.defend(
+      jax.random.key(0), access, session.once(loop.scan_fit)
+    )
     images, key = jnp.zeros((3, 8, 8, 3)), jax.random.key(1)
     logits = defense.predict(key, images, access, state)
     if defense.suspect is None:
