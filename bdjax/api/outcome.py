@@ -11,12 +11,16 @@ from rich.console import Console
 
 from bdjax import report
 from bdjax.machine import storage
-from bdjax.report import results
+from bdjax.report import results, tables
 
 if TYPE_CHECKING:
   from pandas import DataFrame
 
 HIDDEN = ("config", "versions")  # of a record: too much for a column
+FIRST = (  # of its columns
+  *("dataset", "model", "scenario", "attack", "regime", "defense", "seed"),
+  *("ca_before", "asr_before", "ca", "asr", "ra", "der", "clean_asr"),
+)
 WIDTH = 100  # letters of the table
 
 
@@ -52,6 +56,9 @@ class Outcome:
   def frame(self) -> "DataFrame":
     """Returns a data frame with a row for each record.
 
+    Names and rates come first, then `judged`: whether the row says something of
+    its defense, as it does not where the attack failed or the model is ruined.
+
     Raises:
       ModuleNotFoundError: pandas is not installed.
     """
@@ -77,7 +84,10 @@ def pandas() -> Any:
 
 
 def _flat(record: results.Record) -> dict[str, Any]:
-  return {k: v for k, v in record.items() if k not in HIDDEN}
+  (row,) = results.summarize([record])
+  judged = {"judged": tables.verdict(row) not in tables.UNJUDGED}
+  first = {k: record[k] for k in FIRST if k in record} | judged
+  return first | {k: v for k, v in record.items() if k not in HIDDEN}
 
 
 def load(workdir: str | os.PathLike[str]) -> Outcome:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bdjax.report import answer, elsewhere, findings, reactivations, sequela
 from bdjax.report.load import Run, load
+from bdjax.report.results import Record
 from bdjax.report.tables import (
   UNJUDGED,
   Table,
@@ -116,16 +117,30 @@ def _by_sequel(
 
 
 def _legend(table: Table) -> str:
-  return (
-    "CA / ASR in percent; in brackets below the 95 % interval of ASR, "
-    "Student's over seeds, which one seed does not have. "
-    f"{protocol(table.records)}{losses(table)} ASR is green below 20 %, "
-    "yellow below 50 %, bold red from there on. Below: what guessing gives, "
-    "and the floor, a clean model's after the same defense. A defense is not "
-    "judged where the attack failed (ASR below 90 % before, or accuracy at "
-    "chance) or the model is destroyed (more than half of its accuracy above "
-    "chance lost)."
+  """Returns how to read a table: of its signs those that it has."""
+  rows = table.rows.values()
+  unjudged = [judge(row) in UNJUDGED for row in rows]
+  floors = any(row["clean_asr"] is not None for row in rows)
+  spans = any(
+    _spread(row) and not bare for row, bare in zip(rows, unjudged, strict=True)
   )
+  parts = [
+    "CA / ASR in percent",
+    "; in brackets the 95 % interval of ASR, Student's over seeds" * spans,
+    f". {protocol(table.records)}{losses(table)} ASR is green below 20 %, "
+    "yellow below 50 %, bold red from there on. Below: what guessing gives",
+    ", and the floor, a clean model's after the same defense" * floors,
+    ".",
+    " A defense is not judged where the attack failed (ASR below 90 % before, "
+    "or accuracy at chance) or the model is destroyed (more than half of its "
+    "accuracy above chance lost)." * any(unjudged),
+  ]
+  return "".join(parts)
+
+
+def _spread(row: Record) -> str:
+  """Returns the interval of a row's ASR over seeds, if it has several."""
+  return interval(row, "asr") if len(row["seeds"]) > 1 else ""
 
 
 def _parts(table: Table, width: int) -> list[list[str]]:
@@ -180,8 +195,8 @@ def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
   text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
   if word in UNJUDGED:
     text.append(f"\n{word}", style="bold magenta")
-  elif len(row["seeds"]) > 1 and interval(row, "asr"):
-    text.append(f"\n{interval(row, 'asr')}", style="dim")
+  elif spread := _spread(row):
+    text.append(f"\n{spread}", style="dim")
   below = floor(row).replace(", clean model", " floor")
   text.append(f"\n{below}", style="dim")
   return text.append(f"\n{diverged}", style="red") if diverged else text

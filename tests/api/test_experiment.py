@@ -39,6 +39,10 @@ def test_a_frame_has_a_row_for_each_record(outcome):
   frame = outcome.frame()
   assert list(frame["defense"]) == [r["defense"] for r in outcome.records]
   assert "config" not in frame
+  assert list(frame)[:3] == ["dataset", "model", "scenario"]
+  assert frame["ca"].tolist() == [r["ca"] for r in outcome.records]
+  hopeless = [r["asr_before"] < 0.9 for r in outcome.records]
+  assert (~frame["judged"][hopeless]).all() and any(hopeless)
 
 
 @pytest.mark.parametrize("key", ["train.epocs", "trian.epochs", "epochs"])
