@@ -84,10 +84,11 @@ def experiment(
     mesh=mesh.all_devices(),
     log_to=log_to,
   )
-  for sentence in failed.told(failures):
+  sentences = failed.told(failures)
+  for sentence in sentences:
     notes.say(sentence)
   if path is None:
-    raise RuntimeError("; ".join(f"{k}: {v}" for k, v in failures.items()))
+    raise RuntimeError("; ".join(sentences))
   return load(path)
 
 

@@ -6,6 +6,7 @@ each other.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,11 @@ from bdjax.report.tables import Table
 
 if TYPE_CHECKING:
   from pandas import DataFrame
+
+WIDE = 4  # defenses side by side; more of them stand below each other
+COLUMNS = ("CA", "ASR")
+MARKS = {tables.UNPLANTED: "†", tables.DESTROYED: "‡"}
+COMMANDS = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$"}
 
 
 def export(
@@ -63,10 +69,6 @@ def _latex(outcome: Outcome, file: Path) -> None:
   file.write_text("\n".join(parts), encoding="utf-8")
 
 
-WIDE = 4  # defenses side by side; more of them stand below each other
-METRICS = ("CA", "ASR")
-MARKS = {tables.UNPLANTED: "†", tables.DESTROYED: "‡"}
-COMMANDS = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$"}
 WRITERS: dict[str, Callable[[Outcome, Path], None]] = {
   ".csv": _csv,
   ".parquet": _parquet,
@@ -87,7 +89,7 @@ def _text(table: Table) -> str:
   )
   frame = _wide(table) if len(table.defenses) <= WIDE else _long(table)
   names = sum(
-    name not in METRICS for name in frame.columns.get_level_values(-1)
+    name not in COLUMNS for name in frame.columns.get_level_values(-1)
   )
   text = frame.to_latex(
     index=False,
@@ -95,7 +97,7 @@ def _text(table: Table) -> str:
     column_format="l" * names + "r" * (len(frame.columns) - names),
     multicolumn_format="c",
     caption=caption.replace("_", r"\_"),
-    label=f"tab:{dataset}-{model}".replace(" ", "-").replace("_", "-"),
+    label="tab:" + "-".join(re.findall("[a-z0-9]+", "-".join(table.title))),
     position="t",
   )
   for letter, command in COMMANDS.items():
@@ -132,7 +134,7 @@ def _pair(table: Table, key: tuple[str, str, str]) -> dict[str, str]:
   """Returns CA and ASR of a cell, marked where its defense is not judged."""
   row = table.rows.get(key)
   if row is None:
-    return dict.fromkeys(METRICS, "–")
+    return dict.fromkeys(COLUMNS, "–")
   mark = MARKS.get(tables.verdict(row), "")
-  ca, asr = (tables.percent(row, name.lower()) for name in METRICS)
-  return dict(zip(METRICS, (ca, f"{asr}{mark}"), strict=True))
+  ca, asr = (tables.percent(row, name.lower()) for name in COLUMNS)
+  return dict(zip(COLUMNS, (ca, f"{asr}{mark}"), strict=True))

@@ -150,9 +150,9 @@ def best(table: Table, label: tuple[str, str]) -> str | None:
 
 
 def rating(row: results.Record) -> str:
-  """Returns DER in percent, "–" of what is `UNJUDGED`: a ruin is no defense.
+  """Returns DER in percent, "–" where no defense is to be judged.
 
-  Nor is none, of which the formula says 50.
+  Of a model that nothing was done to the formula says 50, and of a ruin more.
   """
   nothing = row["defense"] == NONE or verdict(row) in UNJUDGED
   return "–" if nothing else percent(row, "der")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jax
 
+from bdjax.methods import registry
+
 PACKAGE = Path(__file__).parents[1]
 SHOWN = 3  # cells that are named, of those that failed alike
 _UNDECIDED = (
@@ -37,7 +39,7 @@ def reason(error: Exception) -> str:
 
 def _method(frame: traceback.FrameSummary) -> bool:
   parts = Path(frame.filename).relative_to(PACKAGE).parts
-  return parts[0] in ("attacks", "defenses", "sequela", "models")
+  return parts[0] in registry.KINDS
 
 
 def told(failures: Mapping[str, str]) -> list[str]:

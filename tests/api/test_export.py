@@ -5,6 +5,7 @@ import pytest
 
 from bdjax import launch
 from bdjax.api import export
+from bdjax.report import results
 
 
 def test_csv_and_parquet_hold_every_record(outcome, tmp_path):
@@ -30,6 +31,34 @@ def test_the_table_has_what_the_console_has(outcome, tmp_path):
   assert [cell.partition("$")[0] for cell in cells[2:]] == wanted
   assert r"\toprule" in text and r"\begin{table}[t]" in text
   assert "own arrays, cnn(width=4), standalone" in text
+
+
+def test_many_defenses_stand_below_each_other(outcome, tmp_path):
+  (one,) = (r for r in outcome.records if r["defense"] == "ft")
+  sound = {"asr_before": 0.99, "ca_before": 0.9, "ca": 0.9, "asr": 0.04}
+  sound |= {"train_accuracy": 1.0}
+  made = dict.fromkeys(("ft", "super_ft", "nad", "clp"), sound)
+  made["anp(iterations=9)"] = sound | {"ca": 0.1, "asr": 0.0}
+  results.append(
+    tmp_path / "results.jsonl",
+    [
+      one | own | {"defense": name, "seed": seed, "cell": f"{name}|{seed}"}
+      for name, own in made.items()
+      for seed in (0, 1)
+    ],
+  )
+  text = export.export(tmp_path, tmp_path / "a.tex").read_text()
+  rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+  assert rows[0] == r"attack & regime & defense & CA & ASR \\"
+  assert len(rows) == 1 + 6  # the undefended model, too
+  assert any(
+    row.endswith(r"super\_ft & 90.0 $\pm$ 0.0 & 4.0 $\pm$ 0.0 \\")
+    for row in rows
+  )
+  assert rows[-1].endswith(r"& 0.0 $\pm$ 0.0$^\ddagger$ \\")
+  assert r"$^\ddagger$ destroyed." in text and "attack failed" not in text
+  assert r"\begin{tabular}{lllrr}" in text
+  assert r"\label{tab:own-arrays-cnn-width-4-standalone}" in text
 
 
 def test_other_endings_are_refused(outcome, tmp_path):
