@@ -108,6 +108,9 @@ STUDIES = {
     "",
     ("by cycle_steps, lr_max1", "rates"),
   ),
+  "later_work": Study(
+    "Defenses and durable attacks published since", "", ("heat", "scatter")
+  ),
 }
 
 
