@@ -58,7 +58,7 @@ def _fill(
         display.finish(_compute(part, folder, asked, display))
       except OWN as error:
         failures[str(part)] = str(error)
-        display.finish(f"[red]failed:[/red] {escape(str(error))}")
+        display.finish(f"[red]failed:[/red] {escape(str(error))}", failed=True)
   return failures
 
 

@@ -14,7 +14,7 @@ from bdjax.analysis.parts import Numbers, Part
 from bdjax.machine import storage
 from bdjax.machine.faults import Fault
 from bdjax.machine.storage import Place
-from bdjax.report import results, why
+from bdjax.report import figures, results, why
 
 DIGITS = 6  # of a number that is kept
 
@@ -57,7 +57,9 @@ class Folder:
     panels = why.panels(content)
     for panel in panels:
       stem = f"{part.name}-{panel.name}"
-      storage.write(self.path / f"{stem}.svg", panel.svg())
+      storage.write(
+        self.path / f"{stem}.svg", figures.named(panel.svg(), panel.alt)
+      )
       storage.write(self.path / f"{stem}.png", panel.png())
     text = json.dumps(content, allow_nan=False)
     storage.write(self.path / f"{part.name}.json", text)  # last: all is there

@@ -1,8 +1,8 @@
-"""A run's numbers for other programs: CSV, Parquet, a LaTeX table.
+"""A run's numbers for other programs, as CSV, Parquet, LaTeX; its figures.
 
 pandas writes them all; CSV and Parquet have a row for each scored model, the
 table CA and ASR of each defense, side by side or, where they are many, below
-each other.
+each other. A PDF has the figures of the report, each on a page of its own.
 """
 
 import os
@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bdjax import report
 from bdjax.api.outcome import Outcome, load, pandas
 from bdjax.machine.faults import faults
-from bdjax.report import tables
+from bdjax.report import figures, page, tables
 from bdjax.report.tables import Table
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ COMMANDS = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagg
 def export(
   workdir: str | os.PathLike[str], path: str | os.PathLike[str]
 ) -> Path:
-  """Writes a run's numbers; the file's end says how.
+  """Writes a run's numbers or figures; the file's end says how.
 
   Args:
     workdir: of the run.
-    path: ends in .csv, .parquet or .tex; what is there is replaced.
+    path: ends in .csv, .parquet, .tex or .pdf; what is there is replaced.
 
   Returns:
     The path.
@@ -69,10 +70,17 @@ def _latex(outcome: Outcome, file: Path) -> None:
   file.write_text("\n".join(parts), encoding="utf-8")
 
 
+def _pdf(outcome: Outcome, file: Path) -> None:
+  found = page.drawn(report.load(outcome.workdir))
+  with file.open("wb") as stream:
+    figures.pages(stream, found)
+
+
 WRITERS: dict[str, Callable[[Outcome, Path], None]] = {
   ".csv": _csv,
   ".parquet": _parquet,
   ".tex": _latex,
+  ".pdf": _pdf,
 }
 
 

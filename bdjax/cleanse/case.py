@@ -3,6 +3,7 @@
 One lot is trained on; the other, which is held out, says what came of it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -45,7 +46,12 @@ class Case(NamedTuple):
 
 
 def opened(
-  accused: Suspect, images: Images, *, held_out: float, seed: int
+  accused: Suspect,
+  images: Images,
+  *,
+  held_out: float,
+  seed: int,
+  say: Callable[[str], None] = str,
 ) -> Case:
   """Divides the images, and refuses what the suspect cannot be asked about.
 
@@ -54,6 +60,7 @@ def opened(
     images: clean ones of its classes.
     held_out: share of each class that is held out.
     seed: decides which; of everything random after.
+    say: is told what takes a while.
 
   Raises:
     ValueError: the share or the seed makes no sense, nobody says how images are
@@ -64,7 +71,7 @@ def opened(
     raise ValueError(f"held_out is {held_out}; give a share between 0 and 1.")
   if not 0 <= seed < 2**32:
     raise ValueError(f"seed is {seed}; give one from 0 to {2**32 - 1}.")
-  accused, notes = forms.settled(accused, images)
+  accused, notes = forms.settled(accused, images, say)
   model, normalization = suspect.build(accused, images.info)
   answers, confidence = measure.predictions(
     model, accused.variables, images.image

@@ -86,10 +86,13 @@ def cleanse(
     raise ValueError(f"budget is {budget}; give seconds, above 0, or None.")
   model, out = _local(model=model, images=images, out=out, triggered=triggered)
   flags = _flags(image_size, mean, std)
+  console = console or Console(quiet=True)
   report = outputs.check(
     model, out, images, triggered, class_order, force=force
   )
   spec = repair.chosen(defense)
+  places = " and ".join(printable(str(place)) for place in (model, images))
+  _say(console, [f"Reading {places}."])
   accused = suspect.load(model, arch=arch, flags=flags, weights=weights)
   read = clean_images.read(
     accused,
@@ -98,12 +101,18 @@ def cleanse(
     class_order=class_order,
     data_dir=data_dir,
   )
-  case = cases.opened(accused, read, held_out=held_out, seed=seed)
+  case = cases.opened(
+    accused,
+    read,
+    held_out=held_out,
+    seed=seed,
+    say=lambda line: _say(console, [line]),
+  )
   result, cleaned = _worked(
     case,
     repair.fitted(spec, case.access.clean.size),
     {"audit": audit, "budget": budget, "began": start},
-    console or Console(quiet=True),
+    console,
     {"out": out, "report": report},
   )
   result = result._replace(seconds=time.perf_counter() - start)

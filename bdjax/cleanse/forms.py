@@ -6,6 +6,7 @@ others: a network in a wrong form is another network, and a repair would fit it
 to a form in which nobody runs it.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,9 @@ class Trial(NamedTuple):
     return far and Share(gained, gained + lost).interval[0] > 0.5
 
 
-def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
+def settled(
+  accused: Suspect, images: Images, say: Callable[[str], None] = str
+) -> tuple[Suspect, list[str]]:
   """Returns a suspect in its right form, and notes on how that was told.
 
   One argument after the other is varied, and kept where that helps; then again,
@@ -72,6 +75,7 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   Args:
     accused: the suspect in the usual form.
     images: clean ones.
+    say: is told how often each is right, since each is compiled anew.
 
   Raises:
     ValueError: forms that answer differently are right as often.
@@ -81,10 +85,11 @@ def settled(accused: Suspect, images: Images) -> tuple[Suspect, list[str]]:
   rows = np.sort(order[: max(_FEWEST, min(TRIED, count))])
   tried = [_tried(accused, images, rows, {})]
   taken = tried[0]
+  say(f"With {taken.form} it is right on {taken.share}.")
   if taken.share.rate >= CERTAIN and not taken.order.value:
     return accused, []
   for _ in range(_ROUNDS):
-    before, taken = taken, _varied(accused, taken, tried, images, rows)
+    before, taken = taken, _varied(accused, taken, tried, images, rows, say)
     if taken is before:
       break
   if guessing(taken.share, accused.num_classes):
@@ -107,6 +112,7 @@ def _varied(
   tried: list[Trial],
   images: Images,
   rows: np.ndarray,
+  say: Callable[[str], None],
 ) -> Trial:
   """Returns the form that comes of varying one thing after the other.
 
@@ -116,6 +122,7 @@ def _varied(
     tried: all of them, to which others are added.
     images: clean ones.
     rows: of them, that are asked about.
+    say: is told of each.
   """
   for name, values in tables.left_open(accused.arch, accused.arguments).items():
     if name in accused.chosen:
@@ -123,7 +130,9 @@ def _varied(
     for value in values:
       other = suspect.formed(taken.suspect, {name: value})
       if _spec(other) not in {_spec(trial.suspect) for trial in tried}:
-        tried.append(_tried(taken.suspect, images, rows, {name: value}))
+        trial = _tried(taken.suspect, images, rows, {name: value})
+        tried.append(trial)
+        say(f"With {trial.form} on {trial.share}.")
     best = max(tried, key=_rank)
     taken = best if best.beats(taken) else taken
   return taken

@@ -269,7 +269,7 @@ def export(parser: Parser) -> None:
   """Adds an export's."""
   parser.add_argument("folder", metavar="DIR", help="a run's workdir")
   parser.add_argument(
-    "file", metavar="FILE", help="ends in .csv, .parquet or .tex"
+    "file", metavar="FILE", help="ends in .csv, .parquet, .tex or .pdf"
   )
 
 

@@ -110,14 +110,16 @@ Several runs also get comparison.html, and those of a study study.html.
       --command='uv run {PROGRAM} --config configs/papers/fmn_table2.py'""",
   ),
   "export": Command(
-    "a run's numbers as CSV, Parquet or a LaTeX table",
+    "a run's numbers as CSV, Parquet or LaTeX, its figures as PDF",
     arguments.export,
-    f"""Writes a run's numbers for other programs; the file's end says how.
+    f"""Writes a run's numbers or figures; the file's end says how.
 
   {PROGRAM} export runs/mine mine.csv
   {PROGRAM} export runs/mine table.tex
+  {PROGRAM} export runs/mine figures.pdf
 
-The table needs LaTeX's package booktabs.""",
+The table needs LaTeX's package booktabs. The figures are those of report.html,
+each on a page, as \\includegraphics[page=3]{{figures.pdf}} takes it.""",
   ),
   "models": Command(
     "a run's planted and repaired models as safetensors, each with a card",

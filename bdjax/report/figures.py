@@ -9,14 +9,15 @@ marker per defense beside them.
 import html
 import io
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from bdjax.report.curves import Line
 from bdjax.report.load import NONE
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
 
 _TIP = "tip: "  # begins the gid of what has words
 _INK = "#010203"  # stands for currentColor
@@ -59,6 +60,24 @@ class Style(NamedTuple):
   color: str
   marker: str  # of matplotlib
   shape: str  # the marker as a character
+
+
+class Drawn(str):
+  """A figure as an SVG element, which can be drawn again.
+
+  Attributes:
+    draw: draws it.
+    width: in inches.
+    height: in inches.
+  """
+
+  __slots__ = ("draw", "height", "width")
+
+  def __new__(cls, text: str, *how: Any) -> "Drawn":
+    """Takes the element, and what draws it at which size."""
+    self = super().__new__(cls, text)
+    self.draw, self.width, self.height = how
+    return self
 
 
 def styles(defenses: list[str]) -> dict[str, Style]:
@@ -120,6 +139,7 @@ def draw_line(
     linestyle="--" if dashed else "-",
     linewidth=1.1,
     gid=tip(words) if words else None,
+    label=words,
     **mark,
   )
   if line.sd is not None:
@@ -129,7 +149,7 @@ def draw_line(
     )
 
 
-def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
+def svg(draw: Callable[["Axes"], None], width: float, height: float) -> Drawn:
   """Returns a drawing of a size in inches as an SVG element."""
   nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
   buffer = _saved(
@@ -138,7 +158,8 @@ def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
   text = buffer.getvalue().decode()
   text = text[text.index("<svg") :].replace(_INK, "currentColor")
   text = re.sub(rf'<g id="{_TIP}([^"]*)">', r"<g><title>\1</title>", text)
-  return re.sub(r'<g id="[^"]*"', "<g", text)  # a page has several of each
+  text = re.sub(r'<g id="[^"]*"', "<g", text)  # a page has several of each
+  return Drawn(text, draw, width, height)
 
 
 def named(picture: str, words: str) -> str:
@@ -154,15 +175,55 @@ def raster(
   return _saved(draw, width, height, format="png", dpi=200).getvalue()
 
 
+def pages(file: BinaryIO, figures: Iterable[tuple[str, Drawn]]) -> None:
+  """Writes figures into a PDF file, each on a page of its own size.
+
+  Above it stand its words, and beside it the legend that a page of a report has
+  in its text.
+
+  Args:
+    file: to write to.
+    figures: words and figure.
+  """
+  import matplotlib
+  from matplotlib.backends.backend_pdf import PdfPages
+
+  style = _RC | {"pdf.fonttype": 42}
+  with matplotlib.rc_context(style), PdfPages(file) as pdf:
+    for words, drawn in figures:
+      figure = _figure(drawn.draw, drawn.width, drawn.height)
+      figure.suptitle(words, x=0.01, ha="left", fontsize=7)
+      _add_legend(figure)
+      pdf.savefig(figure)
+
+
+def _add_legend(figure: "Figure") -> None:
+  """Puts a legend beside axes with labels that have none."""
+  (axes,) = figure.axes
+  handles, labels = axes.get_legend_handles_labels()
+  if labels and axes.get_legend() is None:
+    inches = 0.5 + 0.06 * max(map(len, labels))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + inches, max(height, 0.16 * len(labels)))
+    figure.legend(handles, labels, loc="outside right upper", fontsize=7)
+
+
 def _saved(
   draw: Callable[["Axes"], None], width: float, height: float, **how: Any
 ) -> io.BytesIO:
   import matplotlib
-  from matplotlib.figure import Figure
 
   with matplotlib.rc_context(_RC):
-    figure = Figure((width, height), layout="constrained")
-    draw(figure.add_subplot())
     buffer = io.BytesIO()
-    figure.savefig(buffer, **how)
+    _figure(draw, width, height).savefig(buffer, **how)
   return buffer
+
+
+def _figure(
+  draw: Callable[["Axes"], None], width: float, height: float
+) -> "Figure":
+  from matplotlib.figure import Figure
+
+  figure = Figure((width, height), layout="constrained")
+  draw(figure.add_subplot())
+  return figure

@@ -92,8 +92,27 @@ def _read(file: Traversable) -> str:
   return file.read_text(encoding="utf-8")
 
 
-def render(run: Run) -> str:
-  """Returns the page of a run as one self-contained HTML document."""
+def drawn(run: Run) -> list[tuple[str, figures.Drawn]]:
+  """Returns the figures of a run's page, each with what it shows in words."""
+  found = []
+
+  def note(picture: figures.Drawn, words: str) -> str:
+    found.append((" ".join(words.split()), picture))
+    return ""
+
+  render(run, note)
+  return found
+
+
+def render(
+  run: Run, named: Callable[[figures.Drawn, str], str] = figures.named
+) -> str:
+  """Returns the page of a run as one self-contained HTML document.
+
+  Args:
+    run: to be shown.
+    named: (figure, its words) -> the element with its name.
+  """
   document, css = template("page.html.j2")
   known = tables.defenses([*run.records, *run.diverged])
   looks = figures.styles(known) | sequela.LOOK
@@ -120,7 +139,7 @@ def render(run: Run) -> str:
     config=json.dumps(run.config, indent=2),
     costs=("seconds_train", "seconds_eval", "seconds_compile", "device_hours"),
     best=tables.best,
-    named=figures.named,
+    named=named,
     lost=tables.lost,
     **CELL,
     several=tables.several,

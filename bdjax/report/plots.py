@@ -103,7 +103,8 @@ def _draw_point(
   fill = "none" if hollow else style.color
   words = f"{name}: CA {x:.1f}, ASR {y:.1f}"
   look = {"ms": 6.5, "mec": style.color, "mfc": fill}
-  axes.plot(x, y, style.marker, gid=figures.tip(words), **look)
+  gid = figures.tip(words)
+  axes.plot(x, y, style.marker, gid=gid, label=name, **look)
   if len(row["seeds"]) < 2:
     return
   seeds = [100 * np.array(row[f"{name}_values"]) for name in ("ca", "asr")]

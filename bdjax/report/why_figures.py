@@ -3,7 +3,6 @@
 The backdoor is vermilion and solid, what is clean blue and dashed.
 """
 
-import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,11 +35,9 @@ class Panel(NamedTuple):
   width: float = 3.6  # inches
   height: float = 2.4
 
-  def svg(self) -> str:
-    """Returns it as an SVG element with its alternative text."""
-    drawn = figures.svg(self.draw, self.width, self.height)
-    label = f'<svg role="img" aria-label="{html.escape(self.alt)}"'
-    return drawn.replace("<svg", label, 1)
+  def svg(self) -> figures.Drawn:
+    """Returns it as an SVG element."""
+    return figures.svg(self.draw, self.width, self.height)
 
   def png(self) -> bytes:
     """Returns it as a PNG file, on white."""

@@ -9,6 +9,7 @@ import jax
 from bdjax import data
 from bdjax.runs import plans
 from bdjax.runs.methods import Method
+from bdjax.training.pace import Kind
 from bdjax.types import Key
 
 _POISON = ("attack", "regime")  # what a clean classifier does not depend on
@@ -29,6 +30,13 @@ class Cell(NamedTuple):
     return " · ".join(
       (self.attack.label, self.regime.label, f"seed {self.seed}", step)
     )
+
+  @property
+  def kind(self) -> Kind:
+    """Of the cells that take about as long."""
+    if self.defense:
+      return Kind(self.defense.label)
+    return Kind(f"{self.attack.label} · {self.regime.label}", like="plant")
 
   @property
   def root(self) -> "Cell":

@@ -37,7 +37,8 @@ from bdjax.runs.sequel_cells import SequelCell
 from bdjax.runs.session import Session
 from bdjax.runs.sweeps import Group
 from bdjax.runs.workdir import Workdir
-from bdjax.training import finite
+from bdjax.training import finite, pace
+from bdjax.training.pace import Kind
 from bdjax.training.progress import Display
 
 OWN = (FloatingPointError, ValueError)  # what methods say in a sentence
@@ -99,6 +100,14 @@ class Runner:
     todo = len(self.todo()) + len(self.questions())
     return todo, len(self._cells) + len(self._sequels)
 
+  def kinds(self) -> list[Kind]:
+    """Returns what unfinished ones are, by the time that they take.
+
+    Cells of one program take none of their own.
+    """
+    todo = [*self.todo(), *self.questions().values()]
+    return [] if self._plan.together else [one.kind for one in todo]
+
   def failed(self) -> dict[str, str]:
     """Returns why some have no result, by the name that the user sees."""
     read = {self._names.id(cell): str(cell) for cell in self._cells}
@@ -127,7 +136,7 @@ class Runner:
   def _run(self, session: Session, cell: Cell) -> None:
     root = self._names.id(cell.root)
     if root in self.failures:
-      session.display.start(str(cell))
+      session.display.start(str(cell), cell.kind)
       diverged = root in self._diverged
       reason, names = self.failures[root], [self._names.id(cell)]
       self._fail(session, names, reason, diverged=diverged)
@@ -142,7 +151,7 @@ class Runner:
   ) -> None:
     """Keeps a cell's record, or why it has none."""
     name = self._names.id(cell)
-    with self._attempt(session, str(cell), [name]):
+    with self._attempt(session, str(cell), [name], cell.kind):
       record = work()
       self._workdir.record(record)
       self._records[name] = record
@@ -151,7 +160,7 @@ class Runner:
       session.display.finish(rates)
 
   def _ask(self, session: Session, name: str, question: SequelCell) -> None:
-    with self._attempt(session, str(question), [name]):
+    with self._attempt(session, str(question), [name], question.kind):
       model = self._names.id(question.cell)
       if question.planted and model in self.failures:
         raise ValueError(self.failures[model])
@@ -163,11 +172,15 @@ class Runner:
 
   @contextlib.contextmanager
   def _attempt(
-    self, session: Session, title: str, names: Iterable[str]
+    self,
+    session: Session,
+    title: str,
+    names: Iterable[str],
+    kind: Kind = pace.NONE,
   ) -> Iterator[None]:
     """Shows some work; what it raises is the failure of the cells named."""
     hosts.stop_if_told()
-    session.display.start(title)
+    session.display.start(title, kind)
     try:
       yield
     except Fault:  # of the disk, which the next cell would meet as well
@@ -198,7 +211,7 @@ class Runner:
         self._workdir.failure(name, text)
       if diverged:
         self._lose(name, reason)
-    session.display.finish(f"[red]failed:[/red] {escape(reason)}")
+    session.display.finish(f"[red]failed:[/red] {escape(reason)}", failed=True)
 
   def _lose(self, name: str, reason: str) -> None:
     """Records that a cell has diverged, so that reports count it."""

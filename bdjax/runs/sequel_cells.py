@@ -17,6 +17,7 @@ from bdjax.runs import plans
 from bdjax.runs.cells import Cell, Names
 from bdjax.runs.methods import Method
 from bdjax.sequela import Outcome, Remains
+from bdjax.training.pace import Kind
 from bdjax.types import Fit
 
 
@@ -44,6 +45,11 @@ class SequelCell(NamedTuple):
     if not self.planted:
       return label
     return f"{cell.attack.label} · {cell.regime.label} · {label}"
+
+  @property
+  def kind(self) -> Kind:
+    """Of the cells that take about as long."""
+    return Kind(self.sequel.label)
 
   @property
   def retrains(self) -> bool:

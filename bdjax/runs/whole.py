@@ -52,13 +52,17 @@ def finish(
     if todo:
       finished = f", {cells - todo} finished before" if todo < cells else ""
       count = "1 cell" if todo == 1 else f"{todo} cells"
-      console.print(f"{count} to run{finished}, in {workdir.path}")
-      with Display(console, cells=todo).running() as display:
+      console.print(
+        f"{count} to run{finished}, in {workdir.path}", soft_wrap=True
+      )
+      kinds = [kind for runner in runners for kind in runner.kinds()]
+      with Display(console, cells=todo, kinds=kinds).running() as display:
         for runner in runners:
           runner.run(display)
     else:
       console.print(
-        f"nothing to do: all {cells} cells in {workdir.path} are done"
+        f"nothing to do: all {cells} cells in {workdir.path} are done",
+        soft_wrap=True,
       )
     failures = {k: v for r in runners for k, v in r.failed().items()}
     return workdir.path if workdir.records() else None, failures

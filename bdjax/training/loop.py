@@ -25,6 +25,7 @@ from bdjax.types import Array, Dataset, Fit, Key, Metrics, Params, State, Step
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
 MOST = 16  # epochs of one program's run
 UNSEEN = 1.0  # seconds that training may go on without a word
+RESUMED = "resumed"  # in a row that is shown again, and in no journal
 Row = dict[str, Any]
 
 
@@ -143,7 +144,8 @@ def host_fit(
     journal: collects a row per epoch: stage, epoch, mean metrics, the learning
       rates, seconds, and what `probe` adds.
     probe: looks at the state where it is due.
-    progress: called for every epoch with its row.
+    progress: called for every epoch with its row; of a stage that is resumed,
+      first with the newest one saved, and `RESUMED` in it.
     mesh: devices that share each batch, or as many of them as divide it; None
       trains on one. What the fit takes and gives lies on one device.
     unseen: seconds that epochs may run without progress or saving; 0 runs one
@@ -159,7 +161,7 @@ def host_fit(
     state, rows = saved or (jax.tree.map(jnp.copy, state), [])
     key, state = spans.spread((key, state))
     if rows:
-      progress(name, len(rows), epochs, rows[-1])
+      progress(name, len(rows), epochs, rows[-1] | {RESUMED: True})
     pace = None
     while len(rows) < epochs:
       count = _reach(len(rows), epochs, probe.due, pace, unseen)

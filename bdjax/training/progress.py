@@ -6,19 +6,22 @@ The lines go to the logger "bdjax", too, which a log file may keep.
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import (
   BarColumn,
   MofNCompleteColumn,
   Progress,
+  TaskID,
   TextColumn,
   TimeElapsedColumn,
   TimeRemainingColumn,
 )
 
-from bdjax.training.loop import Row
+from bdjax.training import pace
+from bdjax.training.loop import RESUMED, Row
+from bdjax.training.pace import Kind, Pace
 
 LOG = logging.getLogger("bdjax")
 QUIET_SECONDS = 30.0  # between lines where there is no terminal
@@ -28,14 +31,28 @@ class Display:
   """What the user sees while cells are planted, defended and scored."""
 
   def __init__(
-    self, console: Console, *, cells: int, unit: str = "cells"
+    self,
+    console: Console,
+    *,
+    cells: int,
+    unit: str = "cells",
+    kinds: Iterable[Kind] = (),
   ) -> None:
-    """Prepares to show cells, or what `unit` calls them, on a console."""
+    """Prepares to show work on a console.
+
+    Args:
+      cells: how many there are to do.
+      unit: what they are called.
+      kinds: of each cell, by which the time left of all of them is told; ()
+        tells none.
+    """
     self._console = console
     self._live = console.is_terminal
+    self._pace = Pace(kinds)
+    self._kind, self._since = pace.NONE, 0.0
     self._cells, self._done, self._said = cells, 0, time.monotonic()
     self._unit = unit
-    self._label, self._stage = "", None
+    self._stage: tuple[str, TaskID] | None = None
     self._began: tuple[str, int, float] = ("", 0, 0.0)  # stage, epoch, when
     self._bars = Progress(
       TextColumn("{task.description}"),
@@ -56,11 +73,11 @@ class Display:
       self._all = self._bars.add_task(self._unit, total=self._cells, note="")
       yield self
 
-  def start(self, label: str) -> None:
+  def start(self, label: str, kind: Kind = pace.NONE) -> None:
     """Says that a cell begins."""
-    self._label = label
+    self._kind, self._since = kind, time.monotonic()
     self._end_stage()
-    self._console.print(f"[bold]{label}[/bold]", highlight=False)
+    self._say(f"[bold]{label}[/bold]")
     LOG.info("%s", label)
 
   def stage(
@@ -75,19 +92,26 @@ class Display:
       row: what is known of the last one.
       unit: one of them, in words.
     """
-    self._show(name, unit, done, epochs, _note(row))
+    self._show(name, unit, done, epochs, _note(row), resumed=RESUMED in row)
 
   def members(self, done: int, count: int) -> None:
     """Shows how many members of a program, cells at once, have their result."""
     self._show("together", "cell", done, count, "")
 
   def _show(
-    self, name: str, unit: str, done: int, count: int, note: str
+    self,
+    name: str,
+    unit: str,
+    done: int,
+    count: int,
+    note: str,
+    *,
+    resumed: bool = False,
   ) -> None:
     now = time.monotonic()
     if self._began[0] != name or done < self._began[1]:
       self._began = (name, done, now)
-    due = now - self._said > QUIET_SECONDS or done == count
+    due = now - self._said > QUIET_SECONDS or done == count or resumed
     line = f"  {name}: {unit} {done}/{count}  {note}{self._left(done, count)}"
     line = line.rstrip()
     if due:
@@ -100,7 +124,11 @@ class Display:
         self._stage = (name, task)
       self._bars.update(self._stage[1], completed=done, note=note)
     elif due:
-      self._console.print(line, highlight=False)
+      self._say(line)
+
+  def _say(self, line: str) -> None:
+    """Prints a line, which only a terminal may break."""
+    self._console.print(line, highlight=False, soft_wrap=not self._live)
 
   def _left(self, done: int, count: int) -> str:
     """Returns how long the stage goes on at the pace that was seen, if any."""
@@ -110,14 +138,18 @@ class Display:
     seconds = (time.monotonic() - when) / (done - first) * (count - done)
     return f"  {duration(seconds)} left"
 
-  def finish(self, text: str) -> None:
+  def finish(self, text: str, *, failed: bool = False) -> None:
     """Says how a cell ended."""
     self._end_stage()
     self._done += 1
     self._bars.update(self._all, completed=self._done)
-    self._console.print(f"  {text}", highlight=False)
-    parts = text, self._done, self._cells, self._unit
-    LOG.info("  %s  (%d of %d %s)", *parts)
+    took = None if failed else time.monotonic() - self._since
+    self._pace.done(self._kind, took)
+    left = self._pace.left()
+    rest = f", about {duration(left)} left" if left else ""
+    text += f"  ({self._done} of {self._cells} {self._unit}{rest})"
+    self._say(f"  {text}")
+    LOG.info("  %s", text)
 
   def _end_stage(self) -> None:
     if self._stage is not None:
@@ -136,4 +168,4 @@ def duration(seconds: float) -> str:
 def _note(row: Row) -> str:
   names = {"loss": "loss", "accuracy": "train acc", "ca": "CA", "asr": "ASR"}
   parts = [f"{v} {row[k]:.3f}" for k, v in names.items() if k in row]
-  return "  ".join(parts)
+  return "  ".join([*parts, "saved before"] if RESUMED in row else parts)

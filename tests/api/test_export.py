@@ -3,9 +3,9 @@
 import pandas
 import pytest
 
-from bdjax import launch
+from bdjax import launch, report
 from bdjax.api import export
-from bdjax.report import results
+from bdjax.report import figures, page, results
 
 
 def test_csv_and_parquet_hold_every_record(outcome, tmp_path):
@@ -31,6 +31,19 @@ def test_the_table_has_what_the_console_has(outcome, tmp_path):
   assert [cell.partition("$")[0] for cell in cells[2:]] == wanted
   assert r"\toprule" in text and r"\begin{table}[t]" in text
   assert "own arrays, cnn(width=4), standalone" in text
+
+
+def test_a_pdf_has_a_page_for_each_figure_of_the_report(outcome, tmp_path):
+  shown = page.drawn(report.load(outcome.workdir))
+  words = [text for text, _ in shown]
+  assert {text.split(":")[0] for text in words} >= {
+    "CA against ASR",
+    "ASR and CA during the defense",
+    "learning rate of steps",
+  }
+  assert all(isinstance(drawn, figures.Drawn) for _, drawn in shown)
+  path = export.export(outcome.workdir, tmp_path / "a.pdf")
+  assert path.read_bytes().count(b"/Type /Page ") == len(words)
 
 
 def test_many_defenses_stand_below_each_other(outcome, tmp_path):

@@ -49,7 +49,12 @@ def test_a_form_that_is_far_better_is_taken_and_said(settle):
     ("cifar_pool", "1222"): right_on(50),
     ("cifar_pool", "1221"): right_on(90),
   }
-  found, notes = forms.settled(*settle(answers))
+  said = []
+  found, notes = forms.settled(*settle(answers), said.append)
+  lines = [line.split(" [")[0] for line in said]
+  assert lines[0] == "With the usual form it is right on 30.0 %"
+  assert "With stem=cifar_pool on 50.0 %" in lines
+  assert "With stem=cifar_pool, strides=1221 on 90.0 %" in lines
   assert found.chosen == {"stem": "cifar_pool", "strides": "1221"}
   assert found.arguments["stem"] == "cifar_pool"
   assert "stem=cifar_pool, strides=1221 was taken, right on 90.0 %" in notes[0]

@@ -7,6 +7,8 @@ import pytest
 from rich.console import Console
 
 from bdjax.training import progress
+from bdjax.training.loop import RESUMED
+from bdjax.training.pace import Kind
 
 
 @pytest.fixture
@@ -48,9 +50,62 @@ def test_lines_say_what_is_left_and_go_to_the_log(clock, logged):
     "  train: epoch 2/10  loss 0.500  5 min left",  # 8 more of 40 s
     "  train: epoch 3/10  loss 0.500  5 min left",
     "  train: epoch 4/10  loss 0.500  4 min left",
-    "  CA 0.9",
+    "  CA 0.9  (1 of 2 cells)",
   ]
-  assert logged == [*lines[:-1], "  CA 0.9  (1 of 2 cells)"]
+  assert logged == lines
+
+
+def test_what_all_cells_will_take_is_said_by_their_kinds(clock, logged):
+  out, plant, ft = io.StringIO(), Kind("badnets", like="plant"), Kind("ft")
+  display = progress.Display(
+    Console(file=out, width=30), cells=4, kinds=[plant, ft, plant, ft]
+  )
+  with display.running():
+    for kind, seconds, failed in [
+      (plant, 3000, False),
+      (ft, 10, True),
+      (plant, 1000, False),
+      (ft, 10, False),
+    ]:
+      display.start(kind.name, kind)
+      clock[0] += seconds
+      display.finish("CA 0.9", failed=failed)
+  lines = [line for line in logged if "CA" in line]
+  assert lines == [
+    "  CA 0.9  (1 of 4 cells)",
+    "  CA 0.9  (2 of 4 cells)",
+    "  CA 0.9  (3 of 4 cells)",
+    "  CA 0.9  (4 of 4 cells)",
+  ]
+
+
+def test_lines_are_whole_where_there_is_no_terminal(clock, logged):
+  out = io.StringIO()
+  kinds = [Kind("ft")] * 2
+  display = progress.Display(Console(file=out, width=20), cells=2, kinds=kinds)
+  with display.running():
+    display.start("badnets · conventional · seed 0 · ft", kinds[0])
+    clock[0] += 200
+    display.finish("CA 0.9000  ASR 0.1000")
+  assert out.getvalue().splitlines() == [
+    "badnets · conventional · seed 0 · ft",
+    "  CA 0.9000  ASR 0.1000  (1 of 2 cells, about 3 min left)",
+  ]
+
+
+def test_a_resumed_stage_says_so_at_once(clock, logged):
+  out = io.StringIO()
+  display = progress.Display(Console(file=out, width=100), cells=1)
+  row = {"loss": 0.5}
+  with display.running():
+    display.start("badnets")
+    display.stage("train", 57, 80, row | {RESUMED: True})
+    clock[0] += 40
+    display.stage("train", 58, 80, row)
+  assert out.getvalue().splitlines()[1:] == [
+    "  train: epoch 57/80  loss 0.500  saved before",
+    "  train: epoch 58/80  loss 0.500  15 min left",  # 22 more of 40 s
+  ]
 
 
 @pytest.mark.parametrize(
