@@ -1,5 +1,7 @@
 """What a run ran on and with: recorded beside every result."""
 
+import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,7 +15,7 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe() -> dict[str, Any]:
-  """Returns device, versions and git revision as flat, JSON-able values."""
+  """Returns device, versions and code as flat, JSON-able values."""
   device = jax.devices()[0]
   facts = {
     "device": device.device_kind,
@@ -25,6 +27,7 @@ def describe() -> dict[str, Any]:
     "version_bdjax": _version("bdjax"),
     "version_python": platform.python_version(),
     "git": revision(),
+    "code": code(),
   }
   return facts | {
     f"version_{p.replace('-', '_')}": _version(p) for p in PACKAGES
@@ -44,6 +47,18 @@ def revision() -> str:
   except (OSError, subprocess.CalledProcessError):
     return ""
   return head + ("+" if changed else "")
+
+
+@functools.cache
+def code() -> str:
+  """Returns a digest of the package's Python files, as they were when asked."""
+  package = Path(__file__).parent.parent
+  digest = hashlib.sha256()
+  for path in sorted(package.rglob("*.py")):
+    name = path.relative_to(package).as_posix()
+    digest.update(f"{name}\n{path.stat().st_size}\n".encode())
+    digest.update(path.read_bytes())
+  return digest.hexdigest()[:12]
 
 
 def _git(folder: Path, *args: str) -> str:

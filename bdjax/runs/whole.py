@@ -6,6 +6,7 @@ from typing import Any
 from jax.sharding import Mesh
 from rich.console import Console
 
+from bdjax.machine import environment
 from bdjax.machine.storage import Place
 from bdjax.runs import plans, settings
 from bdjax.runs import workdir as workdirs
@@ -48,6 +49,7 @@ def finish(
   ) as workdir:
     share: dict[str, Any] = {"mesh": mesh, "shard": shard}
     runners = [Runner(part, workdir, **share) for part in parts]
+    _tell_other_code(workdir, console)
     todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
     if todo:
       finished = f", {cells - todo} finished before" if todo < cells else ""
@@ -66,3 +68,15 @@ def finish(
       )
     failures = {k: v for r in runners for k, v in r.failed().items()}
     return workdir.path if workdir.records() else None, failures
+
+
+def _tell_other_code(workdir: workdirs.Workdir, console: Console) -> None:
+  """Says that cells are kept although the package was another then."""
+  ours, records = environment.code(), workdir.records().values()
+  count = sum(record.get("code", ours) != ours for record in records)
+  if count:
+    console.print(
+      f"{count} of {len(records)} finished cells are of other code than this, "
+      "and are kept: another --workdir computes them anew.",
+      soft_wrap=True,
+    )

@@ -32,6 +32,25 @@ def checkout(tmp_path, monkeypatch):
   return tmp_path
 
 
+def test_a_digest_is_of_the_packages_python_files(checkout):
+  def digest():
+    environment.code.cache_clear()
+    return environment.code()
+
+  before = digest()
+  assert len(before) == 12
+  (checkout / "bdjax" / "notes.txt").touch()  # no code
+  (checkout / "other.py").touch()  # nor of the package
+  assert digest() == before
+  new = checkout / "bdjax" / "new_defense.py"
+  new.touch()
+  named = digest()
+  new.rename(checkout / "bdjax" / "newer_defense.py")
+  assert len({before, named, digest()}) == 3
+  (checkout / "bdjax" / "newer_defense.py").unlink()
+  assert digest() == before
+
+
 def test_a_revision_says_whether_the_code_is_its(checkout):
   plain = environment.revision()
   assert len(plain) == 12

@@ -1,0 +1,42 @@
+"""A work directory is run to its end, and says what it has from before."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from bdjax.runs import settings, whole
+
+
+@pytest.fixture
+def finish(config, tmp_path):
+  """Returns what runs a plan of two models in a directory, and what is said."""
+  plan = settings.plan(
+    config(defense__name="none", train__epochs=1, seeds=(0, 1))
+  )
+
+  def finish():
+    console = Console(file=io.StringIO(), width=40)
+    assert whole.finish(plan, tmp_path, console) == (tmp_path, {})
+    return console.file.getvalue().splitlines()
+
+  return finish
+
+
+def test_cells_of_other_code_are_kept_and_named(finish, tmp_path):
+  first, *_, last = finish()
+  assert first == f"2 cells to run, in {tmp_path}"
+  assert last.endswith("(2 of 2 cells)")
+  done = f"nothing to do: all 2 cells in {tmp_path} are done"
+  assert finish() == [done]
+  path = tmp_path / "results.jsonl"
+  one, other = map(json.loads, path.read_text().splitlines())
+  del other["code"]  # as earlier versions recorded
+  rows = one | {"code": "0" * 12}, other
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  assert finish() == [
+    "1 of 2 finished cells are of other code than this, and are kept: another "
+    "--workdir computes them anew.",
+    done,
+  ]
