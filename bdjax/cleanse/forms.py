@@ -26,6 +26,7 @@ CERTAIN = 0.97  # right on so many, a form needs no comparison
 _APART = 0.1  # of the answers, in which forms that are both right may differ
 _GAIN = 0.05  # of the answers, in which another form must be better
 _ROUNDS = 3  # of varying all, at most
+_NAMED = 3  # of the forms that were not taken, the best
 _NEAR = 0.2  # of the way from chance to always right
 
 
@@ -238,11 +239,16 @@ def _channel_notes(taken: Trial, others: list[Trial]) -> list[str]:
 def _notes(taken: Trial, others: list[Trial]) -> list[str]:
   if not others:
     return []
-  rest = "; ".join(
-    f"{trial.form} {100 * trial.share.rate:.1f} %" for trial in others
-  )
+  ranked = sorted(others, key=lambda trial: -trial.share.hits)
+  rates = [f"{100 * trial.share.rate:.1f} %" for trial in ranked]
+  rest = [
+    f"{trial.form} {rate}"
+    for trial, rate in zip(ranked, rates[:_NAMED], strict=False)
+  ]
+  if len(ranked) > _NAMED:
+    rest.append(f"{len(ranked) - _NAMED} more at most {rates[_NAMED]}")
   return [
     f"Of the forms that the weights leave open, {taken.form} was taken, right "
-    f"on {taken.share} clean images (the others: {rest}).",
+    f"on {taken.share} clean images (the others: {'; '.join(rest)}).",
     *_channel_notes(taken, others),
   ]
