@@ -1,9 +1,9 @@
 """The page of claims: what the papers say, and what the records say of it.
 
 A claim is asked of each experiment whose scenario is that of its study, by the
-rule of `bdjax.study.claim`. It is reproduced or not where the experiments that
-measured any of it agree so; where none measured a cell, it was not run; else
-it is undecided. Other data than the paper's is shown and not counted, and
+rule of `bdjax.study.claim`. It is reproduced or not where those experiments
+that decide it agree so; where none measured a cell, it was not run; else it is
+undecided. Other data than the paper's is shown and not counted, and
 procedural images are not asked.
 """
 
@@ -44,12 +44,15 @@ if all of its cells are measured and say yes, and not reproduced by one that
 says no; about most cells, by more than half of all, or half; about some, by one
 that says yes, or all that say no. Everything else is undecided. One seed has no
 interval and decides nothing, nor does a model in which no backdoor was planted
-or which the defense destroyed. Experiments that disagree leave a claim
-undecided. Other data than the paper's is shown and not counted. Where a paper
-says `super_ft` or `ft` alone, the preset that is nearest to its text stands for
-it, as in the studies' pages. Most protocols
-here are smaller than the papers': what is not reproduced in one may hold in
-theirs.
+or, but of its accuracy, one that the defense destroyed. Experiments that decide
+otherwise leave a claim undecided; those that decide nothing do not count. Other
+data than the paper's is shown and not counted. Where a paper says `super_ft` or
+`ft` alone, the preset that is nearest to its text stands for it, as in the
+studies' pages, but none with further arguments. Most protocols here are smaller
+than the papers': what is not reproduced in one may hold in theirs. A claim of
+every cell is not reproduced by a single one, also where its sentence may have
+been meant in general; and of forty claims asked at 95 %, one or two will be
+decided by chance.
 """
 
 
@@ -169,7 +172,8 @@ def _outcome(
     for answer in answers
     if answer.whose != FOREIGN
   }
-  word = words.pop() if len(words) == 1 else OPEN if words else ABSENT
+  told = words - {OPEN} or words
+  word = told.pop() if len(told) == 1 else OPEN if told else ABSENT
   return Outcome(one, word, answers)
 
 

@@ -108,6 +108,7 @@ def pack(
   merged = comparison.merged([_loaded(path) for path in paths])
   config = checks.check(merged, about["commands"], other_code=other_code)
   _check_kept(place / name, merged)
+  _check_new(place, name, merged)
   experiment.write(place / name, about | {"config": config}, merged)
   return f"packed: {len(merged.cells)} cells into {place / name}"
 
@@ -153,6 +154,21 @@ def _loaded(text: str) -> Run:
     except ValueError as error:
       reason = str(error).replace(f"{name}/results.jsonl", str(path))
       raise ValueError(reason.replace(name, str(path))) from None
+
+
+def _check_new(place: Path, name: str, run: Run) -> None:
+  """Refuses cells that another experiment has: they would count twice."""
+  cells = {record["cell"] for record in run.cells}
+  for other in place.glob(f"*/{experiment.ABOUT}"):
+    if other.parent.name != name:
+      known = {
+        record["cell"] for record in experiment.read(other.parent).run.cells
+      }
+      if twice := cells & known:
+        raise ValueError(
+          f"{other.parent} has {len(twice)} of these cells: leave them out, or "
+          "pack all of it under that name."
+        )
 
 
 def _check_kept(place: Path, run: Run) -> None:

@@ -105,22 +105,25 @@ def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
   """Returns what was measured of a cell in the words of docs/published.
 
   None also where the model had no backdoor that a defense could remove, or
-  nothing is left of the model.
+  nothing is left of the model, which its accuracy may say all the same; and
+  where only a tuning with other arguments than the paper's was run.
   """
   cell = published.cell(evidence.study, row, column)
   reading = match.reading(evidence, cell)
-  if reading is None or cell.metric in ("ca", "gpu_hours"):
+  if reading is None or match.stretched(evidence, cell):
+    return None
+  if cell.defense == NONE and cell.metric in ("ca", "gpu_hours"):
     return reading
   if match.untaught(evidence, cell):
     return None
   if cell.defense == NONE:
     return reading
-  start = match.before(cell)
-  weak = verdict.unplanted(
+  start = match.before(cell._replace(metric="asr"))
+  weak = cell.regime != "clean" and verdict.unplanted(
     match.reading(evidence, start), published.value(start)
   )
-  looks = cell.metric in DETECTION  # at the model as it was
-  ruined = not looks and match.destroyed(evidence, cell)
+  says = cell.metric in ("ca", *DETECTION)  # of the model as it was or is
+  ruined = not says and match.destroyed(evidence, cell)
   return None if weak or ruined else reading
 
 

@@ -61,9 +61,25 @@ def gather(study: str, runs: Sequence[Run]) -> Evidence:
     match.group(run.records),
     paper=all(catalog.follows(study, run.config) for run in runs),
   )
-  named = {match.wanted_datasets(cell) for cell in published.read(study)} - {()}
+  named = _data(study)
   strange = bool(named) and named.isdisjoint(evidence.places)
   return evidence._replace(foreign=strange)
+
+
+def _data(study: str) -> set[tuple[str, ...]]:
+  """Returns the datasets that a study is of, or else its paper's others."""
+  paper = catalog.STUDIES[study].paper
+  others = [name for name, one in catalog.STUDIES.items() if one.paper == paper]
+  for names in ((study,), others):
+    named = {catalog.STUDIES[name].datasets for name in names}
+    named |= {
+      match.wanted_datasets(cell)
+      for name in names
+      for cell in published.read(name)
+    }
+    if named != {()}:
+      return named - {()}
+  return set()
 
 
 def merged(runs: Sequence[Run]) -> Run:

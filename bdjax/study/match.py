@@ -123,10 +123,31 @@ def records(evidence: Evidence, cell: Cell) -> list[results.Record]:
   return [] if key is None else evidence.groups[key]
 
 
+def stretched(evidence: Evidence, cell: Cell) -> bool:
+  """Returns whether a tuning of its own arguments stands for the paper's.
+
+  Those that neither its preset nor the printed column gives make it another.
+  """
+  spec, group = specs.parse(cell.defense)[0], find(evidence, cell)
+  if group is None or (STUDIES[cell.study].paper, spec.name) not in STANDS:
+    return False
+  found = _defense(cell, group, evidence.groups[group][0])
+  return found is not None and found[1] > 0
+
+
 def destroyed(evidence: Evidence, cell: Cell) -> bool:
-  """Returns whether a printed cell's defense destroyed the models here."""
-  rows = results.summarize(records(evidence, cell))
-  return cell.epoch is None and any(map(tables.destroyed, rows))
+  """Returns whether a printed cell's defense destroyed the models here.
+
+  By then, where an epoch is named and the accuracy was probed there.
+  """
+  found = records(evidence, cell)
+  rows = results.summarize(found)
+  if cell.epoch is not None:
+    then = measured.read(found, cell._replace(metric="ca"), evidence.run)
+    if then is None:
+      return False
+    rows = [row | {"ca": then.mean / 100} for row in rows]
+  return any(map(tables.destroyed, rows))
 
 
 def untaught(evidence: Evidence, cell: Cell) -> bool:
@@ -136,7 +157,7 @@ def untaught(evidence: Evidence, cell: Cell) -> bool:
 
 def ruined(evidence: Evidence, cell: Cell) -> bool:
   """Returns whether it did so here, and not in the paper by its accuracies."""
-  if not destroyed(evidence, cell):
+  if cell.epoch is not None or not destroyed(evidence, cell):
     return False
   printed: results.Record = {
     "classes": records(evidence, cell)[0].get("classes")

@@ -10,8 +10,8 @@ import math
 import statistics
 from typing import NamedTuple
 
-from bdjax.report import intervals, results
-from bdjax.report.curves import line, timeline
+from bdjax.report import intervals, results, tables
+from bdjax.report.curves import timeline
 from bdjax.report.load import Run
 from bdjax.study.published import Cell
 
@@ -128,21 +128,28 @@ def key(cell: Cell, record: results.Record) -> str:
 
 
 def forgets(
-  records: list[results.Record], cell: Cell, run: Run, *, below: float
+  record: results.Record, cell: Cell, run: Run, *, below: float
 ) -> float | None:
-  """Returns the first epoch whose mean ASR is below a percentage.
+  """Returns the first epoch whose ASR is below a percentage.
+
+  Epochs at which the model is destroyed do not count.
 
   Returns:
     Infinity if no probed epoch is; None if none was probed.
   """
-  if not records:
+  name = key(cell, record)
+  rows = timeline(run.curves.get(record["cell"], []))
+  probed = {e: row for e, row in rows.items() if e > 0 and name in row}
+  if not probed:
     return None
-  drawn = line(records, run.curves, key(cell, records[0]))
-  if drawn is None:
-    return None
-  pairs = zip(drawn.epoch, drawn.mean, strict=True)
   return next(
-    (float(e) for e, mean in pairs if e > 0 and 100 * mean < below), math.inf
+    (
+      float(e)
+      for e, row in sorted(probed.items())
+      if 100 * row[name] < below
+      and not tables.destroyed(record | {"ca": row.get("ca")})
+    ),
+    math.inf,
   )
 
 

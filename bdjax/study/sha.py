@@ -40,26 +40,40 @@ def rows(evidence: Evidence) -> list[str]:
 
 
 def _sooner(evidence: Evidence) -> list[Part]:
-  """Asks whether super-fine-tuning forgets in fewer epochs."""
+  """Asks whether super-fine-tuning forgets in fewer epochs, in every seed."""
   answers = []
   for row in rows(evidence):
-    epochs = [_forgotten(evidence, row, name) for name in ("super_ft", "ft")]
-    if None in epochs:
-      answers.append(Part(row, None, measured=False))
+    fast, slow = (_forgotten(evidence, row, d) for d in ("super_ft", "ft"))
+    seeds = fast.keys() & slow.keys()
+    if seeds:
+      alike = any(fast[seed] == slow[seed] for seed in seeds)
+      sides = {fast[seed] < slow[seed] for seed in seeds}
+      told = len(seeds) > 1 and not alike and len(sides) == 1
+      words = " and ".join(map(_epochs, (fast, slow)))
+      answers.append(
+        Part(f"{row}: epochs {words}", sides.pop() if told else None)
+      )
     else:
-      fast, slow = epochs
-      truth = None if fast == slow else fast < slow
-      epochs = ["none" if e == math.inf else f"{e:g}" for e in epochs]
-      answers.append(Part(f"{row}: epochs {' and '.join(epochs)}", truth))
+      answers.append(Part(row, None, measured=False))
   return answers
 
 
-def _forgotten(evidence: Evidence, row: str, defense: str) -> float | None:
+def _epochs(forgotten: dict[int, float]) -> str:
+  """Returns the epochs of seeds; one if all have the same."""
+  words = ["none" if e == math.inf else f"{e:g}" for e in forgotten.values()]
+  return "/".join(words if len(set(words)) > 1 else words[:1])
+
+
+def _forgotten(evidence: Evidence, row: str, defense: str) -> dict[int, float]:
+  """Returns the epoch of each seed; none where a claim may not ask."""
   if ask(evidence, row, f"{defense} asr") is None:
-    return None
+    return {}
   cell = published.cell(evidence.study, row, f"{defense} asr")
-  records = match.records(evidence, cell)
-  return measured.forgets(records, cell, evidence.run, below=GONE)
+  known = {
+    record["seed"]: measured.forgets(record, cell, evidence.run, below=GONE)
+    for record in match.records(evidence, cell)
+  }
+  return {seed: epoch for seed, epoch in known.items() if epoch is not None}
 
 
 def _extreme(metric: str, *, least: bool) -> Callable[[Evidence], list[Part]]:
@@ -75,10 +89,18 @@ def _extreme(metric: str, *, least: bool) -> Callable[[Evidence], list[Part]]:
       if tuned is not None and known:
         sign = 1 if least else -1
         best = min(known, key=lambda d: sign * known[d].mean)
-        low, high = (tuned, known[best]) if least else (known[best], tuned)
-        part = under(low, high, f"{row}, {metric} of super_ft and {best}")
-        if part.truth and len(known) < len(rivals):
-          part = part._replace(truth=None)  # an absent rival might lead
+        duels = {
+          d: under(
+            *((tuned, rival) if least else (rival, tuned)),
+            f"{row}, {metric} of super_ft and {d}",
+          )
+          for d, rival in known.items()
+        }
+        truths = {duel.truth for duel in duels.values()}
+        truth = False if False in truths else None if None in truths else True
+        if truth and len(known) < len(rivals):
+          truth = None  # an absent rival might lead
+        part = duels[best]._replace(truth=truth)
       answers.append(part)
     return answers
 
@@ -155,7 +177,8 @@ CLAIMS = (
     ("sha_fig3", "sha_fig4"),
     "Sha et al., section 5.2",
     "Super-fine-tuning reaches a lower ASR within fewer epochs, in most cases.",
-    "fewer epochs until the mean ASR is below 20 than with fine-tuning",
+    "in every seed, fewer epochs until the ASR is below 20, of a model that is "
+    "not destroyed, than with fine-tuning",
     _sooner,
     MOST,
   ),
