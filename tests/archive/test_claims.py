@@ -64,6 +64,11 @@ def test_experiments_that_disagree_leave_it_undecided(invent, verdict):
   ]
 
 
+def test_what_decides_nothing_outvotes_nothing(invent, verdict):
+  one = planted(invent, 0.95, seeds=(2,))
+  assert verdict("fmn_asr", planted(invent, 0.95), one).verdict == "reproduced"
+
+
 def test_other_data_is_shown_and_not_counted(invent, verdict):
   outcome = verdict(
     "fmn_low_rate",

@@ -143,6 +143,18 @@ def test_two_experiments_have_two_titles(docs, run, invent, tmp_path, measured):
     )
 
 
+def test_cells_count_once(docs, run, invent, tmp_path, measured):
+  folder = invent.workdir(tmp_path / "run", measured)
+  run(folder)
+  with pytest.raises(ValueError, match=f"has {len(measured)} of these cells"):
+    command.run(
+      ["other", str(folder)],
+      docs=docs,
+      title="Other",
+      command=[invent.command],
+    )
+
+
 def test_a_damaged_experiment_is_said(docs, run, invent, tmp_path, measured):
   run(invent.workdir(tmp_path / "run", measured))
   path = docs / "results" / "mine" / "results.jsonl.xz"

@@ -226,6 +226,94 @@ def test_what_never_forgets_is_not_sooner(fake, evidence):
   assert "epochs none and 2" in found.against[0]
 
 
+def test_one_seed_is_not_sooner(fake, evidence):
+  records = five(fake, "super_ft.paper") + five(fake, "ft.sha")
+  values = {"super_ft.paper": (0.1, 0.1), "ft.sha": (0.9, 0.1)}
+  rows = [
+    row for r in records for row in fake.curve(r["cell"], values[r["defense"]])
+  ]
+  made = evidence("sha_fig4", records, rows=rows, twice=False)
+  found = status(made, "sha_sooner")
+  assert found.status == OPEN and (found.measured, found.open) == (5, 5)
+
+
+def test_an_epoch_at_which_the_model_is_destroyed_is_not_sooner(fake, evidence):
+  records = five(fake, "super_ft.paper") + five(fake, "ft.sha")
+  rows = []
+  for record in records:
+    if record["defense"] == "ft.sha":
+      rows += fake.curve(record["cell"], (0.9, 0.1, 0.1))
+    else:
+      rows += fake.curve(record["cell"], (0.1, 0.9, 0.1))
+      rows[-3]["ca"] = 0.2  # after one epoch
+  found = status(evidence("sha_fig4", records, rows=rows), "sha_sooner")
+  assert found.status == OPPOSED
+  assert "epochs 3 and 2" in found.against[0]
+
+
+@pytest.mark.parametrize("label", ["ft(lr=0.01)", "ft.sha(lr=0.01)"])
+def test_a_tuning_of_other_arguments_stands_for_none(fake, evidence, label):
+  assert status(
+    evidence("sha_fig4", five(fake, "ft.sha")), "sha_ft_fails"
+  ).status == (SUPPORTED)
+  found = status(evidence("sha_fig3", five(fake, label)), "sha_ft_fails")
+  assert found.measured == 0
+
+
+@pytest.mark.parametrize(("ca", "word"), [(0.9, SUPPORTED), (0.1, OPEN)])
+def test_a_destroyed_model_tells_of_no_epoch(fake, evidence, ca, word):
+  records = [
+    fake.record("badencoder", USUAL, "ft.encoder", asr=0.1),
+    fake.record("badencoder", USUAL, "ft.classifier"),
+  ]
+  rows = fake.curve(records[0]["cell"], (0.1, 0.1))
+  rows[0]["ca"] = ca
+  found = status(evidence("sha_fig2", records, rows=rows), "sha_encoder")
+  assert (found.measured == 0) == (word == OPEN)
+
+
+def test_what_had_no_backdoor_or_is_destroyed_tells_of_no_cost(fake, evidence):
+  for i, (numbers, counted) in enumerate(
+    [({}, True), ({"asr_before": 0.05}, False), ({"ca": 0.1}, False)]
+  ):
+    records = rivals(fake, abl=0.5)
+    planted = numbers.get("asr_before", 0.99)
+    records += five(fake, "none", asr=planted)
+    for record in records:
+      if record["defense"] == "super_ft.paper":
+        record |= numbers
+    study = ("sha_fig5", "sha_fig6")[i % 2]
+    found = status(evidence(study, records), "sha_cheapest")
+    assert (found.measured > 0) == counted, numbers
+    if "asr_before" in numbers:
+      assert not status(evidence("sha_fig4", records), "sha_super_ca").measured
+
+
+def test_a_rival_that_leads_in_some_seeds_leaves_it_open(fake, evidence):
+  records = []
+  for seed in (0, 1, 2):
+    for record in rivals(fake, abl=(0.05, 0.3, 0.05)[seed]):
+      names = {k: f"{record[k]}|{seed}" for k in ("cell", "planted")}
+      jitter = 0.001 * seed
+      more = {"seed": seed, "asr": record["asr"] + jitter}
+      records.append(record | names | more)
+  found = status(evidence("sha_fig5", records), "sha_lowest_asr")
+  assert (found.status, found.open) == (OPEN, 5)
+
+
+@pytest.mark.parametrize("study", ["sha_fig14", "fmn_a6", "sha_membership"])
+def test_data_of_no_study_are_foreign_where_nothing_is_published(
+  fake, evidence, study
+):
+  records = [fake.record("blended", USUAL, "none", dataset="mnist")]
+  assert evidence(study, records).foreign
+
+
+def test_data_of_the_paper_are_not_foreign(fake, evidence):
+  records = [fake.record("blended", USUAL, "none")]
+  assert not evidence("sha_fig14", records).foreign
+
+
 def rivals(fake, *, abl):
   others = ("activation_clustering", "fine_pruning", "nad", "spectral")
   records = five(fake, "super_ft.paper", asr=0.1, device_hours=0.1)
