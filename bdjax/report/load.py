@@ -110,6 +110,8 @@ def _undefended(records: list[results.Record]) -> list[results.Record]:
 def _before(record: results.Record) -> results.Record:
   before = {name: record[f"{name}_before"] for name in ("ca", "asr", "ra")}
   rest = dict.fromkeys((*results.COSTS, "asr_incl", "der"))
+  if "clean_asr" in record:  # of a clean model after the defense
+    rest["clean_asr"] = None
   cell = f"{record['cell']} before"
   return {**rest, **before, "defense": NONE, "cell": cell}
 

@@ -12,9 +12,10 @@
   about two hours on two CPU cores.
 - `evidence`: 20,000 images, which each seed draws anew, and ResNet-9 at width
   24, long enough to plant: 80 epochs in every regime, clean ones counted, so
-  that all take the same steps (docs/results.md says how far they fit them). Batches of 64; rates scaled with the batch
-  (FMN's .05, .0005 and .00015; conventional .025, cosine); three seeds; the
-  defenses' own epochs. What docs/results.md tests the papers' claims by.
+  that all take the same steps (docs/results.md says how far they fit them).
+  Batches of 64; rates scaled with the batch (FMN's .05, .0005 and .00015;
+  conventional .025, cosine); three seeds; the defenses' own epochs. What
+  docs/results.md tests the papers' claims by.
 - `smoke`: procedural images, a tiny CNN, a few epochs: shows in minutes that
   all of a study runs and is reported. Its numbers mean nothing. All studies
   but fmn_a6, shared out to two CPU cores, took 15 minutes from a cold cache

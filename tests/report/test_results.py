@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bdjax import report
 from bdjax.report import intervals, results
 
 
@@ -165,3 +166,15 @@ def test_summarize_counts_a_rerun_cell_once_and_keeps_groups_apart():
 def test_summarize_refuses_to_mix_protocols():
   with pytest.raises(ValueError, match="'c0' and 'other' are both seed 0"):
     results.summarize([cell(0), cell(0, cell="other")])
+
+
+def test_a_model_that_only_defenses_tell_of_has_no_floor_of_theirs(
+  tmp_path, fake
+):
+  record = fake.record("badnets", "fmn", "ft", 0, clean_asr=0.04)
+  results.append(tmp_path / "results.jsonl", [record])
+  defended, before = report.load(tmp_path).records
+  if defended["defense"] == "none":
+    defended, before = before, defended
+  assert defended["clean_asr"] == 0.04
+  assert before["defense"] == "none" and before["clean_asr"] is None
