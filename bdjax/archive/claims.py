@@ -49,10 +49,9 @@ otherwise leave a claim undecided; those that decide nothing do not count. Other
 data than the paper's is shown and not counted. Where a paper says `super_ft` or
 `ft` alone, the preset that is nearest to its text stands for it, as in the
 studies' pages, but none with further arguments. Most protocols here are smaller
-than the papers': what is not reproduced in one may hold in theirs. A claim of
-every cell is not reproduced by a single one, also where its sentence may have
-been meant in general; and of forty claims asked at 95 %, one or two will be
-decided by chance.
+than the papers': what is not reproduced in one may hold in theirs. One cell is
+enough against a claim of every cell, also where its sentence may have been
+meant in general; and nothing makes up for how many cells are asked.
 """
 
 

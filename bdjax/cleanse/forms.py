@@ -66,7 +66,9 @@ class Trial(NamedTuple):
 
 
 def settled(
-  accused: Suspect, images: Images, say: Callable[[str], None] = str
+  accused: Suspect,
+  images: Images,
+  say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Suspect, list[str]]:
   """Returns a suspect in its right form, and notes on how that was told.
 

@@ -7,9 +7,9 @@ false; about `most`, more than half of all cells must be true, or half false;
 about `some`, one must be true, or all false. Otherwise it is undecided. So is
 the answer of one seed, which has no interval; two models are compared seed by
 seed. A model in which the backdoor was not planted (see above), or which the
-defense destroyed, cannot tell of that defense, and counts as not measured; so
-does membership of a model that does not memorize. Seeds that diverged are in no
-mean, and counted behind it.
+defense destroyed, cannot tell of that defense, and counts as not measured, but
+for the accuracy that is left; so does membership of a model that does not
+memorize. Seeds that diverged are in no mean, and counted behind it.
 Procedural images, which are for trying a study out, settle nothing: what they
 say is shown, and the claim is not comparable.
 """
@@ -118,7 +118,7 @@ def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
     return None
   if cell.defense == NONE:
     return reading
-  start = match.before(cell._replace(metric="asr"))
+  start = match.before(cell)
   weak = cell.regime != "clean" and verdict.unplanted(
     match.reading(evidence, start), published.value(start)
   )

@@ -46,13 +46,11 @@ def _sooner(evidence: Evidence) -> list[Part]:
     fast, slow = (_forgotten(evidence, row, d) for d in ("super_ft", "ft"))
     seeds = fast.keys() & slow.keys()
     if seeds:
-      alike = any(fast[seed] == slow[seed] for seed in seeds)
-      sides = {fast[seed] < slow[seed] for seed in seeds}
-      told = len(seeds) > 1 and not alike and len(sides) == 1
+      sides = {(fast[k] > slow[k]) - (fast[k] < slow[k]) for k in seeds}
+      told = len(seeds) > 1 and len(sides) == 1
+      truth = {-1: True, 1: False}.get(sides.pop()) if told else None
       words = " and ".join(map(_epochs, (fast, slow)))
-      answers.append(
-        Part(f"{row}: epochs {words}", sides.pop() if told else None)
-      )
+      answers.append(Part(f"{row}: epochs {words}", truth))
     else:
       answers.append(Part(row, None, measured=False))
   return answers
