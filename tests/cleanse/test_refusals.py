@@ -201,9 +201,10 @@ def test_classes_in_another_order_are_seen_and_never_taught(
   text = re.escape(f"give --class_order {value}")
   attempt(text, images=images, class_order=listed)
   attempt(text, images=images, class_order=json.dumps(wrong))
-  out = tmp_path / "x.safetensors"
-  given = {"class_order": value.strip("'"), "defense": "clp"}
-  assert bdjax.cleanse(handed.model, images, out, **given).names == names
+  if value in ("natural", ORDERS["odd"][1]):  # a word, and a list
+    out = tmp_path / "x.safetensors"
+    given = {"class_order": value.strip("'"), "defense": "clp"}
+    assert bdjax.cleanse(handed.model, images, out, **given).names == names
 
 
 @pytest.mark.parametrize(

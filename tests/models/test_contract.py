@@ -81,8 +81,10 @@ def train(model):
   )
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+TYPED = [(name, "bfloat16") for name in MODELS] + [("cnn", "float32")]
+
+
+@pytest.mark.parametrize(("name", "dtype"), TYPED)
 def test_outputs(name, dtype):
   model = small(name, dtype=dtype)
   (logits, features), _ = train(model)
@@ -100,8 +102,7 @@ def test_outputs(name, dtype):
   assert sides == sorted(sides, reverse=True)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "dtype"), TYPED)
 def test_variables_are_float32_and_keep_their_shapes(name, dtype):
   model = small(name, dtype=dtype)
   before = shapes(model)
@@ -173,12 +174,8 @@ def test_values(name):
   check(logits[0], first, "depend on other images of the batch")
 
 
-SIZES = [  # published, but for those counted by hand
+SIZES = [  # published, but for those counted by hand; more: test_torchvision.py
   ("cnn", 10, {"width": 32}, 94_762),
-  ("convnext_tiny", 1000, {}, 28_589_128),
-  ("densenet161", 1000, {}, 28_681_000),
-  ("efficientnet_b3", 1000, {}, 12_233_232),
-  ("mobilenet_v3_large", 1000, {}, 5_483_032),
   ("preact_resnet18", 10, {}, 11_171_146),
   ("resnet18", 1000, {"stem": "imagenet"}, 11_689_512),
   ("resnet18", 10, {}, 11_173_962),
@@ -189,9 +186,7 @@ SIZES = [  # published, but for those counted by hand
   ("resnet9", 10, {}, 470_434),
   ("vgg16_bn", 1000, {}, 138_365_992),
   ("vgg16_bn", 10, {"head": "compact"}, 14_728_266),
-  ("vgg19", 1000, {}, 143_667_240),
   ("vgg19", 10, {"head": "compact"}, 20_029_514),
-  ("vgg19_bn", 1000, {}, 143_678_248),
   ("vgg19_bn", 10, {"head": "compact"}, 20_040_522),
   ("vit_b_16", 1000, {"size": 224}, 86_567_656),
 ]

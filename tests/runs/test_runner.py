@@ -251,10 +251,6 @@ def test_the_report_reads_what_was_run(finished):
     assert text in page and text in console.file.getvalue()
 
 
-def test_killed_twice_it_ends_the_same(beside, tmp_path):
-  assert beside("killing").compare(tmp_path, kills=2) >= 1
-
-
 def test_shards_share_the_cells_and_are_reported_as_one(made, tmp_path):
   plan = settings.plan(made(attack__name="badnets,blended", seeds=(0, 1, 2)))
   work = Workdir(tmp_path, plan.config)

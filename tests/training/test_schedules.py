@@ -8,7 +8,7 @@ from bdjax.types import Recipe
 
 
 def rates(schedule, steps):
-  return np.array([float(schedule(t)) for t in range(steps)])
+  return np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(steps)))
 
 
 def test_triangle_by_hand():
