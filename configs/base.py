@@ -102,7 +102,7 @@ def get_config(argument: str = "") -> ConfigDict:
     {
       "batch_size": 500,
       "curve_images": 1000,  # test images behind a curve's points; 0: no curves
-      "curve_every": 1,  # epochs between points
+      "curve_every": 1,  # epochs between points, or turns of epochs
       "floor": False,  # also what clean models answer after the same defenses
     }
   )

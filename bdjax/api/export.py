@@ -7,14 +7,14 @@ each other. A PDF has the figures of the report, each on a page of its own.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdjax import report
 from bdjax.api.outcome import Outcome, load, pandas
 from bdjax.machine.faults import faults
-from bdjax.report import figures, page, tables
+from bdjax.report import figures, page, results, tables
 from bdjax.report.tables import Table
 
 if TYPE_CHECKING:
@@ -87,12 +87,11 @@ WRITERS: dict[str, Callable[[Outcome, Path], None]] = {
 def _text(table: Table) -> str:
   """Returns a table in LaTeX, for which the document loads booktabs."""
   dataset, model, scenario = table.title
-  seeds = max(len(row["seeds"]) for row in table.rows.values())
-  spread = f", mean and deviation over {seeds} seeds" if seeds > 1 else ""
-  words = {tables.verdict(row) for row in table.rows.values()}
+  shown = list(table.rows.values())
+  words = {tables.verdict(row) for row in shown}
   notes = [f" {MARKS[k]} {k}." for k in tables.UNJUDGED if k in words]
   caption = (
-    f"CA and ASR in percent{spread}: {dataset}, {model}, {scenario}."
+    f"CA and ASR in percent: {dataset}, {model}, {scenario}. {_counts(shown)}"
     f"{''.join(notes)}"
   )
   frame = _wide(table) if len(table.defenses) <= WIDE else _long(table)
@@ -111,6 +110,25 @@ def _text(table: Table) -> str:
   for letter, command in COMMANDS.items():
     text = text.replace(letter, command)
   return text
+
+
+def _counts(shown: Sequence[results.Record]) -> str:
+  """Returns in sentences what rates are means of, and what they fall to."""
+  seeds = tables.between(len(row["seeds"]) for row in shown)
+  means = "One seed"
+  if seeds != "1":
+    means = f"Mean ± standard deviation over {seeds} seeds"
+  ca, asr = (
+    tables.between(row[name] // len(row["seeds"]) for row in shown)
+    for name in ("test_images", "triggered_images")
+  )
+  text = f"{means}, on {ca} test images and {asr} triggered ones a seed. "
+  text += f"Chance is {100 * tables.chance(shown[0]):.3g}"
+  floors = [100 * r["clean_asr"] for r in shown if r["clean_asr"] is not None]
+  if floors:
+    ends = dict.fromkeys(f"{end:.1f}" for end in (min(floors), max(floors)))
+    text += f"; models without a backdoor have an ASR of {' to '.join(ends)}"
+  return f"{text}."
 
 
 def _wide(table: Table) -> "DataFrame":

@@ -23,6 +23,7 @@ COUNTED = {  # shares of these many test images
   **dict.fromkeys(("ca", "asr_incl"), "test_images"),
   **dict.fromkeys(("asr", "ra"), "triggered_images"),
 }
+FLOORS = {"clean_ca": "test_images", "clean_asr": "triggered_images"}
 WHOLE = 1e-3  # how far a count may be from a whole number, and shares from 1
 ROUNDED = 1e-5  # DER is computed in float32
 OWN = ("seconds_train", "seconds_eval", "ca", "asr", "ra", "asr_incl")
@@ -62,6 +63,7 @@ def check(
     _refuse(run, record, _config(record, identity(config), whose))
   results.summarize(run.cells)  # refuses two of one seed
   _check_distinct(run)
+  _check_before(run)
   if not other_code:
     _check_names(run, [Cells(command) for command in commands])
   return config
@@ -154,13 +156,16 @@ def _in_range(record: Record) -> str:
 
 
 def _counts(record: Record) -> str:
-  for key, images in COUNTED.items():
-    if record[key] is None:
+  for key, images in (COUNTED | FLOORS).items():
+    share = record.get(key)
+    if share is None:
+      if key in FLOORS:
+        continue
       return f"its {key} is missing"
-    count = record[key] * record[images]
+    count = share * record[images]
     if abs(count - round(count)) > WHOLE:
       return (
-        f"its {key} is {record[key]}, which no number of correct answers among "
+        f"its {key} is {share}, which no number of correct answers among "
         f"{record[images]} images gives"
       )
   if record["asr"] + record["ra"] > 1 + WHOLE:
@@ -209,6 +214,54 @@ def _check_distinct(run: Run) -> None:
         f"{record['attack']}, {record['regime']}, {record['defense']} have "
         "the same rates and the same seconds, so one is a copy of the other."
       )
+
+
+def _check_before(run: Run) -> None:
+  """Refuses a defense that began with other rates than its model's own."""
+  models = {r["planted"]: r for r in run.cells if r["defense"] == NONE}
+  for record in run.cells:
+    model = models.get(record["planted"])
+    for key in ("ca", "asr", "ra") if model else ():
+      told = record[f"{key}_before"]
+      if told is not None and abs(told - model[key]) > ROUNDED:
+        raise ValueError(
+          f"{run.workdir}, cell {record['cell']}: its {key}_before is {told}, "
+          f"but that model's own cell has {model[key]}."
+        )
+
+
+def check_once(records: Sequence[Record], where: str) -> None:
+  """Refuses a cell that was recorded twice with different rates.
+
+  Args:
+    records: every one that was read.
+    where: from.
+
+  Raises:
+    ValueError: one sentence on the first such cell.
+  """
+  seen: dict[str, Record] = {}
+  for record in records:
+    other = seen.setdefault(record["cell"], record)
+    for key in results.METRICS:
+      if record[key] != other[key]:
+        raise ValueError(
+          f"{where}: cell {record['cell']} is recorded twice, with {key} "
+          f"{other[key]} and {record[key]}: leave out the one that does not "
+          "count."
+        )
+
+
+def missing(run: Run, texts: Sequence[str]) -> int:
+  """Returns how many cells of the commands have no record, nor diverged.
+
+  Args:
+    run: as checked, of this code.
+    texts: the commands.
+  """
+  there = {record["cell"] for record in (*run.cells, *run.diverged)}
+  wanted = (Cells(parse(text)).names(run.cells) for text in texts)
+  return len(set().union(*wanted) - there)
 
 
 def _check_names(run: Run, known: Sequence[Cells]) -> None:

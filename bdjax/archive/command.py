@@ -9,7 +9,9 @@ from typing import Any
 from bdjax.archive import board, checks, claims, experiment, pages
 from bdjax.archive.experiment import Experiment
 from bdjax.machine import notes, storage
-from bdjax.report.load import Run, load
+from bdjax.report import results
+from bdjax.report.load import Run, load, recorded
+from bdjax.report.results import Record
 from bdjax.study import comparison
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -105,12 +107,16 @@ def pack(
   }
   _check_texts(about)
   _check_title(place, name, about["title"])
+  checks.check_once([r for path in paths for r in _every(path)], name)
   merged = comparison.merged([_loaded(path) for path in paths])
   config = checks.check(merged, about["commands"], other_code=other_code)
+  absent = 0 if other_code else checks.missing(merged, about["commands"])
   _check_kept(place / name, merged)
   _check_new(place, name, merged)
-  experiment.write(place / name, about | {"config": config}, merged)
-  return f"packed: {len(merged.cells)} cells into {place / name}"
+  about |= {"config": config, "missing": absent}
+  experiment.write(place / name, about, merged)
+  few = f"; {absent} more of its commands have no record" if absent else ""
+  return f"packed: {len(merged.cells)} cells into {place / name}{few}"
 
 
 def _there(place: Path) -> dict[str, Any]:
@@ -154,6 +160,14 @@ def _loaded(text: str) -> Run:
     except ValueError as error:
       reason = str(error).replace(f"{name}/results.jsonl", str(path))
       raise ValueError(reason.replace(name, str(path))) from None
+
+
+def _every(text: str) -> list[Record]:
+  """Returns every record of a work directory, or a file of records."""
+  path = storage.place(text)
+  if isinstance(path, Path) and path.is_file():
+    return results.read(path, required=results.REQUIRED)
+  return recorded(path)
 
 
 def _check_new(place: Path, name: str, run: Run) -> None:

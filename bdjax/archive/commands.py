@@ -6,7 +6,7 @@ have the fingerprints of theirs.
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,10 +93,28 @@ class Cells:
     In an encoder's scenario, and of a defense in a transfer, the name hangs on
     the user's test images, whose fingerprint older records lack.
     """
+    return self._cells(record).get(record["cell"])
+
+  def names(self, records: Sequence[Record]) -> set[str]:
+    """Returns the names of all cells, on the images that records are of.
+
+    A seed may have a subset of images of its own, which a record of it tells;
+    a seed without one is named as if it had another's.
+    """
+    of = {record["seed"]: record for record in records}
+    seeds = {about["seed"] for about in self._cells(records[0]).values()}
+    return {
+      name
+      for seed in seeds
+      for name, about in self._cells(of.get(seed, records[0])).items()
+      if about["seed"] == seed
+    }
+
+  def _cells(self, record: Record) -> dict[str, dict[str, Any]]:
     prints = tuple(map(record.get, _PRINTS))
     if prints not in self._known:
       self._known[prints] = dict(self._named(prints))
-    return self._known[prints].get(record["cell"])
+    return self._known[prints]
 
   def _named(self, prints: tuple) -> Iterator[tuple[str, dict[str, Any]]]:
     plan = self._plan

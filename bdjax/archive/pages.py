@@ -123,6 +123,7 @@ def _facts(one: Experiment) -> str:
   days = " to ".join(
     dict.fromkeys(str(about[k])[:10] for k in ("first", "last") if about[k])
   )
+  absent = about.get("missing", 0)
   facts = {
     "Protocol": about["protocol"],
     "Measured": f"{days or 'on a day not recorded'}, "
@@ -130,6 +131,7 @@ def _facts(one: Experiment) -> str:
     "By": about["by"],
     "Versions": versions,
     "Diverged, and in no mean": "; ".join(divergence.words(one.run.diverged)),
+    "Not run": f"{absent} cells of these commands" if absent else "",
     "Code": about["git"],
     "Names of cells": "given by another version of the code, hence not "
     "computed again"

@@ -52,8 +52,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
   if isinstance(workdir, Run):
     return workdir
   workdir = storage.place(workdir)
-  shards = [n for n in storage.names(workdir) if n.startswith("shard-")]
-  parts = [workdir, *(workdir / name for name in shards)]
+  parts = _parts(workdir)
   records = _records("results.jsonl", parts, results.REQUIRED)
   if not records:
     raise ValueError(
@@ -76,16 +75,33 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
   )
 
 
+def recorded(workdir: str | os.PathLike[str]) -> list[results.Record]:
+  """Returns every record of a work directory, also what others replace."""
+  parts = _parts(storage.place(workdir))
+  return _rows("results.jsonl", parts, results.REQUIRED)
+
+
+def _parts(workdir: Place) -> list[Place]:
+  """Returns a work directory and its shards."""
+  shards = [n for n in storage.names(workdir) if n.startswith("shard-")]
+  return [workdir, *(workdir / name for name in shards)]
+
+
 def _records(
   name: str, folders: Iterable[Place], required: tuple[str, ...]
 ) -> list[results.Record]:
   """Returns the records of the logs that are there, the last of each cell."""
-  records = [
+  return results.latest(_rows(name, folders, required), "cell")
+
+
+def _rows(
+  name: str, folders: Iterable[Place], required: tuple[str, ...]
+) -> list[results.Record]:
+  return [
     record
     for folder in folders
     for record in results.read(folder / name, required=required)
   ]
-  return results.latest(records, "cell")
 
 
 def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:

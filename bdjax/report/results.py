@@ -135,7 +135,8 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     value before the defense under its own name, its sample standard deviation
     (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
     `FOUND` and of what was scored `ELSEWHERE` (None where it was not), the
-    intervals, and `asr_values` and `ca_values`, in the order of the seeds.
+    intervals, `asr_values` and `ca_values` in the order of the seeds, and
+    `asr_before_least`: of the seed in which the attack succeeded least.
 
   Raises:
     ValueError: two different cells of one group have the same seed.
@@ -163,6 +164,8 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
     row[f"{name}_values"] = values = [cell[name] for cell in cells]
     ends = intervals.student(values, (0.0, 1.0)) or (None, None)
     row[f"{name}_low"], row[f"{name}_high"] = ends
+  before = [cell["asr_before"] for cell in cells]
+  row["asr_before_least"] = None if None in before else min(before)
   return row
 
 

@@ -101,6 +101,8 @@ def _verdict(cells: list[results.Record]) -> str:
   """Returns what the means of a setting's cells say; see `tables.verdict`."""
   names = ("asr", "asr_before", "ca", "ca_before")
   means = {name: _mean(cells, name) for name in names}
+  before = [cell["asr_before"] for cell in cells]
+  means["asr_before_least"] = None if None in before else min(before)
   return tables.verdict({**cells[0], **means})
 
 

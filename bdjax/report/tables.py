@@ -116,11 +116,12 @@ def dots(row: results.Record) -> str:
 def verdict(row: results.Record) -> str:
   """Returns what the remaining ASR says: "gone", "weak", "alive" or "".
 
-  It says nothing where the word is one of `UNJUDGED`.
+  It says nothing where the word is one of `UNJUDGED`: an attack that failed in
+  one seed makes the mean over seeds one of two things.
   """
   if row["asr"] is None:
     return ""
-  before = row["asr_before"]
+  before = row.get("asr_before_least", row["asr_before"])
   if (before is not None and before < PLANTED) or untaught(row):
     return UNPLANTED
   if destroyed(row):

@@ -142,8 +142,14 @@ class Scorer:
 
     return loop.Probe(look, self._due)
 
-  def _due(self, done: int, epochs: int) -> bool:
-    often = done % self._setting["curve_every"] == 0
+  def _due(self, done: int, epochs: int, turn: int) -> bool:
+    """Returns whether to look: at every epoch of each so-manieth turn.
+
+    At every so-manieth epoch instead, all points might be of one kind, such as
+    after the clean epochs of interleaving.
+    """
+    begun = (done - 1) // turn + 1
+    often = begun % self._setting["curve_every"] == 0
     return self._few.size > 0 and (done in (1, epochs) or often)
 
   def _point(

@@ -24,6 +24,7 @@ from bdjax.study.claim import (
 from bdjax.study.match import Evidence
 
 GONE, ALIVE = 20, 50
+ANOMALY = 2  # the index from which Neural Cleanse tells a class apart
 ATTACKS = ("badnets", "blended", "inputaware", "lf", "wanet")
 TIMED = ATTACKS[:2]  # the text gives hours of these
 OTHERS = (
@@ -237,8 +238,8 @@ CLAIMS = (
     ("sha_fig5",),
     "Sha et al., section 5.4",
     "Neural Cleanse does not detect Input-aware, LF and WaNet.",
-    "ASR of 50 or more after it",
-    each(reaches, ALIVE, USUAL, ATTACKS[2:], "neural_cleanse asr"),
+    "largest anomaly index below its threshold of 2",
+    each(below, ANOMALY, USUAL, ATTACKS[2:], "neural_cleanse index"),
   ),
   Claim(
     "sha_cheapest",

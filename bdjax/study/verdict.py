@@ -6,9 +6,9 @@ The rule, for each printed cell; the first that applies:
    `not measured`. Only other data than the paper's was: `not comparable`.
 2. A defense is judged only where there was a backdoor. A model counts as
    planted from an ASR of 90 % on, or from 10 points below the printed one. If
-   the model before the defense is below, and the paper's was above 50 % (or the
-   paper does not say), or if its accuracy was at chance, the cell is `not
-   comparable: not planted`.
+   the model before the defense is below in any seed, and the paper's was above
+   50 % (or the paper does not say), or if its accuracy was at chance, the cell
+   is `not comparable: not planted`.
 3. A defense that destroyed the model removed nothing from it: if CA fell by
    more than half of what it was above chance, and the printed CA did not, the
    cell is `destroyed`.
@@ -102,7 +102,7 @@ def judge(
   if foreign:
     return Verdict(FOREIGN, "other data")
   if cell.defense != NONE and unplanted(model.before, model.printed_before):
-    why = f"ASR before the defense {model.before.mean:.1f}"
+    why = f"ASR before the defense {_least(model.before):.1f}"
     return Verdict(UNPLANTED, why)
   if cell.defense != NONE and model.untaught:
     return Verdict(UNPLANTED, "accuracy at chance before the defense")
@@ -122,11 +122,16 @@ def judge(
 def unplanted(
   before: Reading | None, printed_before: float | None = None
 ) -> bool:
-  """Returns whether a model lacks the backdoor that the paper's has."""
+  """Returns whether a seed's model lacks the backdoor that the paper's has."""
   if before is None or (printed_before is not None and printed_before < SIDE):
     return False
   printed = PLANTED + SHORT if printed_before is None else printed_before
-  return before.mean < min(PLANTED, printed - SHORT)
+  return _least(before) < min(PLANTED, printed - SHORT)
+
+
+def _least(reading: Reading) -> float:
+  """Returns the lowest value of a seed."""
+  return min((value for _, value in reading.values), default=reading.mean)
 
 
 def _exact(value: float, reading: Reading, room: float) -> Verdict:

@@ -3,8 +3,8 @@
 `scan_fit` is pure, one program for all epochs, so it can be vmapped, sharded
 and traced. `host_fit` runs epochs on the host's time: it reports, probes, saves
 and resumes, and runs several in a row where nobody looks in between. Both
-compute the same numbers: epoch e uses `fold_in(key, e)` and step i of it
-`fold_in(., i)`, so no key is stored and resuming is exact.
+compute the same numbers: epoch e uses `fold_in(key, e)`, its step i that folded
+with i, so no key is stored.
 """
 
 import dataclasses
@@ -117,14 +117,18 @@ class Probe(NamedTuple):
       while a backdoor is planted, or None) -> more columns of the row, such as
       the current accuracy; its time counts as evaluation. With a mesh, all
       devices hold the state.
-    due: (epochs done, epochs) -> whether to look then.
+    due: (epochs done, epochs, kinds of epochs that take turns) -> look then?
   """
 
   look: Callable[[str, int, int, State, Params | None], Row]
-  due: Callable[[int, int], bool] = lambda done, epochs: True
+  due: Callable[[int, int, int], bool] = lambda done, epochs, turn: True
+
+  def of(self, epochs: int, turn: int) -> Callable[[int], bool]:
+    """Returns whether to look after so many epochs of a fit."""
+    return lambda done: self.due(done, epochs, turn)
 
 
-BLIND = Probe(lambda *_: {}, lambda done, epochs: False)
+BLIND = Probe(lambda *_: {}, lambda done, epochs, turn: False)
 
 
 def host_fit(
@@ -139,15 +143,13 @@ def host_fit(
   """Returns a fit that runs a few epochs at a time, as many as take a second.
 
   Args:
-    store: saves the state as training goes on, restores it, and skips a
-      finished stage; None keeps nothing.
-    journal: collects a row per epoch: stage, epoch, mean metrics, the learning
-      rates, seconds, and what `probe` adds.
+    store: saves and restores the state, and skips a finished stage, or None.
+    journal: collects a row per epoch: its stage, means, rates, and `probe`'s.
     probe: looks at the state where it is due.
     progress: called for every epoch with its row; of a stage that is resumed,
       first with the newest one saved, and `RESUMED` in it.
-    mesh: devices that share each batch, or as many of them as divide it; None
-      trains on one. What the fit takes and gives lies on one device.
+    mesh: devices that share each batch, or as many of them as divide it, or
+      None. What the fit takes and gives lies on one device.
     unseen: seconds that epochs may run without progress or saving; 0 runs one
       at a time.
   """
@@ -162,12 +164,12 @@ def host_fit(
     key, state = spans.spread((key, state))
     if rows:
       progress(name, len(rows), epochs, rows[-1] | {RESUMED: True})
-    pace = None
+    pace, due = None, probe.of(epochs, spans.turns)
     while len(rows) < epochs:
-      count = _reach(len(rows), epochs, probe.due, pace, unseen)
+      count = _reach(len(rows), epochs, due, pace, unseen)
       state, new = spans.run(key, len(rows), count, state, name)
       pace = new[-1]["seconds_train"]
-      if probe.due(len(rows) + count, epochs):
+      if due(len(rows) + count):
         trigger = None if params is None else params(state)
         done = len(rows) + count
         new[-1] |= _timed(probe.look, name, done, epochs, state, trigger)
@@ -186,7 +188,7 @@ def host_fit(
 def _reach(
   done: int,
   epochs: int,
-  due: Callable[[int, int], bool],
+  due: Callable[[int], bool],
   pace: float | None,
   unseen: float,
 ) -> int:
@@ -195,7 +197,7 @@ def _reach(
     return 1
   count = max(1, min(MOST, epochs - done, int(unseen / max(pace, 1e-9))))
   count = hosts.agreed(count)
-  return next((k for k in range(1, count) if due(done + k, epochs)), count)
+  return next((k for k in range(1, count) if due(done + k)), count)
 
 
 class _Spans:
@@ -205,7 +207,7 @@ class _Spans:
     self, plan: engine.Turns, batch_size: int, mesh: Mesh | None
   ) -> None:
     self._mesh = mesh and meshes.dividing(mesh, batch_size)
-    self._turns = len(plan.step)
+    self.turns = len(plan.step)
     self._datas = self.spread(engine.alike(plan.datas))
     self._function = _judged(
       engine.span(plan, batch_size=batch_size, most=MOST, mesh=self._mesh)
@@ -238,8 +240,8 @@ class _Spans:
     for i in range(count):
       one = {k: v[i] for k, v in metrics.items()}
       row = {"stage": name, "epoch": first + i + 1, **_summary(one)}
-      if self._turns > 1:
-        row["turn"] = f"{(first + i) % self._turns + 1}/{self._turns}"
+      if self.turns > 1:
+        row["turn"] = f"{(first + i) % self.turns + 1}/{self.turns}"
       row["seconds_compile"] = 0.0 if i else ready - start
       row["seconds_train"] = seconds
       _check_finite(one, row)

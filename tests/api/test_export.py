@@ -71,6 +71,12 @@ def test_many_defenses_stand_below_each_other(outcome, tmp_path):
   assert rows[-1].endswith(r"& 0.0 $\pm$ 0.0$^\ddagger$ \\")
   assert r"$^\ddagger$ destroyed." in text and "attack failed" not in text
   assert r"\begin{tabular}{lllrr}" in text
+  said = " ".join(text.split())
+  assert r"Mean $\pm$ standard deviation over 2 seeds, on 64 test" in said
+  assert (
+    "57 triggered ones a seed. Chance is 10." in said
+    and "models without a backdoor" not in said
+  )
   assert r"\label{tab:own-arrays-cnn-width-4-standalone}" in text
 
 

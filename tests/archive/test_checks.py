@@ -28,6 +28,12 @@ def test_what_a_command_made_is_taken(invent, tmp_path, measured):
     (NONE, {"asr": 0.93}, "asr is 0.93, which no number of correct answers"),
     (NONE, {"ra": 40 / 45}, "asr and ra are together above 1"),
     (FT, {"der": 0.5}, "der is 0.5, but its rates before and after give"),
+    (FT, {"clean_asr": 0.5}, "clean_asr is 0.5, which no number of correct"),
+    (
+      FT,
+      {"asr_before": 0.8, "der": (0.8 - 5 / 45 + 1) / 2},
+      "asr_before is 0.8, but that model's own cell has 0.97777",
+    ),
     (FT, {"seconds_train": -1.0}, "seconds_train is -1.0, which is negative"),
     (FT, {"clean_ca": 1.5}, "clean_ca is 1.5, but must lie between 0 and 1"),
     (FT, {"triggered_images": 60}, "60 triggered images of 50"),
@@ -74,6 +80,23 @@ def test_one_seed_is_no_other(invent, tmp_path, measured):
   second["der"] = first["der"]
   with pytest.raises(ValueError, match="seeds 0 and 1 of badnets.*is a copy"):
     checked(invent, tmp_path, measured)
+
+
+def test_a_cell_has_one_result(measured):
+  checks.check_once([*measured, measured[FT] | {"seconds_train": 1.0}], "x")
+  other = measured[FT] | {"asr": 0.8}
+  with pytest.raises(ValueError, match="^x: cell .* twice, with asr 0.1.* 0.8"):
+    checks.check_once([*measured, other], "x")
+
+
+def test_cells_without_a_record_are_counted(invent, tmp_path, measured):
+  run = load(invent.workdir(tmp_path / "run", measured[:-1]))
+  assert checks.missing(run, [invent.command]) == 1
+  gone = [{"cell": measured[-1]["cell"]}]
+  assert checks.missing(run._replace(diverged=gone), [invent.command]) == 0
+  seed = [record for record in measured if record["seed"] == 0]
+  alone = run._replace(cells=seed)
+  assert checks.missing(alone, [invent.command]) == 2
 
 
 def test_a_seed_counts_once(invent, tmp_path, measured):

@@ -96,6 +96,20 @@ def test_a_file_that_holds_something_else_is_refused(
   assert not (docs / "results").exists()
 
 
+def test_what_has_no_record_is_said(docs, run, invent, tmp_path, measured):
+  folder = invent.workdir(tmp_path / "run", measured[:-1])
+  assert run(folder)[0].endswith("mine; 1 more of its commands have no record")
+  page = (docs / "results.md").read_text()
+  assert "- Not run: 1 cells of these commands\n" in page
+
+
+def test_a_cell_with_two_results_is_refused(run, invent, tmp_path, measured):
+  one = invent.workdir(tmp_path / "one", measured)
+  other = invent.workdir(tmp_path / "other", [measured[0] | {"ca": 0.8}])
+  with pytest.raises(ValueError, match="^mine: cell .* with ca 0.9 and 0.8"):
+    run(one, other)
+
+
 def test_seeds_are_added_and_none_is_lost(
   docs, run, invent, tmp_path, measured
 ):

@@ -39,6 +39,18 @@ def test_the_best_of_a_row_is_sound(fake):
   assert tables.rating(table.rows["badnets", "fmn", "none"]) == "–"
 
 
+def test_an_attack_that_failed_in_one_seed_judges_nothing(fake):
+  before = (0.99, 0.89, 0.99)
+  cells = [
+    fake.record("badnets", "fmn", "ft", seed, asr=0.05, asr_before=asr)
+    for seed, asr in enumerate(before)
+  ]
+  (row,) = results.summarize(cells)
+  assert row["asr_before"] > 0.95 and tables.verdict(row) == "attack failed"
+  (row,) = results.summarize([cells[0], cells[2]])
+  assert tables.verdict(row) == "gone"
+
+
 def test_of_sound_ones_the_highest_der_is_best_and_alive_is_not(fake):
   rows = [
     fake.record("a", "fmn", d, 0, ca=0.9, asr=asr, der=der)

@@ -36,6 +36,21 @@ def audit(plan):
   return run
 
 
+@pytest.mark.parametrize(
+  ("every", "turn", "looks"),
+  [
+    (1, 1, [*range(1, 17)]),
+    (4, 1, [1, 4, 8, 12, 16]),
+    (4, 2, [1, 7, 8, 15, 16]),  # poisoned epochs and clean ones
+    (3, 3, [1, 7, 8, 9, 16]),
+  ],
+)
+def test_points_are_of_every_epoch_of_a_turn(config, every, turn, looks):
+  plan = settings.plan(config(evaluate__curve_every=every))
+  due = scoring.Scorer(plan).watch(None).due
+  assert [e for e in range(1, 17) if due(e, 16, turn)] == looks
+
+
 def test_a_repair_finds_nothing(audit):
   assert audit(Defended({})) == ({}, {"compile": 0.0, "eval": 0.0})
 

@@ -102,6 +102,14 @@ def test_a_smaller_protocol_compares_nothing_else(metric):
   assert judged(Reading(30, 30, 30, 3), metric=metric) == verdict.FOREIGN
 
 
+def test_a_seed_without_a_backdoor_hides_in_no_mean():
+  found, before = Reading(5, 4, 6, 3), measured.estimate({0: 99, 1: 89, 2: 99})
+  assert before.mean > 95
+  assert judged(found, before=before) == verdict.UNPLANTED
+  planted = measured.estimate({0: 99, 1: 90, 2: 99})
+  assert judged(found, before=planted) == verdict.KIND
+
+
 def test_without_a_backdoor_a_defense_is_not_judged():
   found, weak = Reading(5, 4, 6, 3), Reading(89.9, 88, 92, 3)
   for paper in (True, False):

@@ -159,7 +159,7 @@ def test_no_epochs_run_on_end_past_a_look(toy):
   seen = []
   probe = loop.Probe(
     lambda name, done, *rest: seen.append(done) or {"ca": 1.0},
-    lambda done, epochs: done in (1, 4, 5, epochs),
+    lambda done, epochs, turn: done in (1, 4, 5, epochs),
   )
   journal = loop.Journal()
   fit = loop.host_fit(probe=probe, journal=journal, unseen=1e9)
@@ -194,6 +194,28 @@ def test_zero_epochs_change_nothing(toy):
   state, metrics = loop.host_fit()(key(), counting, start(64), toy, **args)
   chex.assert_trees_all_equal(state, start(64))
   assert metrics == {}
+
+
+def test_a_probe_is_told_how_many_epochs_a_turn_has(toy):
+  asked = []
+
+  def due(done, epochs, turn):
+    asked.append((done, epochs, turn))
+    return False
+
+  def step(key, state, batch):
+    return state, {"loss": state["draw"] * 0}
+
+  def other(key, state, batch):
+    return step(key, state, batch)
+
+  for steps, turn in ((step, 1), ((step, other), 2)):
+    asked.clear()
+    loop.host_fit(probe=loop.Probe(lambda *_: {}, due))(
+      *(key(), steps, start(64), toy),
+      **dict(epochs=2, batch_size=16, name="x"),
+    )
+    assert asked == [(1, 2, turn), (2, 2, turn)]
 
 
 def test_probe_and_journal_have_a_row_an_epoch(toy):
