@@ -12,7 +12,8 @@ from bdjax.runs.methods import Method
 from bdjax.training.pace import Kind
 from bdjax.types import Key
 
-_POISON = ("attack", "regime")  # what a clean classifier does not depend on
+# What a clean classifier does not depend on; equal steps are a regime's.
+_POISON = ("attack", "regime", "match")
 _INJECTION = ("train", "examples")  # nor a clean encoder, on these either
 
 
