@@ -137,7 +137,7 @@ def results(given: Given) -> int:
   """Keeps what was measured in docs/results, and writes the pages from it."""
   from bdjax.archive import command
 
-  names = ("title", "by", "note", "command", "other_code")
+  names = ("title", "by", "note", "command", "other_code", "busy")
   lines = command.run(given.words, **{n: getattr(given, n) for n in names})
   for line in lines:
     sayings.console(given).print(line, markup=False, soft_wrap=True)

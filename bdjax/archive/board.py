@@ -64,6 +64,7 @@ def _line(row: Row, title: str, by: dict[str, str]) -> dict[str, Any]:
     "asr_by_seed": rows.by_seed(row.asr),
     "seconds": rows.seconds(row.seconds),
     "seconds_key": "" if row.seconds is None else f"{row.seconds:.3f}",
+    "held": row.held,
     "mark": row.mark,
     "title": title,
     "by": by[row.experiment],

@@ -48,10 +48,11 @@ or, but of its accuracy, one that the defense destroyed. Experiments that decide
 otherwise leave a claim undecided; those that decide nothing do not count. Other
 data than the paper's is shown and not counted. Where a paper says `super_ft` or
 `ft` alone, the preset that is nearest to its text stands for it, as in the
-studies' pages, but none with further arguments. Most protocols here are smaller
-than the papers': what is not reproduced in one may hold in theirs. One cell is
-enough against a claim of every cell, also where its sentence may have been
-meant in general; and nothing makes up for how many cells are asked.
+studies' pages, but none with further arguments. Seconds on a machine that other
+work shared are no cost. Most protocols here are smaller than the papers': what
+is not reproduced in one may hold in theirs. One cell is enough against a claim
+of every cell, also where its sentence may have been meant in general; and
+nothing makes up for how many cells are asked.
 """
 
 
@@ -78,7 +79,7 @@ def outcomes(experiments: Sequence[Experiment]) -> list[Outcome]:
   Args:
     experiments: the experiments.
   """
-  known = [(one, _gathered(one.run)) for one in experiments]
+  known = [(one, _gathered(_timeless(one))) for one in experiments]
   return [_outcome(one, known) for one in comparison.CLAIMS]
 
 
@@ -146,6 +147,16 @@ def _answer(one: Answer) -> str:
   if shown[MOST:]:
     lines.append(f"- and {len(shown) - MOST} more")
   return "\n".join([head, "", *lines])
+
+
+def _timeless(one: Experiment) -> Run:
+  """Returns an experiment's run, without costs where they are none."""
+  if not one.busy:
+    return one.run
+  return one.run._replace(
+    cells=[record | {"device_hours": None} for record in one.run.cells],
+    records=[record | {"device_hours": None} for record in one.run.records],
+  )
 
 
 def _gathered(run: Run) -> dict[str, Evidence]:

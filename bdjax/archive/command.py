@@ -30,7 +30,7 @@ def run(
       none writes the pages alone.
     docs: where the pages go, and the folder `results` lies; None is this
       clone's. The leaderboard goes into `site` beside it.
-    **given: title, by, note, command, other_code; see `pack`.
+    **given: title, by, note, command, other_code, busy; see `pack`.
 
   Returns:
     What was written, in words.
@@ -73,6 +73,7 @@ def pack(
   note: str | None = None,
   command: Sequence[str] = (),
   other_code: bool = False,
+  busy: bool = False,
 ) -> str:
   """Checks records and packs them as an experiment.
 
@@ -85,6 +86,8 @@ def pack(
     note: what else must be known; likewise.
     command: every command that was run; likewise.
     other_code: see `checks.check`.
+    busy: whether other work shared the machine, so that seconds are no cost;
+      once said, it stays.
 
   Returns:
     What was written, in words.
@@ -104,6 +107,7 @@ def pack(
     "note": note if note is not None else old.get("note", ""),
     "commands": list(command) or old.get("commands", []),
     "other_code": other_code,
+    "busy": busy or old.get("busy", False),
   }
   _check_texts(about)
   _check_title(place, name, about["title"])

@@ -141,6 +141,7 @@ class Cells:
       "scenario": plan.scenario.label,
       "classes": plan.user.info.num_classes,
       "train_epochs": plan.recipe.epochs,
+      "width": plan.model.args.get("width"),
     }
 
 

@@ -31,6 +31,11 @@ class Experiment(NamedTuple):
   about: dict[str, Any]  # what experiment.json says
   run: Run
 
+  @property
+  def busy(self) -> bool:
+    """Whether other work shared the machine, so that seconds are no cost."""
+    return self.about.get("busy", False)
+
 
 def folder() -> Path:
   """Returns where the experiments lie.

@@ -42,7 +42,9 @@ others. "Floor" is how many triggered images a clean model gives to the target
 after the same defense: no ASR can be expected below it; "–" was not measured.
 "Seeds" is their number, and which where they are not all of the experiment.
 "Training, s" is the mean over seeds of the seconds that the defense trained,
-or, under the defense `none`, that planting took, on the machine that is named.
+or, under the defense `none`, that planting took, on the machine that is named;
+a machine that other work shared has none. Where defenders hold different
+numbers of clean images, they stand below the defenses.
 Two words stand where a low ASR is no success of a defense:
 
 """
@@ -131,6 +133,9 @@ def _facts(one: Experiment) -> str:
     "By": about["by"],
     "Versions": versions,
     "Diverged, and in no mean": "; ".join(divergence.words(one.run.diverged)),
+    "Seconds": "not told, since other work shared the machine"
+    if one.busy
+    else "",
     "Not run": f"{absent} cells of these commands" if absent else "",
     "Code": about["git"],
     "Names of cells": "given by another version of the code, hence not "
@@ -151,11 +156,14 @@ def _title(row: Row) -> tuple[str, ...]:
 
 def _table(title: tuple[str, ...], shown: Sequence[Row]) -> str:
   every = {seed for row in shown for seed in row.seeds}
+  differ = len({row.held for row in shown if row.held}) > 1
   lines, last = [], ()
   for row in (row for row in shown if _title(row) == title):
     model = (row.names["attack"], row.names["regime"])
     names = () if model == last else model
-    lines.append(_line(row, names, every))
+    line = _line(row, names, every)
+    line[1] += f"{BREAK}{row.held}" if differ and row.held else ""
+    lines.append(line)
     last = model
   return f"### {plain(', '.join(title))}\n\n{table(COLUMNS, lines)}"
 

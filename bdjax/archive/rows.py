@@ -34,7 +34,9 @@ class Row(NamedTuple):
       None where that was not measured.
     der: defense effectiveness; None where there is no defense, or the model
       came from another task.
-    seconds: of training: of the defense, or of planting where there is none.
+    seconds: of training: of the defense, or of planting where there is none;
+      None on a machine that other work shared.
+    held: how many clean images the defender holds, in words, or "".
     mark: one of `MARKS`, or "".
     diverged: seeds that have no result since their training diverged.
   """
@@ -47,6 +49,7 @@ class Row(NamedTuple):
   floor: Reading | None
   der: Reading | None
   seconds: float | None
+  held: str
   mark: str
   diverged: int = 0
 
@@ -67,7 +70,7 @@ def rows(experiment: Experiment) -> list[Row]:
     key = tuple(record[name] for name in results.GROUP)
     groups.setdefault(key, []).append(record)
   words = protocol(experiment)
-  every = [_row(experiment.name, words, key, c) for key, c in groups.items()]
+  every = [_row(experiment, words, key, c) for key, c in groups.items()]
   lost = divergence.counted(experiment.run.diverged)
   every = [
     row._replace(diverged=lost.get(key, 0))
@@ -140,7 +143,7 @@ def _named(names: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _row(
-  name: str,
+  experiment: Experiment,
   protocol: str,
   key: tuple[str, ...],
   cells: Sequence[results.Record],
@@ -149,16 +152,22 @@ def _row(
   names = dict(zip(results.GROUP, key, strict=True))
   ca, asr = _reading(cells, "ca"), _reading(cells, "asr")
   return Row(
-    experiment=name,
+    experiment=experiment.name,
     names=names,
     protocol=protocol,
     ca=ca,
     asr=asr,
     floor=_reading(cells, "clean_asr"),
     der=None if names["defense"] == NONE else _reading(cells, "der"),
-    seconds=summary["seconds_train"],
+    seconds=None if experiment.busy else summary["seconds_train"],
+    held=_held(cells) if names["defense"] != NONE else "",
     mark=word if (word := tables.verdict(summary)) in MARKS else "",
   )
+
+
+def _held(cells: Sequence[results.Record]) -> str:
+  count = tables.between(record["clean_images"] for record in cells)
+  return f"{count} clean images"
 
 
 def _reading(cells: Sequence[results.Record], key: str) -> Reading | None:

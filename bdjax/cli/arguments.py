@@ -258,11 +258,11 @@ def results(parser: Parser) -> None:
     metavar="TEXT",
     help="a command that was run, once for each of several",
   )
-  parser.add_argument(
-    "--other_code",
-    action="store_true",
-    help="take cells whose names this version of the code would not give",
-  )
+  for name, words in (
+    ("other_code", "take cells whose names this code would not give"),
+    ("busy", "the machine had other work: seconds are left out, as no cost"),
+  ):
+    parser.add_argument(f"--{name}", action="store_true", help=words)
 
 
 def export(parser: Parser) -> None:

@@ -41,6 +41,7 @@ def test_what_a_command_made_is_taken(invent, tmp_path, measured):
     (FT, {"config.train.lr": 0.3}, "train.lr is 0.3, but the command's is"),
     (FT, {"attack": "blended"}, "attack is 'blended', but its name says"),
     (FT, {"train_epochs": 100}, "train_epochs is 100, but its name says 2"),
+    (FT, {"width": 64}, "its width is 64, but its name says 4"),
     (FT, {"cell": "0" * 16}, "no command makes cell 0000000000000000"),
     (FT, {"fingerprint_test": "f" * 16}, "no command makes cell"),
     (FT, {"fingerprint_train": "f" * 16}, "no command makes cell"),

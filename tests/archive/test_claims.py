@@ -55,6 +55,23 @@ def test_one_seed_decides_nothing(invent, verdict):
   assert outcome.verdict == "undecided"
 
 
+def test_a_machine_that_was_shared_tells_no_cost(invent, tmp_path):
+  found = [
+    invent.record("blended", "conventional", defense, seed)
+    for defense in ("none", "super_ft", "nad")
+    for seed in (0, 1)
+  ]
+  told = {}
+  for busy in (False, True):
+    kept = invent.keep(tmp_path / f"busy {busy}", found, busy=busy)
+    told[busy] = {o.claim.name: o.verdict for o in claims.outcomes([kept])}
+  assert told[False]["sha_cheapest"] == "undecided"
+  assert told[True]["sha_cheapest"] == "not run"
+  assert told[True].pop("sha_dearest") == "not run"
+  del told[True]["sha_cheapest"]
+  assert told[True].items() <= told[False].items()
+
+
 def test_experiments_that_disagree_leave_it_undecided(invent, verdict):
   outcome = verdict("fmn_asr", planted(invent, 0.95), planted(invent, 0.4))
   assert outcome.verdict == "undecided"

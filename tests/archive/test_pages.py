@@ -100,6 +100,32 @@ def test_a_page_says_how_it_was_measured(kept, invent):
   assert "(#blended-b-under-fmn)" in text
 
 
+def test_a_machine_that_was_shared_has_no_seconds(invent, tmp_path):
+  found = twice(invent, "blended", "fmn", "ft", (0.1, 0.2))
+  for busy, told in ((False, "36"), (True, "–")):
+    kept = invent.keep(tmp_path / f"busy {busy}", found, busy=busy)
+    text = pages.render([kept])
+    (line,) = [cells for cells in lines(text) if cells[1] == "`ft`"]
+    assert line[-1] == told
+    assert ("other work shared the machine" in text) == busy
+
+
+def test_who_holds_more_images_is_said_where_defenders_differ(invent, tmp_path):
+  found = twice(invent, "blended", "fmn", "ft", (0.1, 0.2))
+  alike = invent.keep(tmp_path / "alike", found)
+  assert "2,500 clean images" not in pages.render([alike]).split("### ")[1]
+  found += twice(
+    *(invent, "blended", "fmn", "super_ft.fmn", (0.1, 0.2)), clean_images=4000
+  )
+  kept = invent.keep(tmp_path / "unlike", found)
+  names = [cells[1] for cells in lines(pages.render([kept]))]
+  assert names[-2:] == [
+    "`ft`<br>2,500 clean images",
+    "`super_ft.fmn`<br>4,000 clean images",
+  ]
+  assert "<small>4,000 clean images</small>" in board.render([kept])
+
+
 def test_seeds_that_diverged_are_kept_and_counted(invent, tmp_path):
   names = ("blended", "fmn", "ft(lr=0.05)")
   gone = [invent.record(*names, seed) for seed in (0, 2, 3)]
