@@ -12,6 +12,7 @@ from bdjax.report.results import Record
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
+BOXED = 5  # values from which on a box says more than they do (chosen)
 _COSTS = {"compile": "#999999", "train": "#0072b2", "eval": "#e69f00"}
 
 
@@ -151,10 +152,10 @@ def draw_boxes(
   seconds: dict[str, list[float]],
   dots: Sequence[tuple[str, float]] = (),
 ) -> None:
-  """Draws boxes of seconds on a log axis.
+  """Draws boxes of seconds on a log axis, or points where they are few.
 
   A box spans the quartiles, whiskers reach 1.5 times as far at most, and cells
-  beyond are points.
+  beyond are points. Fewer than `BOXED` cells have no quartiles worth a box.
 
   Args:
     axes: where.
@@ -164,24 +165,33 @@ def draw_boxes(
   names = list(seconds)[::-1]
   ink = axes.xaxis.label.get_color()  # follows the page's scheme
   line = {"color": ink, "linewidth": 0.8}
-  axes.boxplot(
-    [seconds[name] for name in names],
-    orientation="horizontal",
-    tick_labels=names,
-    widths=0.55,
-    patch_artist=True,
-    boxprops={"facecolor": _COSTS["train"], "alpha": 0.55, **line},
-    medianprops={"color": ink, "linewidth": 1.4},
-    whiskerprops=line,
-    capprops=line,
-    flierprops={"marker": "o", "markersize": 3, "markeredgecolor": ink},
-  )
+  places = {name: i for i, name in enumerate(names, 1)}
+  point = {"color": _COSTS["train"], "mec": ink, "mew": 0.8, "ms": 5}
+  for name, place in places.items():
+    values = seconds[name]
+    if len(values) < BOXED:
+      axes.plot(values, [place] * len(values), "o", **point)
+      continue
+    axes.boxplot(
+      [values],
+      positions=[place],
+      manage_ticks=False,
+      orientation="horizontal",
+      widths=0.55,
+      patch_artist=True,
+      boxprops={"facecolor": _COSTS["train"], "alpha": 0.55, **line},
+      medianprops={"color": ink, "linewidth": 1.4},
+      whiskerprops=line,
+      capprops=line,
+      flierprops={"marker": "o", "markersize": 3, "markeredgecolor": ink},
+    )
   for name, value in dots:
     style = {"mfc": "none", "mec": figures.COLORS[1], "ms": 8}
-    axes.plot([value], [names.index(name) + 1], "o", **style)
+    axes.plot([value], [places[name]], "o", **style)
   every = [x for name in names for x in seconds[name]]
   log_axis(axes, every + [value for _, value in dots])
-  axes.set(xlabel="seconds of training per cell")
+  axes.set(xlabel="seconds of training per cell", ylim=(0.5, len(names) + 0.5))
+  axes.set_yticks([*places.values()], names)
   axes.grid(axis="y", visible=False)
 
 

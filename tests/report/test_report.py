@@ -7,11 +7,12 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from rich.console import Console
 
 from bdjax import report
-from bdjax.report import figures, images, results
+from bdjax.report import figures, images, plots, results
 
 HOSTILE = "<script>alert('$x$')</script>"
 
@@ -158,3 +159,13 @@ def test_styles_tell_many_defenses_apart_and_stay_the_same():
   looks = figures.styles(names)
   assert len({(s.color, s.marker) for s in looks.values()}) == len(names)
   assert figures.styles(names[:5])["d3"] == looks["d3"]
+
+
+def test_few_cells_are_points_and_no_box():
+  axes = Figure().subplots()
+  seconds = {"ft": [10.0, 12.0], "nad": [3.0], "clp": [1.0, 2, 3, 4, 5]}
+  plots.draw_boxes(axes, seconds, [("ft", 20.0)])
+  assert len(axes.patches) == 1
+  points = [line.get_xdata().tolist() for line in axes.lines[-4:]]
+  assert [3.0] in points and [10.0, 12.0] in points
+  assert [t.get_text() for t in axes.get_yticklabels()] == ["clp", "nad", "ft"]
