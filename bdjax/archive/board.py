@@ -11,6 +11,7 @@ from bdjax.report.load import NONE
 from bdjax.report.page import template
 from bdjax.study.measured import Reading
 
+UNCHECKED = "names of cells, hence seeds and settings, not checked"
 NUMBERS = ("CA", "ASR", "floor", "DER")
 
 
@@ -25,7 +26,7 @@ def render(experiments: Sequence[Experiment]) -> str:
   page, css = template("board.html.j2", room="bdjax.archive")
   shown = sorted(rows.several(experiments), key=_place)
   titles = {one.name: one.about["title"] for one in experiments}
-  by = {one.name: one.about["by"] for one in experiments}
+  by = {one.name: _by(one) for one in experiments}
   return page.render(
     css=css,
     lines=[_line(row, titles[row.experiment], by) for row in shown],
@@ -34,6 +35,13 @@ def render(experiments: Sequence[Experiment]) -> str:
     protocols={p: _short(p) for p in sorted({r.protocol for r in shown})},
     marks=rows.MARKS,
   )
+
+
+def _by(one: Experiment) -> str:
+  """Returns who measured an experiment, and what was not checked of it."""
+  who = one.about["by"]
+  parts = [f"by {who}"] * bool(who) + [UNCHECKED] * one.about["other_code"]
+  return "; ".join(parts)
 
 
 def _place(row: Row) -> tuple[Any, ...]:

@@ -199,6 +199,15 @@ def test_the_board_has_all_without_scripts_and_nothing_from_elsewhere(kept):
   assert not re.search(r"(src|href)=\"?(https?:)?//", text)
 
 
+def test_the_board_says_what_was_not_checked(invent, tmp_path):
+  found = twice(invent, "blended", "fmn", "none", (0.98, 0.99))
+  for other in (False, True):
+    place = tmp_path / f"other {other}"
+    kept = invent.keep(place, found, other_code=other, by="A. Name")
+    text = board.render([kept])
+    assert (board.UNCHECKED in text) == other and "by A. Name" in text
+
+
 def test_equal_protocols_alone_have_equal_names(invent, tmp_path):
   def named(name, **changes):
     record = invent.record("blended", "fmn", "none", 0, **changes)
