@@ -209,9 +209,12 @@ def _console(given: Given) -> Console:
 
 def _planned(config: "Config") -> "plans.Plan":
   """Returns a config's plan, unless it is for a study that does not exist."""
+  from bdjax.machine import notes
   from bdjax.runs import plans, settings, sources
   from bdjax.study import catalog
 
+  if isinstance(seed := config.values.get("seeds"), int):
+    notes.say(f"one seed, {seed}; several are given as --config.seeds='(0,1)'.")
   try:
     catalog.check(config.values)
     return settings.plan(config.values, config.overridden)

@@ -70,12 +70,20 @@ def _checked(name: str, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
   if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
     raise ValueError(
       f"the images of {name} have the shape {images.shape}, but must have "
-      "[N, height, width, channels] with 1 or 3 channels."
+      f"[N, height, width, channels] with 1 or 3 channels{_turned(images)}."
     )
-  if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+  if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    remedy = ": give labels.argmax(1)" if labels.ndim == 2 else ""
+    if labels.ndim == 1 and labels.dtype.kind in "fb":
+      remedy = ": give labels.astype(int)"
     raise ValueError(
       f"the labels of {name} are {labels.dtype} of the shape {labels.shape}, "
-      f"but must be {len(images)} whole numbers, one for each image."
+      f"but must be a whole number for each image{remedy}."
+    )
+  if len(labels) != len(images):
+    raise ValueError(
+      f"{name} has {len(images)} images, but {len(labels)} labels: give one "
+      "for each."
     )
   return _bytes(name, images), labels
 
@@ -83,12 +91,28 @@ def _checked(name: str, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
 def _bytes(name: str, images: np.ndarray) -> np.ndarray:
   if images.dtype == np.uint8:
     return images
-  if images.dtype.kind != "f" or not ((images >= 0) & (images <= 1)).all():
+  if images.dtype.kind == "f" and not np.isfinite(images).all():
     raise ValueError(
-      f"the images of {name} are {images.dtype} from {images.min():g} to "
-      f"{images.max():g}, but must be uint8, or numbers in [0, 1]."
+      f"the images of {name} hold numbers that are not finite, but must be "
+      "uint8, or numbers in [0, 1]."
+    )
+  if images.dtype.kind != "f" or not ((images >= 0) & (images <= 1)).all():
+    low, high = images.min(), images.max()
+    remedy = ": give images.astype(np.uint8)" if 0 <= low < high <= 255 else ""
+    raise ValueError(
+      f"the images of {name} are {images.dtype} from {low:g} to {high:g}, but "
+      f"must be uint8, or numbers in [0, 1]{remedy}."
     )
   return np.rint(images * 255).astype(np.uint8)
+
+
+def _turned(images: np.ndarray) -> str:
+  """Returns how images become such, where their shape tells."""
+  if images.ndim == 3:
+    return ": give images[..., None]"
+  if images.ndim == 4 and images.shape[1] in (1, 3):
+    return ": give images.transpose(0, 2, 3, 1)"
+  return ""
 
 
 def _classes(
@@ -100,16 +124,20 @@ def _classes(
   missing = sorted(set(range(classes)) - set(present))
   if missing or len(present) < 2 or present[0] < 0:
     lack = f"; {missing[0]} has no image" if missing else ""
+    if names is None and missing == [*range(present[0])] != []:
+      lack += f", so give labels - {present[0]}"
+    ends = dict.fromkeys((present[0], present[-1]))
     raise ValueError(
-      f"the labels of train are {present[0]} to {present[-1]}{lack}: they must "
+      f"the labels of train are {' to '.join(map(str, ends))}{lack}; they must "
       "be 0, 1, ..., each at least once, and two classes at least."
     )
-  if present[-1] >= classes or answers.min() < 0 or answers.max() >= classes:
-    highest = max(present[-1], int(answers.max()))
-    raise ValueError(
-      f"a label is {highest}, but there are {classes} classes: labels count "
-      "from 0."
-    )
+  for name, given in (("train", labels), ("test", answers)):
+    for label in (int(given.min()), int(given.max())):
+      if not 0 <= label < classes:
+        raise ValueError(
+          f"a label of {name} is {label}, but train has {classes} classes, "
+          "which count from 0."
+        )
   return classes
 
 

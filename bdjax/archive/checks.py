@@ -194,12 +194,15 @@ def _config(record: Record, wanted: dict[str, Any], whose: str) -> str:
   if not config:
     return "it does not hold its config, which runs record"
   here = identity(config)
-  for key in sorted(here | wanted):
-    if here.get(key) != wanted.get(key):
-      return (
-        f"its {key} is {here.get(key)!r}, but {whose} is {wanted.get(key)!r}"
-      )
-  return ""
+  keys = sorted(here | wanted)
+  wrong = [key for key in keys if here.get(key) != wanted.get(key)]
+  said = [
+    f"its {key} is {here.get(key)!r}, but {whose} is {wanted.get(key)!r}"
+    for key in wrong[:1]
+  ]
+  if wrong[1:]:
+    said += ["so are others: " + ", ".join(wrong[1:])]
+  return "; ".join(said)
 
 
 def _check_distinct(run: Run) -> None:

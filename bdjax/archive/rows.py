@@ -32,8 +32,8 @@ class Row(NamedTuple):
     asr: attack success rate, target class left out.
     floor: what a clean model after the same defense answers to the trigger;
       None where that was not measured.
-    der: defense effectiveness; None where there is no defense, or the model
-      came from another task.
+    der: defense effectiveness; None where no defense is to be judged, or the
+      model came from another task.
     seconds: of training: of the defense, or of planting where there is none;
       None on a machine that other work shared.
     held: how many clean images the defender holds, in words, or "".
@@ -151,6 +151,8 @@ def _row(
   (summary,) = results.summarize(cells)
   names = dict(zip(results.GROUP, key, strict=True))
   ca, asr = _reading(cells, "ca"), _reading(cells, "asr")
+  mark = word if (word := tables.verdict(summary)) in MARKS else ""
+  unjudged = names["defense"] == NONE or mark
   return Row(
     experiment=experiment.name,
     names=names,
@@ -158,10 +160,10 @@ def _row(
     ca=ca,
     asr=asr,
     floor=_reading(cells, "clean_asr"),
-    der=None if names["defense"] == NONE else _reading(cells, "der"),
+    der=None if unjudged else _reading(cells, "der"),
     seconds=None if experiment.busy else summary["seconds_train"],
     held=_held(cells) if names["defense"] != NONE else "",
-    mark=word if (word := tables.verdict(summary)) in MARKS else "",
+    mark=mark,
   )
 
 

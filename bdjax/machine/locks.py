@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from bdjax.machine import hosts, notes
 from bdjax.machine.faults import Fault, faults
+from bdjax.machine.preemption import NOTICE
 
 BEAT = 15.0  # seconds between touches
 SILENCE = 120.0  # and without one, after which an owner elsewhere is gone
@@ -102,11 +103,15 @@ class Lock:
   def release(self) -> None:
     """Gives the lock back, and removes its file."""
     self._end.set()
+    self.remove()
+    os.close(self._descriptor)
+    self._descriptor = -1
+
+  def remove(self) -> None:
+    """Removes the lock's file, if it is this process's."""
     with contextlib.suppress(OSError):
       self.check()
       self._path.unlink()
-    os.close(self._descriptor)
-    self._descriptor = -1
 
 
 @contextlib.contextmanager
@@ -128,23 +133,28 @@ def only(path: Path, what: str) -> Iterator[Lock | None]:
     first.append(owner)
     return owner.locked or owner.touched != first[0].touched
 
-  lock = _taken(path, alive, what)
-  try:
+  with _held(_taken(path, alive, what)) as lock:
     yield lock
-  finally:
-    if lock:
-      lock.release()
 
 
 @contextlib.contextmanager
 def reserved(path: Path, what: str) -> Iterator[None]:
   """Holds a lock while the block runs; waits while another run has it."""
-  lock = _taken(path, lambda owner: False, what)
-  try:
+  with _held(_taken(path, lambda owner: False, what)):
     yield
+
+
+@contextlib.contextmanager
+def _held(lock: Lock | None) -> Iterator[Lock | None]:
+  """Releases a lock in the end, also where the process leaves at once."""
+  if lock is None:
+    yield None
+    return
+  try:
+    with NOTICE.at_last(lock.remove):
+      yield lock
   finally:
-    if lock:
-      lock.release()
+    lock.release()
 
 
 def _taken(

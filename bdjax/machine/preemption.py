@@ -50,7 +50,8 @@ class Notice:
       leave: ends the process with a status, whatever its threads do.
     """
     self._came, self._number = threading.Event(), int(signal.SIGTERM)
-    self._leave, self._rest = leave, AGAIN
+    self._ends, self._rest = leave, AGAIN
+    self._last: list[Callable[[], None]] = []
     self._grace, self._others, self._end = 0.0, 0.0, 0.0
 
   def came(self) -> bool:
@@ -87,7 +88,7 @@ class Notice:
           if saving and number == signal.SIGINT:
             print("saving; Ctrl-C again leaves at once.", file=sys.stderr)
         elif number == signal.SIGINT and time.monotonic() - first > ONCE:
-          self._leave(self.say(self._rest))
+          self._leave()
 
   def alone(self) -> None:
     """Has the process leave at once where it has nothing to save."""
@@ -152,7 +153,27 @@ class Notice:
     self._came.set()
     time.sleep(seconds)
     time.sleep(self._others)  # which may have come after the notice
-    self._leave(self.say(self._rest))
+    self._leave()
+
+  def _leave(self) -> None:
+    status = self.say(self._rest)
+    for do in [*self._last]:
+      with contextlib.suppress(OSError):
+        do()
+    self._ends(status)
+
+  @contextlib.contextmanager
+  def at_last(self, do: Callable[[], None]) -> Iterator[None]:
+    """Has something done before the process leaves at once, during the block.
+
+    Args:
+      do: takes little time, and may come while the block does anything.
+    """
+    self._last.append(do)
+    try:
+      yield
+    finally:
+      self._last.remove(do)
 
 
 NOTICE = Notice()  # the process's

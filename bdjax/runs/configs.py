@@ -13,9 +13,12 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from bdjax.machine import shipped, storage
+from bdjax.methods import registry, signature
+from bdjax.training import regimes
 
 QUICKSTART = "configs/quickstart.py"
 _METHODS = ("attack", "defense", "regime", "model", "sequela")
+_KINDS = {"attack": "attacks", "defense": "defenses", "model": "models"}
 _NUMBERS = {  # by what Python says of a text that is none
   "invalid literal for int": "a whole number",
   "could not convert string to float": "a number",
@@ -115,11 +118,36 @@ def _lost(error: Exception, words: Sequence[str]) -> str:
     flag = word.partition("=")[0]
     section, _, key = flag.removeprefix("--config.").partition(".")
     if section in _METHODS and key == name:
-      return (
-        f"{flag} sets no key of the config: give it to the method, as in "
-        f"--config.{section}.name='NAME({key}=...)'."
-      )
+      said = " ".join(w for w in words if w.startswith(f"{_flag(section)}="))
+      return f"{flag} sets no key of the config: {_owner(section, key, said)}"
   return ""
+
+
+def _flag(section: str) -> str:
+  return f"--config.{section}.name"
+
+
+def _owner(section: str, key: str, said: str) -> str:
+  """Returns to which method a key may be given, or what it looks like.
+
+  Args:
+    section: of the config.
+    key: which it has not.
+    said: what the words say of its methods, which then come first.
+  """
+  makes = regimes.REGIMES
+  if section != "regime":
+    kind = _KINDS.get(section, section)
+    makes = {name: registry.get(kind, name) for name in registry.names(kind)}
+  schemas = {name: signature.arguments(make) for name, make in makes.items()}
+  owners = [name for name, schema in schemas.items() if key in schema]
+  if not owners:
+    return signature.nearest(key, set().union(*schemas.values()))
+  first = min(owners, key=lambda name: (name not in said, len(name), name))
+  return (
+    "give it to a method that has it, as in "
+    f"{_flag(section)}='{first}({key}=...)'."
+  )
 
 
 def _sentence(error: Exception) -> str:

@@ -38,16 +38,45 @@ def test_numbers_from_0_to_1_become_bytes():
     (7, pair(), "train must be a pair"),
     (pair(images=np.zeros((6, 16, 16))), pair(), "shape (6, 16, 16), but must"),
     (pair(), pair(size=8), "of train are 16x16x3, but those of test 8x8x3"),
-    (pair(labels=np.zeros(5, int)), pair(), "but must be 6 whole numbers"),
-    (pair(labels=np.zeros(6)), pair(), "float64 of the shape (6,)"),
+    (pair(images=np.zeros((6, 16, 16))), pair(), "give images[..., None]."),
+    (
+      pair(images=np.zeros((6, 3, 16, 16))),
+      pair(),
+      "1 or 3 channels: give images.transpose(0, 2, 3, 1).",
+    ),
+    (pair(labels=np.zeros(5, int)), pair(), "has 6 images, but 5 labels"),
+    (pair(labels=np.zeros(6)), pair(), "float64 of the shape (6,), but must"),
+    (pair(labels=np.zeros(6)), pair(), "image: give labels.astype(int)."),
+    (pair(labels=np.eye(6)), pair(), "each image: give labels.argmax(1)."),
+    (
+      pair(images=np.full((6, 16, 16, 3), np.nan)),
+      pair(),
+      "train hold numbers that are not finite, but must be uint8",
+    ),
+    (
+      pair(images=np.arange(4608).reshape(6, 16, 16, 3) % 210),
+      pair(),
+      "int64 from 0 to 209, but must be uint8, or numbers in [0, 1]: give "
+      "images.astype(np.uint8).",
+    ),
     (
       pair(images=np.full((6, 16, 16, 3), 2.0)),
       pair(),
       "float64 from 2 to 2, but must be uint8",
     ),
     (pair(labels=np.array([0, 2] * 3)), pair(), "0 to 2; 1 has no image"),
-    (pair(labels=np.zeros(6, int)), pair(), "two classes at least"),
-    (pair(), pair(labels=np.array([0, 1, 2, 3, 0, 0])), "a label is 3, but"),
+    (pair(labels=np.zeros(6, int)), pair(), "train are 0; they must be 0, 1"),
+    (
+      pair(labels=np.array([1, 2] * 3)),
+      pair(),
+      "1 to 2; 0 has no image, so give labels - 1; they must",
+    ),
+    (
+      pair(),
+      pair(labels=np.array([0, 1, 2, 3, 0, 0])),
+      "a label of test is 3, but train has 3 classes",
+    ),
+    (pair(), pair(labels=np.array([0, -1] * 3)), "a label of test is -1, but"),
   ],
 )
 def test_what_is_wrong_is_said(train, test, said):

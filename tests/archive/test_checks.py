@@ -57,6 +57,13 @@ def test_what_cannot_be_is_refused(
   assert "\n" not in str(refused.value)
 
 
+def test_all_keys_that_differ_are_named(invent, tmp_path, measured):
+  measured[FT] |= {"config.train.lr": 0.3, "config.data.test_images": 9}
+  said = "its data.test_images is 9, but .*; so are others: train.lr[.]$"
+  with pytest.raises(ValueError, match=said):
+    checked(invent, tmp_path, measured)
+
+
 def test_a_number_deep_in_a_record_must_be_finite(invent, tmp_path, measured):
   run = load(invent.workdir(tmp_path / "run", measured))
   run.cells[0]["memo.index"] = [0.5, [math.inf]]

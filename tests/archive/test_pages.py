@@ -68,6 +68,8 @@ def test_what_cannot_judge_a_defense_is_marked(kept):
   assert marks.pop(("wanet", "super_ft.fmn")) == "attack failed"
   assert marks.pop(("wanet", "none")) == "attack failed"
   assert set(marks.values()) == {""}
+  judged = {row.mark: row.der is not None for row in rows.rows(kept)[1:]}
+  assert judged == {"": True, "destroyed": False, "attack failed": False}
 
 
 def test_a_page_has_every_row_after_its_undefended_model(kept):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from bdjax.machine import locks
+from bdjax.machine import locks, preemption
 from bdjax.machine.faults import Fault
 
 PATIENCE = 60  # seconds; far more than needed
@@ -40,6 +40,21 @@ def test_one_at_a_time(path):
       take(path)
   assert not path.exists()
   take(path)
+
+
+def test_who_leaves_at_once_leaves_no_lock(path, monkeypatch):
+  notice = preemption.Notice(lambda status: None)
+  monkeypatch.setattr(locks, "NOTICE", notice)
+  with locks.only(path, "w"):
+    assert path.exists()
+    notice._leave()
+    assert not path.exists()
+  with locks.reserved(path, "w"):
+    path.write_text("another's")
+    notice._leave()
+    assert path.read_text() == "another's"
+  path.unlink()
+  notice._leave()  # holds none any more
 
 
 def test_what_a_dead_process_has_left_is_taken_over(path, caplog):

@@ -80,6 +80,21 @@ def test_a_refusal_names_what_was_typed(config, word, text):
   assert text in said and "\n" not in said
 
 
+@pytest.mark.parametrize(
+  ("words", "said"),
+  [
+    (["defense.lrr=3"], r"^--config.defense.lrr sets no key .*did you mean lr"),
+    (["defense.lr=3"], r"defense.name='ft\(lr=...\)'"),
+    (["defense.name=nad,abl", "defense.lr=3"], r"name='abl\(lr=...\)'"),
+    (["regime.original=1"], r"regime.name='fmn\(original=...\)'"),
+    (["sequela.rounds=1"], r"sequela.name='reactivation\(rounds=...\)'"),
+  ],
+)
+def test_an_argument_is_sent_to_a_method_that_has_it(words, said):
+  with pytest.raises(ValueError, match=said):
+    configs.read("quickstart", [f"--config.{word}" for word in words])
+
+
 def test_an_argument_that_is_no_key_is_sent_to_its_method():
-  with pytest.raises(ValueError, match=r"defense.name='NAME\(rate=...\)'"):
+  with pytest.raises(ValueError, match=r"defense.name='\w+\(rate=...\)'"):
     configs.read("quickstart", ["--config.defense.rate=0.1"])
