@@ -91,6 +91,11 @@ def _checked(name: str, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
 def _bytes(name: str, images: np.ndarray) -> np.ndarray:
   if images.dtype == np.uint8:
     return images
+  if images.dtype.kind not in "fiu":
+    raise ValueError(
+      f"the images of {name} are {images.dtype}, but must be uint8, or numbers "
+      "in [0, 1]."
+    )
   if images.dtype.kind == "f" and not np.isfinite(images).all():
     raise ValueError(
       f"the images of {name} hold numbers that are not finite, but must be "
@@ -98,7 +103,7 @@ def _bytes(name: str, images: np.ndarray) -> np.ndarray:
     )
   if images.dtype.kind != "f" or not ((images >= 0) & (images <= 1)).all():
     low, high = images.min(), images.max()
-    remedy = ": give images.astype(np.uint8)" if 0 <= low < high <= 255 else ""
+    remedy = "" if low < 0 or high > 255 else ": give images / 255"
     raise ValueError(
       f"the images of {name} are {images.dtype} from {low:g} to {high:g}, but "
       f"must be uint8, or numbers in [0, 1]{remedy}."
@@ -135,7 +140,7 @@ def _classes(
     for label in (int(given.min()), int(given.max())):
       if not 0 <= label < classes:
         raise ValueError(
-          f"a label of {name} is {label}, but train has {classes} classes, "
+          f"a label of {name} is {label}, but there are {classes} classes, "
           "which count from 0."
         )
   return classes

@@ -111,8 +111,8 @@ def pack(
   }
   _check_texts(about)
   _check_title(place, name, about["title"])
-  checks.check_once([r for path in paths for r in _every(path)], name)
   merged = comparison.merged([_loaded(path) for path in paths])
+  checks.check_once([r for path in paths for r in _every(path)], name)
   config = checks.check(merged, about["commands"], other_code=other_code)
   absent = 0 if other_code else checks.missing(merged, about["commands"])
   _check_kept(place / name, merged)

@@ -14,8 +14,7 @@ from bdjax.study.measured import Reading
 MARKS = {  # beside what an ASR is, so that none of these is read as a success
   tables.UNPLANTED: "the ASR before any defense was below "
   f"{100 * tables.PLANTED:.0f} % in a seed, or the accuracy at chance, so the "
-  "row says "
-  "nothing of the defense",
+  "row says nothing of the defense",
   tables.DESTROYED: "the defense took more than half of what accuracy the "
   "model had above chance, so a low ASR is no success",
 }

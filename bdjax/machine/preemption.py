@@ -50,7 +50,7 @@ class Notice:
       leave: ends the process with a status, whatever its threads do.
     """
     self._came, self._number = threading.Event(), int(signal.SIGTERM)
-    self._ends, self._rest = leave, AGAIN
+    self._exit, self._rest = leave, AGAIN
     self._last: list[Callable[[], None]] = []
     self._grace, self._others, self._end = 0.0, 0.0, 0.0
 
@@ -160,7 +160,7 @@ class Notice:
     for do in [*self._last]:
       with contextlib.suppress(OSError):
         do()
-    self._ends(status)
+    self._exit(status)
 
   @contextlib.contextmanager
   def at_last(self, do: Callable[[], None]) -> Iterator[None]:

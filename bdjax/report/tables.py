@@ -121,7 +121,7 @@ def verdict(row: results.Record) -> str:
   """
   if row["asr"] is None:
     return ""
-  before = row.get("asr_before_least", row["asr_before"])
+  before = row["asr_before_least"]
   if (before is not None and before < PLANTED) or untaught(row):
     return UNPLANTED
   if destroyed(row):

@@ -14,11 +14,10 @@ from ml_collections import ConfigDict, config_flags
 
 from bdjax.machine import shipped, storage
 from bdjax.methods import registry, signature
+from bdjax.runs import keys
 from bdjax.training import regimes
 
 QUICKSTART = "configs/quickstart.py"
-_METHODS = ("attack", "defense", "regime", "model", "sequela")
-_KINDS = {"attack": "attacks", "defense": "defenses", "model": "models"}
 _NUMBERS = {  # by what Python says of a text that is none
   "invalid literal for int": "a whole number",
   "could not convert string to float": "a number",
@@ -117,7 +116,7 @@ def _lost(error: Exception, words: Sequence[str]) -> str:
   for word in words:
     flag = word.partition("=")[0]
     section, _, key = flag.removeprefix("--config.").partition(".")
-    if section in _METHODS and key == name:
+    if section in keys.METHODS and key == name:
       said = " ".join(w for w in words if w.startswith(f"{_flag(section)}="))
       return f"{flag} sets no key of the config: {_owner(section, key, said)}"
   return ""
@@ -137,7 +136,7 @@ def _owner(section: str, key: str, said: str) -> str:
   """
   makes = regimes.REGIMES
   if section != "regime":
-    kind = _KINDS.get(section, section)
+    kind = section if section in registry.KINDS else f"{section}s"
     makes = {name: registry.get(kind, name) for name in registry.names(kind)}
   schemas = {name: signature.arguments(make) for name, make in makes.items()}
   owners = [name for name, schema in schemas.items() if key in schema]

@@ -143,10 +143,10 @@ class Scorer:
     return loop.Probe(look, self._due)
 
   def _due(self, done: int, epochs: int, turn: int) -> bool:
-    """Returns whether to look: at every epoch of each so-manieth turn.
+    """Returns whether to look: after every epoch of each n-th turn.
 
-    At every so-manieth epoch instead, all points might be of one kind, such as
-    after the clean epochs of interleaving.
+    After each n-th epoch instead, all points might be of one kind, such as
+    those of clean epochs where these take turns with poisoned ones.
     """
     begun = (done - 1) // turn + 1
     often = begun % self._setting["curve_every"] == 0

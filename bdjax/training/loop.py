@@ -3,8 +3,8 @@
 `scan_fit` is pure, one program for all epochs, so it can be vmapped, sharded
 and traced. `host_fit` runs epochs on the host's time: it reports, probes, saves
 and resumes, and runs several in a row where nobody looks in between. Both
-compute the same numbers: epoch e uses `fold_in(key, e)`, its step i that folded
-with i, so no key is stored.
+compute the same numbers: epoch e uses `fold_in(key, e)` and step i of it
+`fold_in(., i)`, so no key is stored and resuming is exact.
 """
 
 import dataclasses
@@ -117,15 +117,11 @@ class Probe(NamedTuple):
       while a backdoor is planted, or None) -> more columns of the row, such as
       the current accuracy; its time counts as evaluation. With a mesh, all
       devices hold the state.
-    due: (epochs done, epochs, kinds of epochs that take turns) -> look then?
+    due: (epochs done, epochs, epochs of a turn) -> whether to look then.
   """
 
   look: Callable[[str, int, int, State, Params | None], Row]
   due: Callable[[int, int, int], bool] = lambda done, epochs, turn: True
-
-  def of(self, epochs: int, turn: int) -> Callable[[int], bool]:
-    """Returns whether to look after so many epochs of a fit."""
-    return lambda done: self.due(done, epochs, turn)
 
 
 BLIND = Probe(lambda *_: {}, lambda done, epochs, turn: False)
@@ -144,7 +140,8 @@ def host_fit(
 
   Args:
     store: saves and restores the state, and skips a finished stage, or None.
-    journal: collects a row per epoch: its stage, means, rates, and `probe`'s.
+    journal: collects a row per epoch: stage, epoch, mean metrics, the learning
+      rates, seconds, and what `probe` adds.
     probe: looks at the state where it is due.
     progress: called for every epoch with its row; of a stage that is resumed,
       first with the newest one saved, and `RESUMED` in it.
@@ -164,12 +161,12 @@ def host_fit(
     key, state = spans.spread((key, state))
     if rows:
       progress(name, len(rows), epochs, rows[-1] | {RESUMED: True})
-    pace, due = None, probe.of(epochs, spans.turns)
+    pace, length = None, (epochs, spans.turns)
     while len(rows) < epochs:
-      count = _reach(len(rows), epochs, due, pace, unseen)
+      count = _reach(len(rows), length, probe.due, pace, unseen)
       state, new = spans.run(key, len(rows), count, state, name)
       pace = new[-1]["seconds_train"]
-      if due(len(rows) + count):
+      if probe.due(len(rows) + count, *length):
         trigger = None if params is None else params(state)
         done = len(rows) + count
         new[-1] |= _timed(probe.look, name, done, epochs, state, trigger)
@@ -187,17 +184,17 @@ def host_fit(
 
 def _reach(
   done: int,
-  epochs: int,
-  due: Callable[[int], bool],
+  length: tuple[int, int],
+  due: Callable[[int, int, int], bool],
   pace: float | None,
   unseen: float,
 ) -> int:
   """Returns how many epochs to run before the next look."""
   if pace is None or unseen <= 0:
     return 1
-  count = max(1, min(MOST, epochs - done, int(unseen / max(pace, 1e-9))))
+  count = max(1, min(MOST, length[0] - done, int(unseen / max(pace, 1e-9))))
   count = hosts.agreed(count)
-  return next((k for k in range(1, count) if due(done + k)), count)
+  return next((k for k in range(1, count) if due(done + k, *length)), count)
 
 
 class _Spans:

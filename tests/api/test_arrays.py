@@ -46,6 +46,7 @@ def test_numbers_from_0_to_1_become_bytes():
     ),
     (pair(labels=np.zeros(5, int)), pair(), "has 6 images, but 5 labels"),
     (pair(labels=np.zeros(6)), pair(), "float64 of the shape (6,), but must"),
+    (pair(images=np.full((6, 16, 16, 3), -1.0)), pair(), "in [0, 1]."),
     (pair(labels=np.zeros(6)), pair(), "image: give labels.astype(int)."),
     (pair(labels=np.eye(6)), pair(), "each image: give labels.argmax(1)."),
     (
@@ -57,8 +58,9 @@ def test_numbers_from_0_to_1_become_bytes():
       pair(images=np.arange(4608).reshape(6, 16, 16, 3) % 210),
       pair(),
       "int64 from 0 to 209, but must be uint8, or numbers in [0, 1]: give "
-      "images.astype(np.uint8).",
+      "images / 255.",
     ),
+    (pair(images=np.ones((6, 16, 16, 3), bool)), pair(), "are bool, but must"),
     (
       pair(images=np.full((6, 16, 16, 3), 2.0)),
       pair(),
@@ -74,7 +76,7 @@ def test_numbers_from_0_to_1_become_bytes():
     (
       pair(),
       pair(labels=np.array([0, 1, 2, 3, 0, 0])),
-      "a label of test is 3, but train has 3 classes",
+      "a label of test is 3, but there are 3 classes",
     ),
     (pair(), pair(labels=np.array([0, -1] * 3)), "a label of test is -1, but"),
   ],

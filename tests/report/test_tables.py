@@ -71,19 +71,19 @@ def test_numbers_in_words():
   alone = row | {"asr_low": None, "seeds": [4]}
   assert interval(alone, "asr") == "one seed"
   assert interval(alone | {"asr": None}, "asr") == ""
-  sound = {"ca": 0.9, "ca_before": 0.9, "asr_before": 0.9}
+  sound = {"ca": 0.9, "ca_before": 0.9, "asr_before_least": 0.9}
   words = [
     verdict(sound | {"asr": asr}) for asr in (0.19, 0.2, 0.49, 0.5, None)
   ]
   assert words == ["gone", "weak", "weak", "alive", ""]
-  weak = sound | {"asr": 0.1, "asr_before": 0.89}
+  weak = sound | {"asr": 0.1, "asr_before_least": 0.89}
   ruined = sound | {"asr": 0.1, "ca": 0.49}  # .1 + .8 / 2 = .5 is left at least
   assert [verdict(weak), verdict(ruined)] == ["attack failed", "destroyed"]
   # At chance, .1 + .9 / 10 = .19, it is no classifier that a trigger misleads.
-  naive = {"asr": 0.1, "ca": 0.9, "asr_before": 1.0}
+  naive = {"asr": 0.1, "ca": 0.9, "asr_before_least": 1.0}
   learned = [verdict(naive | {"ca_before": ca}) for ca in (0.189, 0.191)]
   assert learned == ["attack failed", "gone"]
-  assert verdict(weak | {"asr_before": None}) == "gone"  # another task's
+  assert verdict(weak | {"asr_before_least": None}) == "gone"  # another task's
   assert several([1, 2.50, 2.5, "a"], most=2) == "1, 2.5 and 1 more"
   assert between([None]) == "an unknown number of"
   assert (between([1000, 1000]), between([5, 2000])) == ("1,000", "5 to 2,000")
