@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bdjax.cli import sayings
+from bdjax.cli import program, sayings
 
 if TYPE_CHECKING:
   from jax.sharding import Mesh
@@ -247,6 +247,7 @@ def _finish(
       mesh=mesh,
       shard=(place, count),
       log_to=given.log_to,
+      command=program.again(given) if given.does == "run" else "",
     )
 
 

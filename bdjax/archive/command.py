@@ -84,7 +84,8 @@ def pack(
     title: of the experiment; None keeps what is there.
     by: who measured it; likewise.
     note: what else must be known; likewise.
-    command: every command that was run; likewise.
+    command: every command that was run; none keeps what is there and takes
+      what the folders know.
     other_code: see `checks.check`.
     busy: whether other work shared the machine, so that seconds are no cost;
       once said, it stays.
@@ -105,13 +106,15 @@ def pack(
     "title": title or old.get("title"),
     "by": by or old.get("by", ""),
     "note": note if note is not None else old.get("note", ""),
-    "commands": list(command) or old.get("commands", []),
+    "commands": list(command),
     "other_code": other_code,
     "busy": busy or old.get("busy", False),
   }
   _check_texts(about)
   _check_title(place, name, about["title"])
   merged = comparison.merged([_loaded(path) for path in paths])
+  known = dict.fromkeys([*old.get("commands", []), *merged.commands])
+  about["commands"] = about["commands"] or list(known)
   checks.check_once([r for path in paths for r in _every(path)], name)
   config = checks.check(merged, about["commands"], other_code=other_code)
   absent = 0 if other_code else checks.missing(merged, about["commands"])

@@ -256,7 +256,8 @@ def results(parser: Parser) -> None:
     action="append",
     default=[],
     metavar="TEXT",
-    help="a command that was run, once for each of several",
+    help="a command that was run, once for each of several (default: those "
+    "that the workdirs know)",
   )
   for name, words in (
     ("other_code", "take cells whose names this code would not give"),

@@ -1,6 +1,7 @@
 """From the words of a command line to a command and its commands."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 import bdjax
@@ -52,6 +53,12 @@ def parse(words: Sequence[str], prog: str) -> argparse.Namespace:
     raise ValueError(f"{given.does} takes no config, so no {settings[0]}.")
   given.keys = settings
   return given
+
+
+def again(given: argparse.Namespace) -> str:
+  """Returns a command that runs the same config, without where it goes to."""
+  words = (*commands.PROGRAM.split(), "--config", given.config, *given.keys)
+  return shlex.join(words)
 
 
 def build(prog: str) -> tuple[Parser, dict[str, Parser]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bdjax.machine import notes, storage
 from bdjax.machine.storage import Place
-from bdjax.report import divergence, results
+from bdjax.report import commands, divergence, results
 
 T = TypeVar("T")
 NONE = "none"  # the defense that leaves the model alone
@@ -38,6 +38,7 @@ class Run(NamedTuple):
   sequela: list[results.Record]  # as recorded, one per model and sequel
   diverged: list[results.Record] = []  # cells that have no result, therefore
   why: list[dict[str, Any]] = []  # what an analysis saw of models
+  commands: list[str] = []  # that the folder was run by, in their order
 
 
 def load(workdir: str | os.PathLike[str] | Run) -> Run:
@@ -72,6 +73,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
     sequela=_records("sequela.jsonl", parts, results.SEQUEL),
     diverged=divergence.without(lost, records),
     why=_why(workdir / "analysis"),
+    commands=_commands(parts),
   )
 
 
@@ -85,6 +87,12 @@ def _parts(workdir: Place) -> list[Place]:
   """Returns a work directory and its shards."""
   shards = [n for n in storage.names(workdir) if n.startswith("shard-")]
   return [workdir, *(workdir / name for name in shards)]
+
+
+def _commands(folders: Iterable[Place]) -> list[str]:
+  """Returns the commands of folders, each once."""
+  found = (text for folder in folders for text in commands.read(folder))
+  return list(dict.fromkeys(found))
 
 
 def _records(

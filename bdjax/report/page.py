@@ -137,6 +137,7 @@ def render(
     diverged=divergence.counted(run.diverged),
     span=sections.SPAN,
     config=json.dumps(run.config, indent=2),
+    commands=run.commands,
     costs=("seconds_train", "seconds_eval", "seconds_compile", "device_hours"),
     best=tables.best,
     named=named,

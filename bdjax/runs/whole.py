@@ -24,6 +24,7 @@ def finish(
   mesh: Mesh | None = None,
   shard: tuple[int, int] = (0, 1),
   log_to: Sequence[str] = (),
+  command: str = "",
 ) -> tuple[Place | None, dict[str, str]]:
   """Runs the cells that a work directory lacks.
 
@@ -36,6 +37,7 @@ def finish(
     mesh: devices that share a cell's batches; None takes one.
     shard: which of how many shares of the cells is run.
     log_to: tensorboard, wandb, mlflow: what is told of finished cells, too.
+    command: what the user ran, which the directory keeps.
 
   Returns:
     The directory, or None if it holds no record; and why cells failed, by name.
@@ -47,6 +49,8 @@ def finish(
   with workdirs.opened(
     path, plan.config, store=store, save_seconds=save_seconds, log_to=log_to
   ) as workdir:
+    if command:
+      workdir.commanded(command)
     share: dict[str, Any] = {"mesh": mesh, "shard": shard}
     runners = [Runner(part, workdir, **share) for part in parts]
     _tell_other_code(workdir, console)

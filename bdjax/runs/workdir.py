@@ -1,6 +1,7 @@
 """A run's folder, local or in a bucket: what lies where, and whose it is.
 
 config.json     the run's config
+commands.json   the commands that it was run by
 results.jsonl   a record per finished cell; nothing else says it is finished
 curves.jsonl    a row per epoch of planting, defending and what comes after
 sequela.jsonl   a record per model and sequel
@@ -27,7 +28,7 @@ import numpy as np
 from bdjax.machine import hosts, locks, storage
 from bdjax.machine.faults import Fault
 from bdjax.machine.storage import Place
-from bdjax.report import results
+from bdjax.report import commands, results
 from bdjax.runs import plans, trackers
 from bdjax.runs.trackers import Tracker
 from bdjax.training import checkpoint
@@ -82,6 +83,12 @@ class Workdir:
   def unseen(self) -> float:
     """Seconds that training may go on between two chances to save."""
     return min(UNSEEN, self._save_seconds)
+
+  def commanded(self, text: str) -> None:
+    """Notes a command that the folder is run by, once."""
+    known = commands.read(self.path)
+    if text not in known and self._mine():
+      commands.write(self.path, [*known, text])
 
   def records(self) -> dict[str, results.Record]:
     """Returns the finished cells' records by cell."""

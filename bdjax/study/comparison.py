@@ -95,6 +95,7 @@ def merged(runs: Sequence[Run]) -> Run:
       findings=first.findings | run.findings,
       sequela=results.latest([*first.sequela, *run.sequela], "cell"),
       diverged=results.latest([*first.diverged, *run.diverged], "cell"),
+      commands=list(dict.fromkeys([*first.commands, *run.commands])),
     )
   return first._replace(
     diverged=divergence.without(first.diverged, first.cells)

@@ -6,7 +6,7 @@ import lzma
 import pytest
 
 from bdjax.archive import command, experiment
-from bdjax.report import results
+from bdjax.report import commands, results
 
 
 @pytest.fixture
@@ -101,6 +101,22 @@ def test_what_has_no_record_is_said(docs, run, invent, tmp_path, measured):
   assert run(folder)[0].endswith("mine; 1 more of its commands have no record")
   page = (docs / "results.md").read_text()
   assert "- Not run: 1 cells of these commands\n" in page
+
+
+def test_folders_that_know_their_commands_need_none_given(
+  docs, run, invent, tmp_path, measured
+):
+  texts = [invent.command.replace("(0, 1)", f"({s},)") for s in (0, 1)]
+  for seed, text in enumerate(texts):
+    found = [record for record in measured if record["seed"] == seed]
+    folder = invent.workdir(tmp_path / f"seed{seed}", found)
+    commands.write(folder, [text])
+  run(tmp_path / "seed0", command=[])
+  assert (
+    experiment.read(docs / "results" / "mine").about["commands"] == texts[:1]
+  )
+  run(tmp_path / "seed0", tmp_path / "seed1", command=[])
+  assert experiment.read(docs / "results" / "mine").about["commands"] == texts
 
 
 def test_a_cell_with_two_results_is_refused(run, invent, tmp_path, measured):

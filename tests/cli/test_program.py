@@ -1,6 +1,7 @@
 """What words become, and what is said of wrong ones."""
 
 import argparse
+import shlex
 
 import pytest
 
@@ -24,6 +25,15 @@ def test_keys_of_the_config_are_kept_for_it():
   )
   assert given.keys == ["--config.a.b=1", "--noconfig.c", "--config.d", "2"]
   assert given.shard == "0/2"
+
+
+def test_a_command_is_said_again_without_places():
+  text = "--config=q --workdir=w --config.seeds='(0, 1)' --store s --shard 0/2"
+  given = program.parse(shlex.split(text), "bdjax")
+  said = program.again(given)
+  assert said == f"{commands.PROGRAM} --config q '--config.seeds=(0, 1)'"
+  again = program.parse(shlex.split(said)[3:], "bdjax")
+  assert (again.config, again.keys) == (given.config, given.keys)
 
 
 @pytest.mark.parametrize(

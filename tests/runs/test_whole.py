@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from bdjax.report import commands
 from bdjax.runs import settings, whole
 
 
@@ -18,7 +19,8 @@ def finish(config, tmp_path):
 
   def finish():
     console = Console(file=io.StringIO(), width=40)
-    assert whole.finish(plan, tmp_path, console) == (tmp_path, {})
+    done = whole.finish(plan, tmp_path, console, command="python this")
+    assert done == (tmp_path, {})
     return console.file.getvalue().splitlines()
 
   return finish
@@ -40,3 +42,4 @@ def test_cells_of_other_code_are_kept_and_named(finish, tmp_path):
     "--workdir computes them anew.",
     done,
   ]
+  assert commands.read(tmp_path) == ["python this"]
