@@ -34,6 +34,7 @@ def render(experiments: Sequence[Experiment]) -> str:
     datasets=sorted({row.names["dataset"] for row in shown}),
     protocols={p: _short(p) for p in sorted({r.protocol for r in shown})},
     marks=rows.MARKS,
+    marked=any(row.mark for row in shown),
   )
 
 
