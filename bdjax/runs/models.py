@@ -238,10 +238,20 @@ def _once(
 
   Of several runs on one store, one makes it and the others wait.
   """
-  path = session.workdir.model(name)
+  path, shapes = session.workdir.model(name), session.shapes
+
+  def known() -> Any:
+    if name not in shapes:
+      shapes[name] = like()
+    return shapes[name]
+
   with contextlib.suppress(checkpoint.Damaged):
     if checkpoint.exists(path):
-      return checkpoint.load(path, like())
+      return checkpoint.load(path, known())
   with session.workdir.reserved(name):
-    sound = checkpoint.restore(path, like)
-    return make() if sound is None else sound
+    sound = checkpoint.restore(path, known)
+    if sound is not None:
+      return sound
+    made = make()
+    shapes[name] = jax.eval_shape(lambda model: model, made)
+    return made

@@ -25,6 +25,8 @@ class Session:
     display: shows what is under way.
     planted: the latest planted model and its name, for its many defenses.
     lessons: what sequela have learned from shadow models, by name.
+    shapes: of models that were made or read, by name: to find them takes a
+      trace of the whole training.
   """
 
   def __init__(
@@ -42,6 +44,7 @@ class Session:
     self.scorer = Scorer(plan, mesh=mesh)
     self.planted: tuple[str, Backdoor] | None = None
     self.lessons: dict[str, Params] = {}
+    self.shapes: dict[str, Any] = {}
 
   def fit(self, name: str, **more: Any) -> Fit:
     """Returns a fit whose stages are shown, saved and continued under a name.
