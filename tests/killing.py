@@ -38,7 +38,7 @@ COMMAND = [
   *("--config", "configs/quickstart.py", "--save_seconds=0"),
   *("--config.data.train_images=400", "--config.data.test_images=200"),
   *("--config.model.width=4", "--config.train.epochs=4"),
-  *("--config.attack.name=badnets", "--config.defense.name=ft,super_ft"),
+  *("--config.attack.name=badnets", "--config.defense.name=super_ft"),
   *("--config.defense.epochs=2", "--config.defense.batch_size=16"),
   *("--config.evaluate.curve_images=100", "--config.seeds=(0,)"),
 ]
