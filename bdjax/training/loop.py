@@ -143,8 +143,9 @@ def host_fit(
     journal: collects a row per epoch: stage, epoch, mean metrics, the learning
       rates, seconds, and what `probe` adds.
     probe: looks at the state where it is due.
-    progress: called for every epoch with its row; of a stage that is resumed,
-      first with the newest one saved, and `RESUMED` in it.
+    progress: called for every epoch with its row, and before the first, which
+      begins with compiling, with none; of a stage that is resumed, instead of
+      that with the newest one saved, and `RESUMED` in it.
     mesh: devices that share each batch, or as many of them as divide it, or
       None. What the fit takes and gives lies on one device.
     unseen: seconds that epochs may run without progress or saving; 0 runs one
@@ -161,6 +162,8 @@ def host_fit(
     key, state = spans.spread((key, state))
     if rows:
       progress(name, len(rows), epochs, rows[-1] | {RESUMED: True})
+    elif epochs:
+      progress(name, 0, epochs, {})
     pace, length = None, (epochs, spans.turns)
     while len(rows) < epochs:
       count = _reach(len(rows), length, probe.due, pace, unseen)

@@ -53,7 +53,7 @@ class Display:
     self._cells, self._done, self._said = cells, 0, time.monotonic()
     self._unit = unit
     self._stage: tuple[str, TaskID] | None = None
-    self._began: tuple[str, int, float] = ("", 0, 0.0)  # stage, epoch, when
+    self._began: tuple[str, int, float] | None = None  # stage, epoch, when
     self._bars = Progress(
       TextColumn("{task.description}"),
       BarColumn(bar_width=24),
@@ -75,7 +75,7 @@ class Display:
 
   def start(self, label: str, kind: Kind = pace.NONE) -> None:
     """Says that a cell begins."""
-    self._kind, self._since = kind, time.monotonic()
+    self._kind, self._since, self._began = kind, time.monotonic(), None
     self._end_stage()
     self._say(f"[bold]{label}[/bold]")
     LOG.info("%s", label)
@@ -87,7 +87,8 @@ class Display:
 
     Args:
       name: of the stage.
-      done: epochs that are done, or other things that a `unit` names.
+      done: epochs that are done, or other things that a `unit` names; while the
+        first of them is compiled, none.
       epochs: of all.
       row: what is known of the last one.
       unit: one of them, in words.
@@ -109,7 +110,9 @@ class Display:
     resumed: bool = False,
   ) -> None:
     now = time.monotonic()
-    if self._began[0] != name or done < self._began[1]:
+    if not done:  # what the first takes says nothing of the others
+      self._began, note = None, "compiling"
+    elif self._began is None or self._began[0] != name or done < self._began[1]:
       self._began = (name, done, now)
     due = now - self._said > QUIET_SECONDS or done == count or resumed
     line = f"  {name}: {unit} {done}/{count}  {note}{self._left(done, count)}"
@@ -132,9 +135,9 @@ class Display:
 
   def _left(self, done: int, count: int) -> str:
     """Returns how long the stage goes on at the pace that was seen, if any."""
-    _, first, when = self._began
-    if done <= first or done == count:
+    if self._began is None or done <= self._began[1] or done == count:
       return ""
+    _, first, when = self._began
     seconds = (time.monotonic() - when) / (done - first) * (count - done)
     return f"  {duration(seconds)} left"
 

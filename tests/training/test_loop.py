@@ -70,9 +70,14 @@ def test_a_second_epoch_traces_nothing(toy):
     traces.append(batch)
     return counting(key, state, batch)
 
-  fit = loop.host_fit(unseen=0, progress=lambda *_: seen.append(len(traces)))
+  def progress(name, done, epochs, row):
+    seen.append((done, len(traces)))
+
+  fit = loop.host_fit(unseen=0, progress=progress)
   fit(key(), counted, start(64), toy, epochs=3, batch_size=16, name="x")
-  assert seen[0] and seen == [seen[0]] * 3
+  before, (_, once), *_ = seen
+  assert before == (0, 0) and once
+  assert seen[1:] == [(done, once) for done in (1, 2, 3)]
 
 
 def test_order_is_shuffled_by_the_key(toy):

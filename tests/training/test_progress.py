@@ -55,6 +55,26 @@ def test_lines_say_what_is_left_and_go_to_the_log(clock, logged):
   assert logged == lines
 
 
+def test_a_cell_s_pace_says_nothing_of_the_next_one_s(clock, logged):
+  display = progress.Display(Console(file=io.StringIO(), width=100), cells=2)
+  with display.running():
+    for seconds in (1000, 40):
+      display.start("ft")
+      for done in (0, 1, 2):
+        clock[0] += seconds  # of which the first compiles
+        display.stage("ft", done, 10, {"loss": 0.5} if done else {})
+      display.finish("CA 0.9")
+  lines = [line for line in logged if "epoch" in line]
+  assert lines == [
+    "  ft: epoch 0/10  compiling",
+    "  ft: epoch 1/10  loss 0.500",
+    "  ft: epoch 2/10  loss 0.500  2 h left",
+    "  ft: epoch 0/10  compiling",
+    "  ft: epoch 1/10  loss 0.500",
+    "  ft: epoch 2/10  loss 0.500  5 min left",
+  ]
+
+
 def test_what_all_cells_will_take_is_said_by_their_kinds(clock, logged):
   out, plant, ft = io.StringIO(), Kind("badnets", like="plant"), Kind("ft")
   display = progress.Display(
