@@ -15,7 +15,8 @@
   that all take the same steps (docs/results.md says how far they fit them).
   Batches of 64; rates scaled with the batch (FMN's .05, .0005 and .00015;
   conventional .025, cosine); three seeds; the defenses' own epochs. What
-  docs/results.md tests the papers' claims by.
+  docs/results.md tests the papers' claims by. Studies with one seed there show
+  what happens and decide no claim: `--config.seeds='(0,1,2)'` is needed for it.
 - `smoke`: procedural images, a tiny CNN, a few epochs: shows in minutes that
   all of a study runs and is reported. Its numbers mean nothing. All studies
   but fmn_a6, shared out to two CPU cores, took 15 minutes from a cold cache
