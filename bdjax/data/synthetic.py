@@ -11,6 +11,7 @@ Only raw PCG64 bits and integer arithmetic are used: their results depend
 neither on the numpy version nor on the processor.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -59,12 +60,14 @@ def generate(
   count = SPLITS[split] if images is None else images
   offset = list(SPLITS).index(split) << 32
   starts = range(0, count, _CHUNK)
-  chunks = [_chunk(_Bits(offset + start // _CHUNK)) for start in starts]
+  chunks = [_chunk(offset + start // _CHUNK) for start in starts]
   label = np.arange(count, dtype=np.int32) % len(CLASS_NAMES)
-  return np.concatenate(chunks)[:count], label
+  return np.concatenate(chunks)[:count], label  # not what is remembered
 
 
-def _chunk(draw: _Bits) -> np.ndarray:
+@functools.lru_cache(maxsize=12)  # as many as both splits have, 18 MB
+def _chunk(seed: int) -> np.ndarray:
+  draw = _Bits(seed)
   label = np.arange(_CHUNK) % len(CLASS_NAMES)
   light, dim, ground = _colors(draw)
   inside, fill = _mask(draw, label)

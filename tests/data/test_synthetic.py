@@ -32,6 +32,12 @@ def test_fewer_images_are_a_prefix_of_more():
   np.testing.assert_array_equal(labels, more_labels[:7])
 
 
+def test_images_are_the_callers_to_change():
+  first = synthetic.generate("test", 20)[0]
+  first[:] = 0
+  assert synthetic.generate("test", 20)[0].min() > 0
+
+
 def test_no_two_images_are_equal():
   images = [synthetic.generate(s, 1000)[0] for s in ("train", "test")]
   assert len({image.tobytes() for image in np.concatenate(images)}) == 2000
