@@ -242,7 +242,7 @@ def _once(
 
   def known() -> Any:
     if name not in shapes:
-      shapes[name] = like()
+      shapes[name] = _shaped(like())
     return shapes[name]
 
   with contextlib.suppress(checkpoint.Damaged):
@@ -253,5 +253,10 @@ def _once(
     if sound is not None:
       return sound
     made = make()
-    shapes[name] = jax.eval_shape(lambda model: model, made)
+    shapes[name] = _shaped(made)
     return made
+
+
+def _shaped(tree: Any) -> Any:
+  """Returns a tree's shapes, which hold none of its memory."""
+  return jax.eval_shape(lambda tree: tree, tree)

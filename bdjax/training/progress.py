@@ -87,8 +87,8 @@ class Display:
 
     Args:
       name: of the stage.
-      done: epochs that are done, or other things that a `unit` names; while the
-        first of them is compiled, none.
+      done: epochs that are done, or other things that a `unit` names; 0 while
+        the first is under way, which begins with compiling.
       epochs: of all.
       row: what is known of the last one.
       unit: one of them, in words.
@@ -111,7 +111,7 @@ class Display:
   ) -> None:
     now = time.monotonic()
     if not done:  # what the first takes says nothing of the others
-      self._began, note = None, "compiling"
+      self._began, note = None, f"compiling, first {unit}"
     elif self._began is None or self._began[0] != name or done < self._began[1]:
       self._began = (name, done, now)
     due = now - self._said > QUIET_SECONDS or done == count or resumed

@@ -47,7 +47,7 @@ H100 = [
   ),
   of_a_method("neural_cleanse"),
 ]
-V5E = [train("resnet9"), train("preact_resnet18")]  # for which it takes minutes
+V5E = [train("resnet9"), train("preact_resnet18")]  # the second takes minutes
 
 
 def compiled(name, case):

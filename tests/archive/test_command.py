@@ -111,12 +111,11 @@ def test_folders_that_know_their_commands_need_none_given(
     found = [record for record in measured if record["seed"] == seed]
     folder = invent.workdir(tmp_path / f"seed{seed}", found)
     commands.write(folder, [text])
+  place = docs / "results" / "mine"
   run(tmp_path / "seed0", command=[])
-  assert (
-    experiment.read(docs / "results" / "mine").about["commands"] == texts[:1]
-  )
+  assert experiment.read(place).about["commands"] == texts[:1]
   run(tmp_path / "seed0", tmp_path / "seed1", command=[])
-  assert experiment.read(docs / "results" / "mine").about["commands"] == texts
+  assert experiment.read(place).about["commands"] == texts
 
 
 def test_a_cell_with_two_results_is_refused(run, invent, tmp_path, measured):

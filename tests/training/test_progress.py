@@ -66,10 +66,10 @@ def test_a_cell_s_pace_says_nothing_of_the_next_one_s(clock, logged):
       display.finish("CA 0.9")
   lines = [line for line in logged if "epoch" in line]
   assert lines == [
-    "  ft: epoch 0/10  compiling",
+    "  ft: epoch 0/10  compiling, first epoch",
     "  ft: epoch 1/10  loss 0.500",
     "  ft: epoch 2/10  loss 0.500  2 h left",
-    "  ft: epoch 0/10  compiling",
+    "  ft: epoch 0/10  compiling, first epoch",
     "  ft: epoch 1/10  loss 0.500",
     "  ft: epoch 2/10  loss 0.500  5 min left",
   ]
