@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bdjax.archive.commands import Cells, Command, parse
+from bdjax.cli.keys import PLACES
 from bdjax.report import results
 from bdjax.report.load import NONE, Run
 from bdjax.report.results import Record
@@ -27,7 +28,6 @@ FLOORS = {"clean_ca": "test_images", "clean_asr": "triggered_images"}
 WHOLE = 1e-3  # how far a count may be from a whole number, and shares from 1
 ROUNDED = 1e-5  # DER is computed in float32
 OWN = ("seconds_train", "seconds_eval", "ca", "asr", "ra", "asr_incl")
-UNCHANGED = ("data.dir", "data.cache")  # places, which decide nothing
 
 
 def check(
@@ -100,7 +100,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
   return {
     key: value
     for key, value in plans.identity(config).items()
-    if key not in UNCHANGED
+    if key not in PLACES
   }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from bdjax.machine import shipped
 
 BASE = "base"
+PLACES = ("data.dir", "data.cache")  # of one machine, which decide nothing
 WIDE, COLUMN = 86, 35  # letters of a line, and where remarks begin
 TITLE = "keys of a config (--config.KEY=VALUE) and their values in {path}:"
 

@@ -10,6 +10,7 @@ from bdjax.cli import parser as parsers
 from bdjax.cli.parser import Parser
 
 DEFAULT = "run"
+_PLACES = tuple(f"--config.{key}" for key in keys.PLACES)
 _TEXT = f"""Plants backdoors, fine-tunes them away, and reports what is left.
 
   {commands.PROGRAM} --config configs/quickstart.py
@@ -56,8 +57,18 @@ def parse(words: Sequence[str], prog: str) -> argparse.Namespace:
 
 
 def again(given: argparse.Namespace) -> str:
-  """Returns a command that runs the same config, without where it goes to."""
-  words = (*commands.PROGRAM.split(), "--config", given.config, *given.keys)
+  """Returns a command that runs the same config, without this machine's places.
+
+  They decide nothing, and are nobody else's business.
+  """
+  kept, words = [], list(given.keys)
+  while words:
+    word = words.pop(0)
+    alone = "=" not in word and words and not words[0].startswith("-")
+    more = [words.pop(0)] if alone else []
+    if word.partition("=")[0] not in _PLACES:
+      kept += [word, *more]
+  words = (*commands.PROGRAM.split(), "--config", given.config, *kept)
   return shlex.join(words)
 
 

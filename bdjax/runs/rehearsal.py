@@ -15,7 +15,7 @@ from bdjax.methods import registry, signature, values
 from bdjax.runs import experiment, knowledge, plans
 from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
-from bdjax.training import adaptive, learn, optimizers
+from bdjax.training import adaptive, engine, learn, optimizers
 from bdjax.types import Access, Dataset, Defense, Params
 
 
@@ -176,4 +176,14 @@ def _defend(plan: plans.Plan, defense: Method, variables: Params) -> None:
     recipe=plan.recipe,
   )
   access = plan.access(key, access, tuned=True)
-  experiment.defend(key, defense.remake(), access, _train)
+  try:
+    experiment.defend(key, defense.remake(), access, _train)
+  except engine.TooFew as few:
+    if few.size != size or few.batch_size > plan.user.train.size:
+      raise
+    share = values.rounded_up(few.batch_size / plan.user.train.size)
+    raise ValueError(
+      f"batch_size is {few.batch_size}, but the defender has {size} clean "
+      f"images: give a smaller one, or {defense.source.key('clean_rate')} of "
+      f"at least {share:g}."
+    ) from few

@@ -66,17 +66,31 @@ def rows(data: Dataset | Rows) -> Rows:
   return Rows(image, data.label, data.keep, shape)
 
 
+class TooFew(ValueError):
+  """There are fewer examples than a batch has.
+
+  Attributes:
+    batch_size: what was asked for.
+    size: how many there are.
+  """
+
+  def __init__(self, batch_size: int, size: int):
+    """Says so, and the remedy."""
+    super().__init__(
+      f"batch_size is {batch_size}, but the data has {size} examples: give a "
+      "smaller batch or more data."
+    )
+    self.batch_size, self.size = batch_size, size
+
+
 def steps_per_epoch(size: int, batch_size: int) -> int:
   """Returns how many batches show each of `size` examples at least once.
 
   Raises:
-    ValueError: the batch is larger than the data.
+    TooFew: the batch is larger than the data.
   """
   if batch_size > size:
-    raise ValueError(
-      f"batch_size is {batch_size}, but the data has {size} examples: give a "
-      "smaller batch or more data."
-    )
+    raise TooFew(batch_size, size)
   return math.ceil(size / batch_size)
 
 

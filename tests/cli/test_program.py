@@ -29,11 +29,13 @@ def test_keys_of_the_config_are_kept_for_it():
 
 def test_a_command_is_said_again_without_places():
   text = "--config=q --workdir=w --config.seeds='(0, 1)' --store s --shard 0/2"
+  text += " --config.data.dir=/d --config.data.cache /c --noconfig.c"
   given = program.parse(shlex.split(text), "bdjax")
   said = program.again(given)
-  assert said == f"{commands.PROGRAM} --config q '--config.seeds=(0, 1)'"
+  kept = "'--config.seeds=(0, 1)' --noconfig.c"
+  assert said == f"{commands.PROGRAM} --config q {kept}"
   again = program.parse(shlex.split(said)[3:], "bdjax")
-  assert (again.config, again.keys) == (given.config, given.keys)
+  assert (again.config, again.keys) == ("q", [given.keys[0], "--noconfig.c"])
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,9 @@ def test_what_decides_a_planted_model(config):
     ({"train__batch_size": 201}, "^train.batch_size is 201, .* has 200"),
     (
       {"defense__batch_size": 101},
-      "ft cannot work here: defense.batch_size is 101, but .* 100",
+      "ft cannot work here: defense.batch_size is 101, but the defender has "
+      "100 clean images: give a smaller one, or defense.clean_rate of at least "
+      "0.51.",
     ),
     ({"defense__clean_rate": 0.0}, "clean_rate is 0.0, but must be above 0"),
     ({"train__epochs": 0}, "train.epochs is 0"),
