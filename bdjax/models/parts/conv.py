@@ -210,7 +210,8 @@ def _by_kernel(x: Array, dy: Array, window: _Window, size: Pair) -> Array:
   )
 
 
-def _gradients(window, saved, dy):
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _gradients(window, saved, dy):  # traced once for all layers that are alike
   x, kernel = saved
   dx = _by_x(dy, kernel, window, x.shape[1:3])
   return dx, _by_kernel(x, dy, window, kernel.shape[:2])

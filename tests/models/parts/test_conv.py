@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from bdjax.models.parts import conv as module
 from bdjax.models.parts.conv import conv_general_dilated
 from bdjax.runs import work
 
@@ -123,6 +124,24 @@ def test_cpu_gradients_of_a_reverse_rule_are_canonical_too():
 
   found = layouts(jax.grad(implicit, (0, 1)), "cpu")
   assert len(found) > 3 and all(found)
+
+
+def test_gradients_of_layers_that_are_alike_are_traced_once(monkeypatch):
+  """As in nets of a hundred layers, whose tracing takes seconds."""
+  seen, written = [], module._canonical_by_x
+  monkeypatch.setattr(
+    module, "_canonical_by_x", lambda *args: seen.append(1) or written(*args)
+  )
+  shapes = jnp.zeros((2, 11, 13, 5)), jnp.zeros((3, 3, 5, 5))
+  one = {"window_strides": (1, 1), "padding": "SAME"}
+
+  def loss(x, kernel):
+    for _ in range(3):
+      x = jnp.sin(conv_general_dilated(x, kernel, **one))
+    return x.sum()
+
+  jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes)
+  assert len(seen) == 1
 
 
 def test_vmap_over_kernels_equals_one_by_one():
