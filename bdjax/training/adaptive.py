@@ -1,11 +1,12 @@
 """An attacker who knows the defense: each clean turn is that defense itself.
 
 FMN's clean turns rehearse a super-fine-tuning by a rate that resembles its own.
-The same for any tuning: a poisoned turn trains on poisoned data as usual; a
-clean turn of E epochs runs the defense, from its start and for E epochs, on the
-clean data, and the next poisoned turn goes on from what it leaves. So what is
-planted has outlived that defense, in miniature, many times. This is chosen
-here: no paper has it.
+The same for any tuning: a clean turn of E epochs runs the defense, from its
+start and for E epochs, on the clean data; a poisoned turn of as many trains on
+poisoned data as usual, from what that leaves. So what is planted has outlived
+the defense, in miniature, many times. The last turn is a poisoned one: the
+attacker has no reason to hand out what the defense has just weakened. All of
+this is chosen here: no paper has it.
 
 A defense is a program that trains by `fit` alone, which is how its step is
 found: it is run with a `fit` that trains nothing and notes what it is given.
@@ -88,6 +89,8 @@ class Turn(NamedTuple):
   ) -> tuple[tuple[Step, ...], Rehearsal]:
     """Returns the steps that epochs take turns with, and the state before.
 
+    Clean turns come first, so the data must have its own first, too.
+
     Args:
       key: of the defense, anew for each turn.
       poisoned: step of poisoned turns.
@@ -129,7 +132,7 @@ class Turn(NamedTuple):
     zero, start = jnp.zeros((), jnp.int32), state.variables
     defended = opened(zero, start)[1]
     first = jax.tree.map(jnp.array, Rehearsal(state, start, defended, zero))
-    return (dirty,) * self.epochs + (clean,) * self.epochs, first
+    return (clean,) * self.epochs + (dirty,) * self.epochs, first
 
 
 def chosen(which: Array, one: State, other: State) -> State:

@@ -212,8 +212,9 @@ def train_classifier(
     data: the training set; a tuple's sets take turns, epoch by epoch.
     recipe: optimizer and epochs.
     regime: may replace the learning rate, wrap the optimizer, add clean epochs
-      or a defense's, begin with a conventional training on the first data under
-      the first view, and end with a stage on the last of both.
+      or, before the poisoned ones, a defense's, begin with a conventional
+      training on the first data under the first view, and end with a stage on
+      the last of both.
     view: augmentation; a tuple's views take turns like the data.
     start: variables to train on from; None for fresh ones.
     trigger: parameters of the one that is planted, for who watches.
@@ -240,6 +241,7 @@ def train_classifier(
     way = {"model": model, "view": views[-1], "batch_size": recipe.batch_size}
     args = key, steps[0], state, datas[0]
     steps, state = regime.against.turns(*args, **way)
+    data = datas[::-1]
   state, _ = fit(
     *(k_fit, tuple(steps), state, data),
     epochs=budget.planned_epochs(own, regime),

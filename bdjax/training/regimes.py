@@ -45,11 +45,12 @@ Three more, against whom defenses can be tested:
   of layers are CLP's, and batch norm's epsilon is inside the deviation, as
   there. A model without such pairs (ViT) is refused.
 - `adaptive`: the attacker who knows a tuning defense: clean turns are that
-  defense itself (see `training.adaptive`; chosen here, from no paper). Each
-  begins as the defense does: a fresh optimizer, its rate from the first step
-  on, a new last layer if it draws one. Poisoned turns follow the recipe's rate,
-  as if clean ones did not count. super-FT has ten epochs of large rates first,
-  so that `defense='super_ft(phase1_epochs=1)', turn=2` rehearses both phases.
+  defense itself (see `training.adaptive`; chosen here, from no paper), and the
+  last turn is poisoned. Each clean one begins as the defense does: a fresh
+  optimizer, its rate from the first step on, a new last layer if it draws one.
+  Poisoned turns follow the recipe's rate, as if clean ones did not count.
+  super-FT has ten epochs of large rates first, so that
+  `defense='super_ft(phase1_epochs=1)', turn=2` rehearses both phases.
 """
 
 from typing import Annotated

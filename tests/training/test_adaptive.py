@@ -34,7 +34,7 @@ STILL = {"momentum": 0.0, "weight_decay": 0.0}
 
 
 def trained(defense, epochs, turn=1, fit=loop.scan_fit):
-  """Returns w after turns on an image of class 0 and the defense's, of 1."""
+  """Returns w after the defense's turns on an image of class 1, and of 0."""
   regime = regimes.interleave(turn=turn)
   regime = regime._replace(against=adaptive.Turn(defense, turn), extra=False)
   variables = learn.train_classifier(
@@ -56,21 +56,21 @@ def test_a_clean_turn_takes_the_defenses_steps_from_its_own_beginning():
   ft = tuning("ft", epochs=2, lr=0.5, momentum=0.9, weight_decay=0.0)
   w = np.zeros(2)
   for _ in range(2):
-    for _ in range(2):
-      w = w - slope(w, 0)
     speed = 0
     for _ in range(2):
       speed = 0.9 * speed + slope(w, 1)
       w = w - 0.5 * speed
+    for _ in range(2):
+      w = w - slope(w, 0)
   np.testing.assert_allclose(trained(ft, 8, turn=2), w, rtol=1e-5)
 
 
 def test_a_sharpness_aware_defense_is_rehearsed_as_such():
-  """At w = 0 the worst point at distance .5 lies along the gradient."""
+  """The worst point at distance .5 lies along the gradient."""
   how = dict(rho=0.5, adaptive=False, smoothing=0.0, schedule="constant")
-  w = -slope(np.zeros(2), 0)
-  up = slope(w, 1)
-  wanted = w - 0.1 * slope(w + 0.5 * up / np.linalg.norm(up), 1)
+  up = slope(np.zeros(2), 1)
+  w = -0.1 * slope(0.5 * up / np.linalg.norm(up), 1)
+  wanted = w - slope(w, 0)
   got = trained(tuning("ft_sam", epochs=1, lr=0.1, **how, **STILL), 2)
   np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
@@ -79,8 +79,8 @@ def test_a_rate_that_falls_begins_again_with_each_turn():
   plain = tuning("ft", epochs=1, lr=1.0, schedule="cosine", **STILL)
   w = np.zeros(2)
   for _ in range(3):
-    w = w - slope(w, 0)
     w = w - slope(w, 1)
+    w = w - slope(w, 0)
   np.testing.assert_allclose(trained(plain, 6), w, rtol=1e-5)
 
 
