@@ -25,6 +25,9 @@ COUNTED = {  # shares of these many test images
   **dict.fromkeys(("asr", "ra"), "triggered_images"),
 }
 FLOORS = {"clean_ca": "test_images", "clean_asr": "triggered_images"}
+BESIDE = tuple(  # what is measured besides: it changes no cell's rates
+  f"evaluate.{key}" for key in ("floor", "curve_every", "curve_images")
+)
 WHOLE = 1e-3  # how far a count may be from a whole number, and shares from 1
 ROUNDED = 1e-5  # DER is computed in float32
 OWN = ("seconds_train", "seconds_eval", "ca", "asr", "ra", "asr_incl")
@@ -100,7 +103,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
   return {
     key: value
     for key, value in plans.identity(config).items()
-    if key not in PLACES
+    if key not in (*PLACES, *BESIDE)
   }
 
 
