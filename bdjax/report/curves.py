@@ -8,6 +8,7 @@ import numpy as np
 from bdjax.report.results import Record
 
 Rows = list[Record]
+CLEAN_FIRST = ("adaptive",)  # regimes whose turns begin with a clean one
 
 
 class Line(NamedTuple):
@@ -50,7 +51,12 @@ def line(
 
 
 def planting(
-  names: Iterable[str], curves: dict[str, Rows], metric: str, *, clean: bool
+  names: Iterable[str],
+  curves: dict[str, Rows],
+  metric: str,
+  *,
+  clean: bool,
+  regime: str = "",
 ) -> Line | None:
   """Averages a metric over models that were planted under different seeds.
 
@@ -60,25 +66,27 @@ def planting(
     metric: of a row, such as "ca".
     clean: after the clean epochs, of regimes that have some; else after all
       other epochs.
+    regime: of the models; it decides which turns are the clean ones.
 
   Returns:
     The epochs that every model has, or None if there is none.
   """
+  first = regime.partition("(")[0] in CLEAN_FIRST
   tracks = [
     {
       epoch: row[metric]
       for epoch, row in timeline(curves.get(name, [])).items()
-      if row.get(metric) is not None and _is_clean(row) == clean
+      if row.get(metric) is not None and _is_clean(row, first) == clean
     }
     for name in names
   ]
   return _mean(tracks)
 
 
-def _is_clean(row: Record) -> bool:
-  """Returns whether an epoch is in the second half of its turns, "k/n"."""
+def _is_clean(row: Record, first: bool) -> bool:
+  """Returns whether an epoch is in the clean half of its turns, "k/n"."""
   turn, _, turns = row.get("turn", "1/1").partition("/")
-  return 2 * int(turn) > int(turns) > 1
+  return int(turns) > 1 and (2 * int(turn) > int(turns)) != first
 
 
 def _mean(tracks: list[dict[int, float]]) -> Line | None:

@@ -128,7 +128,8 @@ def _planting(
     )
     lines = {}
     for kind, clean in zip(_KINDS, (False, True), strict=True):
-      both = {m: planting(names, run.curves, m, clean=clean) for m in SCORED}
+      how = {"clean": clean, "regime": regime}
+      both = {m: planting(names, run.curves, m, **how) for m in SCORED}
       lines[kind] = {metric: drawn for metric, drawn in both.items() if drawn}
     lines = {kind: both for kind, both in lines.items() if both}
     if lines:

@@ -27,3 +27,13 @@ def test_without_turns_no_epoch_is_clean():
   assert found.mean.round(6).tolist() == [0.3, 0.6]
   assert planting(["a", "b"], curves, "asr", clean=True) is None
   assert planting(["a", "c"], curves, "asr", clean=False) is None
+
+
+def test_adaptive_begins_with_its_clean_epochs():
+  curves = {"a": rows([0.1, 0.2, 0.3, 0.4], turns=4)}
+  how = {"regime": "adaptive(defense='ft', turn=2)"}
+  clean = planting(["a"], curves, "asr", clean=True, **how)
+  poisoned = planting(["a"], curves, "asr", clean=False, **how)
+  assert clean.epoch.tolist() == [1, 2] and poisoned.epoch.tolist() == [3, 4]
+  alone = {"a": rows([0.2, 0.4])}
+  assert planting(["a"], alone, "asr", clean=True, **how) is None
