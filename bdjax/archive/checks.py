@@ -25,9 +25,7 @@ COUNTED = {  # shares of these many test images
   **dict.fromkeys(("asr", "ra"), "triggered_images"),
 }
 FLOORS = {"clean_ca": "test_images", "clean_asr": "triggered_images"}
-BESIDE = tuple(  # what is measured besides: it changes no cell's rates
-  f"evaluate.{key}" for key in ("floor", "curve_every", "curve_images")
-)
+FLOOR = "evaluate.floor"  # is measured besides: it changes no cell's rates
 WHOLE = 1e-3  # how far a count may be from a whole number, and shares from 1
 ROUNDED = 1e-5  # DER is computed in float32
 OWN = ("seconds_train", "seconds_eval", "ca", "asr", "ra", "asr_incl")
@@ -103,7 +101,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
   return {
     key: value
     for key, value in plans.identity(config).items()
-    if key not in (*PLACES, *BESIDE)
+    if key not in (*PLACES, FLOOR)
   }
 
 

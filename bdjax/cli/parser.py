@@ -63,14 +63,18 @@ def divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
   """
   rest, keys, words = [], [], list(words)
   while words:
-    word = words.pop(0)
-    if not word.startswith(CONFIG):
-      rest.append(word)
-      continue
-    keys.append(word)
-    if "=" not in word and words and not words[0].startswith("-"):
-      keys.append(words.pop(0))
+    if words[0].startswith(CONFIG):
+      keys += taken(words)
+    else:
+      rest.append(words.pop(0))
   return rest, keys
+
+
+def taken(words: list[str]) -> list[str]:
+  """Takes a key from the front of words, and its value if that is one too."""
+  key = words.pop(0)
+  apart = "=" not in key and words and not words[0].startswith("-")
+  return [key, words.pop(0)] if apart else [key]
 
 
 def spelled(words: Iterable[str]) -> list[str]:

@@ -63,11 +63,9 @@ def again(given: argparse.Namespace) -> str:
   """
   kept, words = [], list(given.keys)
   while words:
-    word = words.pop(0)
-    alone = "=" not in word and words and not words[0].startswith("-")
-    more = [words.pop(0)] if alone else []
-    if word.partition("=")[0] not in _PLACES:
-      kept += [word, *more]
+    setting = parsers.taken(words)
+    if setting[0].partition("=")[0] not in _PLACES:
+      kept += setting
   words = (*commands.PROGRAM.split(), "--config", given.config, *kept)
   return shlex.join(words)
 

@@ -139,8 +139,11 @@ def test_every_command_is_needed_and_all_have_one_protocol(
     checks.check(run, [one], other_code=False)
   with pytest.raises(ValueError, match="nothing says how it was measured"):
     checks.check(run, [], other_code=False)
-  more = f"{two} --config.evaluate.floor --config.evaluate.curve_every=2"
+  more = f"{two} --config.evaluate.floor"
   assert checks.check(run, [one, more], other_code=False)
+  other = f"{two} --config.evaluate.curve_every=2"
+  with pytest.raises(ValueError, match="differ in evaluate.curve_every"):
+    checks.check(run, [one, other], other_code=False)
   other = two.replace("epochs=2", "epochs=4")
   with pytest.raises(ValueError, match="differ in train.epochs, 2 and 4"):
     checks.check(run, [one, other], other_code=False)

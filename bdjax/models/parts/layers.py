@@ -27,24 +27,12 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   "silu": nn.silu,
   "elu": nn.elu,
 }
-
-
-def traced_once(init: Init) -> Init:
-  """Returns an initializer that Python goes through once for each shape.
-
-  Flax asks one for its shape whenever a layer is applied.
-  """
-  return jax.jit(init, static_argnums=(1, 2), inline=True)
-
-
 # PyTorch's default for convolutions and linear layers: U(-b, b), b = fan_in^-.5
-torch_default: Init = traced_once(
-  nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+torch_default: Init = nn.initializers.variance_scaling(
+  1 / 3, "fan_in", "uniform"
 )
 # He et al. 2015 (arXiv:1502.01852), by fan-out, as torchvision's ResNet does.
-he_fan_out: Init = traced_once(
-  nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-)
+he_fan_out: Init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def check(mean: Sequence[float], std: Sequence[float]) -> tuple[Floats, Floats]:
@@ -107,11 +95,20 @@ def conv(
     padding=(pad, pad),
     feature_group_count=groups,
     use_bias=bias,
-    kernel_init=init,
+    kernel_init=_traced_once(init),
     dtype=dtype,
     conv_general_dilated=conv_general_dilated,
     name=name,
   )
+
+
+@functools.cache
+def _traced_once(init: Init) -> Init:
+  """Returns an initializer that Python goes through once for each shape.
+
+  Flax asks one for its shape whenever a layer is applied.
+  """
+  return jax.jit(init, static_argnums=(1, 2), inline=True)
 
 
 class BatchNorm(nn.BatchNorm):
@@ -240,7 +237,7 @@ def linear(
 
   return nn.Dense(
     num_classes,
-    kernel_init=init or torch_default,
+    kernel_init=_traced_once(init or torch_default),
     bias_init=nn.initializers.zeros if init else bias_init,
     name=name,
   )(x)
