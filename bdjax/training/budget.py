@@ -68,14 +68,17 @@ def planned_epochs(recipe: Recipe, regime: Regime) -> int:
 
 
 def planned_rate(recipe: Recipe, regime: Regime, *, size: int) -> Schedule:
-  """Returns the regime's learning rate for `size` examples, or the recipe's."""
+  """Returns the regime's learning rate for `size` examples, or the recipe's.
+
+  Between rehearsals of a defense it does not fall: the last poisoned turn is as
+  strong as the first.
+  """
   steps = engine.steps_per_epoch(size, recipe.batch_size)
   epochs = planned_epochs(recipe, regime)
-  if regime.against is not None:  # who has a rate of its own
-    epochs //= 2
   if regime.schedule is not None:
     return regime.schedule(steps, epochs)
-  return schedules.by_name(recipe.schedule, recipe.lr, steps=steps * epochs)
+  name = recipe.schedule if regime.against is None else "constant"
+  return schedules.by_name(name, recipe.lr, steps=steps * epochs)
 
 
 def stepping(

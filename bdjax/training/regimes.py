@@ -48,11 +48,10 @@ Three more, against whom defenses can be tested:
   defense itself (see `training.adaptive`; chosen here, from no paper), and the
   last turn is poisoned. Each clean one begins as the defense does: a fresh
   optimizer, its rate from the first step on, a new last layer if it draws one.
-  Poisoned turns follow the recipe's rate, as if clean ones did not count: one
-  that falls to zero, as cosine does, leaves the last of them without force, and
-  the defense wins (seen; docs/methods.md). super-FT has ten epochs of large
-  rates first, so that `defense='super_ft(phase1_epochs=1)', turn=2` rehearses
-  both phases.
+  Poisoned turns hold the recipe's rate, whatever its schedule: with one that
+  falls to zero the last of them have no force, and the defense wins (seen;
+  docs/methods.md). super-FT has ten epochs of large rates first, so that
+  `defense='super_ft(phase1_epochs=1)', turn=2` rehearses both phases.
 """
 
 from typing import Annotated

@@ -33,7 +33,7 @@ def slope(w, label):
 STILL = {"momentum": 0.0, "weight_decay": 0.0}
 
 
-def trained(defense, epochs, turn=1, fit=loop.scan_fit):
+def trained(defense, epochs, turn=1, fit=loop.scan_fit, schedule="constant"):
   """Returns w after the defense's turns on an image of class 1, and of 0."""
   regime = regimes.interleave(turn=turn)
   regime = regime._replace(against=adaptive.Turn(defense, turn), extra=False)
@@ -41,7 +41,7 @@ def trained(defense, epochs, turn=1, fit=loop.scan_fit):
     *(jax.random.key(0), (pixel(0),) * turn + (pixel(1),) * turn),
     fit,
     model=Line(),
-    recipe=Recipe(epochs, 1, lr=1.0, schedule="constant", **STILL),
+    recipe=Recipe(epochs, 1, lr=1.0, schedule=schedule, **STILL),
     regime=regime,
   )
   return np.asarray(variables["params"]["w"])
@@ -82,6 +82,12 @@ def test_a_rate_that_falls_begins_again_with_each_turn():
     w = w - slope(w, 1)
     w = w - slope(w, 0)
   np.testing.assert_allclose(trained(plain, 6), w, rtol=1e-5)
+
+
+def test_the_attackers_own_rate_does_not_fall():
+  ft = tuning("ft", epochs=1, lr=0.5, weight_decay=0.0)
+  falling = trained(ft, 6, schedule="cosine")
+  np.testing.assert_array_equal(falling, trained(ft, 6))
 
 
 def test_epochs_on_the_hosts_time_take_the_same_steps():
