@@ -1,6 +1,7 @@
 """A whole experiment in a call: plant, defend, score."""
 
 import os
+import shlex
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from rich.console import Console
 
 from bdjax.api import arrays
 from bdjax.api.outcome import Outcome, load
+from bdjax.cli import commands
+from bdjax.cli import keys as places
 from bdjax.machine import backend, mesh, notes, programs, storage
 from bdjax.runs import configs, failed, settings, task_data, whole
 
@@ -62,7 +65,8 @@ def experiment(
     ValueError: something cannot be done; says what, and what to do.
     RuntimeError: every cell failed; says why. If only some do, a note says so.
   """
-  given: dict[str, Any] = {"seeds": seeds}
+  several = seeds if isinstance(seeds, int) else tuple(seeds)
+  given: dict[str, Any] = {"seeds": several}
   names = (attack, regime, defense, model, sequela)
   given |= {f"{k}.name": v for k, v in zip(_SECTIONS, names, strict=True)}
   backend.require()
@@ -83,6 +87,7 @@ def experiment(
     Console(quiet=quiet),
     mesh=mesh.all_devices(),
     log_to=log_to,
+    command=_command(given) if own is None else "",
   )
   sentences = failed.told(failures)
   for sentence in sentences:
@@ -90,6 +95,13 @@ def experiment(
   if path is None:
     raise RuntimeError("; ".join(sentences))
   return load(path)
+
+
+def _command(given: dict[str, Any]) -> str:
+  """Returns what runs the same from a shell, without this machine's places."""
+  kept = {k: v for k, v in given.items() if k not in places.PLACES}
+  words = [f"--config.{key}={value}" for key, value in kept.items()]
+  return shlex.join([*commands.PROGRAM.split(), "--config", "base", *words])
 
 
 def _config(given: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import sys
 import pytest
 
 import bdjax
+from bdjax.api import experiment
+from bdjax.archive import commands
+from bdjax.runs import plans
 
 
 def test_models_are_scored_by_defense(outcome):
@@ -50,3 +53,28 @@ def test_an_unknown_key_is_refused(key, tmp_path, again):
   with pytest.raises(ValueError, match="unknown config key"):
     again(tmp_path / "w", keys={key: 3})
   assert not (tmp_path / "w").exists()
+
+
+def test_the_command_that_is_noted_runs_the_same(monkeypatch, tmp_path):
+  noted = {}
+
+  def finish(plan, path, console, *, command, **more):
+    noted.update(plan=plan, command=command)
+    return None, {"badnets": "stopped"}
+
+  monkeypatch.setattr(experiment.whole, "finish", finish)
+  keys = {"data.dir": str(tmp_path), "defense.batch_size": 50}
+  keys["train.schedule"] = "constant"
+  with pytest.raises(RuntimeError, match="stopped"):
+    bdjax.experiment(
+      defense="ft(lr=0.05),super_ft.fmn",
+      model="cnn(width=4)",
+      seeds=[0, 1],
+      keys=keys,
+    )
+  command = commands.parse(noted["command"])
+  assert "data.dir" not in noted["command"]
+  ran = plans.completed(noted["plan"].config)
+  assert command.overridden | {"data.dir"} == set(ran[plans.OVERRIDDEN])
+  apart = dict.fromkeys(("data", plans.OVERRIDDEN))
+  assert plans.completed(command.config) | apart == ran | apart
