@@ -178,17 +178,11 @@ def _sure(best: Score, others: list[Score]) -> str:
   if not others:
     return f"{_counted(len(best.seeds), 'seed')}, and no other to compare with"
   second = others[0]
-  shared = [seed for seed in best.seeds if seed in second.seeds]
-  gaps = [best.seeds[seed] - second.seeds[seed] for seed in shared]
-  ends = intervals.student(gaps)
-  if ends is None or best.judged.keys() != second.judged.keys():
+  unit = f"points of {best.unit} ahead of {second.defense}"
+  gap = intervals.lead(best.seeds, second.seeds, unit)
+  if not gap or best.judged.keys() != second.judged.keys():
     return f"{second.defense}, next, was not judged on the same models"
-  low, high = (100 * end for end in ends)
-  gap = (
-    f"{100 * statistics.fmean(gaps):.1f} [{low:.1f}, {high:.1f}] points of "
-    f"{best.unit} ahead of {second.defense}, over {_counted(len(gaps), 'seed')}"
-  )
-  return gap if low > 0 else f"Not told apart: {gap}"
+  return gap
 
 
 def _counted(count: int, noun: str) -> str:

@@ -45,3 +45,27 @@ def student(
   mean, sd = statistics.fmean(values), statistics.stdev(values)
   half = float(special.stdtrit(n - 1, 0.975)) * sd / n**0.5
   return max(limits[0], mean - half), min(limits[1], mean + half)
+
+
+def lead(first: dict[int, float], second: dict[int, float], unit: str) -> str:
+  """Returns in words how far one is ahead of another in the seeds of both.
+
+  Args:
+    first: shares by seed.
+    second: likewise.
+    unit: what follows the number, such as "points of DER ahead of ft".
+
+  Returns:
+    The mean difference and its interval, in points, and whether that leaves
+    them apart; or "" with less than two seeds in common.
+  """
+  gaps = [first[seed] - second[seed] for seed in first if seed in second]
+  ends = student(gaps)
+  if ends is None:
+    return ""
+  low, high = (100 * end for end in ends)
+  gap = (
+    f"{100 * statistics.fmean(gaps):.1f} [{low:.1f}, {high:.1f}] {unit}, over "
+    f"{len(gaps)} seeds"
+  )
+  return gap if low > 0 else f"Not told apart: {gap}"

@@ -61,6 +61,7 @@ def section(
         "title": ", ".join(sweep.title),
         "panels": sweeps.panels(sweep),
         "best": sweeps.best(sweep),
+        "sure": sweeps.sure(sweep),
         "lost": sweeps.lost(sweep),
       }
       for sweep in sweeps.sweeps(table.records, table.diverged)

@@ -88,13 +88,47 @@ def best(sweep: Sweep, *, count: int = 5) -> list[dict[str, Any]]:
     Rows: `setting` in words, `seeds`, the means of `asr`, `ca` and `der`, and
     the `verdict`; what is `tables.UNJUDGED` comes last.
   """
-  rows = []
+  return [row for row, _ in _ranked(sweep)[:count]]
+
+
+def sure(sweep: Sweep) -> str:
+  """Returns how sure the order of the two best settings is; "" with one."""
+  ranked = _ranked(sweep)
+  judged = [p for p in ranked if p[0]["verdict"] not in tables.UNJUDGED]
+  if len(judged) < 2:
+    return ""
+  if len({_rates(cells) for _, cells in ranked}) == 1:
+    return "Every setting gave the same rates: what was swept changed nothing"
+  (_, first), (_, second) = judged[:2]
+  unit = "ASR" if any(r["der"] is None for r in (*first, *second)) else "DER"
+  one, other = (_by_seed(cells, unit) for cells in (first, second))
+  gap = intervals.lead(one, other, f"points of {unit} ahead of the next")
+  return gap or "Not sure: of one seed, and another may give another order"
+
+
+def _ranked(
+  sweep: Sweep,
+) -> list[tuple[dict[str, Any], list[results.Record]]]:
+  """Returns a row for each setting, and its cells, the best first."""
+  pairs = []
   for setting, cells in sweep.cells.items():
     text = _words(sweep, setting)
     means = {m: _mean(cells, m) for m in ("asr", "ca", "der")}
     row = {"setting": text, "seeds": len(cells), **means}
-    rows.append(row | {"verdict": _verdict(cells)})
-  return sorted(rows, key=_rank)[:count]
+    pairs.append((row | {"verdict": _verdict(cells)}, cells))
+  return sorted(pairs, key=lambda pair: _rank(pair[0]))
+
+
+def _rates(cells: list[results.Record]) -> frozenset[tuple[Any, ...]]:
+  return frozenset((cell["seed"], cell["asr"], cell["ca"]) for cell in cells)
+
+
+def _by_seed(cells: list[results.Record], unit: str) -> dict[int, float]:
+  """Returns what is best high, a share, by seed."""
+  return {
+    cell["seed"]: cell["der"] if unit == "DER" else 1 - cell["asr"]
+    for cell in cells
+  }
 
 
 def _verdict(cells: list[results.Record]) -> str:

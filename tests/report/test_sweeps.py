@@ -79,6 +79,40 @@ def test_best_has_the_highest_mean_der(fake):
   assert [row["setting"] for row in sweeps.best(sweep)] == ["lr = 2", "lr = 1"]
 
 
+@pytest.mark.parametrize(
+  ("ders", "said"),
+  [
+    # differences .1, .12, .14: mean .12, sd .02; 4.303 * .02 / sqrt(3) = .0497
+    (
+      ((0.8, 0.84, 0.9), (0.7, 0.72, 0.76)),
+      "12.0 [7.0, 17.0] points of DER ahead of the next, over 3 seeds",
+    ),
+    # .1, -.1, .3: mean .1, sd .2; 4.303 * .2 / sqrt(3) = .4968
+    (
+      ((0.8, 0.6, 0.9), (0.7, 0.7, 0.6)),
+      "Not told apart: 10.0 [-39.7, 59.7] points of DER ahead of the next",
+    ),
+    (((0.8,), (0.7,)), "Not sure: of one seed"),
+    (((0.8, 0.8), (0.8, 0.8)), "Every setting gave the same rates"),
+  ],
+)
+def test_the_order_of_settings_is_as_sure_as_its_seeds(fake, ders, said):
+  made = [
+    cell(fake, lr, seed, der=der, asr=1 - der)
+    for lr, seeds in zip((0.1, 0.2), ders, strict=True)
+    for seed, der in enumerate(seeds)
+  ]
+  (sweep,) = sweeps.sweeps(made)
+  assert sweeps.sure(sweep).startswith(said)
+
+
+def test_a_setting_alone_is_compared_with_none(fake):
+  made = [cell(fake, 0.1), cell(fake, 0.2, asr=0.0, der=0.9)]
+  made[1] |= {"ca": 0.0}  # destroyed
+  (sweep,) = sweeps.sweeps(made)
+  assert sweeps.sure(sweep) == ""
+
+
 def test_page_shows_them_and_nothing_without_axes(tmp_path, fake):
   results.append(tmp_path / "results.jsonl", [cell(fake, lr) for lr in (1, 2)])
   page = report.write(tmp_path).read_text()
