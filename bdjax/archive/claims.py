@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bdjax.archive.experiment import Experiment
+from bdjax.archive.experiment import TOY, Experiment
 from bdjax.archive.pages import EDITED, anchor, plain, table
 from bdjax.methods import specs
 from bdjax.report.load import Run
@@ -29,7 +29,6 @@ CELLS = {
   claim.SOME: "some cell",
 }
 SIGNS = {True: "yes", False: "no", None: "open"}
-TOY = "synthetic"
 FOREIGN = "other data than the paper's, hence not counted"
 MOST = 40  # answers shown of one experiment (chosen)
 INTRODUCTION = f"""{EDITED}

@@ -21,6 +21,7 @@ from bdjax.report.load import NONE, Run, load
 ABOUT = "experiment.json"
 LOGS = ("results", "curves", "sequela", "diverged")
 NEEDED = ("title", "by", "note", "commands", "other_code", "config")
+TOY = "synthetic"  # images that are drawn, and show only that a run works
 LARGEST = 1 << 28  # bytes that a packed log may unpack to (chosen)
 
 
@@ -151,7 +152,9 @@ def protocol(cells: Sequence[results.Record]) -> str:
     "epochs": "equally many poisoned epochs in every regime (fmn and "
     "interleave add as many clean ones). ",
   }
-  return trained + equal.get(match, "") + _scored(cells)
+  toy = any(TOY in record["dataset"] for record in cells)
+  said = " Drawn shapes: these rates say nothing of photographs." if toy else ""
+  return trained + equal.get(match, "") + _scored(cells) + said
 
 
 def _scored(cells: Sequence[results.Record]) -> str:

@@ -235,3 +235,10 @@ def test_an_experiment_of_two_studies_has_one_protocol(invent, tmp_path):
   one = invent.keep(tmp_path / "results" / "x", [record], config=config)
   assert rows.protocol(one).startswith("own: 20,000 images")
   assert claims.outcomes([one])
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "synthetic"])
+def test_rates_on_drawn_shapes_are_said_to_be_such(dataset, invent, tmp_path):
+  cells = twice(invent, "blended", "fmn", "none", (0.9, 1.0), dataset=dataset)
+  text = pages.render([invent.keep(tmp_path / "results" / "one", cells)])
+  assert ("say nothing of photographs" in text) == (dataset == "synthetic")
