@@ -29,7 +29,7 @@ DEFENSES = registry.names("defenses")
 # Attacks that train a victim as one of the others does, and differ in what they
 # poison alone: one of each way is run, and put into every regime.
 ALIKE = ("adaptive_blend", "blended", "bpp", "clean", "label_consistent", "lf")
-ALIKE += ("l0_inv", "l2_inv", "narcissus", "sig", "ssba", "trojaning")
+ALIKE += ("l0_inv", "l2_inv", "narcissus", "sig", "ssba", "trojaning", "upgd")
 WAYS = [name for name in ATTACKS if name not in ALIKE]
 BOTH = [("attacks", n) for n in ATTACKS] + [("defenses", n) for n in DEFENSES]
 SMALL = {"epochs": 2, "batch_size": 16, "num_classes": 4, "size": 2}

@@ -41,9 +41,8 @@ Three more, against whom defenses can be tested:
   2501.05928; see `training.limits`). u = 3 as in the authors' code, which was
   read and not the paper, and limits after each epoch, as here, the last one
   too; there the model that is kept is the best before a limit. Grond is this
-  with a trigger of universal adversarial noise (UPGD), which is not here. Pairs
-  of layers are CLP's, and batch norm's epsilon is inside the deviation, as
-  there. A model without such pairs (ViT) is refused.
+  with the attack `upgd`. Pairs of layers are CLP's, and batch norm's epsilon is
+  inside the deviation, as there. A model without such pairs (ViT) is refused.
 - `adaptive`: the attacker who knows a tuning defense: clean turns are that
   defense itself (see `training.adaptive`; chosen here, from no paper), and the
   last turn is poisoned. Each clean one begins as the defense does: a fresh
