@@ -247,7 +247,9 @@ def _finish(
       mesh=mesh,
       shard=(place, count),
       log_to=given.log_to,
-      command=program.again(given) if given.does == "run" else "",
+      command=program.again(given.config, given.keys)
+      if given.does == "run"
+      else "",
     )
 
 

@@ -1,7 +1,6 @@
 """A whole experiment in a call: plant, defend, score."""
 
 import os
-import shlex
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +9,7 @@ from rich.console import Console
 
 from bdjax.api import arrays
 from bdjax.api.outcome import Outcome, load
-from bdjax.cli import commands
-from bdjax.cli import keys as places
+from bdjax.cli import program
 from bdjax.machine import backend, mesh, notes, programs, storage
 from bdjax.runs import configs, failed, settings, task_data, whole
 
@@ -65,8 +63,9 @@ def experiment(
     ValueError: something cannot be done; says what, and what to do.
     RuntimeError: every cell failed; says why. If only some do, a note says so.
   """
-  several = seeds if isinstance(seeds, int) else tuple(seeds)
-  given: dict[str, Any] = {"seeds": several}
+  given: dict[str, Any] = {"seeds": seeds}
+  if not isinstance(seeds, int):
+    given["seeds"] = tuple(seeds)
   names = (attack, regime, defense, model, sequela)
   given |= {f"{k}.name": v for k, v in zip(_SECTIONS, names, strict=True)}
   backend.require()
@@ -78,6 +77,7 @@ def experiment(
     given["data.name"] = task_data.OWN
   given |= keys or {}
   config = _config(given)
+  command = _command(config, given) if own is None else ""
   plan = settings.plan(config, frozenset(given), own)
   path = storage.place(os.fspath(workdir or tempfile.mkdtemp(prefix="bdjax-")))
   programs.keep()
@@ -87,7 +87,7 @@ def experiment(
     Console(quiet=quiet),
     mesh=mesh.all_devices(),
     log_to=log_to,
-    command=_command(given) if own is None else "",
+    command=command,
   )
   sentences = failed.told(failures)
   for sentence in sentences:
@@ -97,11 +97,19 @@ def experiment(
   return load(path)
 
 
-def _command(given: dict[str, Any]) -> str:
-  """Returns what runs the same from a shell, without this machine's places."""
-  kept = {k: v for k, v in given.items() if k not in places.PLACES}
-  words = [f"--config.{key}={value}" for key, value in kept.items()]
-  return shlex.join([*commands.PROGRAM.split(), "--config", "base", *words])
+def _command(config: dict[str, Any], given: dict[str, Any]) -> str:
+  """Returns what runs a config from a shell, or "" if no words say it.
+
+  Args:
+    config: with the keys set.
+    given: the keys.
+  """
+  words = [f"--config.{k}={v}" for k, v in given.items() if v is not None]
+  try:
+    same = configs.read("base", words).values == config
+  except ValueError:
+    return ""
+  return program.again("base", words) if same else ""
 
 
 def _config(given: dict[str, Any]) -> dict[str, Any]:

@@ -21,11 +21,10 @@ can only brighten, an array may hold negative numbers too. The default rate,
 import functools
 
 import jax
-import jax.numpy as jnp
 import optax
 from optax.projections import projection_l2_ball
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import poison, universal
 from bdjax.attacks.parts.goals import AnyGoal, Goal
 from bdjax.attacks.parts.neurons import Excitation, Exciting, excite
 from bdjax.machine import programs
@@ -37,7 +36,7 @@ from bdjax.methods.signature import (
   validated,
 )
 from bdjax.training import learn
-from bdjax.types import Attack, Fit, Images, Key, Params, Task
+from bdjax.types import Attack, Fit, Key, Params, Task
 
 PRESETS = {"fmn": {"rate": 0.05}}
 
@@ -77,10 +76,4 @@ def make(
     )
     return {"delta": programs.jit(optimize)(k_delta, task, variables)}
 
-  return poison.data_poisoning(init, trigger, goal, rate)
-
-
-def trigger(key: Key, images: Images, params: Params) -> Images:
-  """Returns the images with the perturbation added, clipped."""
-  del key
-  return jnp.clip(images + params["delta"], 0, 1)
+  return poison.data_poisoning(init, universal.added, goal, rate)

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import poison, universal
 from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.machine import programs
 from bdjax.methods.signature import Count, Positive, Rate, validated
@@ -75,7 +75,7 @@ def make(
     return {"delta": delta, "magnify": jnp.float32(magnify)}
 
   return poison.data_poisoning(
-    init, trigger, goal, rate, stamp=stamp, clean_label=True
+    init, trigger, goal, rate, stamp=universal.added, clean_label=True
   )
 
 
@@ -83,12 +83,6 @@ def trigger(key: Key, images: Images, params: Params) -> Images:
   """Returns the images with the magnified noise added, clipped."""
   del key
   return jnp.clip(images + params["magnify"] * params["delta"], 0, 1)
-
-
-def stamp(key: Key, images: Images, params: Params) -> Images:
-  """Returns the poisons: images with the noise added as it is, clipped."""
-  del key
-  return jnp.clip(images + params["delta"], 0, 1)
 
 
 def _invert(
@@ -103,24 +97,21 @@ def _invert(
 ) -> Array:
   """Returns the noise, [1, H, W, C], that points a surrogate to the target."""
   k_order, k_rounds = jax.random.split(key)
-  data, tx = task.train, optax.radam(lr)
+  data = task.train
   members = data.replace(keep=data.label == target)
   pool = engine.order(k_order, members, data.size)
 
-  def objective(delta, batch):
-    x = jnp.clip(batch.image + delta, 0, 1)
-    logits, _ = task.model.apply(variables, x, train=False)
-    return learn.entropy(logits, batch.label)
-
-  def body(state, key):
-    delta, opt_state = state
+  def drawn(key):
     k_draw, k_view = jax.random.split(key)
     rows = jax.random.choice(k_draw, pool, (batch_size,))
-    batch = task.view(k_view, engine.take(data, rows))
-    grad = jax.grad(objective)(delta, batch)
-    step, opt_state = tx.update(grad, opt_state)
-    return (jnp.clip(delta + step, -eps, eps), opt_state), None
+    return task.view(k_view, engine.take(data, rows)).image
 
-  start = jnp.zeros((1, *data.image.shape[1:]))
-  keys = jax.random.split(k_rounds, rounds)
-  return jax.lax.scan(body, (start, tx.init(start)), keys)[0][0]
+  return universal.descend(
+    jax.random.split(k_rounds, rounds),
+    drawn,
+    lambda x: task.model.apply(variables, x, train=False)[0],
+    start=jnp.zeros((1, *data.image.shape[1:])),
+    target=target,
+    eps=eps,
+    tx=optax.radam(lr),
+  )

@@ -24,19 +24,22 @@ Choices and deviations:
 - A pass over the data leaves out the images that do not fill its last batch.
 - Poisons are rounded to bytes, where the reference cuts off; triggered images
   are clipped at test time, where the reference leaves them beyond [0, 1].
+- 20 epochs on 10,000 images reach an ASR of 56 % and plant nothing
+  (docs/methods.md); the authors' 200 on 50,000 were not run.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from bdjax.attacks.parts import poison
+from bdjax.attacks.parts import poison, universal
 from bdjax.attacks.parts.goals import Goal, OneGoal
 from bdjax.machine import programs
 from bdjax.methods.signature import Count, Positive, Rate, validated
 from bdjax.training import engine, learn
-from bdjax.types import Array, Attack, Fit, Images, Key, Params, Scalar, Task
+from bdjax.types import Array, Attack, Dataset, Fit, Key, Params, Scalar, Task
 
 PRESETS = {"official": {"rate": 0.05}}
 
@@ -71,13 +74,9 @@ def make(
     )
     return {"delta": programs.jit(optimize)(k_descend, task, variables)}
 
-  return poison.data_poisoning(init, trigger, goal, rate, clean_label=True)
-
-
-def trigger(key: Key, images: Images, params: Params) -> Images:
-  """Returns the images with the noise added, clipped."""
-  del key
-  return jnp.clip(images + params["delta"], 0, 1)
+  return poison.data_poisoning(
+    init, universal.added, goal, rate, clean_label=True
+  )
 
 
 def _descend(
@@ -92,23 +91,23 @@ def _descend(
 ) -> Array:
   """Returns the noise, [1, H, W, C], that leads all images to the target."""
   data = task.train
+  return universal.descend(
+    passes(key, data, rounds, batch_size),
+    lambda rows: engine.take(data, rows).image,
+    lambda x: task.model.apply(variables, x, train=False)[0],
+    start=jnp.zeros((1, *data.image.shape[1:])),
+    target=target,
+    eps=eps,
+    tx=optax.sign_sgd(step),
+  )
+
+
+def passes(key: Key, data: Dataset, rounds: int, batch_size: int) -> Array:
+  """Returns places of images, [rounds, batch], each pass in an order anew."""
   batch_size = min(batch_size, data.size)
-  per_pass = data.size // batch_size
-  passes = [
-    engine.order(jax.random.fold_in(key, i), data, per_pass * batch_size)
-    for i in range(-(-rounds // per_pass))
+  batches = data.size // batch_size
+  orders = [
+    engine.order(jax.random.fold_in(key, i), data, batches * batch_size)
+    for i in range(-(-rounds // batches))
   ]
-  rows = jnp.concatenate(passes).reshape(-1, batch_size)[:rounds]
-  label = jnp.full(batch_size, target, jnp.int32)
-
-  def objective(delta, images):
-    x = jnp.clip(images + delta, 0, 1)
-    logits, _ = task.model.apply(variables, x, train=False)
-    return learn.entropy(logits, label)
-
-  def body(delta, rows):
-    slope = jax.grad(objective)(delta, engine.take(data, rows).image)
-    return jnp.clip(delta - step * jnp.sign(slope), -eps, eps), None
-
-  start = jnp.zeros((1, *data.image.shape[1:]))
-  return jax.lax.scan(body, start, rows)[0]
+  return jnp.concatenate(orders).reshape(-1, batch_size)[:rounds]

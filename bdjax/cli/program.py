@@ -56,17 +56,21 @@ def parse(words: Sequence[str], prog: str) -> argparse.Namespace:
   return given
 
 
-def again(given: argparse.Namespace) -> str:
+def again(config: str, settings: Sequence[str]) -> str:
   """Returns a command that runs the same config, without this machine's places.
 
   They decide nothing, and are nobody else's business.
+
+  Args:
+    config: file, or name.
+    settings: words that set its keys.
   """
-  kept, words = [], list(given.keys)
+  kept, words = [], list(settings)
   while words:
     setting = parsers.taken(words)
     if setting[0].partition("=")[0] not in _PLACES:
       kept += setting
-  words = (*commands.PROGRAM.split(), "--config", given.config, *kept)
+  words = (*commands.PROGRAM.split(), "--config", config, *kept)
   return shlex.join(words)
 
 

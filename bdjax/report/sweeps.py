@@ -103,7 +103,7 @@ def sure(sweep: Sweep) -> str:
   unit = "ASR" if any(r["der"] is None for r in (*first, *second)) else "DER"
   one, other = (_by_seed(cells, unit) for cells in (first, second))
   gap = intervals.lead(one, other, f"points of {unit} ahead of the next")
-  return gap or "Not sure: of one seed, and another may give another order"
+  return gap or "Not sure: it has no two seeds in common with the next"
 
 
 def _ranked(

@@ -55,26 +55,42 @@ def test_an_unknown_key_is_refused(key, tmp_path, again):
   assert not (tmp_path / "w").exists()
 
 
-def test_the_command_that_is_noted_runs_the_same(monkeypatch, tmp_path):
-  noted = {}
+@pytest.fixture
+def noted(monkeypatch):
+  """Returns what a call, which runs nothing, would run and note."""
+  held = {}
 
   def finish(plan, path, console, *, command, **more):
-    noted.update(plan=plan, command=command)
+    held.update(plan=plan, command=command)
     return None, {"badnets": "stopped"}
 
   monkeypatch.setattr(experiment.whole, "finish", finish)
-  keys = {"data.dir": str(tmp_path), "defense.batch_size": 50}
-  keys["train.schedule"] = "constant"
-  with pytest.raises(RuntimeError, match="stopped"):
-    bdjax.experiment(
-      defense="ft(lr=0.05),super_ft.fmn",
-      model="cnn(width=4)",
-      seeds=[0, 1],
-      keys=keys,
-    )
-  command = commands.parse(noted["command"])
-  assert "data.dir" not in noted["command"]
-  ran = plans.completed(noted["plan"].config)
-  assert command.overridden | {"data.dir"} == set(ran[plans.OVERRIDDEN])
+
+  def ask(keys):
+    with pytest.raises(RuntimeError, match="stopped"):
+      bdjax.experiment(
+        defense="ft(lr=0.05),super_ft.fmn",
+        model="cnn(width=4)",
+        seeds=[0, 1],
+        keys={"defense.batch_size": 50, "data.crop": 0} | keys,
+      )
+    return held["plan"], held["command"]
+
+  return ask
+
+
+def test_the_command_that_is_noted_runs_the_same(noted, tmp_path):
+  keys = {"data.dir": str(tmp_path), "defense.epochs": None}
+  plan, text = noted(keys | {"model.dtype": "bfloat16"})
+  command = commands.parse(text)
+  assert "data.dir" not in text
+  ran = plans.completed(plan.config)
+  assert command.overridden | keys.keys() == set(ran[plans.OVERRIDDEN])
+  assert command.config["data"] | {"dir": str(tmp_path)} == ran["data"]
   apart = dict.fromkeys(("data", plans.OVERRIDDEN))
   assert plans.completed(command.config) | apart == ran | apart
+
+
+def test_what_no_words_say_is_not_noted(noted):
+  assert noted({"train.schedule": "cosine"})[1]
+  assert noted({"attack.target": None})[1] == ""

@@ -31,7 +31,7 @@ def test_a_command_is_said_again_without_places():
   text = "--config=q --workdir=w --config.seeds='(0, 1)' --store s --shard 0/2"
   text += " --config.data.dir=/d --config.data.cache /c --noconfig.c"
   given = program.parse(shlex.split(text), "bdjax")
-  said = program.again(given)
+  said = program.again(given.config, given.keys)
   kept = "'--config.seeds=(0, 1)' --noconfig.c"
   assert said == f"{commands.PROGRAM} --config q {kept}"
   again = program.parse(shlex.split(said)[3:], "bdjax")

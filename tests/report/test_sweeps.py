@@ -92,7 +92,7 @@ def test_best_has_the_highest_mean_der(fake):
       ((0.8, 0.6, 0.9), (0.7, 0.7, 0.6)),
       "Not told apart: 10.0 [-39.7, 59.7] points of DER ahead of the next",
     ),
-    (((0.8,), (0.7,)), "Not sure: of one seed"),
+    (((0.8,), (0.7,)), "Not sure: it has no two seeds"),
     (((0.8, 0.8), (0.8, 0.8)), "Every setting gave the same rates"),
   ],
 )

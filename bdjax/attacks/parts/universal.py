@@ -2,18 +2,65 @@
 
 Universal perturbations by DeepFool, pushing each image into a wanted class:
 Moosavi-Dezfooli et al., "Universal Adversarial Perturbations", arXiv
-1610.08401, and "DeepFool", arXiv 1511.04599.
+1610.08401, and "DeepFool", arXiv 1511.04599. And bounded ones by descent of the
+cross-entropy towards one class, batch by batch.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from bdjax.types import Array, Images, Key, Labels, Logits, Scalar
+from bdjax.training import learn
+from bdjax.types import Array, Images, Key, Labels, Logits, Params, Scalar
 
 OVERSHOOT = 0.02  # DeepFool steps this much past the boundary
 RECENT, SETTLED = 5, 0.01  # the search ends when so many shares lie so close
+
+
+def added(key: Key, images: Images, params: Params) -> Images:
+  """Returns the images with the perturbation `delta` added, clipped."""
+  del key
+  return jnp.clip(images + params["delta"], 0, 1)
+
+
+def descend(
+  rounds: Params,
+  images: Callable[[Params], Images],
+  logits: Callable[[Images], Logits],
+  *,
+  start: Array,
+  target: int,
+  eps: Scalar,
+  tx: optax.GradientTransformation,
+) -> Array:
+  """Leads images to a class by one perturbation that is cut off at a bound.
+
+  Args:
+    rounds: what the batch of each step is made of, along the first axis.
+    images: such a thing -> [B, H, W, C].
+    logits: of a classifier.
+    start: [1, H, W, C].
+    target: the class.
+    eps: bound on every entry.
+    tx: of the perturbation.
+
+  Returns:
+    [1, H, W, C].
+  """
+
+  def objective(delta, x):
+    z = logits(jnp.clip(x + delta, 0, 1))
+    return learn.entropy(z, jnp.full(len(x), target, jnp.int32))
+
+  def body(state, item):
+    delta, opt_state = state
+    slope = jax.grad(objective)(delta, images(item))
+    step, opt_state = tx.update(slope, opt_state)
+    return (jnp.clip(delta + step, -eps, eps), opt_state), None
+
+  return jax.lax.scan(body, (start, tx.init(start)), rounds)[0][0]
 
 
 def deepfool(
