@@ -97,14 +97,16 @@ def test_a_second_stage_has_its_share_of_the_epochs_and_one_at_least():
   assert budget.parts(Recipe(epochs=3), short)[1:] == (Recipe(epochs=2), 1)
 
 
-def test_the_rate_of_poisoned_turns_spans_those_alone():
+def test_the_rate_of_interleaved_turns_spans_both_kinds():
   recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
-  rates = [
-    budget.planned_rate(recipe, make(), size=100)
-    for make in (regimes.interleave, regimes.adaptive)
-  ]
-  assert float(rates[0](40)) == pytest.approx(0.1)  # half of 8 epochs
-  assert float(rates[1](20)) == pytest.approx(0.1)  # half of 4
+  rate = budget.planned_rate(recipe, regimes.interleave(), size=100)
+  assert float(rate(40)) == pytest.approx(0.1)  # half of 8 epochs
+
+
+def test_the_rate_between_rehearsals_does_not_fall():
+  recipe = Recipe(epochs=4, batch_size=10, lr=0.2, schedule="cosine")
+  rate = budget.planned_rate(recipe, regimes.adaptive(), size=100)
+  assert [float(rate(step)) for step in (0, 20, 39)] == [pytest.approx(0.2)] * 3
 
 
 def test_only_what_takes_more_is_changed_by_a_match():
