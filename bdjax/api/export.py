@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bdjax import report
 from bdjax.api.outcome import Outcome, load, pandas
 from bdjax.machine.faults import faults
-from bdjax.report import figures, page, results, tables
+from bdjax.report import figures, judging, page, results, tables
 from bdjax.report.tables import Table
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def _text(table: Table) -> str:
   notes = [f" {MARKS[k]} {k}." for k in tables.UNJUDGED if k in words]
   caption = (
     f"CA and ASR in percent: {dataset}, {model}, {scenario}. {_counts(shown)}"
+    f"{f' {tables.MOVED}' if tables.moved(table) else ''}"
     f"{''.join(notes)}"
   )
   frame = _wide(table) if len(table.defenses) <= WIDE else _long(table)
@@ -123,7 +124,7 @@ def _counts(shown: Sequence[results.Record]) -> str:
     for name in ("test_images", "triggered_images")
   )
   text = f"{means}, on {ca} test images and {asr} triggered ones a seed. "
-  text += f"Chance is {100 * tables.chance(shown[0]):.3g}"
+  text += f"Chance is {100 * judging.chance(shown[0]):.3g}"
   floors = [100 * r["clean_asr"] for r in shown if r["clean_asr"] is not None]
   if floors:
     ends = dict.fromkeys(f"{end:.1f}" for end in (min(floors), max(floors)))
@@ -162,5 +163,5 @@ def _pair(table: Table, key: tuple[str, str, str]) -> dict[str, str]:
   if row is None:
     return dict.fromkeys(COLUMNS, "–")
   mark = MARKS.get(tables.verdict(row), "")
-  ca, asr = (tables.percent(row, name.lower()) for name in COLUMNS)
+  ca, asr = (tables.percent(row, name) for name in ("ca", "left"))
   return dict(zip(COLUMNS, (ca, f"{asr}{mark}"), strict=True))

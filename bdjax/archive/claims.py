@@ -47,14 +47,15 @@ or, but of its accuracy, one that the defense destroyed. Experiments that decide
 otherwise leave a claim undecided; those that decide nothing do not count. Other
 data than the paper's is shown and not counted. Where a paper says `super_ft` or
 `ft` alone, the preset that is nearest to its text stands for it, as in the
-studies' pages, but none with further arguments. Seconds on a machine that other
-work shared are no cost. Forget-Me-Not is asked as training from scratch; its
-section 3.2 can also be read to start from the planted model,
+studies' pages, but none with further arguments, and where Sha et al. state no
+share of the clean images none that has less than all of them. Seconds on a
+machine that other work shared are no cost. Forget-Me-Not is asked as training
+from scratch; its section 3.2 can also be read to start from the planted model,
 `fmn(start='planted')`, which the results show beside it where it was run and no
-claim counts. Most protocols here are smaller than the papers': what
-is not reproduced in one may hold in theirs. One cell is enough against a claim
-of every cell, also where its sentence may have been meant in general; and
-nothing makes up for how many cells are asked.
+claim counts. Most protocols here are smaller than the papers': what is not
+reproduced in one may hold in theirs. One cell is enough against a claim of
+every cell, also where its sentence may have been meant in general; and nothing
+makes up for how many cells are asked.
 """
 
 

@@ -39,7 +39,8 @@ accuracy, ASR the attack success rate without the target class, in percent: the
 mean over seeds with Student's 95 % interval of it, and below the seeds one by
 one. Where there are no brackets, there was one seed, and nothing is known of
 others. "Floor" is how many triggered images a clean model gives to the target
-after the same defense: no ASR can be expected below it; "–" was not measured.
+after the same defense: near it nothing is left to be removed, and single models
+lie below it, too; "–" was not measured.
 "Seeds" is their number, and which where they are not all of the experiment.
 "Training, s" is the mean over seeds of the seconds that the defense trained,
 or, under the defense `none`, that planting took, on the machine that is named;

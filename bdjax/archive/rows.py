@@ -28,7 +28,8 @@ class Row(NamedTuple):
     names: dataset, model, attack, regime, scenario and defense.
     protocol: of its experiment, in words; equal for equal protocols alone.
     ca: clean accuracy.
-    asr: attack success rate, target class left out.
+    asr: attack success rate, target class left out; after a transfer the
+      collapse (`judging.success`).
     floor: what a clean model after the same defense answers to the trigger;
       None where that was not measured.
     der: defense effectiveness; None where no defense is to be judged, or the
@@ -149,7 +150,7 @@ def _row(
 ) -> Row:
   (summary,) = results.summarize(cells)
   names = dict(zip(results.GROUP, key, strict=True))
-  ca, asr = _reading(cells, "ca"), _reading(cells, "asr")
+  ca, asr = (_reading(cells, name) for name in ("ca", summary["success"]))
   mark = word if (word := tables.verdict(summary)) in MARKS else ""
   unjudged = names["defense"] == NONE or mark
   return Row(
@@ -158,7 +159,7 @@ def _row(
     protocol=protocol,
     ca=ca,
     asr=asr,
-    floor=_reading(cells, "clean_asr"),
+    floor=_reading(cells, f"clean_{summary['success']}"),
     der=None if unjudged else _reading(cells, "der"),
     seconds=None if experiment.busy else summary["seconds_train"],
     held=_held(cells) if names["defense"] != NONE else "",

@@ -3,10 +3,10 @@
 A method is built anew for every cell, so its functions are other objects each
 time, though of the same code, over the same settings, and over arrays of the
 same shapes. `described` tells such functions to be alike. It looks at code, at
-all that it closes over, and at the functions that it calls by name, which a
-notebook may have defined anew; installed code is taken to stay as it is. It
-gives up on what it does not know: an object whose state may change, or a
-tracer.
+all that it closes over, and at the functions and values that it names, which a
+notebook may have defined anew; installed code, and what bdjax itself names, is
+taken to stay as it is. It gives up on what it does not know: an object whose
+state may change, or a tracer.
 """
 
 import dataclasses
@@ -107,22 +107,40 @@ class _Seen:
       value.__code__,
       id(value.__globals__),
       self.look((value.__defaults__, value.__kwdefaults__, cells)),
-      *((name, self.look(called)) for name, called in _called(value)),
+      *((name, self.look(named)) for name, named in _named(value)),
     )
 
 
-def _called(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-  """Yields the functions that a function's code calls by name."""
+def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+  """Yields what a function's code names: functions, and values that change."""
   if _installed(function):
     return
   names = sorted(_names(function.__code__))
   for name in names:
-    value = function.__globals__.get(name)
-    inside = isinstance(value, types.ModuleType)
-    found = {x: vars(value).get(x) for x in names} if inside else {name: value}
-    for other, one in found.items():
-      if isinstance(one, types.FunctionType) and not _installed(one):
+    places, found = function.__globals__, [name]
+    if isinstance(places.get(name), types.ModuleType):
+      places, found = vars(places[name]), names
+    for other in found:
+      one = places.get(other)
+      if isinstance(one, types.FunctionType):
+        if not _installed(one):
+          yield f"{name}.{other}", one
+      elif other in places and not _kept(places, one):
         yield f"{name}.{other}", one
+
+
+def _kept(module: Mapping[str, Any], value: Any) -> bool:
+  """Returns whether nobody sets a module's value anew.
+
+  Args:
+    module: its names.
+    value: of one of them.
+  """
+  home, file = module["__name__"], module.get("__file__")
+  ours = home.partition(".")[0] == "bdjax"
+  installed = file is None and home in sys.builtin_module_names
+  installed |= file is not None and file.startswith(_INSTALLED)
+  return ours or installed or isinstance(value, types.ModuleType)
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -1,18 +1,21 @@
 """The answer of a table in a sentence or two, and a card: best defense, cost.
 
-The best defense is the one that ruined no model, was judged on most of the
-planted backdoors and has the highest mean DER there (or, where a model came
-from another task, the lowest mean ASR). A mean over attacks is taken seed by
-seed, and how sure the order is follows from the seeds alone.
+The best defense is the one that ruined no model, diverged in no seed, was
+judged on most of the planted backdoors and has the highest mean DER there (or,
+where a model came from another task, the least ASR or collapse left). A mean
+over attacks is taken seed by seed, and how sure the order is follows from the
+seeds alone.
 """
 
 import statistics
 from typing import NamedTuple
 
-from bdjax.report import intervals, results, tables
-from bdjax.report.load import NONE
+from bdjax.report import intervals, judging, results, tables
+from bdjax.report.judging import NONE
+from bdjax.report.tables import rate
 
 Label = tuple[str, str]  # attack, regime
+DER = "DER"
 
 
 class Answer(NamedTuple):
@@ -28,14 +31,15 @@ class Score(NamedTuple):
   defense: str
   judged: dict[Label, results.Record]  # its rows that say something of it
   ruined: list[Label]
-  seeds: dict[int, float]  # of whole ones, what is best high: DER, or 1 - ASR
-  unit: str  # which of them
+  lost: int  # cells that diverged
+  seeds: dict[int, float]  # of whole ones, what is best high: DER, or 1 - rate
+  unit: str  # which of them: DER, or the name of the rate that is left
 
   @property
-  def rank(self) -> tuple[bool, int, float]:
+  def rank(self) -> tuple[bool, bool, int, float]:
     """Sorts the best defense first."""
-    good = 1 - self.mean("asr") if self.unit == "ASR" else self.mean("der")
-    return bool(self.ruined), -len(self.judged), -good
+    good = self.mean("der") if self.unit == DER else 1 - self.mean("left")
+    return bool(self.ruined), self.lost > 0, -len(self.judged), -good
 
   @property
   def gone(self) -> int:
@@ -93,12 +97,14 @@ def _score(table: tables.Table, defense: str, planted: list[Label]) -> Score:
     for label, row in rows.items()
     if words[label] and words[label] not in tables.UNJUDGED
   }
-  unit = "ASR" if any(r["der"] is None for r in judged.values()) else "DER"
+  units = {DER if r["der"] is not None else rate(r) for r in judged.values()}
+  unit = units.pop() if len(units) == 1 else "ASR"
   values: dict[int, list[float]] = {}
   for record in table.records:
     label = record["attack"], record["regime"]
     if record["defense"] == defense and label in judged:
-      score = 1 - record["asr"] if unit == "ASR" else record["der"]
+      left = record[judging.success(record)]
+      score = record["der"] if unit == DER else 1 - left
       values.setdefault(record["seed"], []).append(score)
   seeds = {  # those that have them all: else means would be of other attacks
     seed: statistics.fmean(some)
@@ -106,7 +112,12 @@ def _score(table: tables.Table, defense: str, planted: list[Label]) -> Score:
     if len(some) == len(judged)
   }
   ruined = [k for k, word in words.items() if word == tables.DESTROYED]
-  return Score(defense, judged, ruined, seeds, unit)
+  lost = sum(
+    record["defense"] == defense
+    and (record["attack"], record["regime"]) in planted
+    for record in table.diverged
+  )
+  return Score(defense, judged, ruined, lost, seeds, unit)
 
 
 def _said(table: tables.Table, best: Score, count: int) -> str:
@@ -115,7 +126,7 @@ def _said(table: tables.Table, best: Score, count: int) -> str:
   start = f"from {100 * statistics.fmean(before):.1f} " if known else ""
   where = _counted(len(best.judged), "backdoor")
   many = f"the best of {count} defenses" if count > 1 else "the only defense"
-  change = f"the ASR falls {start}to {100 * best.mean('asr'):.1f} %"
+  change = f"the {_rates(best)} falls {start}to {100 * best.mean('left'):.1f} %"
   if best.gone:
     return f"{best.defense} is {many} here: over {where}, {change}."
   return (
@@ -133,6 +144,14 @@ def _notes(rated: list[Score], failed: int, count: int) -> list[str]:
   listed = tables.several(ruins, most=3)
   notes = [f"{listed}: a low ASR is no success there."]
   notes = notes if ruins else []
+  losses = [
+    f"{score.defense} diverged in {_counted(score.lost, 'cell')}"
+    for score in rated
+    if score.lost
+  ]
+  if losses:
+    listed = tables.several(losses, most=3)
+    notes.append(f"{listed}, and is judged by the others alone.")
   if failed:
     notes.append(f"{failed} of {count} attacks failed and judge no defense.")
   return notes
@@ -162,13 +181,13 @@ def _cost(best: Score) -> str:
 
 
 def _left(best: Score) -> str:
-  label, worst = max(best.judged.items(), key=lambda pair: pair[1]["asr"])
+  label, worst = max(best.judged.items(), key=lambda pair: pair[1]["left"])
   floors = dict.fromkeys(tables.floor(row) for row in best.judged.values())
   beside = f" ({next(iter(floors))})" if len(floors) == 1 else ""
-  text = f"ASR {100 * best.mean('asr'):.1f}{beside}"
+  text = f"{_rates(best)} {100 * best.mean('left'):.1f}{beside}"
   if len(best.judged) == 1:
     return text
-  return f"{text}, at most {100 * worst['asr']:.1f}, by {', '.join(label)}"
+  return f"{text}, at most {100 * worst['left']:.1f}, by {', '.join(label)}"
 
 
 def _sure(best: Score, others: list[Score]) -> str:
@@ -183,6 +202,11 @@ def _sure(best: Score, others: list[Score]) -> str:
   if not gap or best.judged.keys() != second.judged.keys():
     return f"{second.defense}, next, was not judged on the same models"
   return gap
+
+
+def _rates(best: Score) -> str:
+  """Returns what the rates that are left are called."""
+  return tables.several(rate(row) for row in best.judged.values())
 
 
 def _counted(count: int, noun: str) -> str:

@@ -106,17 +106,17 @@ def _row(
 
 
 def _less(first: results.Record | None, cell: results.Record | None) -> str:
-  """Returns how much an ASR is below or above the first one's, in points."""
-  if first is None or cell is None or None in (first["asr"], cell["asr"]):
+  """Returns how much less or more is left than in the first one, in points."""
+  if first is None or cell is None or None in (first["left"], cell["left"]):
     return ""
   here, there = (
-    dict(zip(row["seeds"], row["asr_values"], strict=True))
+    dict(zip(row["seeds"], row["left_values"], strict=True))
     for row in (cell, first)
   )
   gaps = [here[seed] - there[seed] for seed in here if seed in there]
   ends = intervals.student(gaps)
   if ends is None:
-    gap = 100 * (gaps[0] if gaps else cell["asr"] - first["asr"])
+    gap = 100 * (gaps[0] if gaps else cell["left"] - first["left"])
     return f"{gap:+.1f}, no interval"
   low, high = (100 * end for end in ends)
   return f"{100 * statistics.fmean(gaps):+.1f} [{low:.1f}, {high:.1f}]"

@@ -14,12 +14,14 @@ from bdjax.report import answer, elsewhere, findings, reactivations, sequela
 from bdjax.report.load import Run, load
 from bdjax.report.results import Record
 from bdjax.report.tables import (
+  MOVED,
   UNJUDGED,
   Table,
   floor,
   interval,
   losses,
   lost,
+  moved,
   percent,
   pivot,
   protocol,
@@ -120,7 +122,7 @@ def _legend(table: Table) -> str:
   """Returns how to read a table: of its signs those that it has."""
   rows = table.rows.values()
   unjudged = [judge(row) in UNJUDGED for row in rows]
-  floors = any(row["clean_asr"] is not None for row in rows)
+  floors = any(row["clean_left"] is not None for row in rows)
   spans = any(
     _spread(row) and not bare for row, bare in zip(rows, unjudged, strict=True)
   )
@@ -131,16 +133,17 @@ def _legend(table: Table) -> str:
     "yellow below 50 %, bold red from there on. Below: what guessing gives",
     ", and the floor, a clean model's after the same defense" * floors,
     ".",
+    f" {MOVED}" * moved(table),
     " A defense is not judged where the attack failed (ASR below 90 % before, "
     "or accuracy at chance) or the model is destroyed (more than half of its "
-    "accuracy above chance lost)." * any(unjudged),
+    "accuracy above chance lost), be it in one seed." * any(unjudged),
   ]
   return "".join(parts)
 
 
 def _spread(row: Record) -> str:
-  """Returns the interval of a row's ASR over seeds, if it has several."""
-  return interval(row, "asr") if len(row["seeds"]) > 1 else ""
+  """Returns the interval of what is left over seeds, if it has several."""
+  return interval(row, "left") if len(row["seeds"]) > 1 else ""
 
 
 def _parts(table: Table, width: int) -> list[list[str]]:
@@ -192,7 +195,7 @@ def _cell(table: Table, label: tuple[str, str], defense: str) -> Text:
   if row is None:
     return Text(diverged or "not run", style="red" if diverged else "dim")
   text, word = Text(f"{percent(row, 'ca')} / "), judge(row)
-  text.append(percent(row, "asr"), style=_STYLE.get(word, "dim"))
+  text.append(percent(row, "left"), style=_STYLE.get(word, "dim"))
   if word in UNJUDGED:
     text.append(f"\n{word}", style="bold magenta")
   elif spread := _spread(row):

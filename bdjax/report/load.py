@@ -10,9 +10,10 @@ import numpy as np
 from bdjax.machine import notes, storage
 from bdjax.machine.storage import Place
 from bdjax.report import commands, divergence, results
+from bdjax.report.judging import NONE
 
 T = TypeVar("T")
-NONE = "none"  # the defense that leaves the model alone
+_MODEL = ("dataset", "model", "attack", "regime", "scenario", "seed")
 
 
 class Picture(NamedTuple):
@@ -66,7 +67,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
     workdir=workdir,
     config=next(filter(None, configs), {}),
     cells=records,
-    records=_undefended(records) + records,
+    records=_planted(_undefended(records) + records),
     curves=_joined(_curves(part / "curves.jsonl") for part in parts),
     pictures=_joined(_pictures(part / "pictures", records) for part in parts),
     findings=_joined(_findings(part / "findings", records) for part in parts),
@@ -118,24 +119,40 @@ def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _undefended(records: list[results.Record]) -> list[results.Record]:
   """Returns what the cells tell about models that have no cell `none`."""
-  keys = ("dataset", "model", "attack", "regime", "scenario", "seed")
-
-  def model(record: results.Record) -> tuple:
-    return tuple(record[key] for key in keys)
-
-  known = {model(r) for r in records if r["defense"] == NONE}
+  known = {_model(r) for r in records if r["defense"] == NONE}
   return [
     record | _before(record)
-    for record in results.latest(records, *keys)
-    if model(record) not in known
+    for record in results.latest(records, *_MODEL)
+    if _model(record) not in known
+  ]
+
+
+def _model(record: results.Record) -> tuple:
+  return tuple(record[key] for key in _MODEL)
+
+
+def _planted(records: list[results.Record]) -> list[results.Record]:
+  """Adds `asr_planted` where a defense worked in another task.
+
+  That is the ASR with which the model left its own: without a backdoor there,
+  nothing is left elsewhere to be removed.
+  """
+  before = {_model(r): r["asr"] for r in records if r["defense"] == NONE}
+  return [
+    record
+    if record["defense"] == NONE or record["asr_before"] is not None
+    else record | {"asr_planted": before[_model(record)]}
+    for record in records
   ]
 
 
 def _before(record: results.Record) -> results.Record:
   before = {name: record[f"{name}_before"] for name in ("ca", "asr", "ra")}
-  rest = dict.fromkeys((*results.COSTS, "asr_incl", "der"))
-  if "clean_asr" in record:  # of a clean model after the defense
-    rest["clean_asr"] = None
+  measured = *results.COSTS, *results.FOUND, *results.ELSEWHERE
+  after = {*measured, "asr_incl", "der"}
+  rest = dict.fromkeys(
+    key for key in record if key in after or key.startswith("memo.")
+  )
   cell = f"{record['cell']} before"
   return {**rest, **before, "defense": NONE, "cell": cell}
 

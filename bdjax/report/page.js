@@ -5,7 +5,8 @@
   const text = cell => cell.textContent.trim();
   const number = cell => {
     if (!cell || cell.classList.contains("unjudged")) return NaN;
-    return cell.dataset.key ? Number(cell.dataset.key) : parseFloat(text(cell));
+    if (cell.dataset.key) return Number(cell.dataset.key);
+    return parseFloat(text(cell).replace(/(\d),(?=\d{3})/g, "$1"));
   };
   const compare = (i, way) => (a, b) => {
     const [x, y] = [a, b].map(row => number(row.cells[i]));

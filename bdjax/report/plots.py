@@ -75,7 +75,7 @@ def scatter_panel(
   looks: dict[str, figures.Style],
   limits: tuple[float, float],
 ) -> str:
-  """Draws one attack's defenses as points, CA against ASR.
+  """Draws one attack's defenses as points, CA against what is left.
 
   Small dots are the seeds, bars Student's 95 % intervals. What says nothing of
   a defense (`tables.UNJUDGED`) is hollow.
@@ -89,7 +89,8 @@ def scatter_panel(
   def draw(axes: "Axes") -> None:
     for defense, row in rows.items():
       _draw_point(axes, row, looks[defense], defense)
-    axes.set(xlabel="CA, percent", ylabel="ASR, percent", ylim=(-4, 104))
+    names = " or ".join(sorted({tables.rate(row) for row in rows.values()}))
+    axes.set(xlabel="CA, percent", ylabel=f"{names}, percent", ylim=(-4, 104))
     room = 8 * (limits[1] - limits[0]) + 0.5
     axes.set_xlim(100 * limits[0] - room, 100 * limits[1] + room)
 
@@ -99,20 +100,20 @@ def scatter_panel(
 def _draw_point(
   axes: "Axes", row: Record, style: figures.Style, name: str
 ) -> None:
-  x, y = (100 * row[name] for name in ("ca", "asr"))
+  x, y = (100 * row[name] for name in ("ca", "left"))
   hollow = tables.verdict(row) in tables.UNJUDGED
   fill = "none" if hollow else style.color
-  words = f"{name}: CA {x:.1f}, ASR {y:.1f}"
+  words = f"{name}: CA {x:.1f}, {tables.rate(row)} {y:.1f}"
   look = {"ms": 6.5, "mec": style.color, "mfc": fill}
   gid = figures.tip(words)
   axes.plot(x, y, style.marker, gid=gid, label=name, **look)
   if len(row["seeds"]) < 2:
     return
-  seeds = [100 * np.array(row[f"{name}_values"]) for name in ("ca", "asr")]
+  seeds = [100 * np.array(row[f"{name}_values"]) for name in ("ca", "left")]
   axes.plot(*seeds, "o", ms=2.2, color=style.color, alpha=0.7)
   bars = [
     [[100 * (row[n] - row[f"{n}_low"])], [100 * (row[f"{n}_high"] - row[n])]]
-    for n in ("ca", "asr")
+    for n in ("ca", "left")
   ]
   line = {"ecolor": style.color, "elinewidth": 0.7, "alpha": 0.7}
   axes.errorbar(x, y, xerr=bars[0], yerr=bars[1], fmt="none", **line)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from bdjax.machine import logs, storage
 from bdjax.machine.storage import Place
-from bdjax.report import intervals
+from bdjax.report import intervals, judging, kinds
 
 Record = dict[str, Any]
 
@@ -45,7 +45,6 @@ SEQUEL = (  # and a record of sequela.jsonl
 )
 DIVERGED = ("cell", *GROUP, "seed")  # and one of diverged.jsonl
 PART = ("kind", "about", "settings", "numbers")  # and a file of analysis/
-CLASSES = 10  # of what records without a number of classes are of
 _WORDS = ("cell", "planted", *GROUP, "device", "stage", "sequel", "kind")
 _NUMBERS = (*COSTS, *FOUND, *ELSEWHERE)
 _WHOLE = (*COUNTS, "seed", "devices", "epoch")
@@ -135,8 +134,11 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     value before the defense under its own name, its sample standard deviation
     (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
     `FOUND` and of what was scored `ELSEWHERE` (None where it was not), the
-    intervals, `asr_values` and `ca_values` in the order of the seeds, and
-    `asr_before_least`: of the seed in which the attack succeeded least.
+    intervals, `asr_values` and `ca_values` in the order of the seeds,
+    `asr_before_least`: of the seed in which the attack succeeded least,
+    `ruins`: how many seeds' models the defense destroyed, and what is left of
+    the backdoor: `success`, the name of its rate, whose mean, deviation,
+    interval, values and clean model's mean are `left`, `left_sd`, ...
 
   Raises:
     ValueError: two different cells of one group have the same seed.
@@ -159,14 +161,30 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   for name in (*FOUND, *ELSEWHERE):
     values = [cell.get(name) for cell in cells]
     row[name], row[f"{name}_sd"] = _mean_sd(values)
-  for name, count in (("ca", "test_images"), ("asr", "triggered_images")):
+  for count in ("test_images", "triggered_images"):
     row[count] = sum(cell[count] for cell in cells)
-    row[f"{name}_values"] = values = [cell[name] for cell in cells]
-    ends = intervals.student(values, (0.0, 1.0)) or (None, None)
-    row[f"{name}_low"], row[f"{name}_high"] = ends
-  before = [cell["asr_before"] for cell in cells]
+  for name in ("ca", "asr"):
+    row |= _spread(name, [cell[name] for cell in cells])
+  names = {judging.success(cell) for cell in cells}
+  row["success"] = name = names.pop() if len(names) == 1 else "asr"
+  row |= _spread("left", [cell[name] for cell in cells])
+  for part in ("", "_sd"):
+    row[f"left{part}"] = row[f"{name}{part}"]
+    row[f"clean_left{part}"] = row[f"clean_{name}{part}"]
+  row["ruins"] = sum(map(judging.destroyed, cells))
+  before = [_planted(cell) for cell in cells]
   row["asr_before_least"] = None if None in before else min(before)
   return row
+
+
+def _spread(name: str, values: list[float | None]) -> Record:
+  low, high = intervals.student(values, (0.0, 1.0)) or (None, None)
+  return {f"{name}_values": values, f"{name}_low": low, f"{name}_high": high}
+
+
+def _planted(cell: Record) -> float | None:
+  before = cell["asr_before"]
+  return cell.get("asr_planted") if before is None else before
 
 
 def _check_seeds(key: tuple[str, ...], cells: list[Record]) -> None:
@@ -259,31 +277,12 @@ def _check(record: Record, required: tuple[str, ...]) -> None:
       raise ValueError(f"its {key} is {str(value)[:40]!r}, but must be {kind}")
 
 
-def _is_number(value: Any) -> bool:
-  number = isinstance(value, int | float) and not isinstance(value, bool)
-  return number and math.isfinite(value)
-
-
-def _is_rate(value: Any) -> bool:
-  return _is_number(value) and 0 <= value <= 1
-
-
-def _is_list(value: Any) -> bool:
-  return isinstance(value, list) and all(
-    part is None or _is_number(part) for part in value
-  )
-
-
-def _is_whole(value: Any) -> bool:
-  return isinstance(value, int) and _is_number(value) and value >= 0
-
-
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-  **dict.fromkeys(_WORDS, ("text", lambda value: isinstance(value, str))),
-  **dict.fromkeys((*BEFORE, *METRICS), ("from 0 to 1", _is_rate)),
-  **dict.fromkeys(_NUMBERS, ("a number", _is_number)),
-  "lr": ("a list of numbers", _is_list),
-  **dict.fromkeys(_WHOLE, ("a whole number", _is_whole)),
+  **dict.fromkeys(_WORDS, kinds.TEXT),
+  **dict.fromkeys((*BEFORE, *METRICS), kinds.RATE),
+  **dict.fromkeys(_NUMBERS, kinds.NUMBER),
+  "lr": kinds.LIST,
+  **dict.fromkeys(_WHOLE, kinds.WHOLE),
 }
 
 

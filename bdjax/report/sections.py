@@ -143,7 +143,7 @@ def _scatter(
 ) -> list[tuple[str, str, str]]:
   points: dict[tuple[str, str], dict[str, results.Record]] = {}
   for (attack, regime, defense), row in table.rows.items():
-    if None not in (row["ca"], row["asr"]):
+    if None not in (row["ca"], row["left"]):
       panel = points.setdefault((attack, regime), {})
       panel[defense] = row
   seen = [row["ca"] for panel in points.values() for row in panel.values()]

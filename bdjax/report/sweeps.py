@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bdjax.report import figures, intervals, results, tables
+from bdjax.methods import specs
+from bdjax.report import figures, intervals, judging, results, tables
 from bdjax.report.curves import Line
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ _MOST = 12  # panels of one sweep
 class Sweep(NamedTuple):
   """One method's settings on one attack."""
 
-  title: tuple[str, str, str]  # attack, regime, defense
+  title: tuple[str, str, str]  # attack, regime, defense, but for the axes
   axes: dict[str, list[Any]]  # name -> values, in order
   cells: dict[tuple[Any, ...], list[results.Record]]  # setting -> its seeds
   diverged: dict[tuple[Any, ...], int] = {}  # setting -> seeds without a result
@@ -51,12 +52,23 @@ def _titled(
 ) -> dict[tuple[str, str, str], list[results.Record]]:
   groups: dict[tuple[str, str, str], list[results.Record]] = {}
   for record in records:
-    axes = [k for k in record if k.startswith(PREFIX)]
+    axes = {
+      name.removeprefix(PREFIX): value
+      for name, value in record.items()
+      if name.startswith(PREFIX)
+    }
     if axes and record["defense"] != NONE:
-      title = (_bare(record["attack"]), record["regime"])
-      key = (*title, _bare(record["defense"]))
+      attack, defense = (_rest(record[k], axes) for k in ("attack", "defense"))
+      key = (attack, record["regime"], defense)
       groups.setdefault(key, []).append(record)
   return groups
+
+
+def _rest(label: str, axes: dict[str, Any]) -> str:
+  """Returns a method's label without those of its arguments that are swept."""
+  (spec,) = specs.parse(label)
+  rest = {k: v for k, v in spec.args.items() if k not in axes or v != axes[k]}
+  return str(spec._replace(args=rest))
 
 
 def panels(sweep: Sweep) -> list[tuple[str, str]]:
@@ -73,7 +85,10 @@ def panels(sweep: Sweep) -> list[tuple[str, str]]:
     caption = ", ".join(f"{k} = {_word(v)}" for k, v in here.items())
     if len(numeric) == 2:
       pictures += [
-        (f"{metric.upper()} {caption}", _map(sweep, numeric, here, metric))
+        (
+          f"{_name(metric, *sweep.cells.values())} {caption}",
+          _map(sweep, numeric, here, metric),
+        )
         for metric in SHOWN
       ]
     elif numeric:
@@ -82,11 +97,12 @@ def panels(sweep: Sweep) -> list[tuple[str, str]]:
 
 
 def best(sweep: Sweep, *, count: int = 5) -> list[dict[str, Any]]:
-  """Returns the settings with the highest mean DER, or lowest ASR, in percent.
+  """Returns the settings with the highest mean DER, or with the least left.
 
   Returns:
-    Rows: `setting` in words, `seeds`, the means of `asr`, `ca` and `der`, and
-    the `verdict`; what is `tables.UNJUDGED` comes last.
+    Rows: `setting` in words, `seeds`, the means of `asr` (or `collapse`, after
+    a transfer), `ca` and `der`, and the `verdict`; what is `tables.UNJUDGED`
+    comes last.
   """
   return [row for row, _ in _ranked(sweep)[:count]]
 
@@ -100,7 +116,8 @@ def sure(sweep: Sweep) -> str:
   if len({_rates(cells) for _, cells in ranked}) == 1:
     return "Every setting gave the same rates: what was swept changed nothing"
   (_, first), (_, second) = judged[:2]
-  unit = "ASR" if any(r["der"] is None for r in (*first, *second)) else "DER"
+  every = (*first, *second)
+  unit = _name("asr", every) if any(r["der"] is None for r in every) else "DER"
   one, other = (_by_seed(cells, unit) for cells in (first, second))
   gap = intervals.lead(one, other, f"points of {unit} ahead of the next")
   return gap or "Not sure: it has no two seeds in common with the next"
@@ -120,24 +137,23 @@ def _ranked(
 
 
 def _rates(cells: list[results.Record]) -> frozenset[tuple[Any, ...]]:
-  return frozenset((cell["seed"], cell["asr"], cell["ca"]) for cell in cells)
+  return frozenset(
+    (cell["seed"], *(_rate(cell, name) for name in SHOWN)) for cell in cells
+  )
 
 
 def _by_seed(cells: list[results.Record], unit: str) -> dict[int, float]:
   """Returns what is best high, a share, by seed."""
   return {
-    cell["seed"]: cell["der"] if unit == "DER" else 1 - cell["asr"]
+    cell["seed"]: cell["der"] if unit == "DER" else 1 - _rate(cell, "asr")
     for cell in cells
   }
 
 
 def _verdict(cells: list[results.Record]) -> str:
-  """Returns what the means of a setting's cells say; see `tables.verdict`."""
-  names = ("asr", "asr_before", "ca", "ca_before")
-  means = {name: _mean(cells, name) for name in names}
-  before = [cell["asr_before"] for cell in cells]
-  means["asr_before_least"] = None if None in before else min(before)
-  return tables.verdict({**cells[0], **means})
+  """Returns what a setting's cells say together; see `tables.verdict`."""
+  (row,) = results.summarize(cells)
+  return tables.verdict(row)
 
 
 def lost(sweep: Sweep) -> list[str]:
@@ -206,7 +222,7 @@ def _draw_seeds(
 ) -> None:
   """Draws means as a line, seeds as dots, and Student's 95 % intervals."""
   style = _STYLES[metric]
-  spread = [[cell[metric] for cell in cells] for cells in groups]
+  spread = [[_rate(cell, metric) for cell in cells] for cells in groups]
   mean = np.array([np.mean(s) for s in spread])
   line = Line(np.array(values, float), mean, None)
   figures.draw_line(axes, line, style, dashed=metric == "ca")
@@ -247,7 +263,7 @@ def _at(sweep: Sweep, setting: dict[str, Any]) -> list[results.Record]:
 
 
 def _mean(cells: list[results.Record], metric: str) -> float | None:
-  values = [cell[metric] for cell in cells]
+  values = [_rate(cell, metric) for cell in cells]
   known = bool(values) and None not in values
   return float(np.mean(values)) if known else None
 
@@ -263,8 +279,16 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
   return sorted(levels) if _numeric(levels) else levels
 
 
-def _bare(label: str) -> str:
-  return label.partition("(")[0]
+def _rate(cell: results.Record, metric: str) -> float | None:
+  """Returns a cell's metric, of the ASR what stands for it in a transfer."""
+  return cell[judging.success(cell) if metric == "asr" else metric]
+
+
+def _name(metric: str, *groups: Iterable[results.Record]) -> str:
+  """Returns what a metric of cells is called."""
+  names = {judging.success(cell) for cells in groups for cell in cells}
+  moved = metric == "asr" and "asr" not in names
+  return "collapse" if moved else metric.upper()
 
 
 def _word(value: Any) -> str:

@@ -3,13 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from bdjax.report import results
+from bdjax.report import judging, results
 from bdjax.report.load import NONE
 
 FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive
 UNPLANTED, DESTROYED = "attack failed", "destroyed"
 UNJUDGED = (UNPLANTED, DESTROYED)  # such a model says nothing of a defense
 PLANTED = 0.9  # ASR without a defense from which on there is a backdoor at all
+MOVED = (
+  "After a transfer the new head has no target class: what is left there is "
+  "the collapse, the largest share that one class takes of other classes' "
+  "triggered images."
+)
 
 
 class Table(NamedTuple):
@@ -104,35 +109,47 @@ def interval(row: results.Record, name: str) -> str:
 
 def dots(row: results.Record) -> str:
   """Returns in words what the dots of a row's seeds show."""
-  values = zip(row["seeds"], row["asr_values"], strict=True)
+  values = zip(row["seeds"], row["left_values"], strict=True)
   seeds = [
     f"seed {seed}: {100 * value:.1f}"
     for seed, value in values
     if value is not None
   ]
-  return f"ASR by {', '.join(seeds)}" if seeds else "ASR not measured"
+  name = rate(row)
+  return f"{name} by {', '.join(seeds)}" if seeds else f"{name} not measured"
 
 
 def verdict(row: results.Record) -> str:
-  """Returns what the remaining ASR says: "gone", "weak", "alive" or "".
+  """Returns what the rate that is left says: "gone", "weak", "alive" or "".
 
   It says nothing where the word is one of `UNJUDGED`: an attack that failed in
-  one seed makes the mean over seeds one of two things.
+  one seed, or a model that was destroyed in one, makes the mean over seeds one
+  of two things.
   """
-  if row["asr"] is None:
+  if row["left"] is None:
     return ""
   before = row["asr_before_least"]
-  if (before is not None and before < PLANTED) or untaught(row):
+  if (before is not None and before < PLANTED) or judging.untaught(row):
     return UNPLANTED
-  if destroyed(row):
+  if judging.destroyed(row):
     return DESTROYED
-  if row["asr"] < FORGOTTEN:
+  if row["left"] < FORGOTTEN:
     return "gone"
-  return "alive" if row["asr"] >= KEPT else "weak"
+  return "alive" if row["left"] >= KEPT else "weak"
+
+
+def moved(table: Table) -> bool:
+  """Returns whether some rows are judged by their collapse."""
+  return any(row["success"] == "collapse" for row in table.rows.values())
+
+
+def rate(row: results.Record) -> str:
+  """Returns what the rate that is left is called: ASR, or collapse."""
+  return "ASR" if row["success"] == "asr" else row["success"]
 
 
 def best(table: Table, label: tuple[str, str]) -> str | None:
-  """Returns the defense that did most for a model, by DER, or else by ASR.
+  """Returns the defense that did most for a model, by DER or what is left.
 
   None where all of them left the backdoor alive. What is `UNJUDGED` is never
   the best, however low its ASR.
@@ -143,7 +160,7 @@ def best(table: Table, label: tuple[str, str]) -> str | None:
   """
   rows = {name: table.rows.get((*label, name)) for name in table.defenses}
   ranked = [
-    (-(row["der"] or 0.0), row["asr"], name)
+    (-(row["der"] or 0.0), row["left"], name)
     for name, row in rows.items()
     if name != NONE and row and verdict(row) in ("gone", "weak")
   ]
@@ -160,49 +177,11 @@ def rating(row: results.Record) -> str:
 
 
 def floor(row: results.Record) -> str:
-  """Returns what an ASR falls to at best: chance, and a clean model's ASR."""
-  least = f"chance {100 * chance(row):.3g}"
-  if row["clean_asr"] is None:
+  """Returns what an ASR falls to at best: chance, and a clean model's rate."""
+  least = f"chance {100 * judging.chance(row):.3g}"
+  if row["clean_left"] is None:
     return least
-  return f"{least}, clean model {percent(row, 'clean_asr')}"
-
-
-def destroyed(record: results.Record) -> bool:
-  """Returns whether a defense took most of what a model had learned.
-
-  That is more than half of the accuracy that it had above chance, or that a
-  clean model has where the model came from another task.
-
-  Args:
-    record: of a cell, or a row of `summarize`.
-  """
-  before = record["ca_before"]
-  before = record.get("clean_ca") if before is None else before
-  if record["ca"] is None or before is None:
-    return False
-  guess = chance(record)
-  return record["ca"] - guess < (before - guess) / 2
-
-
-def untaught(record: results.Record) -> bool:
-  """Returns whether a model was no classifier before any defense.
-
-  Its accuracy was then at chance, or less than a tenth of the way from there to
-  1 (chosen here): an ASR of such a model is no backdoor, since whatever always
-  answers the target class has one of 1.
-
-  Args:
-    record: of a cell, or a row of `summarize`.
-  """
-  if record["ca_before"] is None:
-    return False
-  guess = chance(record)
-  return record["ca_before"] - guess < (1 - guess) / 10
-
-
-def chance(record: results.Record) -> float:
-  """Returns the share of images that guessing gives to any one class."""
-  return 1 / (record.get("classes") or results.CLASSES)
+  return f"{least}, clean model {percent(row, 'clean_left')}"
 
 
 def several(values: Iterable[Any], *, most: int = 6) -> str:

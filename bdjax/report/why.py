@@ -98,7 +98,7 @@ def words(part: Part) -> str:
     falls = (
       "the ASR nowhere falls below 50 %"
       if half is None
-      else f"the ASR is below 50 % from {half:.2g} of the way"
+      else f"the ASR is first below 50 % at {half:.2g} of the way"
     )
     hill = f"rises {found['barrier']:.2g} above its ends' line"
     if found["barrier"] < FLAT:

@@ -58,6 +58,7 @@ def of_cell(
     "poison_rate": cell.attack.args.get("rate"),
     "defense_epochs": defense.args.get("epochs") if defense else None,
     **_protocol(plan, names),
+    **_classes(plan, cell),
     "finished": _now(),
   }
 
@@ -190,6 +191,12 @@ def _protocol(plan: plans.Plan, names: Names) -> Record:
     **{f"config.{k}": _flat(v) for k, v in config.items()},
     **_where(),
   }
+
+
+def _classes(plan: plans.Plan, cell: Cell) -> Record:
+  """Returns of how many classes a cell was scored, the user's but before."""
+  before = not cell.defense and plan.classes  # an encoder has none of its own
+  return {"classes": before or plan.user.info.num_classes}
 
 
 def _flat(value: Any) -> Any:

@@ -52,9 +52,11 @@ def gather(study: str, runs: Sequence[Run]) -> Evidence:
     runs: the work directories, read.
 
   Raises:
-    ValueError: they hold different protocols of the same cells.
+    ValueError: they hold different protocols of the same cells, or several
+      models in one task.
   """
   run = merged(runs)
+  _check_models(run.records)
   evidence = Evidence(
     study,
     run,
@@ -64,6 +66,20 @@ def gather(study: str, runs: Sequence[Run]) -> Evidence:
   named = _data(study)
   strange = bool(named) and named.isdisjoint(evidence.places)
   return evidence._replace(foreign=strange)
+
+
+def _check_models(records: Sequence[results.Record]) -> None:
+  """Refuses what would compare one network before with another after."""
+  models: dict[tuple[str, str], set[str]] = {}
+  for record in records:
+    where = record["dataset"], record["scenario"]
+    models.setdefault(where, set()).add(record["model"])
+  for where, names in models.items():
+    if len(names) > 1:
+      raise ValueError(
+        f"{' and '.join(sorted(names))} were trained on {where[0]}: a study "
+        "compares one model with the paper's; give work directories of one."
+      )
 
 
 def _data(study: str) -> set[tuple[str, ...]]:

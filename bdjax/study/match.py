@@ -13,7 +13,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from bdjax.methods import registry, specs
-from bdjax.report import divergence, results, tables
+from bdjax.report import divergence, judging, results
 from bdjax.report.load import NONE, Run
 from bdjax.study import catalog, measured, published
 from bdjax.study.catalog import STUDIES
@@ -35,6 +35,7 @@ STANDS = {  # (paper, defense) -> presets, best first, and the reason
     "supplement A.2; fmn and scarce differ from it in what columns state",
   ),
 }
+SHARE = ("fmn", "scarce")  # Sha et al. have all clean data where none is stated
 
 
 class Evidence(NamedTuple):
@@ -124,12 +125,18 @@ def records(evidence: Evidence, cell: Cell) -> list[results.Record]:
 
 
 def stretched(evidence: Evidence, cell: Cell) -> bool:
-  """Returns whether a tuning of its own arguments stands for the paper's.
+  """Returns whether a method of its own arguments stands for the paper's.
 
-  Those that neither its preset nor the printed column gives make it another.
+  Of a regime all do, such as where it starts; of a tuning those that neither
+  its preset nor the printed column gives.
   """
-  spec, group = specs.parse(cell.defense)[0], find(evidence, cell)
-  if group is None or (STUDIES[cell.study].paper, spec.name) not in STANDS:
+  wanted, group = specs.parse(cell.defense)[0], find(evidence, cell)
+  if group is None:
+    return False
+  regime = spec(group[results.GROUP.index("regime")])
+  if regime is None or regime.args:
+    return True
+  if (STUDIES[cell.study].paper, wanted.name) not in STANDS:
     return False
   found = _defense(cell, group, evidence.groups[group][0])
   return found is not None and found[1] > 0
@@ -141,18 +148,20 @@ def destroyed(evidence: Evidence, cell: Cell) -> bool:
   By then, where an epoch is named and the accuracy was probed there.
   """
   found = records(evidence, cell)
-  rows = results.summarize(found)
   if cell.epoch is not None:
     then = measured.read(found, cell._replace(metric="ca"), evidence.run)
-    if then is None:
-      return False
-    rows = [row | {"ca": then.mean / 100} for row in rows]
-  return any(map(tables.destroyed, rows))
+    values = dict(then.values) if then else {}
+    found = [
+      record | {"ca": values[record["seed"]] / 100}
+      for record in found
+      if record["seed"] in values
+    ]
+  return any(map(judging.destroyed, found))
 
 
 def untaught(evidence: Evidence, cell: Cell) -> bool:
   """Returns whether a printed cell's models here were no classifiers at all."""
-  return any(map(tables.untaught, results.summarize(records(evidence, cell))))
+  return any(map(judging.untaught, results.summarize(records(evidence, cell))))
 
 
 def ruined(evidence: Evidence, cell: Cell) -> bool:
@@ -165,7 +174,7 @@ def ruined(evidence: Evidence, cell: Cell) -> bool:
   for name, defense in (("ca_before", NONE), ("ca", cell.defense)):
     percent = published.value(cell.near(defense, "ca"))
     printed[name] = None if percent is None else percent / 100
-  return not tables.destroyed(printed)
+  return not judging.destroyed(printed)
 
 
 def before(cell: Cell) -> Cell:
@@ -240,11 +249,15 @@ def _defense(
   wanted, defense = specs.parse(cell.defense)[0], spec(label)
   if defense is None or defense.name != wanted.name:
     return None
-  stands = STANDS.get((STUDIES[cell.study].paper, wanted.name), ((), ""))[0]
+  paper = STUDIES[cell.study].paper
+  stands = STANDS.get((paper, wanted.name), ((), ""))[0]
   presets = (wanted.preset,) if wanted.preset else stands
   stated = STUDIES[cell.study].wanted | wanted.args
   if presets and defense.preset not in presets:
     return None
+  if presets is stands and defense.preset in SHARE and paper == "sha":
+    if "clean_rate" not in stated:
+      return None
   known = settings(defense, record) if stated else {}
   if any(known.get(name) != value for name, value in stated.items()):
     return None

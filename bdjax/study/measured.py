@@ -10,7 +10,7 @@ import math
 import statistics
 from typing import NamedTuple
 
-from bdjax.report import intervals, results, tables
+from bdjax.report import intervals, judging, results
 from bdjax.report.curves import timeline
 from bdjax.report.load import Run
 from bdjax.study.published import Cell
@@ -147,7 +147,7 @@ def forgets(
       float(e)
       for e, row in sorted(probed.items())
       if 100 * row[name] < below
-      and not tables.destroyed(record | {"ca": row.get("ca")})
+      and not judging.destroyed(record | {"ca": row.get("ca")})
     ),
     math.inf,
   )

@@ -39,6 +39,9 @@ def _chosen(
 ) -> list[results.Record]:
   """Returns the records of one kind, row (datasets, attack) and defense.
 
+  They are of conventional training, as the paper's, and of the first sequel of
+  the kind that was asked.
+
   Args:
     evidence: what was measured.
     kind: of sequel.
@@ -55,10 +58,12 @@ def _chosen(
       and match.datasets(record["dataset"]) == tuple(place)
       and bool(here.attack)
       and _name(here.attack) == attack
+      and here.regime in (None, "conventional")
       and (here.clean, here.defense) == (clean, defense)
     )
 
-  return list(filter(fits, evidence.run.sequela))
+  found = list(filter(fits, evidence.run.sequela))
+  return [r for r in found if r["sequel"] == found[0]["sequel"]]
 
 
 def _name(label: str) -> str:

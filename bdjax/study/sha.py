@@ -7,6 +7,7 @@ succeeds from 50 % on.
 import math
 from collections.abc import Callable
 
+from bdjax.report.curves import timeline
 from bdjax.study import match, measured, published
 from bdjax.study.claim import (
   MOST,
@@ -41,20 +42,39 @@ def rows(evidence: Evidence) -> list[str]:
 
 
 def _sooner(evidence: Evidence) -> list[Part]:
-  """Asks whether super-fine-tuning forgets in fewer epochs, in every seed."""
+  """Asks whether super-fine-tuning forgets in fewer epochs, seed by seed.
+
+  What never forgets counts as forgetting in the epoch after the last.
+  """
   answers = []
   for row in rows(evidence):
     fast, slow = (_forgotten(evidence, row, d) for d in ("super_ft", "ft"))
     seeds = fast.keys() & slow.keys()
     if seeds:
-      sides = {(fast[k] > slow[k]) - (fast[k] < slow[k]) for k in seeds}
-      told = len(seeds) > 1 and len(sides) == 1
-      truth = {-1: True, 1: False}.get(sides.pop()) if told else None
+      late = 1 + _last(evidence, row)
+      gap = measured.estimate(
+        {k: min(fast[k], late) - min(slow[k], late) for k in sorted(seeds)}
+      )
+      truth = True if gap.high < 0 else False if gap.low > 0 else None
       words = " and ".join(map(_epochs, (fast, slow)))
       answers.append(Part(f"{row}: epochs {words}", truth))
     else:
       answers.append(Part(row, None, measured=False))
   return answers
+
+
+def _last(evidence: Evidence, row: str) -> int:
+  """Returns the last epoch of the row's tunings that was probed."""
+  cells = [
+    published.cell(evidence.study, row, f"{name} asr")
+    for name in ("super_ft", "ft")
+  ]
+  curves = (
+    evidence.run.curves.get(record["cell"], [])
+    for cell in cells
+    for record in match.records(evidence, cell)
+  )
+  return max(max(timeline(rows), default=0) for rows in curves)
 
 
 def _epochs(forgotten: dict[int, float]) -> str:
@@ -176,7 +196,7 @@ CLAIMS = (
     ("sha_fig3", "sha_fig4"),
     "Sha et al., section 5.2",
     "Super-fine-tuning reaches a lower ASR within fewer epochs, in most cases.",
-    "in every seed, fewer epochs until the ASR is below 20, of a model that is "
+    "fewer epochs until the ASR is below 20, of a model that is "
     "not destroyed, than with fine-tuning",
     _sooner,
     MOST,

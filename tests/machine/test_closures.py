@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from bdjax.machine import closures
+from bdjax.machine import closures, programs
 from bdjax.methods import registry
 
 
@@ -102,6 +102,39 @@ def test_a_function_that_calls_itself_ends():
 
 def doubled(x):
   return 2 * x
+
+
+STRENGTH = 0.1
+
+
+@pytest.mark.parametrize(
+  ("one", "other"),
+  [(0.1, 0.3), (np.float32(0.1), np.float32(0.3)), ({"a": 1}, {"a": 2})],
+)
+def test_a_constant_that_is_set_anew_is_part_of_it(monkeypatch, one, other):
+  def make():
+    return lambda x: (x, STRENGTH)
+
+  looks = []
+  for value in (one, one, other):
+    monkeypatch.setitem(globals(), "STRENGTH", value)
+    looks.append(look(make()))
+  assert looks[0] == looks[1] != looks[2]
+
+
+def test_a_global_array_is_one_of_its_arrays(monkeypatch):
+  monkeypatch.setitem(globals(), "STRENGTH", array(1.0))
+  _, held = closures.described(lambda x: x * STRENGTH)
+  assert held == [STRENGTH]
+
+
+def test_a_constant_set_anew_is_computed_with(monkeypatch):
+  def stamped():
+    return programs.jit(lambda x: x + STRENGTH)(jnp.zeros(1)).item()
+
+  for value in (0.1, 0.3, array(0.5), array(0.7)):
+    monkeypatch.setitem(globals(), "STRENGTH", value)
+    assert stamped() == pytest.approx(np.asarray(value).item())
 
 
 def test_what_it_calls_by_name_is_part_of_it(monkeypatch):

@@ -59,6 +59,18 @@ def test_a_ruin_is_not_the_best_and_is_said(fake):
   assert said(ruined).sentences[0].startswith("No defense left a model")
 
 
+def test_a_defense_that_diverged_in_a_seed_comes_after_whole_ones(fake):
+  whole = cells(fake, "ft", asr=0.1, seeds=(0, 1, 2))
+  lucky = cells(fake, "super_ft", asr=0.02)
+  lost = cells(fake, "super_ft", asr=0.02, seeds=(1, 2))
+  (table,) = tables.pivot(whole + lucky, lost)
+  found = answer(table)
+  assert dict(found.card)["Best defense"].startswith("ft: ")
+  assert found.sentences[1] == (
+    "super_ft diverged in 2 cells, and is judged by the others alone."
+  )
+
+
 def test_attacks_that_failed_judge_nothing(fake):
   failed = cells(fake, "ft", asr=0.1, attack="b", asr_before=0.3)
   found = said(cells(fake, "ft", asr=0.1) + failed)

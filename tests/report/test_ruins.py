@@ -63,7 +63,7 @@ def test_of_sound_ones_the_highest_der_is_best_and_alive_is_not(fake):
 def test_an_asr_stands_beside_chance_and_the_floor(fake):
   (row,) = results.summarize([fake.record("a", "fmn", "ft", 0, classes=100)])
   assert tables.floor(row) == "chance 1"
-  assert tables.floor(row | {"clean_asr": 0.023, "clean_asr_sd": None}) == (
+  assert tables.floor(row | {"clean_left": 0.023, "clean_left_sd": None}) == (
     "chance 1, clean model 2.3"
   )
 

@@ -10,7 +10,8 @@ from bdjax.report import results, sweeps
 
 
 def cell(fake, lr, seed=0, *, asr=0.5, der=0.5, **axes):
-  name = f"ft(lr={lr}, {axes})"
+  args = ", ".join(f"{k}={v!r}" for k, v in {"lr": lr, **axes}.items())
+  name = f"ft({args})"
   found = {f"axis.{k}": v for k, v in {"lr": lr, **axes}.items()}
   return fake.record(
     "badnets", "fmn", name, seed, asr=asr, ca=0.9, der=der, **found
@@ -139,3 +140,37 @@ def test_settings_that_diverged_are_named_and_not_drawn(fake):
   assert len(sweeps.best(sweep)) == 2
   (only,) = sweeps.sweeps([made[0]], lost[1:])  # one setting has a result
   assert sweeps.panels(only) and sweeps.lost(only) == ["lr = 9: 2 of 2 seeds"]
+
+
+def test_what_is_not_swept_tells_methods_apart(fake):
+  made = [
+    fake.record(
+      f"blended(alpha={alpha})",
+      "fmn",
+      f"ft(lr={lr}, epochs=3)",
+      0,
+      asr=asr,
+      **{"axis.lr": lr},
+    )
+    for alpha, asr in ((0.1, 0.05), (0.3, 0.85))
+    for lr in (0.01, 0.05)
+  ]
+  first, second = sweeps.sweeps(made)
+  assert first.title == ("blended(alpha=0.1)", "fmn", "ft(epochs=3)")
+  assert second.title == ("blended(alpha=0.3)", "fmn", "ft(epochs=3)")
+  for sweep, word in ((first, "gone"), (second, "alive")):
+    rows = sweeps.best(sweep)
+    assert [(r["seeds"], r["verdict"]) for r in rows] == [(1, word)] * 2
+
+
+def test_after_a_transfer_the_collapse_is_swept(fake):
+  moved = {"scenario": "transfer", "der": None}
+  made = [
+    cell(fake, lr) | moved | {"asr": 0.5, "collapse": collapse}
+    for lr, collapse in ((0.1, 0.9), (0.2, 0.3))
+  ]
+  (sweep,) = sweeps.sweeps(made)
+  assert [(r["setting"], r["asr"]) for r in sweeps.best(sweep)] == [
+    ("lr = 0.2", 0.3),
+    ("lr = 0.1", 0.9),
+  ]

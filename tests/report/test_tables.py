@@ -6,7 +6,10 @@ import pytest
 from bdjax.report import results
 from bdjax.report.load import load
 from bdjax.report.tables import (
+  best,
   between,
+  dots,
+  floor,
   interval,
   percent,
   pivot,
@@ -73,20 +76,72 @@ def test_numbers_in_words():
   assert interval(alone | {"asr": None}, "asr") == ""
   sound = {"ca": 0.9, "ca_before": 0.9, "asr_before_least": 0.9}
   words = [
-    verdict(sound | {"asr": asr}) for asr in (0.19, 0.2, 0.49, 0.5, None)
+    verdict(sound | {"left": left}) for left in (0.19, 0.2, 0.49, 0.5, None)
   ]
   assert words == ["gone", "weak", "weak", "alive", ""]
-  weak = sound | {"asr": 0.1, "asr_before_least": 0.89}
-  ruined = sound | {"asr": 0.1, "ca": 0.49}  # .1 + .8 / 2 = .5 is left at least
+  weak = sound | {"left": 0.1, "asr_before_least": 0.89}
+  ruined = sound | {
+    "left": 0.1,
+    "ca": 0.49,
+  }  # .1 + .8 / 2 = .5 is left at least
   assert [verdict(weak), verdict(ruined)] == ["attack failed", "destroyed"]
   # At chance, .1 + .9 / 10 = .19, it is no classifier that a trigger misleads.
-  naive = {"asr": 0.1, "ca": 0.9, "asr_before_least": 1.0}
+  naive = {"left": 0.1, "ca": 0.9, "asr_before_least": 1.0}
   learned = [verdict(naive | {"ca_before": ca}) for ca in (0.189, 0.191)]
   assert learned == ["attack failed", "gone"]
   assert verdict(weak | {"asr_before_least": None}) == "gone"  # another task's
   assert several([1, 2.50, 2.5, "a"], most=2) == "1, 2.5 and 1 more"
   assert between([None]) == "an unknown number of"
   assert (between([1000, 1000]), between([5, 2000])) == ("1,000", "5 to 2,000")
+
+
+def test_one_seed_that_is_destroyed_leaves_a_mean_that_says_nothing(fake):
+  cells = [
+    fake.record("a", "fmn", "anp", seed, ca_before=0.82, ca=ca, asr=asr)
+    for seed, ca, asr in ((0, 0.8, 0.25), (1, 0.8, 0.3), (2, 0.1, 0.0))
+  ]
+  (row,) = results.summarize(cells)  # means: CA .57, ASR .18
+  assert row["ruins"] == 1 and verdict(row) == "destroyed"
+  (row,) = results.summarize(cells[:2])
+  assert row["ruins"] == 0 and verdict(row) == "weak"
+
+
+def elsewhere(fake, defense, seed=0, **changes):
+  """Returns a record of a transfer: nothing there was known before."""
+  nothing = dict.fromkeys(("ca_before", "asr_before", "ra_before", "der"))
+  nothing = {} if defense == "none" else nothing
+  return fake.record(
+    "a", "fmn", defense, seed, scenario="transfer", **nothing, **changes
+  )
+
+
+def test_what_is_left_after_a_transfer_is_the_collapse(tmp_path, fake):
+  cells = [
+    elsewhere(fake, "none", asr=0.97),
+    elsewhere(fake, "ft", asr=0.01, collapse=0.95, clean_ca=0.9, clean_asr=0),
+    elsewhere(fake, "nad", asr=0.3, collapse=0.12, clean_ca=0.9, clean_asr=0),
+  ]
+  results.append(tmp_path / "results.jsonl", cells)
+  (table,) = pivot(load(tmp_path).records)
+  rows = {name: table.rows["a", "fmn", name] for name in table.defenses}
+  assert [verdict(row) for row in rows.values()] == ["alive", "alive", "gone"]
+  assert best(table, ("a", "fmn")) == "nad"
+  assert percent(rows["ft"], "left") == "95.0"
+  assert dots(rows["ft"]) == "collapse by seed 0: 95.0"
+  assert floor(rows["ft"]) == "chance 10"  # no clean model's collapse is known
+
+
+def test_what_was_not_planted_is_not_gone_in_another_task(tmp_path, fake):
+  cells = [
+    elsewhere(fake, "none", 0, asr=0.97),
+    elsewhere(fake, "none", 1, asr=0.2),
+    elsewhere(fake, "ft", 0, asr=0.1, collapse=0.1),
+    elsewhere(fake, "ft", 1, asr=0.1, collapse=0.1),
+  ]
+  results.append(tmp_path / "results.jsonl", cells)
+  (table,) = pivot(load(tmp_path).records)
+  row = table.rows["a", "fmn", "ft"]
+  assert row["asr_before_least"] == 0.2 and verdict(row) == "attack failed"
 
 
 def test_protocol_tells_counts_seeds_and_device(fake):

@@ -65,8 +65,8 @@ def test_line_by_hand():
   # Straight from 1 to 3: 1.5 at .25, 2 at .5; so 2 - 1.5 is the highest.
   assert found == {"barrier": 0.5, "half": 0.5}
   assert why.words(part("line", LINE)) == (
-    "the ASR is below 50 % from 0.5 of the way; the clean loss rises 0.5 above "
-    "its ends' line"
+    "the ASR is first below 50 % at 0.5 of the way; the clean loss rises 0.5 "
+    "above its ends' line"
   )
   kept = {"asr": [1.0, 1.0, 0.9, 0.5], "clean_loss": [1.0, 1.5, 1.9, 3.0]}
   kept = part("line", LINE | kept)

@@ -8,6 +8,7 @@ from bdjax.study import catalog, claim, comparison, published
 from bdjax.study.claim import OPEN, OPPOSED, SUPPORTED, Part
 
 USUAL = "conventional"
+START = "fmn(start='planted')"
 CLAIMS = {c.name: c for c in comparison.CLAIMS}
 
 
@@ -260,6 +261,28 @@ def test_a_tuning_of_other_arguments_stands_for_none(fake, evidence, label):
   assert found.measured == 0
 
 
+def test_a_fifth_of_the_clean_data_is_not_all_of_them(fake, evidence):
+  records = five(fake, "super_ft.fmn", asr=0.05)
+  assert status(evidence("sha_fig4", records), "sha_super_asr").measured == 0
+  found = status(evidence("sha_fig13", records), "sha_fifth")
+  assert found.measured == 5
+
+
+@pytest.mark.parametrize(("regime", "count"), [("fmn", 1), (START, 0)])
+def test_a_planted_start_is_not_forget_me_not(fake, evidence, regime, count):
+  records = [fake.record("blended.fmn", regime, "super_ft.fmn", asr=0.9)]
+  assert (
+    status(evidence("fmn_table2", records), "fmn_super_ft").measured == count
+  )
+
+
+def test_two_models_in_one_task_are_no_study(fake, evidence):
+  records = five(fake, "super_ft.paper")
+  records[0] |= {"model": "resnet9"}
+  with pytest.raises(ValueError, match="preact_resnet18 and resnet9 were"):
+    evidence("sha_fig4", records)
+
+
 @pytest.mark.parametrize(("ca", "word"), [(0.9, SUPPORTED), (0.1, OPEN)])
 def test_a_destroyed_model_tells_of_no_epoch(fake, evidence, ca, word):
   records = [
@@ -431,6 +454,17 @@ def injected(fake, tuned, area):
       ),
     )
   ]
+
+
+def test_other_regimes_say_nothing_of_reinjection(fake, evidence):
+  records = injected(fake, "super_ft.paper", 0.3)
+  more = [
+    record | {"regime": "fmn", "area": 0.9, "cell": f"{record['cell']}|fmn"}
+    for record in records
+    if record["defense"] == "super_ft.paper"
+  ]
+  made = asked(fake, evidence, "sha_reinjection", records + more)
+  assert status(made, "sha_reinjection_easier").status == OPPOSED
 
 
 @pytest.mark.parametrize("tuned", ["ft.sha", None])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bdjax.report import tables
+from bdjax.report import judging
 from bdjax.study import measured, published, verdict
 from bdjax.study.measured import Reading
 
@@ -139,9 +139,9 @@ def test_more_than_half_above_chance_lost_is_destroyed(
   ca, ca_before, classes, ruined
 ):
   row = {"ca": ca, "ca_before": ca_before, "classes": classes}
-  assert tables.destroyed(row) is ruined
+  assert judging.destroyed(row) is ruined
   moved = {"ca": ca, "ca_before": None, "clean_ca": ca_before}
-  assert tables.destroyed(moved | {"classes": classes}) is ruined
+  assert judging.destroyed(moved | {"classes": classes}) is ruined
 
 
 def test_a_destroyed_model_is_no_success():

@@ -1,0 +1,59 @@
+"""Whether a model tells of a defense at all, and by which rate it is judged."""
+
+from typing import Any
+
+NONE = "none"  # the defense that leaves the model alone
+CLASSES = 10  # of what records without a number of classes are of
+
+
+def success(record: dict[str, Any]) -> str:
+  """Returns which rate says what is left of a backdoor: asr, or collapse.
+
+  A transfer gives the model a new head, in which the target's index is that of
+  some other class: what counts there is the largest share of other classes'
+  triggered images that one class takes (Sha et al., section 2.2).
+  """
+  moved = str(record["scenario"]).startswith("transfer")
+  known = record["defense"] != NONE and record.get("collapse") is not None
+  return "collapse" if moved and known else "asr"
+
+
+def chance(record: dict[str, Any]) -> float:
+  """Returns the share of images that guessing gives to any one class."""
+  return 1 / (record.get("classes") or CLASSES)
+
+
+def destroyed(record: dict[str, Any]) -> bool:
+  """Returns whether a defense took most of what a model had learned.
+
+  That is more than half of the accuracy that it had above chance, or that a
+  clean model has where the model came from another task. One such seed is
+  enough: a mean over a ruin and a cure is neither.
+
+  Args:
+    record: of a cell, or a row of `results.summarize`, which counts `ruins`.
+  """
+  if "ruins" in record:
+    return record["ruins"] > 0
+  before = record["ca_before"]
+  before = record.get("clean_ca") if before is None else before
+  if record["ca"] is None or before is None:
+    return False
+  guess = chance(record)
+  return record["ca"] - guess < (before - guess) / 2
+
+
+def untaught(record: dict[str, Any]) -> bool:
+  """Returns whether a model was no classifier before any defense.
+
+  Its accuracy was then at chance, or less than a tenth of the way from there to
+  1 (chosen here): an ASR of such a model is no backdoor, since whatever always
+  answers the target class has one of 1.
+
+  Args:
+    record: of a cell, or a row of `results.summarize`.
+  """
+  if record["ca_before"] is None:
+    return False
+  guess = chance(record)
+  return record["ca_before"] - guess < (1 - guess) / 10
