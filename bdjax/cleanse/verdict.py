@@ -82,6 +82,10 @@ def _headline(result: Result) -> str:
     return "Repaired, and not audited: no backdoor was looked for."
   if len(result.names) < _FEW:
     return "No finding: none of two classes can stand out from the others."
+  if audit.reached.sum() < _FEW:
+    return (
+      f"No finding: a patch was found {_reached(result)}, too few to judge."
+    )
   return "No class stands out, which does not prove that the model is clean."
 
 
@@ -90,7 +94,8 @@ def _audited(result: Result) -> list[str]:
   if audit is None:
     return []
   sentences = [_patch(result, c) for c in np.flatnonzero(audit.flagged)]
-  if len(result.names) >= _FEW and not sentences:
+  judged = len(result.names) >= _FEW and audit.reached.sum() >= _FEW
+  if judged and not sentences:
     highest = float(np.where(audit.reached, audit.index, 0).max())
     sentences.append(
       f"No class was flagged: none has both a patch smaller than most and an "
@@ -104,6 +109,12 @@ def _audited(result: Result) -> list[str]:
       "sends enough images there."
     )
   return sentences
+
+
+def _reached(result: Result) -> str:
+  """Returns in words for which classes a patch was found, if for few."""
+  names = [result.called(c) for c in np.flatnonzero(result.audit.reached)]
+  return f"for {' and '.join(names)} alone" if names else "for no class"
 
 
 def _patch(result: Result, c: int) -> str:

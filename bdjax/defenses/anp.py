@@ -69,7 +69,7 @@ def make(
   recipe: Masked = Recipe(lr=0.2, momentum=0.9, batch_size=128),
   iterations: Index = 2000,
   select: pruning.Select = "holdout",
-  threshold: Fraction = 0.2,
+  threshold: pruning.Threshold = 0.2,
   drop: Fraction = 0.1,
 ) -> Defense:
   """Returns the defense.

@@ -2,8 +2,9 @@
 
 Liu et al., "Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
 Networks", arXiv 1805.12185. The channels of the last layer (the inputs of the
-linear layer, that is its channels' means over space) are ranked by their mean
-activation on clean images and pruned in ascending order, a share at a time,
+linear layer: of most models a map's means over space, of a MobileNet and a VGG
+with torchvision's head hidden neurons) are ranked by their mean activation on
+clean images and pruned in ascending order, a share at a time,
 until the accuracy has dropped by more than `threshold`, relative to that of the
 whole model; the last network within the threshold is kept and fine-tuned. Under
 a head that a user has put on, they are cut from that head's first layer.

@@ -12,7 +12,7 @@ a constant rate, as in FMN's plain fine-tuning. The adaptive form is assumed,
 since a plain radius of 2 moves the weights very far (`adaptive=False`).
 Deviation: BackdoorBench advances its cosine every iteration with a period of
 100, an accidental cycle of about 20 epochs; here it decays once over all epochs
-unless `compat="backdoorbench"`.
+unless `compat="backdoorbench"`. A constant rate is constant in both.
 """
 
 import optax
@@ -58,7 +58,7 @@ def make(
   """
 
   def rate(steps):
-    if compat == "backdoorbench":
+    if compat == "backdoorbench" and recipe.schedule == "cosine":
       cosine = optax.cosine_decay_schedule(recipe.lr, BB_PERIOD)
       return lambda t: cosine(BB_PERIOD - abs(t % (2 * BB_PERIOD) - BB_PERIOD))
     return schedules.over(recipe)(steps)

@@ -10,9 +10,11 @@ subset,
 where A_l is the sum over channels of |F_l|^2, flattened and divided by its l2
 norm, for each image. The paper writes a norm where the official code takes this
 mean over places (and images), for which its betas are meant. The three maps are
-the last three that have a place in the image: the groups of the paper's wide
-ResNet, layer2 to layer4 of a ResNet18. The teacher, in evaluation mode, sees
-the student's own augmented images.
+the deepest three of more than one place: the groups of the paper's wide ResNet,
+layer2 to layer4 of a ResNet18. On 32 x 32 the last maps of some models have one
+place, where A is 1 whatever they do, and are left out: layer4 of a ResNet50
+with ImageNet's stem, of a DenseNet161 and a ConvNeXt. The teacher, in
+evaluation mode, sees the student's own augmented images.
 
 By default 10 + 20 epochs as in the paper, with the optimizer of fine-tuning in
 BackdoorBench. Presets:
@@ -23,7 +25,7 @@ BackdoorBench. Presets:
   at .1 alone can ruin a model that was trained at less;
 - `bb`: BackdoorBench, 10 + 10 epochs. Of its three maps (layer3, layer4,
   average pool) the last has one place, so that its attention is 1 whatever the
-  model does: `compat="backdoorbench"`;
+  model does: `compat="backdoorbench"`, which leaves out no map;
 - `fmn`: FMN's re-run, 20 + 20 epochs; the paper states nothing else.
 
 Deviations: no Nesterov momentum, which the official code uses. The norm's 1e-6
@@ -42,7 +44,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.defenses.parts import tuning
+from bdjax.defenses.parts import depth, tuning
 from bdjax.methods.signature import (
   TRAINING,
   Annotated,
@@ -107,15 +109,21 @@ def maps(features: dict[str, Array], *, compat: str) -> list[Array]:
   Raises:
     ValueError: the model has too few.
   """
-  spatial = [x for x in features.values() if x.ndim == 4]
-  if len(spatial) < 3:
-    raise ValueError(
-      f"nad compares three feature maps, but the model has {len(spatial)} with "
-      "a place in the image: return more of them, [B, h, w, c], by name."
-    )
+  found = depth.maps(features)
   if compat == "backdoorbench":
-    return [*spatial[-2:], features["pooled"][:, None, None, :]]
-  return spatial[-3:]
+    _check_count(len(found), 2, "with a place in the image")
+    return [*found[-2:], features["pooled"][:, None, None, :]]
+  found = [x for x in found if x.shape[1] * x.shape[2] > 1]
+  _check_count(len(found), 3, "of more than one place")
+  return found[-3:]
+
+
+def _check_count(count: int, wanted: int, what: str) -> None:
+  if count < wanted:
+    raise ValueError(
+      f"nad compares {wanted} feature maps, but the model has {count} {what}: "
+      "take a deeper one or larger images, or return more maps, [B, h, w, c]."
+    )
 
 
 def distance(student: list[Array], teacher: list[Array]) -> list[Array]:
@@ -161,6 +169,7 @@ def make(
   teaching = recipe.replace(epochs=teacher_epochs)
 
   def defend(key, access, fit):
+    _check(access, compat)  # refused before any training
     k_teacher, k_student = jax.random.split(key)
     teacher = tuning.fine_tune(
       k_teacher, access, fit, teaching, rate=_rate(teaching), name="teacher"
@@ -174,6 +183,17 @@ def make(
     )
 
   return Defense(defend)
+
+
+def _check(access: Access, compat: str) -> None:
+  """Refuses a model with too few maps, by one image's shapes."""
+
+  def shown(variables):
+    image = jnp.zeros((1, *access.clean.image.shape[1:]))
+    _, features = access.model.apply(variables, image, train=False)
+    return maps(features, compat=compat)
+
+  jax.eval_shape(shown, access.variables)
 
 
 def _distilling(

@@ -9,15 +9,17 @@ norm below the median. The reversed triggers of flagged classes are stamped on a
 share of the clean subset, true labels kept, and the model is fine-tuned on it.
 If no class is flagged, the model is returned as it was. The verdict is the
 largest index of a norm below the median, for backdoored and clean models
-alike.
+alike, and 0 where there is none.
 
 Constants are BackdoorBench's for CIFAR-10 (preset `bb`, the default). Preset
 `paper` has the success .99 of the authors' code and, not verified there, the
 paper's 10 % clean images and single epoch of unlearning; its rate is still
 BackdoorBench's.
 Deviations:
-- a class counts only if a trigger of enough success was found for it: a mask
-  that sends nothing anywhere is no evidence;
+- a class counts only if a trigger of enough success was found for it, in the
+  median and the MAD, too: a mask that sends nothing anywhere is no evidence.
+  With fewer than three such classes all indices are 0. In both codes all count,
+  the others by the last mask;
 - masks are searched on plain images, as by the authors, who start at random
   and with no weight on the norm until they succeed; BackdoorBench starts all
   alike, as here, and augments;
@@ -26,8 +28,10 @@ Deviations:
 
 BackdoorBench reports the unlearned model but saves a second, freshly loaded
 suspect in its place: `compat="backdoorbench"` returns that one, whatever was
-found. No preset does.
+found, and takes median and MAD over all classes. No preset does.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +70,7 @@ PRESETS = {
   "paper": {"clean_rate": 0.1, "success": 0.99, "epochs": 1},
 }
 RECIPE = Recipe(lr=0.01, epochs=100, batch_size=256, schedule="cosine")
+LEAST = 3  # classes that an index says anything of; of two both are as far off
 
 
 @validated
@@ -91,7 +96,8 @@ def make(
     recipe: of unlearning.
     epochs: passes of unlearning; 0 only detects.
     batch_size: images per step, and per class while searching.
-    compat: "backdoorbench" returns the suspect, whatever was found.
+    compat: "backdoorbench" returns the suspect, whatever was found, and
+      compares the masks of all classes, found or not.
   """
 
   def defend(key: Key, access: Access, fit: Fit) -> Defended:
@@ -106,7 +112,9 @@ def make(
       width=width,
       name="invert",
     )
-    verdict, memo = programs.jit(judge)(triggers, threshold)
+    verdict, memo = programs.jit(functools.partial(judge, compat=compat))(
+      triggers, threshold
+    )
     variables = access.variables
     if compat == "paper":
       variables = unlearn(
@@ -118,24 +126,43 @@ def make(
 
 
 def judge(
-  triggers: inversion.Inverted, threshold: Scalar
+  triggers: inversion.Inverted, threshold: Scalar, *, compat: str = "paper"
 ) -> tuple[Array, dict[str, Array]]:
   """Returns the verdict on a model, and what it rests on, per class.
 
   Args:
     threshold: anomaly indices above it flag a class.
+    compat: "backdoorbench" has all classes in the median and the MAD.
   """
-  index = metrics.anomaly_index(triggers.norm)
-  small = triggers.reached & (triggers.norm < jnp.median(triggers.norm))
+  norm, reached = triggers.norm, triggers.reached
+  whole = compat == "backdoorbench"
+  among = jnp.ones_like(reached) if whole else reached
+  middle = median(norm, among)
+  away = jnp.abs(norm - middle)
+  spread = metrics.CONSISTENT * median(away, among)
+  judged = whole | (among.sum() >= LEAST)
+  index = jnp.where(judged, away / jnp.maximum(spread, metrics.TINY), 0)
+  small = reached & (norm < middle)
   memo = {
     "anomaly_index": index,
-    "mask_norm": triggers.norm,
+    "mask_norm": norm,
     "success": triggers.success,
     "flagged": small & (index > threshold),
     "trigger": triggers.mask * triggers.pattern,
     "mask": triggers.mask,
   }
   return jnp.max(jnp.where(small, index, 0)), memo
+
+
+def median(values: Array, among: Array) -> Array:
+  """Returns the median of some values; infinite if there is none.
+
+  Args:
+    values: [classes].
+    among: [classes] bool.
+  """
+  ordered, count = jnp.sort(jnp.where(among, values, jnp.inf)), among.sum()
+  return (ordered[(count - 1) // 2] + ordered[count // 2]) * 0.5
 
 
 def unlearn(

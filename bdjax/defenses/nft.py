@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bdjax.defenses.parts import pruning
+from bdjax.defenses.parts import depth, pruning
 from bdjax.methods.signature import (
   TRAINING,
   Annotated,
@@ -149,14 +149,8 @@ def lowest(
   masks: pruning.Masks, *, alpha: Scalar, beta: Scalar
 ) -> dict[str, Array]:
   """Returns the lowest values that masks may have, mu(l), by batch norm."""
-  places = enumerate(sorted(masks, key=_counted), 1)
+  places = enumerate(sorted(masks, key=depth.counted), 1)
   return {path: alpha * jnp.exp(-beta * place) for place, path in places}
-
-
-def _counted(path: str) -> list[str | int]:
-  """Returns what paths are sorted by, so that layer2_10 follows layer2_9."""
-  parts = re.split(r"(\d+)", path)
-  return [int(part) if part.isdigit() else part for part in parts]
 
 
 def falling(start: Scalar, end: Scalar, *, steps: int) -> Schedule:

@@ -66,7 +66,7 @@ def make(
   recipe: Annotated[Recipe, TRAINING.without("schedule")] = RECIPE,
   weight: Positive = 0.2,
   select: pruning.Select = "holdout",
-  threshold: Fraction = 0.7,
+  threshold: pruning.Threshold = 0.7,
   drop: Fraction = 0.1,
 ) -> Defense:
   """Returns the defense.
@@ -74,7 +74,8 @@ def make(
   Args:
     images: clean images that both stages use, at most.
     unlearn_lr: learning rate of the ascent.
-    unlearn_epochs: passes over the images to unlearn them, at most.
+    unlearn_epochs: passes over the images to unlearn them, at most; without
+      any the memo's `unlearned` is NaN.
     stop: accuracy at which they count as unlearned.
     recipe: of training the masks; batches and momentum also of unlearning.
     weight_decay: in unlearning, coupled, on all parameters.

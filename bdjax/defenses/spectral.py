@@ -25,7 +25,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax.defenses.parts import clusters, filtering
+from bdjax.defenses.parts import clusters, depth, filtering
 from bdjax.machine import programs
 from bdjax.machine.backend import exact
 from bdjax.methods import values
@@ -90,11 +90,12 @@ def features(outputs: dict[str, Array], *, compat: str) -> Array:
 
   Args:
     outputs: all features of the model, by name.
-    compat: "backdoorbench" takes the last map [B, h, w, c], else it is pooled.
+    compat: "backdoorbench" takes the deepest map [B, h, w, c], else it is
+      pooled.
   """
   if compat != "backdoorbench":
     return outputs["pooled"]
-  last = [x for x in outputs.values() if x.ndim == 4][-1]
+  last = depth.maps(outputs)[-1]
   return last.reshape(last.shape[0], -1).astype(jnp.float32)
 
 

@@ -9,7 +9,8 @@ as it is. Presets:
 - `original`: the authors' script, x + x' as floats, which pass 1; 100 overlays;
   1 % false alarms;
 - `bb`: BackdoorBench, which adds in normalized space (weight 1, 100 overlays,
-  10 %). In pixels that is x + x' - mean; the mean is the clean subset's here;
+  10 %). In pixels that is x + x' - mean; the mean is here that of the half of
+  the clean subset that overlays are drawn from;
 - `tz`: TrojanZoo, the blend (x + x') / 2, 64 overlays, 5 %; without its second
   threshold, for entropies too high.
 
@@ -86,7 +87,8 @@ def make(
     count: overlays per input; repeated where half the clean subset is smaller.
     alpha: weight of an overlay; the input's own is 1, in a blend 1 - alpha.
     mix: how they are added: plain; saturated to [0, 1]; centered, where the
-      overlay first loses the clean subset's mean color; or as a blend.
+      overlay first loses the mean color of the images that it is drawn from; or
+      as a blend.
     false_alarms: share of clean inputs above the threshold.
 
   Raises:
@@ -130,7 +132,11 @@ def _calibrate(
   key: Key,
   access: Access,
 ) -> dict[str, Any]:
-  """Returns the overlays, their mean color, the threshold and its entropy."""
+  """Returns the overlays, a mean color, the threshold and its entropy.
+
+  The mean is of all images that overlays are drawn from, drawn or not; the
+  threshold and the mean entropy are of the others.
+  """
   k_split, k_draw = jax.random.split(key)
   rest, held = splits.hold_out(k_split, access.clean, rate=HELD)
   drawn = engine.order(k_draw, rest, count)

@@ -28,6 +28,7 @@ are BackdoorBench's: no paper states them for this defense.
 import jax.numpy as jnp
 
 from bdjax.defenses.parts import tuning
+from bdjax.machine import notes
 from bdjax.methods.signature import (
   TRAINING,
   Annotated,
@@ -76,15 +77,22 @@ def make(
     recipe: of training on the clean subset, but for its rate.
     compat: "toolbox" has the rates a step late, as Backdoor-Toolbox does.
   """
-  late = 1 if compat == "toolbox" else 0
 
   def rate(steps_per_epoch: int) -> Schedule:
+    _check_length(recipe.epochs, cycles.phase1_epochs)
     planned = cycles.schedule(steps_per_epoch)
-    return lambda step: planned(jnp.maximum(step - late, 0))
+    if compat == "toolbox":
+      return lambda step: planned(jnp.maximum(step - 1, 0))
+    return planned
 
-  return tuning.defense(
-    recipe,
-    rate=rate if late else cycles.schedule,
-    name="super_ft",
-    scarce="lr_max1",
-  )
+  return tuning.defense(recipe, rate=rate, name="super_ft", scarce="lr_max1")
+
+
+def _check_length(epochs: int, phase1: int) -> None:
+  """Says that phase 2 never runs, which rehearsals and trial runs may mean."""
+  if 0 < epochs <= phase1:
+    notes.say(
+      f"super_ft has {epochs} epochs and phase1_epochs is {phase1}, so that "
+      "phase 2, which regains accuracy, never runs; give more epochs, or a "
+      "smaller phase1_epochs."
+    )

@@ -24,7 +24,8 @@ parameters w, the suspect's w0 and the mean cross-entropy L over clean images:
      u_p = dL(w)_p / |dL(w)_p|
 
 A pass of unlearning costs what one of fine-tuning does, and after it has ended
-a forward pass; one of tuning costs two of fine-tuning, for its second gradient.
+a forward pass, but the same still in a sweep of several members at once; one of
+tuning costs two of fine-tuning, for its second gradient.
 
 Constants are those of the authors' code (tsbd.py and its config.yaml, for
 PreActResNet18 on CIFAR-10 with 5 % clean images): unlearning at 1e-4 for at
@@ -92,7 +93,8 @@ def make(
 
   Args:
     unlearn_lr: learning rate of the ascent.
-    unlearn_epochs: passes over the images to unlearn them, at most.
+    unlearn_epochs: passes over the images to unlearn them, at most; without
+      any the memo's `unlearned` is NaN.
     stop: accuracy at which they count as unlearned.
     neurons: share of the neurons of which weights become zero.
     weights: share of these neurons' weights that become zero.

@@ -12,7 +12,7 @@ nothing, on several constants; each is an argument here:
 - first phase: ten epochs (Sha); FMN as an attack says nothing: 60 % here.
 - cycle: "several iterations", "500 iterations" (Sha), n up and n down (FMN).
   Read as one whole cycle of about 500 steps at Sha's full-data setting, which
-  makes four cycles in phase 1; that number is kept for any data size.
+  makes four cycles in phase 1; for any data size there are about as many.
 - shape: "increase linearly, then drop back" (Sha) allows a sawtooth; FMN
   describes the triangle, which is the default.
 
@@ -23,7 +23,7 @@ are one program, whatever the schedules.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -50,9 +50,10 @@ def triangle(
 
   Args:
     low: rate at the start of each cycle.
-    high: rate at its peak.
+    high: rate at its peak, in the middle of the cycle.
     cycle_steps: one whole up-and-down; at least 2.
-    shape: "triangle", or "sawtooth": up over the whole cycle, then a drop.
+    shape: "triangle", or "sawtooth": up over the whole cycle, then a drop; the
+      last rate before it is one step short of the peak.
   """
   if cycle_steps < 2:
     raise ValueError(
@@ -82,9 +83,15 @@ class SuperCycles:
     lr_max1: peak rate of phase 1, large, to forget the backdoor; raise it to .3
       when clean data is scarce.
     lr_max2: peak rate of phase 2, small, to regain accuracy.
-    phase1_epochs: length of phase 1.
-    cycle_steps: steps of one up-and-down; None keeps four cycles in phase 1.
-    shape: triangle or sawtooth.
+    phase1_epochs: length of phase 1; with no more epochs in all, phase 2 never
+      runs.
+    cycle_steps: steps of one up-and-down, the peak in their middle: with twice
+      those of phase 1, or more, lr_max1 is never reached. None makes it an even
+      number, for about four cycles in phase 1.
+    shape: triangle or sawtooth, which ends a step short of the peak.
+
+  Raises:
+    ValueError: a peak is below the base rate, if they are plain numbers.
   """
 
   lr_base: NonNegative = 3e-4
@@ -93,6 +100,10 @@ class SuperCycles:
   phase1_epochs: Count = 10
   cycle_steps: Cycle = None
   shape: Annotated[str, Choice(("triangle", "sawtooth"))] = "triangle"
+
+  def __post_init__(self):
+    """Checks the rates."""
+    _check_peaks(self, "lr_base", ("lr_max1", "lr_max2"))
 
   def schedule(self, steps_per_epoch: int) -> Schedule:
     """Returns the rate; each phase starts a new cycle at `lr_base`."""
@@ -114,10 +125,14 @@ class Cycles:
   Attributes:
     lr_min: rate between cycles.
     lr_max1: peak rate of phase 1.
-    lr_max2: peak rate of phase 2.
+    lr_max2: peak rate of phase 2; one below lr_min is a dip.
     phase1: share of the epochs in phase 1 (not in the paper; chosen here).
-    cycle_steps: one whole up-and-down; None makes it one epoch, so that each
-      clean epoch sees both extremes (not in the paper; chosen here).
+    cycle_steps: one whole up-and-down; None makes it one epoch, or two steps if
+      an epoch has one, so that each clean epoch of two steps or more sees both
+      extremes (not in the paper; chosen here).
+
+  Raises:
+    ValueError: lr_max1 is below lr_min, if they are plain numbers.
   """
 
   lr_min: NonNegative = 3e-4
@@ -125,6 +140,10 @@ class Cycles:
   lr_max2: Positive = 1e-3
   phase1: Fraction = 0.6
   cycle_steps: Cycle = None
+
+  def __post_init__(self):
+    """Checks the rates."""
+    _check_peaks(self, "lr_min", ("lr_max1",))
 
   def schedule(self, steps_per_epoch: int, epochs: int) -> Schedule:
     """Returns the rate over so many epochs, clean ones included."""
@@ -134,6 +153,19 @@ class Cycles:
       triangle(self.lr_min, self.lr_max2, cycle_steps=steps),
       boundary=round(self.phase1 * epochs) * steps_per_epoch,
     )
+
+
+def _check_peaks(rates: Any, low: str, peaks: tuple[str, ...]) -> None:
+  """Refuses peaks below the rate between them, unless one is an array."""
+  base = getattr(rates, low)
+  for name in peaks:
+    peak = getattr(rates, name)
+    numbers = all(isinstance(x, int | float) for x in (base, peak))
+    if numbers and peak < base:
+      raise ValueError(
+        f"{name} is {peak}, below {low}, which is {base}, so that the cycles "
+        f"would go down: give at least {base}, or a lower {low}."
+      )
 
 
 def by_name(name: str, lr: Scalar, *, steps: int) -> Schedule:

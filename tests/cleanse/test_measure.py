@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bdjax.cleanse import measure, repair, verdict, weights
+from bdjax.cleanse.audit import Audit
 from bdjax.cleanse.result import Result
 from bdjax.methods import registry, specs
 from bdjax.runs import work
@@ -253,6 +254,32 @@ def test_a_repair_that_raises_accuracy_by_far_is_in_doubt(
   said = verdict.text(verdict.of(result))
   assert said.startswith("Doubtful") == doubtful
   assert ("do not use it before" in said) == doubtful
+
+
+@pytest.mark.parametrize(
+  ("reached", "said"),
+  [
+    ([False, True, False], "a patch was found for 1 (b) alone, too few to"),
+    ([False] * 3, "a patch was found for no class, too few to judge."),
+    ([True] * 3, "No class stands out"),
+  ],
+)
+def test_a_search_that_reached_few_classes_judges_none(reached, said):
+  few = Audit(
+    norm=np.ones(3),
+    index=np.zeros(3),
+    flagged=np.zeros(3, bool),
+    reached=np.array(reached),
+    mask=np.zeros((3, 8, 8, 1)),
+    pattern=np.zeros((3, 8, 8, 3)),
+    images=400,
+  )
+  told = verdict.of(
+    compared([[9, 1]], [[9, 1]], names=("a", "b", "c"), audit=few)
+  )
+  assert said in told.headline
+  flagged = "No class was flagged" in " ".join(told.findings)
+  assert flagged == all(reached)
 
 
 def test_notes_are_told_where_no_weight_changed():

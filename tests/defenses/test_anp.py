@@ -110,6 +110,16 @@ def test_no_iteration_prunes_nothing(suspect):
   np.testing.assert_allclose(found.memo["threshold"], 0.9)
 
 
+def test_no_iteration_prunes_nothing_at_any_threshold(suspect):
+  for threshold in (0.0, 0.999):
+    _, found = asked_of(suspect, iterations=0, threshold=threshold)
+    assert found.memo["pruned"] == 0
+  with pytest.raises(
+    ValueError, match=r"anp\.threshold is 1.0, .* at least 0 and below 1\.$"
+  ):
+    make(threshold=1.0)
+
+
 def test_scales_of_low_masks_go_and_nothing_else(suspect):
   defense = make(lr=0.5, threshold=0.95, iterations=12)
   found = defense.defend(jax.random.key(0), suspect, loop.host_fit())

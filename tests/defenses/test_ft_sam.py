@@ -35,3 +35,10 @@ def test_backdoorbench_cosine_moves_every_iteration(suspect, asked):
   )
   wanted = 0.05 * (1 + np.cos(np.pi * np.arange(3) / 100))
   np.testing.assert_allclose(asked.rates, wanted, rtol=1e-5)
+
+
+def test_a_constant_rate_is_constant_there_too(suspect, asked):
+  make(epochs=3, lr=0.1, schedule="constant", compat="backdoorbench").defend(
+    jax.random.key(0), suspect, asked
+  )
+  np.testing.assert_allclose(asked.rates, [0.1] * 3, rtol=1e-6)

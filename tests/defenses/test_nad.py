@@ -1,3 +1,5 @@
+import types
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -58,8 +60,59 @@ def test_compares_the_last_three_places_or_the_pool():
   bench = nad.maps(features, compat="backdoorbench")
   assert [x.shape for x in bench] == [(2, 4, 4, 3), (2, 2, 2, 4), (2, 1, 1, 5)]
   np.testing.assert_allclose(nad.attention(bench[2]), np.ones((2, 1)))
-  with pytest.raises(ValueError, match="model has 0 with a place"):
+  with pytest.raises(ValueError, match="model has 0 of more than one place"):
     nad.maps({"pooled": features["pooled"]}, compat="paper")
+
+
+def stages(*sides):
+  """Returns features of stages from 0 on, squares of given sides."""
+  maps = {f"layer{i}": jnp.ones((1, n, n, i + 1)) for i, n in enumerate(sides)}
+  return maps | {"pooled": jnp.ones((1, 7))}
+
+
+def channels(maps):
+  return [x.shape[-1] for x in maps]
+
+
+def test_stages_count_by_number():
+  program = jax.jit(lambda: stages(*[2] * 12))
+  assert channels(nad.maps(program(), compat="paper")) == [10, 11, 12]
+  bench = nad.maps(program(), compat="backdoorbench")
+  assert channels(bench) == [11, 12, 7]
+
+
+def test_a_map_of_one_place_has_nothing_to_tell():
+  alone = jax.random.normal(jax.random.key(0), (2, 1, 1, 5))
+  np.testing.assert_allclose(nad.attention(alone), np.ones((2, 1)), rtol=1e-6)
+  last = stages(8, 4, 2, 1)
+  assert channels(nad.maps(last, compat="paper")) == [1, 2, 3]
+  assert channels(nad.maps(last, compat="backdoorbench")) == [3, 4, 7]
+  deep = stages(16, 8, 4, 2, 2, 1, 1)
+  assert channels(nad.maps(deep, compat="paper")) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+  ("sides", "compat", "said"),
+  [
+    ((2, 2), "paper", "3 feature maps, but the model has 2 of more than"),
+    ((8, 4, 1), "paper", "3 feature maps, but the model has 2 of more than"),
+    ((8,), "backdoorbench", "2 feature maps, but the model has 1 with a place"),
+  ],
+)
+def test_too_few_maps_are_refused_before_the_teacher(
+  suspect, sides, compat, said
+):
+  def apply(variables, images, train):
+    return jnp.zeros((len(images), 4)), stages(*sides)
+
+  shallow = suspect.replace(model=types.SimpleNamespace(apply=apply))
+  with pytest.raises(ValueError, match=f"^nad compares {said}"):
+    make(compat=compat).defend(jax.random.key(0), shallow, None)
+
+
+def test_two_maps_suffice_with_the_pool():
+  bench = nad.maps(stages(8, 4), compat="backdoorbench")
+  assert channels(bench) == [1, 2, 7]
 
 
 def test_without_attention_it_is_fine_tuning(suspect, asked):

@@ -2,11 +2,12 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bdjax.defenses import neural_cleanse
 from bdjax.defenses.parts import inversion
 from bdjax.methods import registry
-from bdjax.training import loop
+from bdjax.training import loop, metrics
 
 SMALL = {"rounds": 2, "epochs": 1, "batch_size": 16}
 
@@ -47,9 +48,41 @@ def test_a_mask_that_sends_nothing_to_its_class_is_no_evidence():
   found = triggers(norms, [True, True, True, True, False])
   verdict, memo = neural_cleanse.judge(found, 2.0)
   assert not memo["flagged"].any()
+  # of the others the median is 13, the deviations 3, 1, 1, 27: MAD 2
+  np.testing.assert_allclose(verdict, 3 / (1.4826 * 2), rtol=1e-6)
+  verdict, memo = neural_cleanse.judge(found, 2.0, compat="backdoorbench")
+  assert not memo["flagged"].any()
   np.testing.assert_allclose(verdict, 2 / (1.4826 * 2), rtol=1e-6)
-  found = triggers(norms, [False] * 5)
-  assert neural_cleanse.judge(found, 2.0)[0] == 0
+
+
+def test_masks_that_reach_nothing_flag_no_other():
+  norms = [8.0, 9.0, 10.0, *[30.0, 31.0, 32.0, 33.0]]
+  found = triggers(norms, [True] * 3 + [False] * 4)
+  verdict, memo = neural_cleanse.judge(found, 0.9)
+  np.testing.assert_allclose(verdict, 1 / 1.4826, rtol=1e-6)  # 9, MAD 1
+  assert not memo["flagged"].any()
+  # among all: median 30, deviations 22, 21, 20, 0, 1, 2, 3
+  whole = neural_cleanse.judge(found, 0.9, compat="backdoorbench")
+  np.testing.assert_allclose(whole[0], 22 / (1.4826 * 3), rtol=1e-6)
+  assert whole[1]["flagged"].tolist() == [True] * 3 + [False] * 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_of_fewer_than_three_classes_nothing_is_said(count):
+  norms = [1.0, 40.0, 41.0, 43.0]
+  found = triggers(norms, [True] * count + [False] * (4 - count))
+  verdict, memo = jax.jit(neural_cleanse.judge)(found, 0.1)
+  assert verdict == 0 and not memo["flagged"].any()
+  assert memo["anomaly_index"].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("compat", ["paper", "backdoorbench"])
+@pytest.mark.parametrize("count", [3, 4, 9, 10])
+def test_where_all_are_reached_indices_are_those_of_all(count, compat):
+  norms = 40 * jax.random.uniform(jax.random.key(count), (count,))
+  _, memo = neural_cleanse.judge(triggers(norms), 2.0, compat=compat)
+  wanted = metrics.anomaly_index(norms)
+  np.testing.assert_array_equal(memo["anomaly_index"], wanted)
 
 
 def stamped(toy, flagged, share=0.25):

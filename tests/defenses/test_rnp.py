@@ -2,6 +2,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bdjax.defenses import rnp
 from bdjax.defenses.parts import pruning
@@ -84,7 +85,14 @@ def test_no_epochs_is_the_identity(suspect):
   defense = make(epochs=0, unlearn_epochs=0)
   found = defense.defend(jax.random.key(0), suspect, loop.host_fit())
   chex.assert_trees_all_equal(found.variables, suspect.variables)
-  assert found.memo["pruned"] == 0 and found.memo["unlearned"] == 1
+  assert found.memo["pruned"] == 0 and np.isnan(found.memo["unlearned"])
+
+
+def test_a_threshold_that_cuts_untrained_masks_is_refused():
+  for value in (1.0, 1, -0.1):
+    with pytest.raises(ValueError, match=rf"rnp\.threshold is {value}, but"):
+      make(threshold=value)
+  make(threshold=0)
 
 
 def test_a_model_is_unlearned_to_chance_and_no_further(toy, model, suspect):

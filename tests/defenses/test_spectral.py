@@ -61,6 +61,12 @@ def test_features_are_pooled_or_the_last_map():
   assert found.tolist() == [list(range(8)), list(range(8, 16))]
 
 
+def test_the_last_map_is_the_deepest():
+  shown = {f"layer{i}": jnp.full((1, 1, 1, 1), float(i)) for i in (1, 2, 10, 9)}
+  found = spectral.features(shown, compat="backdoorbench")
+  assert found.tolist() == [[10.0]]
+
+
 def test_drops_each_class_of_its_outliers(filtered, access_to):
   # 1.5 * .1 * 13 kept examples: two of each class.
   levels = [50, 52, 54, 250, 51, 240, 53, 0, 90, 92, 10, 91, 93, 20]

@@ -91,6 +91,8 @@ def test_threshold_passes_the_wanted_share_of_images_that_are_no_overlays():
   images = np.asarray(access.clean.image)
   held = np.isin(images[:, 0, 0, 0], drawn, invert=True)
   assert held.sum() == 20  # 20 overlays without repetition, 20 others
+  mean = images[~held].mean((0, 1, 2)) / 255
+  np.testing.assert_allclose(state.memo["mean"], mean, rtol=1e-5)
   score = defense.suspect(None, images[held] / np.float32(255), access, state)
   assert (score > state.memo["threshold"]).sum() == 5
   np.testing.assert_allclose(state.memo["entropy"], -score.mean(), rtol=1e-5)

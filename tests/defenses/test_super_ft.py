@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from bdjax.machine import notes
 from bdjax.methods import registry
 from bdjax.training import schedules
 
@@ -19,6 +20,27 @@ def test_runs_the_two_phase_schedule_of_its_data(suspect, asked):
   assert max(wanted[:8]) > 0.09
   assert max(wanted[8:]) < 2e-3
   assert asked.how["name"] == "super_ft"
+
+
+def said_of(suspect, caplog, **args):
+  """Returns what is said before the only training, which is not run."""
+  caplog.clear()
+  notes.say.cache_clear()
+  defense = make(**args)
+  defense.defend(
+    jax.random.key(0), suspect, lambda k, s, state, d, **h: (state, {})
+  )
+  return caplog.messages
+
+
+def test_a_phase_2_that_never_runs_is_named(suspect, caplog):
+  (note,) = said_of(suspect, caplog, epochs=10)
+  assert note.startswith("super_ft has 10 epochs and phase1_epochs is 10, so")
+  (note,) = said_of(suspect, caplog, epochs=2, phase1_epochs=3)
+  assert note.endswith("give more epochs, or a smaller phase1_epochs.")
+  for args in ({"epochs": 11}, {"epochs": 2, "phase1_epochs": 1}):
+    assert said_of(suspect, caplog, **args) == []
+  assert said_of(suspect, caplog, epochs=0) == []
 
 
 def test_presets_hold_the_papers_readings():
@@ -65,5 +87,7 @@ def test_the_toolbox_takes_plain_steps_of_100_epochs():
 def test_bad_arguments_are_named():
   with pytest.raises(ValueError, match=r"super_ft\.lr_max1 is -1"):
     make(lr_max1=-1)
+  with pytest.raises(ValueError, match="^lr_max1 is 0.0001, below lr_base, wh"):
+    make(lr_max1=1e-4)
   with pytest.raises(ValueError, match=r"super_ft\.compat is 'tool', but must"):
     make(compat="tool")

@@ -198,7 +198,7 @@ def test_no_unlearning_and_no_epochs_are_the_identity(suspect):
   defense = make(unlearn_epochs=0, epochs=0)
   found = defense.defend(jax.random.key(0), suspect, loop.host_fit())
   chex.assert_trees_all_equal(found.variables, suspect.variables)
-  assert found.memo["pruned"] == 0 and found.memo["unlearned"] == 1
+  assert found.memo["pruned"] == 0 and np.isnan(found.memo["unlearned"])
 
 
 def test_a_model_without_convolutions_is_refused(suspect):

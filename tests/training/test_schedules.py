@@ -20,7 +20,7 @@ def test_odd_cycle_and_sawtooth_by_hand():
   wave = schedules.triangle(0.0, 6.0, cycle_steps=5)
   np.testing.assert_allclose(rates(wave, 6), [0, 3, 6, 4, 2, 0], atol=1e-5)
   saw = schedules.triangle(0.0, 4.0, cycle_steps=4, shape="sawtooth")
-  assert rates(saw, 6).tolist() == [0, 1, 2, 3, 0, 1]
+  assert rates(saw, 6).tolist() == [0, 1, 2, 3, 0, 1]  # never 4
 
 
 def torch_triangular(step, low, high, half):
@@ -48,12 +48,19 @@ def test_default_keeps_four_cycles_in_phase_one(steps, cycle):
 
 
 def test_phases_start_at_the_base_rate_whatever_the_cycle():
-  how = {"phase1_epochs": 3, "cycle_steps": 7, "lr_base": 0.01}
+  how = {"phase1_epochs": 3, "cycle_steps": 7, "lr_base": 0.01, "lr_max2": 0.02}
   schedule = schedules.SuperCycles(**how).schedule(5)
   assert float(schedule(0)) == pytest.approx(0.01)
   assert float(schedule(15)) == pytest.approx(0.01)
   assert float(schedule(14)) == pytest.approx(0.01)  # 14 = two whole cycles
-  assert float(schedule(15 + 3)) == pytest.approx(1e-3)
+  assert float(schedule(15 + 3)) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("cycle", "reached"), [(19, True), (20, False)])
+def test_a_cycle_of_twice_phase_one_never_reaches_its_peak(cycle, reached):
+  how = {"phase1_epochs": 2, "cycle_steps": cycle}
+  highest = rates(schedules.SuperCycles(**how).schedule(5), 40).max()
+  assert (highest == pytest.approx(0.1)) == reached
 
 
 def test_fmn_cycles_once_an_epoch_in_two_phases():
@@ -62,6 +69,43 @@ def test_fmn_cycles_once_an_epoch_in_two_phases():
   np.testing.assert_allclose(got[5:30:10], 0.1, rtol=1e-5, atol=1e-8)
   np.testing.assert_allclose(got[35:50:10], 1e-3, rtol=1e-5, atol=1e-8)
   np.testing.assert_allclose(got[::10], 3e-4, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("steps", "each"), [(1, 1), (2, 2), (3, 2)])
+def test_epochs_of_two_steps_or_more_see_both_extremes(steps, each):
+  got = rates(schedules.Cycles(phase1=1.0).schedule(steps, 4), 4 * steps)
+  extremes = np.isclose(got, 3e-4) | np.isclose(got, 0.1)
+  seen = [
+    len(set(e[i]))
+    for e, i in zip(
+      got.reshape(4, steps), extremes.reshape(4, steps), strict=True
+    )
+  ]
+  assert seen == [each] * 4
+
+
+@pytest.mark.parametrize(
+  ("make", "rates", "text"),
+  [
+    (
+      schedules.SuperCycles,
+      {"lr_max1": 1e-4},
+      "^lr_max1 is 0.0001, below lr_base, which is 0.0003, so .* least 0.0003",
+    ),
+    (schedules.SuperCycles, {"lr_base": 0.01}, "^lr_max2 is 0.001, below lr_b"),
+    (schedules.Cycles, {"lr_min": 0.2}, "^lr_max1 is 0.1, below lr_min, which"),
+  ],
+)
+def test_peaks_below_the_rate_between_them_are_refused(make, rates, text):
+  with pytest.raises(ValueError, match=text):
+    make(**rates)
+  jax.eval_shape(lambda rates: make(**rates).lr_max1, rates)  # no values yet
+  make(**{k: jnp.float32(v) for k, v in rates.items()})
+
+
+def test_peaks_may_be_as_low_as_the_rate_between_them():
+  flat = schedules.SuperCycles(lr_base=0.01, lr_max1=0.01, lr_max2=0.05)
+  assert set(rates(flat.schedule(4), 40).tolist()) == {np.float32(0.01)}
 
 
 def test_rates_can_be_traced_and_swept():

@@ -32,6 +32,9 @@ def retrain(
 ) -> Defended:
   """Trains from scratch, by the recipe, on what a filter leaves.
 
+  An epoch has as many steps as one over all N images: each kept image is shown
+  N / kept times in it, twice where half of them are kept.
+
   Args:
     access: its training set, recipe and augmentation are used.
     gone: [N] bool, training images to drop.

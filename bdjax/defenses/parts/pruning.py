@@ -37,6 +37,21 @@ Masks = dict[str, Array]  # [channels] by the path of a batch norm, "a/b"
 Objective = Callable[[Key, Masks, Batch], tuple[Array, Logits]]
 Select = Annotated[str, Choice(("holdout", "fixed"))]
 
+
+class Below(NamedTuple):
+  """What a threshold may be: at 1 every channel goes, trained or not."""
+
+  def __contains__(self, value: float) -> bool:
+    """Returns whether the number is one."""
+    return 0 <= value < 1
+
+  def __str__(self) -> str:
+    """Returns the range in words."""
+    return "at least 0 and below 1"
+
+
+Threshold = Annotated[Scalar, Below()]
+
 THRESHOLDS = tuple(i / 20 for i in range(19))  # 0 to .9
 NONE = -1.0  # a threshold below every mask
 HELD = 0.2  # share of the clean images by which a threshold is chosen

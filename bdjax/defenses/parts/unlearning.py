@@ -30,7 +30,7 @@ class Unlearning(NamedTuple):
 
   params: Params
   opt_state: Any
-  accuracy: Array  # scalar, of the last batch that was looked at
+  accuracy: Array  # scalar, of the last batch looked at; NaN before the first
 
 
 def descend(
@@ -45,6 +45,8 @@ def descend(
 ) -> Unlearning:
   """Returns the suspect after unlearning, in a stage named unlearn.
 
+  Its accuracy is NaN if there was no epoch.
+
   Args:
     access: the suspect and its augmentation.
     data: clean images.
@@ -57,7 +59,7 @@ def descend(
   )
   params = access.variables["params"]
   step = unlearn(access, tx, stop)
-  start = Unlearning(params, tx.init(params), jnp.ones(()))
+  start = Unlearning(params, tx.init(params), jnp.full((), jnp.nan))
   return learn.fitted(fit, key, step, start, data, recipe, name="unlearn")
 
 
@@ -68,7 +70,8 @@ def unlearn(
 
   All parameters are free, batch norm is in training mode and its running
   statistics stay. The first batch of which no more than `stop` is right moves
-  nothing, nor does any after it: these cost a forward pass.
+  nothing, nor does any after it: these cost a forward pass, but a whole step
+  where several models are trained at once, under a vmap.
   """
   _, stats = learn.parted(access.variables)
 

@@ -6,6 +6,7 @@ import pytest
 
 from bdjax.defenses.parts import pruning, unlearning
 from bdjax.training import engine, learn, optimizers
+from bdjax.types import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,32 @@ def test_unlearning_stops_for_good_at_the_stop_accuracy(suspect, down):
   still, metrics = step(jax.random.key(0), over, known)
   assert metrics["accuracy"] > 0.2
   chex.assert_trees_all_equal(still, over)
+
+
+def unlearned(suspect, **args):
+  """Returns the suspect after unlearning a single batch, if any."""
+
+  def fit(key, step, state, data, *, epochs, **how):
+    for _ in range(epochs):
+      state, _ = jax.jit(step)(key, state, batch(suspect))
+    return state, {}
+
+  recipe = Recipe(epochs=1, batch_size=16).replace(**args)
+  how = {"rate": 0.1, "stop": 1.0}
+  key = jax.random.key(0)
+  return unlearning.descend(key, suspect, suspect.clean, fit, recipe, **how)
+
+
+def test_the_accuracy_is_of_a_batch_that_was_looked_at(suspect, down):
+  params = suspect.variables["params"]
+  none = unlearned(suspect, epochs=0)
+  assert np.isnan(none.accuracy)
+  chex.assert_trees_all_equal(none.params, params)
+  tx, step = down
+  _, seen = step(jax.random.key(0), begun(suspect, tx), batch(suspect))
+  ended = unlearned(suspect)  # any accuracy is enough
+  assert ended.accuracy == seen["accuracy"] < 1
+  chex.assert_trees_all_equal(ended.params, params)
 
 
 def test_the_unlearning_state_is_no_classifier_to_probe(suspect, down):
