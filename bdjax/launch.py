@@ -13,6 +13,13 @@ from bdjax.machine import faults, preemption
 from bdjax.machine.preemption import NOTICE
 
 TOGETHER = ("run", "estimate", "gallery")  # may be of several processes
+_BATCHES = (
+  "give a smaller --config.train.batch_size or --config.defense.batch_size"
+)
+SMALLER = {  # what takes less memory, by command
+  "cleanse": "give smaller batches, as --defense='super_ft(batch_size=16)'",
+  **dict.fromkeys(TOGETHER, _BATCHES),
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,10 +44,24 @@ def main(argv: Sequence[str]) -> int:
     return _failed(error, given.does)
 
 
+def _memory(error: Exception, command: str) -> str | None:
+  """Returns what is said of a device that is out of memory, or None."""
+  import jax
+
+  full = isinstance(error, jax.errors.JaxRuntimeError)
+  if not full or "RESOURCE_EXHAUSTED" not in str(error):
+    return None
+  remedy = SMALLER.get(command, "take a device with more")
+  reason = str(error).splitlines()[0][:200].rstrip(".")
+  return f"the device has too little memory ({reason}): {remedy}."
+
+
 def _failed(error: Exception, command: str) -> int:
   """Says what was raised, in a sentence where it is one; returns the status."""
   from bdjax.machine import losses
 
+  if (said := _memory(error, command)) is not None:
+    error = ValueError(said)
   if losses.lost(error):
     if NOTICE.came():
       NOTICE.wait()

@@ -25,7 +25,7 @@ def task(
   """Returns arrays as data, with the training images' mean and deviation.
 
   Args:
-    train: images [N, H, W, C], uint8, or numbers in [0, 1], which are rounded
+    train: images [N, H, W, C], uint8, or floats in [0, 1], which are rounded
       to 8 bits; labels [N], whole numbers from 0, every class at least once.
     test: likewise.
     class_names: by label; None for the numbers.
@@ -43,6 +43,7 @@ def task(
       f"{_size(others)}: give one size."
     )
   classes = _classes(labels, answers, class_names)
+  names = range(classes) if class_names is None else class_names
   height, width, channels = images.shape[1:]
   pixels = images.astype(np.float64) / 255
   deviation = pixels.std((0, 1, 2))
@@ -50,7 +51,7 @@ def task(
     OWN,
     classes,
     (height, width, channels),
-    tuple(class_names or map(str, range(classes))),
+    tuple(map(str, names)),
     tuple(pixels.mean((0, 1, 2)).tolist()),
     tuple(np.where(deviation > LEAST, deviation, 1.0).tolist()),
     flip=flip,
@@ -93,20 +94,22 @@ def _bytes(name: str, images: np.ndarray) -> np.ndarray:
     return images
   if images.dtype.kind not in "fiu":
     raise ValueError(
-      f"the images of {name} are {images.dtype}, but must be uint8, or numbers "
+      f"the images of {name} are {images.dtype}, but must be uint8, or floats "
       "in [0, 1]."
     )
   if images.dtype.kind == "f" and not np.isfinite(images).all():
     raise ValueError(
       f"the images of {name} hold numbers that are not finite, but must be "
-      "uint8, or numbers in [0, 1]."
+      "uint8, or floats in [0, 1]."
     )
   if images.dtype.kind != "f" or not ((images >= 0) & (images <= 1)).all():
     low, high = images.min(), images.max()
     remedy = "" if low < 0 or high > 255 else ": give images / 255"
+    if remedy and high <= 1:  # whole numbers; of 0 to 255 they are nearly black
+      remedy = ": give images.astype(float) if 1 is white"
     raise ValueError(
       f"the images of {name} are {images.dtype} from {low:g} to {high:g}, but "
-      f"must be uint8, or numbers in [0, 1]{remedy}."
+      f"must be uint8, or floats in [0, 1]{remedy}."
     )
   return np.rint(images * 255).astype(np.uint8)
 

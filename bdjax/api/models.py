@@ -27,7 +27,7 @@ from bdjax.analysis import opening
 from bdjax.analysis.cases import Subject
 from bdjax.analysis.opening import Opened
 from bdjax.api import arrays
-from bdjax.interop import layouts, naming, tables, tensors
+from bdjax.interop import layouts, tables, tensors
 from bdjax.interop.refusals import listed
 from bdjax.machine import storage
 from bdjax.machine.faults import faults
@@ -193,8 +193,8 @@ def _write(path: Path, text: str) -> None:
 def _named(variables: Params, arch: str) -> tuple[dict[str, np.ndarray], str]:
   """Returns weights by name, and whose names those are."""
   if arch in tables.ARCHITECTURES:
-    layout = naming.architecture(arch).layouts[0].name
-    return layouts.to_torch(variables, arch), layout
+    layout = layouts.fitting(variables, arch)
+    return layouts.to_torch(variables, arch, layout=layout), layout
   flat = flatten_dict(jax.tree.map(np.asarray, variables))
   return {"/".join(path): array for path, array in flat.items()}, FLAX
 

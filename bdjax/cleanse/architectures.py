@@ -8,7 +8,7 @@ from bdjax.cleanse.pictures import printable
 from bdjax.interop import layouts, naming, tables
 from bdjax.interop.refusals import listed
 from bdjax.machine import notes
-from bdjax.methods import specs
+from bdjax.methods import specs, values
 
 
 def asked(
@@ -28,12 +28,12 @@ def asked(
     named: its tensors.
 
   Raises:
-    ValueError: nobody says, and they fit none, or several.
+    ValueError: nobody says, and they fit none, or several; or what the user
+      says cannot be read.
   """
   if given is not None:
     name, bracket, rest = given.partition("(")
-    said = specs.parse(f"form({rest}")[0].args if bracket else {}
-    return tables.known(name) or name, said
+    return tables.known(name) or name, _said(given, rest) if bracket else {}
   name = statements.get("model_name", ("", ""))[0]
   known = tables.known(name)
   if known is not None:
@@ -52,6 +52,26 @@ def asked(
     f"the architecture of {printable(path)} is not given{claim}; give --arch, "
     f"one of {', '.join(tables.ARCHITECTURES)}."
   )
+
+
+def _said(given: str, rest: str) -> dict[str, Any]:
+  """Returns what `--arch` says of a form.
+
+  Args:
+    given: all of `--arch`.
+    rest: what follows its first bracket.
+
+  Raises:
+    ValueError: it cannot be read.
+  """
+  try:
+    (form,) = specs.parse(f"form({rest}")
+  except ValueError:
+    raise ValueError(
+      f"--arch is {values.shown(given)}, which cannot be read; write it as "
+      "'resnet18(stem=cifar_pool, activation=relu)'."
+    ) from None
+  return form.args
 
 
 def _fits(named: naming.Tensors, arch: str) -> bool:

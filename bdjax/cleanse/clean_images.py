@@ -69,7 +69,10 @@ def read(
   if _is_folder(images):
     clean = _folder(model, Path(images), order)
   else:
-    clean = _dataset(model, str(images), order, data_dir)
+    try:
+      clean = _dataset(model, str(images), order, data_dir)
+    except data.MissingDataset as error:
+      raise ValueError(_typed(str(error))) from error
   if triggered is None:
     return clean
   files = folders.suspicious(Path(triggered), clean.names)
@@ -86,6 +89,11 @@ def _is_folder(images: str | Path) -> bool:
     return Path(images).is_dir()
   except OSError:  # too long for the name of one
     return False
+
+
+def _typed(text: str) -> str:
+  """Returns what is said of a lost dataset with the flag of this command."""
+  return text.replace("--config.data.dir=", "--data_dir=")
 
 
 def _folder(model: Suspect, folder: Path, order: str | None) -> Images:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
@@ -38,8 +39,8 @@ def cleanse(
   triggered: str | Path | None = None,
   class_order: str | Path | None = None,
   image_size: int | None = None,
-  mean: Sequence[float] | None = None,
-  std: Sequence[float] | None = None,
+  mean: float | Sequence[float] | None = None,
+  std: float | Sequence[float] | None = None,
   held_out: float = 0.2,
   seed: int = 0,
   force: bool = False,
@@ -169,13 +170,13 @@ def _local(
 
 def _flags(
   image_size: int | None,
-  mean: Sequence[float] | None,
-  std: Sequence[float] | None,
+  mean: float | Sequence[float] | None,
+  std: float | Sequence[float] | None,
 ) -> dict[str, Any]:
   return {
     "img_size": None if image_size is None else (image_size, image_size),
-    "mean": None if mean is None else tuple(mean),
-    "std": None if std is None else tuple(std),
+    "mean": None if mean is None else tuple(np.ravel(mean).tolist()),
+    "std": None if std is None else tuple(np.ravel(std).tolist()),
   }
 
 

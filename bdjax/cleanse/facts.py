@@ -38,7 +38,8 @@ def collected(
   """Returns what is said of a model besides its weights, and by whom.
 
   Args:
-    path: the model's file; a JSON file beside it may say more.
+    path: the model's file, or the index of its files; a JSON file beside it
+      may say more.
     metadata: what the file itself says.
     flags: what the user says, which wins.
 
@@ -66,20 +67,26 @@ def normalized(
 ) -> dict[str, tuple[Any, str]]:
   """Returns the normalization that a model does itself, if it does.
 
+  No mean or deviation of pixels in [0, 1] is above 1: where one is, both are of
+  pixels in 0 to 255, and a 255th of them is returned.
+
   Raises:
     ValueError: a flag says another.
   """
   levels = {}
+  own = {k: arrays[name].ravel() for k, name in place.levels.items()}
+  wide = any(abs(x) > 1 for numbers in own.values() for x in numbers)
+  whole, said = (255, " / 255") if wide else (1, "")
   for what, name in place.levels.items():
-    value = tuple(float(x) for x in arrays[name].ravel())
+    value = tuple(float(x) / whole for x in own[what])
     claim, by = known.get(what, (value, ""))
-    wide = np.broadcast_to(np.array(claim, float), len(value))
-    if by == "a flag" and not np.allclose(wide, value, atol=1e-3):
+    claimed = np.broadcast_to(np.array(claim, float), len(value))
+    if by == "a flag" and not np.allclose(claimed, value, atol=1e-3):
       raise ValueError(
         f"--{what} is {claim}, but the model normalizes images itself, by "
-        f"{printable(name)}, which is {value}; leave out --{what}."
+        f"{printable(name)}{said}, which is {value}; leave out --{what}."
       )
-    levels[what] = value, f"{OWN} {printable(name)}"
+    levels[what] = value, f"{OWN} {printable(name)}{said}"
   return levels
 
 

@@ -12,6 +12,7 @@ from bdjax.machine import storage
 from bdjax.types import Params
 
 _SUFFIXES = (".safetensors", *pytorch.SUFFIXES)
+_READ = (*_SUFFIXES, ".json")  # of models in folders, their facts and indices
 
 
 def check(
@@ -67,8 +68,9 @@ def _suspect(model: Path) -> list[Path]:
   whole = os.path.isdir(model)  # which a name that is too long is not
   folder = model if whole else model.parent
   shards = whole or any(folder.glob("*.index.json"))
-  beside = [p for p in folder.glob("*") if p.suffix in _SUFFIXES]
-  return [model, model.with_suffix(".json"), *(beside if shards else ())]
+  if shards:
+    return [model, *(p for p in folder.glob("*") if p.suffix in _READ)]
+  return [model, model.with_suffix(".json")]
 
 
 def _same(path: Path, other: Path) -> bool:

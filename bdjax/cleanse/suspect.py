@@ -28,7 +28,7 @@ class Suspect(NamedTuple):
   """A classifier whose weights are read.
 
   Attributes:
-    path: its file.
+    path: its file, or the index of its files.
     arch: its architecture's name.
     layout: which of PyTorch's ways to name its modules the file uses.
     arguments: of the architecture's `make`, without the normalization.
@@ -84,7 +84,7 @@ def load(
   """Reads a classifier; nothing in its file is run.
 
   Args:
-    path: a PyTorch or safetensors file.
+    path: a PyTorch or safetensors file, or what `tensors.read` finds by it.
     arch: a name in `tables.ARCHITECTURES`, or another spelling of it, and in
       brackets what no weights tell: resnet18(stem=cifar_pool); None if the file
       says.
@@ -95,17 +95,18 @@ def load(
     ValueError: the file is refused, or is not of that architecture.
   """
   loaded = tensors.read(path, weights=weights)
+  path = loaded.place
   statements = facts.collected(path, loaded.metadata, flags)
   arch, form = architectures.asked(path, statements, arch, loaded.tensors)
   with about(path):
-    tensors.check_finite(loaded.tensors)
     arguments, variables = layouts.to_flax(loaded.tensors, arch)
     place = naming.seen(loaded.tensors, arch)
+    kept = place.taken()  # others may be many views of one storage
+    tensors.check_finite({name: loaded.tensors[name] for name in kept})
   statements |= facts.normalized(place, loaded.tensors, statements)
   form = architectures.form(arch, arguments, form)
   if "size" in arguments and not arguments.get("resize"):
-    side = arguments["size"]  # a transformer takes no other
-    statements["img_size"] = (side, side), "the weights"
+    statements["img_size"] = _only_size(arguments["size"], statements)
   channels = layouts.first_kernel(variables, arch).shape[2]
   if channels != 3:
     raise ValueError(
@@ -124,6 +125,23 @@ def load(
     source=_source(loaded, place),
   )
   return formed(accused, form)
+
+
+def _only_size(
+  side: int, statements: Mapping[str, tuple[Any, str]]
+) -> tuple[tuple[int, int], str]:
+  """Returns the one size that a transformer takes, and who says so.
+
+  Raises:
+    ValueError: a flag says another.
+  """
+  size, by = statements.get("img_size", ((), ""))
+  if by == "a flag" and size != (side, side):
+    raise ValueError(
+      f"--image_size is {size[0]}, but the weights are of a transformer that "
+      f"takes images of {side} x {side} alone; leave out --image_size."
+    )
+  return (side, side), "the weights"
 
 
 def formed(accused: Suspect, form: Mapping[str, Any]) -> Suspect:

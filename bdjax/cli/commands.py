@@ -94,6 +94,7 @@ Several runs also get comparison.html, and those of a study study.html.
     f"""Repairs a classifier with clean images, and reports what it was and is.
 
   {PROGRAM} cleanse --model suspect.pt --arch preact_resnet18 \\
+      --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26 \\
       --images clean/ --out cleaned.safetensors --audit""",
   ),
   "analysis": Command(

@@ -24,6 +24,7 @@ from bdjax.machine import notes
 
 IMAGENET = {"imagenet10": slice(0, 10), "imagenet10_ft": slice(10, 20)}
 _IMAGENET_SEED = 10
+_TESTS = ("test", "val")  # folders of images to test on
 _TEST_SHARE = 5  # every fifth image of an undivided folder is for testing
 
 
@@ -65,8 +66,8 @@ def image_folder(path: Path, split: str) -> Listing:
   """Lists PATH/<split>/<class>/*, or a share of PATH/<class>/*.
 
   Args:
-    path: the folder; without a folder "train" in it, its images are divided
-      80/20 by a fixed seed.
+    path: the folder; without a folder "train" in it that is a split, its
+      images are divided 80/20 by a fixed seed.
     split: "train" or "test"; a folder "val" will do for "test".
 
   Raises:
@@ -76,20 +77,34 @@ def image_folder(path: Path, split: str) -> Listing:
     raise ValueError(
       f"image folder {path} does not exist, or is no folder; give another path."
     )
-  if not (path / "train").is_dir():
+  if not _divided(path):
     contents = _contents(path)
     return _share(path, _listing(path, contents, tuple(contents.groups)), split)
   train = _contents(path / "train")
   names = tuple(train.groups)
   if split == "train":
     return _listing(path / "train", train, names)
-  for name in ("test", "val"):
+  for name in _TESTS:
     if (path / name).is_dir():
       return _listing(path / name, _contents(path / name), names)
   raise ValueError(
     f"image folder {path} has train but neither test nor val; add one, or put "
     "the classes directly into it to have them divided."
   )
+
+
+def _divided(path: Path) -> bool:
+  """Returns whether a folder "train" is there and no class.
+
+  It is one if it holds images alone and other classes lie beside it.
+  """
+  train = path / "train"
+  if not train.is_dir():
+    return False
+  others = set(classes.folders(path)) - {"train", *_TESTS}
+  if not others or classes.folders(train):
+    return True
+  return "" not in classes.contents(train).groups
 
 
 def _share(path: Path, listing: Listing, split: str) -> Listing:

@@ -99,7 +99,9 @@ class TensorRebuild:
         _,
         int(count),
         *rest,  # None, in files of before 1.6
-      ) if kind in _names.STORAGES and rest in ([], [None]):
+      ) if kind in _names.STORAGES and (
+        not rest or len(rest) == 1 and rest[0] is None
+      ):
         pass
       case _:
         raise _numpy.senseless("a storage")

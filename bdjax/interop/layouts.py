@@ -71,8 +71,7 @@ def to_torch(
   Args:
     variables: of the model `arch`.
     arch: name of a model in `tables.ARCHITECTURES`.
-    layout: name of one of the architecture's layouts; None for the first that
-      has such variables.
+    layout: name of one of the architecture's layouts; None for `fitting`.
 
   Raises:
     Mismatch: the variables are another architecture's.
@@ -80,11 +79,7 @@ def to_torch(
   """
   flat = flatten_dict(variables)
   layouts = {x.name: x for x in naming.architecture(arch).layouts}
-  if layout is None:
-    fits = (
-      x for x in layouts if naming.plain(arch, layouts[x]).keys() == flat.keys()
-    )
-    layout = next(fits, next(iter(layouts)))
+  layout = fitting(variables, arch) if layout is None else layout
   if layout not in layouts:
     raise ValueError(
       f"unknown layout {layout!r} of {arch}: "
@@ -99,9 +94,25 @@ def to_torch(
       "made for."
     )
   return {
-    naming.called(path, layouts[layout]): _turned(np.asarray(flat[path]), AXES)
+    naming.called(path, layouts[layout]): np.ascontiguousarray(
+      _turned(np.asarray(flat[path]), AXES)
+    )
     for path in needed
   }
+
+
+def fitting(variables: Params, arch: str) -> str:
+  """Returns the first layout of an architecture that has such variables.
+
+  Where none has, the first of all.
+
+  Raises:
+    ValueError: the architecture is unknown; names the known ones.
+  """
+  paths = flatten_dict(variables).keys()
+  layouts = naming.architecture(arch).layouts
+  fits = (x.name for x in layouts if naming.plain(arch, x).keys() == paths)
+  return next(fits, layouts[0].name)
 
 
 def first_kernel(variables: Params, arch: str) -> jnp.ndarray:
@@ -164,8 +175,8 @@ def _permuted(shape: tuple[int, ...], axes: _Axes) -> tuple[int, ...]:
 
 
 def _turned(array: np.ndarray, axes: _Axes) -> np.ndarray:
-  turned = array.transpose(axes.get(array.ndim, tuple(range(array.ndim))))
-  return np.ascontiguousarray(turned)
+  """Returns a view: no shape is checked yet of what a file holds."""
+  return array.transpose(axes.get(array.ndim, tuple(range(array.ndim))))
 
 
 def _single(name: str, array: np.ndarray) -> np.ndarray:
@@ -175,4 +186,4 @@ def _single(name: str, array: np.ndarray) -> np.ndarray:
       f"{name} holds numbers above {limit:g}, which float32 cannot hold; use "
       "another copy of the model."
     )
-  return array.astype(np.float32)
+  return np.ascontiguousarray(array, np.float32)

@@ -55,6 +55,11 @@ class Seen(NamedTuple):
   levels: dict[str, str]
   rest: tuple[str, ...]
 
+  def taken(self) -> tuple[str, ...]:
+    """Returns the file's names of the tensors that are taken."""
+    inner = (self.prefix + name for name in self.names.values())
+    return (*inner, *self.levels.values())
+
 
 def seen(tensors: Tensors, arch: str) -> Seen:
   """Returns where a file has the tensors of an architecture.
@@ -83,7 +88,7 @@ def seen(tensors: Tensors, arch: str) -> Seen:
       "some names are there twice, with a prefix and without; save one model's "
       "tensors alone."
     )
-  places.sort(key=lambda one: len(one.prefix))
+  places.sort(key=lambda one: (_not_first(one), len(one.prefix)))
   first, *others = places
   for other in others:
     if other.layout is first.layout and not _same(kept, first, other):
@@ -108,6 +113,17 @@ def _places(tensors: Tensors, arch: str, layout: Layout) -> Iterator[Seen]:
     weighty = [k for k in rest if k.startswith(prefix) or tensors[k].ndim > 1]
     if not weighty or prefix and _repeats(weighty, known):
       yield Seen(layout, prefix, known, levels, tuple(rest))
+
+
+def _not_first(place: Seen) -> bool:
+  """Returns whether a layer that normalizes has the place of one that resizes.
+
+  A layout that resizes is a Sequential of that and a model; `tables` says so.
+  """
+  first = f"{place.prefix}0."
+  levels = place.levels.values()
+  resizes = place.layout.arguments.get("resize", False)
+  return resizes and any(name.startswith(first) for name in levels)
 
 
 def _repeats(weighty: Sequence[str], known: Names) -> bool:

@@ -46,8 +46,8 @@ def picked(content: Any, weights: str | None) -> Picked:
 
   Args:
     content: plain values and arrays.
-    weights: the name of a set, or "raw", or "ema" for one that is an average;
-      None for the latter if there is one.
+    weights: the name of a set; or, where none of a model has that name, "raw",
+      or "ema" for one that is an average; None for the latter if there is one.
 
   Raises:
     Refused: there are no weights, several without a usual name, or none of
@@ -64,7 +64,8 @@ def picked(content: Any, weights: str | None) -> Picked:
   raw = [name for name in dict.fromkeys(raw) if name not in averaged]
   named = [name for name in known if name == weights]
   options = {None: averaged or raw, EMA: averaged, RAW: raw}
-  chosen = options.get(weights, named)
+  alike = [name for name in named if name in (*raw, *averaged)]
+  chosen = alike or options.get(weights) or named
   if not chosen:
     raise _unclear(content, whole, weights)
   rest = [name for name in (*raw, *averaged) if name != chosen[0]]
@@ -119,7 +120,9 @@ def _parts(tensors: Tensors, name: str) -> dict[str, Tensors]:
   groups: dict[str, Tensors] = {}
   for key, value in _stripped(tensors).items():
     first, _, rest = key.partition(".")
-    groups.setdefault(first, {})[rest] = value
+    if rest not in _COUNTERS:
+      groups.setdefault(first, {})[rest] = value
+  groups = {first: _stripped(group) for first, group in groups.items()}
   names = collections.Counter(frozenset(group) for group in groups.values())
   return {
     _joined(name, first): group

@@ -20,6 +20,7 @@ from bdjax.machine import storage
 FILES = 1000
 _INDEX = ".index.json"
 _BYTES = 2**24  # of an index
+_LONGEST = 255  # bytes of a file's name
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
 
@@ -78,6 +79,12 @@ def places(index: Path) -> dict[str, Path]:
       "it again."
     )
   for name in {str(name): None for name in weight_map.values()}:
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= _LONGEST:
+      raise Refused(
+        f"lists a file whose name has {size} bytes, but one has 1 to "
+        f"{_LONGEST}; do not trust it."
+      )
     if Path(name).name != name or "\\" in name or is_index(Path(name)):
       raise Refused(
         f"lists the file {shown(name)}, which is not beside it; do not trust "

@@ -35,6 +35,7 @@ class Loaded(NamedTuple):
     taken: what a checkpoint calls the weights that were taken; "" for all.
     others: what it calls others, of the same names, that were not.
     files: that were read.
+    place: the one of them, or their index, that the path stands for.
   """
 
   tensors: dict[str, np.ndarray]
@@ -42,6 +43,7 @@ class Loaded(NamedTuple):
   taken: str = ""
   others: tuple[str, ...] = ()
   files: tuple[Path, ...] = ()
+  place: Path = Path()
 
 
 def read(path: Path, *, weights: str | None = None) -> Loaded:
@@ -68,7 +70,7 @@ def read(path: Path, *, weights: str | None = None) -> Loaded:
     if places is not None:
       content = shards.joined(places, {k: v for k, (v, _) in contents.items()})
     some = sets.picked(content, weights)
-  return Loaded(some.tensors, metadata, some.name, some.others, files)
+  return Loaded(some.tensors, metadata, some.name, some.others, files, path)
 
 
 def _contents(path: Path) -> tuple[Any, dict[str, Any]]:

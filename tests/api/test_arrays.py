@@ -57,8 +57,14 @@ def test_numbers_from_0_to_1_become_bytes():
     (
       pair(images=np.arange(4608).reshape(6, 16, 16, 3) % 210),
       pair(),
-      "int64 from 0 to 209, but must be uint8, or numbers in [0, 1]: give "
+      "int64 from 0 to 209, but must be uint8, or floats in [0, 1]: give "
       "images / 255.",
+    ),
+    (
+      pair(images=np.arange(4608).reshape(6, 16, 16, 3) % 2),
+      pair(),
+      "int64 from 0 to 1, but must be uint8, or floats in [0, 1]: give "
+      "images.astype(float) if 1 is white.",
     ),
     (pair(images=np.ones((6, 16, 16, 3), bool)), pair(), "are bool, but must"),
     (
@@ -89,5 +95,7 @@ def test_what_is_wrong_is_said(train, test, said):
 def test_names_say_how_many_classes_there_are():
   task = arrays.task(pair(), pair(), class_names=["a", "b", "c"])
   assert task.info.class_names == ("a", "b", "c")
+  named = arrays.task(pair(), pair(), class_names=np.array(["a", "b", "c"]))
+  assert named.info.class_names == ("a", "b", "c")
   with pytest.raises(ValueError, match="3 has no image"):
     arrays.task(pair(), pair(), class_names=["a", "b", "c", "d"])

@@ -2,18 +2,19 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
 import bdjax
 from bdjax.api import models
-from bdjax.interop import tensors
+from bdjax.interop import naming, tensors
 from bdjax.methods import registry
 
 
@@ -93,6 +94,44 @@ def test_weights_have_pytorch_names_where_there_are_some():
   np.testing.assert_array_equal(
     weights["conv1.weight"], kernel.transpose(3, 2, 0, 1)
   )
+
+
+def compact():
+  """Returns the variables of a VGG-16 whose head is one layer, all zeros."""
+  asked = ("head", "compact"), ("num_classes", 4), ("width", 2)
+  shapes = naming.shapes("vgg16_bn", asked)
+  return unflatten_dict({path: np.zeros(n) for path, n in shapes.items()})
+
+
+def test_weights_have_the_names_that_are_said():
+  """The last layer is classifier.6 in torchvision, after two others."""
+  weights, names = models._named(compact(), "vgg16_bn")
+  assert names == "kuangliu" and weights["classifier.weight"].shape == (4, 16)
+  run = SimpleNamespace(
+    plan=SimpleNamespace(
+      info=SimpleNamespace(name="own arrays"),
+      train=SimpleNamespace(size=2),
+      test=SimpleNamespace(size=2),
+    )
+  )
+  keys = "attack regime dataset model seed".split()
+  told = dict.fromkeys(keys, "x") | {"defense": "none", "ca": 1, "asr": 1}
+  card = models._card(run, told, names, "m", None)
+  assert "state dict, in kuangliu names" in card
+  assert 'load_file("model.safetensors"), strict=True)' in card
+
+
+def test_pytorch_loads_weights_that_lack_its_counters_strictly(tmp_path):
+  torch = pytest.importorskip("torch")
+  net = torch.nn.Sequential(torch.nn.BatchNorm2d(2))
+  leaves = ("weight", "bias", "running_mean", "running_var")
+  weights = {f"0.{leaf}": np.full(2, 3.0, np.float32) for leaf in leaves}
+  tensors.write(tmp_path / "model.safetensors", weights, {})
+  loaded = tensors.read(tmp_path / "model.safetensors").tensors
+  given = {name: torch.tensor(array) for name, array in loaded.items()}
+  net.load_state_dict(given, strict=True)
+  assert net[0].num_batches_tracked == 0
+  assert net[0].running_var.tolist() == [3, 3]
 
 
 def test_pytorch_names_are_read_back(tmp_path):

@@ -11,7 +11,15 @@ import pytest
 from rich.console import Console
 
 import bdjax
-from bdjax.cleanse import agenda, audit, clean_images, repair, suspect, verdict
+from bdjax.cleanse import (
+  agenda,
+  audit,
+  clean_images,
+  command,
+  repair,
+  suspect,
+  verdict,
+)
 from bdjax.cleanse import case as cases
 from bdjax.interop import layouts, tensors
 from bdjax.methods import specs
@@ -127,6 +135,20 @@ def test_a_command_that_fails_says_one_sentence(handed, tmp_path):
   assert (rc, said) == (2, "")
   assert errors.startswith("error: cleanse needs --images")
   assert len(errors.strip().splitlines()) == 1
+
+
+def test_one_number_stands_for_every_channel():
+  found = command._flags(8, 0.5, np.array([0.1, 0.2, 0.3]))
+  assert found == {
+    "img_size": (8, 8),
+    "mean": (0.5,),
+    "std": (0.1, 0.2, 0.3),
+  }
+  assert command._flags(None, 0, None) == {
+    "img_size": None,
+    "mean": (0,),
+    "std": None,
+  }
 
 
 @pytest.fixture

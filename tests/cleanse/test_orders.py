@@ -1,9 +1,15 @@
 """Another order of the classes is seen in the answers, and chance is not."""
 
+import itertools
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bdjax.cleanse import orders
+from bdjax.data import labels
+from bdjax.data.stored import celeba_label
 
 TWELVE = tuple(map(str, range(12)))
 
@@ -83,3 +89,17 @@ def test_lists_that_repeat_a_name_are_refused(tmp_path):
       orders.named(order, ["a", "b"])
   with pytest.raises(ValueError, match="or natural or lexicographic"):
     orders.named(str(tmp_path / "nowhere"), ["a", "b"])
+
+
+def test_the_order_of_backdoorbenchs_celeba_is_documented():
+  """Theirs is 4 * makeup + 2 * smile + open, of CelebA's 18, 31 and 21."""
+  page = Path(__file__).parents[2] / "docs" / "cleanse.md"
+  order = re.search(r"--class_order\s+(plain,[a-z_,]+)`", page.read_text())[1]
+  names = orders.named(order, labels.CELEBA8)
+  for bits in itertools.product((0, 1), repeat=3):
+    makeup, smile, opened = bits
+    ours = celeba_label(
+      {"Heavy_Makeup": makeup, "Smiling": smile, "Mouth_Slightly_Open": opened}
+    )
+    place = names.index(labels.CELEBA8[ours])
+    assert place == 4 * makeup + 2 * smile + opened

@@ -53,6 +53,14 @@ def attempt(handed, tmp_path):
     ({"defense": "ft(batch_size=99)"}, "batch_size is 99, but the data has 52"),
     ({"arch": "alexnet"}, "known are|did you mean"),
     ({"arch": "vgg16_bn"}, r"handed.*: .*preact_resnet18"),
+    (
+      {"arch": "resnet9(stem"},
+      r"--arch is 'resnet9\(stem', which cannot be re",
+    ),
+    (
+      {"arch": "resnet9(),ft"},
+      r"--arch is 'resnet9\(\),ft', which cannot be re",
+    ),
     ({"image_size": 0}, r"the image size is \(0, 0\) according to a flag"),
     ({"mean": (125.0,)}, "pixels in 0 to 255"),
     ({"mean": (0.5, 0.5)}, "must be one number, or three"),
@@ -61,6 +69,10 @@ def attempt(handed, tmp_path):
     ({"images": "cifar10x"}, "there is no folder cifar10x, nor a dataset"),
     ({"images": __file__}, "test_refusals.py is a file: give a folder with"),
     ({"images": "cifar100"}, "has 100 classes, and the model 4"),
+    (
+      {"images": "imagenet10", "data_dir": "nowhere"},
+      "or point --data_dir=DIR or ",
+    ),
     ({"model": Path("nowhere.pt")}, "nowhere.pt: cannot be opened"),
     ({"out": Path("x.bin")}, r"ends in .safetensors or .pt or .pth"),
     ({"images": Path("x" * 5_000)}, "there is no folder x"),
@@ -125,6 +137,14 @@ def test_a_name_that_is_too_long_is_no_file_that_is_replaced(attempt, tmp_path):
     out=out,
     force=True,
   )
+
+
+@pytest.mark.parametrize("model", [".", ""])
+def test_the_folder_where_one_is_may_be_the_models(
+  attempt, tmp_path, monkeypatch, model
+):
+  monkeypatch.chdir(tmp_path)
+  attempt(".: is not a file, and a folder of no models", model=model)
 
 
 def test_names_and_shards_are_not_replaced(attempt, handed, tmp_path):

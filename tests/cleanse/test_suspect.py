@@ -1,13 +1,15 @@
 """What is read of a suspect's file besides its weights, and written back."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from bdjax.cleanse import facts, suspect
-from bdjax.interop import tensors
+from bdjax.interop import layouts, naming, tensors
 from bdjax.machine import notes
 
 FLAGS = {"mean": None, "std": None, "img_size": None}
@@ -166,3 +168,67 @@ def test_the_sidecar_of_an_index_is_not_the_index(tmp_path, state):
   (tmp_path / "m.json").write_text('{"mean": [0.1], "std": [0.2]}')
   found = suspect.load(index, arch="preact_resnet18", flags=FLAGS)
   assert found.facts["mean"] == ((0.1,), "the sidecar")
+
+
+def test_a_folders_sidecar_has_the_name_of_the_file_in_it(
+  tmp_path, state, monkeypatch
+):
+  tensors.write(tmp_path / "m.safetensors", state, {})
+  (tmp_path / "m.json").write_text('{"mean": [0.1], "std": [0.2]}')
+  monkeypatch.chdir(tmp_path)
+  for path in (tmp_path, Path("."), Path("")):
+    found = suspect.load(path, arch="preact_resnet18", flags=FLAGS)
+    assert found.facts["mean"] == ((0.1,), "the sidecar")
+    assert found.path.name == "m.safetensors"
+
+
+def test_a_normalization_of_pixels_to_255_is_divided(load, state):
+  """123.675 / 255 is .485, and 58.395 / 255 is .229."""
+  own = wrapped(state)
+  own["0.mean"] = np.full((1, 3, 1, 1), 123.675, np.float32)
+  own["0.std"] = np.full((1, 3, 1, 1), 58.395, np.float32)
+  found = load(own)
+  assert suspect.build(found, None)[1] == (
+    "mean 0.485, 0.485, 0.485, std 0.229, 0.229, 0.229, from the model's own "
+    "0.mean / 255 and the model's own 0.std / 255"
+  )
+  load(own, mean=(0.485,), std=(0.229,))
+  with pytest.raises(ValueError, match="by 0.mean / 255, which is .0.485"):
+    load(own, mean=(123.675,))
+  own["0.std"] = np.ones((1, 3, 1, 1), np.float32)  # divides by nothing
+  found = load(own)
+  assert found.facts["std"][0] == pytest.approx((1 / 255,) * 3)
+
+
+def transformer(tmp_path):
+  """Writes a ViT for images of 8 x 8, all zeros; returns its file."""
+  asked = {"num_classes": 4, "patch": 4, "size": 8, "width": 64}
+  shapes = naming.shapes("vit_b_16", tuple(asked.items()))
+  zeros = {path: np.zeros(n, np.float32) for path, n in shapes.items()}
+  state = layouts.to_torch(unflatten_dict(zeros), "vit_b_16")
+  tensors.write(tmp_path / "vit.safetensors", state, {"img_size": (32, 32, 3)})
+  return tmp_path / "vit.safetensors"
+
+
+def test_a_transformers_weights_tell_its_size_and_no_flag_another(tmp_path):
+  path = transformer(tmp_path)
+  found = suspect.load(path, arch="vit_b_16", flags=FLAGS)
+  assert found.facts["img_size"] == ((8, 8), "the weights")
+  suspect.load(path, arch="vit_b_16", flags={"img_size": (8, 8)})
+  with pytest.raises(ValueError, match="is 32, but .* 8 x 8 alone; leave out"):
+    suspect.load(path, arch="vit_b_16", flags={"img_size": (32, 32)})
+
+
+def test_only_what_is_taken_is_looked_through(load, state, monkeypatch):
+  """What a loss needs may be anything, and any number of names for it."""
+  asked = []
+  check = tensors.check_finite
+  monkeypatch.setattr(
+    tensors, "check_finite", lambda some: (asked.extend(some), check(some))
+  )
+  found = {f"model.{name}": value for name, value in state.items()}
+  load(found | {"loss.weight": np.full(3, np.nan, np.float32)})
+  assert set(asked) == found.keys()
+  own = wrapped(state) | {"0.mean": np.full((1, 3, 1, 1), np.nan, np.float32)}
+  with pytest.raises(ValueError, match=r"hold NaN .* \(0.mean\)"):
+    load(own)

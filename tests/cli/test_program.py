@@ -3,9 +3,10 @@
 import argparse
 import shlex
 
+import jax
 import pytest
 
-from bdjax import actions
+from bdjax import actions, launch
 from bdjax.cli import commands, program
 
 
@@ -110,3 +111,52 @@ def test_a_shell_can_complete(capsys):
   assert actions.completion(argparse.Namespace(shell="bash")) == 0
   script = capsys.readouterr().out
   assert "cleanse" in script and "--workdir" in script
+
+
+def test_the_example_of_a_cleansing_says_all_that_it_needs():
+  _, example = commands.COMMANDS["cleanse"].text.split("\n\n")
+  words = shlex.split(example.replace("\\\n", ""))
+  given = program.parse(words[3:], "bdjax")
+  assert given.mean == (0.49, 0.48, 0.45) and given.std == (0.25, 0.24, 0.26)
+  assert (given.does, given.arch) == ("cleanse", "preact_resnet18")
+
+
+@pytest.mark.parametrize(
+  ("words", "remedy"),
+  [
+    (
+      "cleanse --model m --images i --out o",
+      "give smaller batches, as --defense='super_ft(batch_size=16)'",
+    ),
+    (
+      "estimate --config q",
+      "give a smaller --config.train.batch_size or --config.defense.batch_size",
+    ),
+    ("list", "take a device with more"),
+  ],
+)
+def test_a_device_without_memory_gets_a_sentence(
+  words, remedy, monkeypatch, capsys
+):
+  name = words.split()[0]
+
+  def act(given):
+    raise jax.errors.JaxRuntimeError(
+      "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"
+    )
+
+  monkeypatch.setattr(actions, "listing" if name == "list" else name, act)
+  assert launch.main(["bdjax", *words.split()]) == 2
+  assert capsys.readouterr().err == (
+    "error: the device has too little memory (RESOURCE_EXHAUSTED: Out of "
+    f"memory allocating 9 bytes): {remedy}.\n"
+  )
+
+
+def test_other_faults_of_a_device_are_not_hidden(monkeypatch):
+  def act(given):
+    raise jax.errors.JaxRuntimeError("INTERNAL: gone")
+
+  monkeypatch.setattr(actions, "listing", act)
+  with pytest.raises(jax.errors.JaxRuntimeError, match="gone"):
+    launch.main(["bdjax", "list"])

@@ -89,6 +89,21 @@ def test_an_empty_class_is_refused_by_its_name(tmp_path, place):
     data.load(f"image_folder:{tmp_path}", "test", cache_dir=tmp_path / "c")
 
 
+def test_a_class_may_be_called_train(tmp_path):
+  name = f"image_folder:{tree(tmp_path, ('car', 'plane', 'train', 'test'))}"
+  assert data.info(name).class_names == ("car", "plane", "test", "train")
+
+
+def test_train_is_no_class_where_it_holds_classes_or_lies_alone(tmp_path):
+  tree(tmp_path / "a" / "train")
+  paint(tmp_path / "a" / "meta" / "0.png")
+  info = data.info(f"image_folder:{tmp_path / 'a'}")
+  assert info.class_names == ("a", "b")
+  tree(tmp_path / "b", ("train", "test"))  # of which nobody says the classes
+  with pytest.raises(ValueError, match="train holds no images in folders of"):
+    data.info(f"image_folder:{tmp_path / 'b'}")
+
+
 def test_a_folder_in_a_class_is_refused(tmp_path):
   paint(tree(tmp_path) / "a" / "deep" / "0.png")
   with pytest.raises(ValueError, match="deep is not an image file"):

@@ -118,6 +118,17 @@ def array_of(size: tuple, raw: bytes) -> f.Call:
   return f.Call(name, start, (1, size, kind, False, text))
 
 
+def described_by_array(at: Path) -> bytes:
+  """Returns a file of a storage that has an array where None may stand."""
+  kind, array = (
+    f.Global("torch", "FloatStorage"),
+    f.tensor("FloatStorage", "0", 2),
+  )
+  parts = ("storage", kind, "1", "cpu", 2, array)
+  storages = {"0": bytes(8), "1": bytes(8)}
+  return f.checkpoint({"model": f.Code(f.encode(parts) + b"Q")}, storages)
+
+
 RUNS = {
   **{f"os.system, pickle protocol {n}": shell(n) for n in (2, 3, 4, 5)},
   "subprocess.check_call": calls(
@@ -200,6 +211,7 @@ SENSELESS = {
   ),
   "a list that is called": value(f.Call(f.Global("builtins", "list"), ([],))),
   "bytes(10 ** 12)": value(f.Call(f.Global("builtins", "bytes"), (10**12,))),
+  "an array that describes a storage": described_by_array,
   "an array larger than its bytes": value(array_of((2**40,), bytes(8))),
 }
 GREEDY = {

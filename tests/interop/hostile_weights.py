@@ -142,11 +142,23 @@ UNNAMED = {
   "an architecture that is none": saying(model_name="$(touch was_run)"),
   "an architecture of another kind": saying(model_name="alexnet"),
 }
+
+
+def aliases(at: Path) -> bytes:
+  """Returns a file of 24 MB, of which 5,000 names claim all numbers."""
+  count = 6 * 10**6
+  one = f.tensor("FloatStorage", "x", count)
+  raw = np.zeros(count, np.float32).tobytes()
+  state = {f"x{i}": one for i in range(5_000)}
+  return f.checkpoint(state, {"x": raw})
+
+
 SLOW = {  # which names every architecture, to find the nearest
   "unknown names": with_(**{"x\x1b[31m": np.ones(2, "f4")}),
   "a tensor per letter": lambda at: f.saved(
     {f"{i}": np.zeros(1, "f4") for i in range(2_000)}
   ),
+  "24 MB under 5,000 names": aliases,
 }
 SIDECARS = {
   "a sidecar that is a list": beside("[1]"),
@@ -209,6 +221,8 @@ SHARDS = {
   "a shard ../../x": sharded(mapped("../../x")),
   "a shard ..": sharded(mapped("..")),
   "a shard ..\\x": sharded(mapped("..\\x")),
+  "a shard without a name": sharded(mapped("")),
+  "a shard of a name of 300 letters": sharded(mapped("x" * 300)),
   "a shard that is a number": sharded(mapped(7)),
   "a shard that is the index": sharded(mapped("m.safetensors.index.json")),
   "a shard that lacks a tensor": sharded(mapped("x"), x=save({})),

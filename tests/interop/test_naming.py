@@ -66,6 +66,30 @@ def test_a_layer_that_normalizes_is_seen(draw, names, shape):
   assert place.rest == ()
 
 
+@pytest.mark.parametrize(
+  ("prefix", "levels", "layout", "place"),
+  [
+    ("1.", "0.", "torchvision", "1."),  # Sequential(Normalize, ViT)
+    ("1.", "", "backdoorbench", ""),  # Sequential(Resize, ViT)
+    ("1.", "norm.", "backdoorbench", ""),
+    ("1.1.", "0.", "backdoorbench", "1."),  # Normalize, then both
+    ("1.1.", "1.0.", "torchvision", "1.1."),
+    ("", "norm.", "torchvision", ""),
+  ],
+)
+def test_what_normalizes_is_not_taken_for_what_resizes(
+  prefix, levels, layout, place
+):
+  (plain, *_) = naming.architecture("vit_b_16").layouts
+  names = (naming.called(p, plain) for p in naming.plain("vit_b_16", plain))
+  state = {prefix + name: np.zeros(1) for name in names}
+  if levels:
+    state |= {levels + name: np.ones(3) for name in ("mean", "std")}
+  found = naming.seen(state, "vit_b_16")
+  assert (found.layout.name, found.prefix) == (layout, place)
+  assert bool(found.levels) == bool(levels)
+
+
 def test_what_no_inference_needs_is_left_out_and_named(draw):
   state = under("model.", draw("kuangliu"))
   state |= {"loss.weight": np.ones(5), "accuracy.total": np.array(3.0)}

@@ -86,3 +86,22 @@ def test_weights_that_are_not_there_are_refused(forge, put, asked):
 def test_two_of_a_model_are_both_named(forge, put):
   value = {"state_dict": weights(1), "best": weights(2)}
   assert read(forge, put, value) == (1, "state_dict", ("best",))
+
+
+@pytest.mark.parametrize("name", ["ema", "raw"])
+def test_a_set_may_be_called_like_a_choice(forge, put, name):
+  """It is taken by its name, whether it is of the usual model or of none."""
+  value = {"model": weights(1), "swa": weights(2), name: weights(3)}
+  assert read(forge, put, value, name)[:2] == (3, name)
+  alone = {"teacher": weights(1), name: weights(3)}
+  assert read(forge, put, alone, name)[:2] == (3, name)
+
+
+@pytest.mark.parametrize("outer", ["", "state_dict"])
+def test_averages_of_pytorch_are_seen_within_one_state_dict(forge, put, outer):
+  state = weights(1, "model.") | weights(2, "ema_model.module.")
+  state["ema_model.n_averaged"] = np.array(5)
+  value, start = ({outer: state}, f"{outer}.") if outer else (state, "")
+  names = f"{start}ema_model", f"{start}model"
+  assert read(forge, put, value) == (2, names[0], names[1:])
+  assert read(forge, put, value, "raw") == (1, names[1], names[:1])

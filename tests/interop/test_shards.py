@@ -44,3 +44,16 @@ def test_shards_without_their_index_are_refused(folder):
     tensors.read(folder / FIRST)
   with pytest.raises(refusals.Refused, match="and a folder of m-00001"):
     tensors.read(folder)
+
+
+@pytest.mark.parametrize(("name", "size"), [("", 0), ("x" * 300, 300)])
+def test_names_that_no_file_has_are_refused(folder, name, size):
+  (folder / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+  said = f"{INDEX}: lists a file whose name has {size} bytes, but one has 1 to"
+  with pytest.raises(refusals.Refused, match=said):
+    tensors.read(folder / INDEX)
+
+
+@pytest.mark.parametrize("name", ["", INDEX, FIRST, SECOND])
+def test_what_a_path_stands_for_is_told(folder, name):
+  assert tensors.read(folder / name).place == folder / INDEX
