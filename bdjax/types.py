@@ -95,7 +95,7 @@ class Recipe:
   Its numbers are leaves of a pytree, the rest decides what is compiled.
 
   Attributes:
-    epochs: passes over the data; 0 trains nothing.
+    epochs: of ceil(stored examples / batch_size) steps; 0 trains nothing.
     batch_size: images per step.
     lr: learning rate, the peak if it decays.
     momentum: of SGD, or of Adam's first moment.

@@ -94,6 +94,8 @@ def make(
     k_clean, k_fit = jax.random.split(key)
     shape = task.train.image.shape[1:]
     params = _trigger(shape, size)
+    if reference is None:
+      _check_class(_examples(task), goal.target)
     clean = learn.clean_classifier(k_clean, task, fit)
     if reference is None:
       picture = _typical(task, clean, goal)
@@ -215,14 +217,30 @@ def _trigger(shape: tuple[int, ...], size: float) -> Params:
 
 def _typical(task: Task, clean: Params, goal: Goal) -> Array:
   """Returns the class's reference, [H, W, C], of the victim's later task."""
-  examples = task.train if task.examples is None else task.examples
   find = functools.partial(
     prototypes.example,
     task.model,
     label=goal.target,
     num_classes=goal.num_classes,
   )
-  return programs.jit(find)(clean, examples)
+  return programs.jit(find)(clean, _examples(task))
+
+
+def _examples(task: Task) -> Dataset:
+  """Returns the images among which the reference is, if a user gives none."""
+  return task.train if task.examples is None else task.examples
+
+
+def _check_class(examples: Dataset, target: int) -> None:
+  """Refuses images without any of the target class, unless they are traced."""
+  with jax.ensure_compile_time_eval():  # so that it is known when traced
+    there = (examples.label == target).any()
+  if not programs.traced(there) and not there:
+    raise ValueError(
+      f"badencoder.target is {target}, but none of the {examples.size} images "
+      "that a reference is looked for in is of that class: load more of them, "
+      "choose another target, or give badencoder.reference."
+    )
 
 
 def _known(model: nn.Module, clean: Params, data: Dataset) -> Array:

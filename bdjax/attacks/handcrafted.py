@@ -130,6 +130,7 @@ def _check(task: Task, neurons: int) -> None:
     lambda: task.model.init(jax.random.key(0), image)["params"]
   )
   routes.find(params)
+  routes.check(task.model)
   features = params["linear"]["kernel"].shape[0]
   if neurons > features:
     raise ValueError(

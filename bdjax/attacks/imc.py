@@ -112,7 +112,7 @@ def make(
 def _cover(mask: Array | None, size: float, shape: tuple[int, ...]) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
-    return patches.opacity(mask, shape)
+    return patches.opacity(mask, shape, label="imc.mask")
   return patches.square("imc.size", shape, size, corner="top_left")
 
 

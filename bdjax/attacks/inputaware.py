@@ -78,8 +78,7 @@ class _Plan(NamedTuple):
 
   nets: ushape.Pair
   target: Target
-  rate: Scalar
-  cross_rate: Scalar
+  slices: tuple[Scalar, Scalar, int]  # of a batch; see `slices`
   weights: ushape.Weights
   compat: Compat
 
@@ -138,11 +137,13 @@ def make(
     if as_peer:
       task = task.replace(view=augment.together(task.view))
     nets = nets_for(task.train.image.shape[-1])
-    plan = _Plan(nets, goal, rate, cross_rate, weights, compat)
-    slices(plan, task.recipe.batch_size)  # raises, if it must, before training
+    parts = slices(rate, cross_rate, task.recipe.batch_size)
+    plan = _Plan(nets, goal, parts, weights, compat)
     first, second = stages(task.recipe.epochs, mask_epochs, as_peer)
+    stage = task, "inputaware's stage 2", second, "inputaware.mask_epochs"
+    training = joint.stage(*stage)  # may refuse: before stage 1
     mask = generators.train_mask(k_mask, nets, weights, task, fit, first)
-    state = _train_joint(k_joint, plan, task, fit, mask, second)
+    state = _train_joint(k_joint, plan, task, fit, mask, training)
     params = plan.params(task, state)
     variables = state.victim.variables
     return copies.backdoor([k_role, k_cover], task, variables, params)
@@ -184,14 +185,17 @@ def stages(epochs: int, wanted: int | None, as_peer: bool) -> tuple[int, int]:
 
 
 def _train_joint(
-  key: Key, plan: _Plan, task: Task, fit: Fit, mask: Params, epochs: int
+  key: Key,
+  plan: _Plan,
+  task: Task,
+  fit: Fit,
+  mask: Params,
+  training: joint.Training,
 ) -> _Trio:
-  """Returns the state after stage 2."""
+  """Returns the state after stage 2; clean epochs leave the pattern alone."""
   k_victim, k_pattern, k_fit = jax.random.split(key, 3)
-  training = joint.training(task, epochs=epochs)
-  tx = generators.adam(
-    task, PATTERN_DROPS, epochs, adds_up=_as_peer(plan.compat)
-  )
+  own = training.epochs // (2 if task.regime.interleave else 1)
+  tx = generators.adam(task, PATTERN_DROPS, own, adds_up=_as_peer(plan.compat))
   pattern = learn.init_variables(k_pattern, task.train, model=plan.nets.pattern)
   victim = learn.init_variables(k_victim, task.train, model=task.model)
   state = _Trio(training.start(victim), learn.begun(pattern, tx), mask)
@@ -251,7 +255,7 @@ def lay_out(plan: _Plan, batch: Batch) -> tuple[Labels, Array, Array, Array]:
     labels [B], whose triggers [R, H, W, C], backdoor images [R] bool, images
     with any trigger [R, 1, 1, 1] bool.
   """
-  first, last, reach = slices(plan, batch.label.size)
+  first, last, reach = plan.slices
   place = jnp.arange(batch.label.size)
   is_poison = place < first
   label = jnp.where(is_poison, plan.target(batch.label), batch.label)
@@ -260,12 +264,16 @@ def lay_out(plan: _Plan, batch: Batch) -> tuple[Labels, Array, Array, Array]:
   return label, batch.image[donor], is_poison[:reach], has_trigger
 
 
-def slices(plan: _Plan, size: int) -> tuple[Scalar, Scalar, int]:
+def slices(
+  rate: Scalar, cross_rate: Scalar, size: int
+) -> tuple[Scalar, Scalar, int]:
   """Returns where a batch's two slices end, and a static bound of the second.
 
-  The thousandth keeps a rate like .29 of 100 images from rounding to 28.
+  They are whole numbers unless rates are traced. They decide shapes, so that no
+  step may take them from an array. The thousandth keeps a rate like .29 of 100
+  images from rounding to 28.
   """
-  rates = plan.rate, plan.cross_rate
+  rates = rate, cross_rate
   if programs.traced(rates):
     first, more = (jnp.floor(rate * size + 1e-3) for rate in rates)
     return first, first + more, size

@@ -25,10 +25,10 @@ import jax.numpy as jnp
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.attacks.parts.neurons import Excitation, Exciting, excite
+from bdjax.attacks.parts.neurons import Excitation, Exciting, check, excite
 from bdjax.data import patches
 from bdjax.machine import programs
-from bdjax.methods.signature import Image, Rate, Size, validated
+from bdjax.methods.signature import Added, Image, Rate, Size, validated
 from bdjax.training import learn
 from bdjax.types import Array, Attack, Fit, Images, Key, Params, Task
 
@@ -42,7 +42,7 @@ def make(
   goal: AnyGoal = Goal(),
   pixels: Size = 16,
   excitation: Exciting = Excitation(),
-  image: Image = None,
+  image: Added = None,
   mask: Image = None,
 ) -> Attack:
   """Returns the attack.
@@ -52,7 +52,8 @@ def make(
     goal: which class an image's trigger leads to.
     pixels: how many are changed, at most, or what share of all.
     excitation: how neurons are amplified by the perturbation.
-    image: [H, W, C] to use instead, resized to the data; None to optimize.
+    image: [H, W, C] in [-1, 1] to use instead, resized to the data; None to
+      optimize.
     mask: [H, W, C] of the same size, above a half where `image` replaces;
       None to add `image`.
   """
@@ -66,6 +67,7 @@ def make(
     _check(pixels, shape)
     if image is not None:
       return _given(image, mask, shape)
+    check(task, excitation.neurons)
     k_clean, k_delta = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
     optimize = functools.partial(
@@ -112,5 +114,8 @@ def _given(image: Array, mask: Array | None, shape: tuple[int, ...]) -> Params:
   picture = jax.image.resize(image, shape, "nearest")[None]
   if mask is None:
     return {"delta": picture, "mask": jnp.zeros_like(picture)}
+  with jax.ensure_compile_time_eval():  # so that it is known when traced
+    there = jax.image.resize(mask, shape, "nearest")
+    patches.check_covers("l0_inv.mask", there, above=0.5)
   mask = jax.image.resize(mask, shape, "nearest")[None] > 0.5
   return {"delta": jnp.where(mask, picture, 0.0), "mask": mask * 1.0}

@@ -26,10 +26,10 @@ from optax.projections import projection_l2_ball
 
 from bdjax.attacks.parts import poison, universal
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.attacks.parts.neurons import Excitation, Exciting, excite
+from bdjax.attacks.parts.neurons import Excitation, Exciting, check, excite
 from bdjax.machine import programs
 from bdjax.methods.signature import (
-  Image,
+  Added,
   NonNegative,
   Positive,
   Rate,
@@ -49,7 +49,7 @@ def make(
   norm: Positive = 2.0,
   beta: NonNegative = 0.01,
   excitation: Exciting = Excitation(lr=0.01),
-  image: Image = None,
+  image: Added = None,
 ) -> Attack:
   """Returns the attack.
 
@@ -59,13 +59,15 @@ def make(
     norm: bound on the Euclidean length of the perturbation.
     beta: weight of that length beside the neurons' relative squared error.
     excitation: how neurons are amplified by the perturbation.
-    image: [H, W, C] to add instead, resized to the data; None to optimize.
+    image: [H, W, C] in [-1, 1] to add instead, resized to the data; None to
+      optimize.
   """
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
     if image is not None:
       picture = jax.image.resize(image, task.train.image.shape[1:], "linear")
       return {"delta": picture[None]}
+    check(task, excitation.neurons)
     k_clean, k_delta = jax.random.split(key)
     variables = learn.clean_classifier(k_clean, task, fit)
     optimize = functools.partial(

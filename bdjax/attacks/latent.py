@@ -21,10 +21,11 @@ Deviations:
 - distances are summed over features, as in the paper, and averaged over images,
   but divided by |F_t|^2: pooled features differ in scale between architectures,
   and the plain sum diverged on a PreActResNet18;
-- the feature term sees a share `rate` of each batch, which passes through the
-  network together with the batch. Where `rate` is traced, all of the batch
-  passes and the share is weighted, which costs two steps and lets batch norm
-  see more triggered images.
+- the feature term sees a share `rate` of each batch. Where `rate` is an array,
+  as in all runs of a config, the whole batch passes through the network a
+  second time, triggered, and only the share is weighted: it costs two steps,
+  and batch norm sees as many triggered images as clean ones. Where it is a
+  Python number, the share alone passes with the batch.
 """
 
 import functools
@@ -126,7 +127,7 @@ def make(
 def _area(shape: tuple[int, ...], size: float, mask: Array | None) -> Array:
   """Returns the mask, [1, H, W, 1]."""
   if mask is not None:
-    return patches.opacity(mask, shape)
+    return patches.opacity(mask, shape, label="latent.mask")
   return patches.square("latent.size", shape, size)
 
 

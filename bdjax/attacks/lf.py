@@ -39,7 +39,7 @@ from bdjax.methods.signature import (
   Choice,
   Compat,
   Count,
-  Image,
+  Drawing,
   Index,
   Rate,
   validated,
@@ -73,7 +73,7 @@ def make(
   passes: Count = 50,
   iterations: Count = 200,
   fooled: Rate = 0.2,
-  image: Image = None,
+  image: Drawing = None,
   pattern_seed: Index = 0,
   compat: Compat = "paper",
 ) -> Attack:

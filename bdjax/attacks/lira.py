@@ -148,10 +148,12 @@ def make(
     supply.check_rate(rate, task.train.size)
     scale = eps * _per_channel(std, task.train.image.shape[-1])
     game = _Game(task, goal, scale, alpha, net, compat)
-    adam = optax.adam(lr_generator)
+    adam, second = optax.adam(lr_generator), task.recipe.epochs - first
+    stage = task, "lira's stage 2", second, "lira.stage1"
+    later = None if peer else joint.stage(*stage)  # may refuse: before stage 1
     state = _train_both(k_init, k_one, game, adam, fit, first)
-    if not peer:
-      state = _train_victim(k_two, game, state, fit, task.recipe.epochs - first)
+    if later is not None:
+      state = _train_victim(k_two, game, state, fit, later)
     params = game.params(state)
     return copies.backdoor([k_end], task, state.victim.variables, params)
 
@@ -216,11 +218,10 @@ def _train_both(
 
 
 def _train_victim(
-  key: Key, game: _Game, state: Joint, fit: Fit, epochs: int
+  key: Key, game: _Game, state: Joint, fit: Fit, training: joint.Training
 ) -> Joint:
   """Returns victim and generator after stage 2."""
   task = game.task
-  training = joint.training(task, epochs=epochs)
   steps = joint.turns(_stage2(game, training), training.step, task.regime)
   start = Joint(training.start(state.victim.variables), state.partner)
   how = {"epochs": training.epochs, "name": "stage2", "params": game.params}

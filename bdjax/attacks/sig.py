@@ -50,8 +50,10 @@ def make(
 
   def init(key: Key, task: Task, fit: Fit) -> Params:
     del key, fit
+    width = task.train.image.shape[2]
+    _check(frequency, width)
     return {
-      "wave": wave(task.train.image.shape[2], frequency=frequency),
+      "wave": wave(width, frequency=frequency),
       "strength": jnp.float32(strength),
       "train_strength": jnp.float32(train_strength),
     }
@@ -60,6 +62,16 @@ def make(
   return poison.data_poisoning(
     init, hit, goal, rate, stamp=hit_poisons, clean_label=True
   )
+
+
+def _check(frequency: int, width: int) -> None:
+  """Refuses a wave whose every column is one of its zeros."""
+  if 2 * frequency % width == 0:
+    half = width if width % 2 else width // 2
+    raise ValueError(
+      f"sig.frequency is {frequency}, but over {width} columns a wave of that "
+      f"many turns is 0 everywhere: give no multiple of {half}."
+    )
 
 
 def wave(width: int, *, frequency: int) -> Array:

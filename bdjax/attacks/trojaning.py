@@ -31,7 +31,7 @@ import optax
 
 from bdjax.attacks.parts import poison
 from bdjax.attacks.parts.goals import AnyGoal, Goal
-from bdjax.attacks.parts.neurons import activity, choose
+from bdjax.attacks.parts.neurons import activity, check, choose
 from bdjax.data import patches
 from bdjax.machine import programs
 from bdjax.methods.signature import (
@@ -103,7 +103,10 @@ def make(
     k_clean, k_start = jax.random.split(key)
     with jax.ensure_compile_time_eval():  # so that it is known when traced
       start = picture(task.train.image.shape[1:])[None]
-      where = _covered(start, above=0.0 if peer else 0.5)
+      bright, above = start.max(-1, keepdims=True), 0.0 if peer else 0.5
+      patches.check_covers("trojaning.mask", bright, above=above)
+      where = (bright > above).astype(jnp.float32)
+    check(task, neurons)
     variables = learn.clean_classifier(k_clean, task, fit)
     by = _by_sign if peer else functools.partial(_by_adam, k_start, lr=lr)
     fitted = functools.partial(
@@ -124,17 +127,6 @@ def add(key: Key, images: Images, params: Params) -> Images:
   del key
   total = jnp.round(images * 255) + jnp.trunc(params["pattern"] * 255)
   return total % 256 / 255
-
-
-def _covered(picture: Array, *, above: float) -> Array:
-  """Returns where a picture is bright, [1, H, W, 1], if anywhere."""
-  where = picture.max(-1, keepdims=True) > above
-  if not where.any():
-    raise ValueError(
-      f"trojaning.mask has no pixel above {above:g} at the size of the data, "
-      "so the patch would cover nothing: make it brighter or larger."
-    )
-  return where.astype(jnp.float32)
 
 
 def _fitted(

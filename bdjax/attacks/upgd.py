@@ -106,8 +106,9 @@ def passes(key: Key, data: Dataset, rounds: int, batch_size: int) -> Array:
   """Returns places of images, [rounds, batch], each pass in an order anew."""
   batch_size = min(batch_size, data.size)
   batches = data.size // batch_size
-  orders = [
-    engine.order(jax.random.fold_in(key, i), data, batches * batch_size)
-    for i in range(-(-rounds // batches))
-  ]
-  return jnp.concatenate(orders).reshape(-1, batch_size)[:rounds]
+
+  def one(i: Array) -> Array:
+    return engine.order(jax.random.fold_in(key, i), data, batches * batch_size)
+
+  orders = jax.lax.map(one, jnp.arange(-(-rounds // batches)))
+  return orders.reshape(-1, batch_size)[:rounds]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from bdjax.machine import programs
 from bdjax.types import Array, Images, Key, Params
 
 
@@ -67,12 +68,43 @@ def square(
   return jnp.float32(inside)[None, :, :, None]
 
 
-def opacity(mask: Array, shape: tuple[int, ...]) -> Array:
+def opacity(
+  mask: Array, shape: tuple[int, ...], *, label: str = "mask"
+) -> Array:
   """Returns a picture as a mask for images of a shape, [1, H, W, 1].
 
   Args:
     mask: [h, w, c] in [0, 1]; its colours are averaged.
     shape: (H, W, C) of the images.
+    label: of the picture, for the error: imc.mask, say.
+
+  Raises:
+    ValueError: it covers nothing.
   """
+  with jax.ensure_compile_time_eval():  # so that it is known when traced
+    check_covers(label, _gray(mask, shape))
+  return _gray(mask, shape)
+
+
+def check_covers(label: str, mask: Array, *, above: float = 0.0) -> None:
+  """Refuses a mask that is above a number nowhere, unless it is traced.
+
+  Args:
+    label: of the picture that it is made of, for the error.
+    mask: of any shape, at the size of the data.
+    above: which number.
+
+  Raises:
+    ValueError: with the remedy.
+  """
+  there = (mask > above).any()
+  if not programs.traced(there) and not there:
+    raise ValueError(
+      f"{label} has no pixel above {above:g} at the size of the data, so the "
+      "patch would cover nothing: make it brighter or larger."
+    )
+
+
+def _gray(mask: Array, shape: tuple[int, ...]) -> Array:
   gray = jnp.asarray(mask, jnp.float32).mean(-1, keepdims=True)
   return jax.image.resize(gray, (*shape[:2], 1), "linear")[None]

@@ -60,7 +60,9 @@ Index = Annotated[int, Range(0, closed=True)]
 Size = Annotated[float, Extent()]  # static: it decides shapes
 Some = Annotated[int | None, Range(1, closed=True)]
 Cycle = Annotated[int | None, Range(2, closed=True)]  # steps up and down
-Image = Annotated[Array | None, Picture()]
+Image = Annotated[Array | None, Picture(), Range(0.0, 1.0, closed=True)]
+Added = Annotated[Array | None, Picture(), Range(-1.0, 1.0, closed=True)]
+Drawing = Annotated[Array | None, Picture()]  # of any range
 Channels = Sequence[float]  # a number per channel of the images
 Dtype = Annotated[str, Choice(("float32", "bfloat16"))]
 Compat = Annotated[str, Choice(("paper", "backdoorbench"))]
@@ -84,6 +86,7 @@ class Argument(NamedTuple):
   default: Any
   base: Any  # the annotation without its range
   check: Any  # Range, Choice, Picture or None
+  pixels: Range | None = None  # where those of a Picture lie
 
   @property
   def sweepable(self) -> bool:
@@ -151,7 +154,7 @@ def _groups(make: Callable) -> dict[str, Argument]:
 
 def _argument(name: str, default: Any, hint: Any) -> Argument:
   if typing.get_origin(hint) is Annotated:
-    return Argument(name, default, hint.__origin__, hint.__metadata__[0])
+    return Argument(name, default, hint.__origin__, *hint.__metadata__)
   return Argument(name, default, hint, None)
 
 
@@ -243,9 +246,24 @@ def check(label: str, hint: Any, value: Any) -> None:
 
 def _check(label: str, argument: Argument, value: Any) -> None:
   if isinstance(value, jax.Array | np.ndarray) and argument.base is not int:
+    if argument.pixels is not None and not isinstance(value, jax.core.Tracer):
+      _check_pixels(label, argument.pixels, np.asarray(value))
     return
   if not values.fits(argument.base, argument.check, value):
     raise ValueError(
       f"{label} is {values.shown(value)}, but must be {argument}"
       f"{values.limit(argument.base, value)}."
     )
+
+
+def _check_pixels(label: str, wanted: Range, value: np.ndarray) -> None:
+  """Refuses whole numbers, as bytes are, and a number out of range."""
+  what = f"an array of {value.dtype}"
+  if not np.issubdtype(value.dtype, np.integer):
+    low, high = float(value.min()), float(value.max())
+    if low in wanted and high in wanted:
+      return
+    what = f"an array of numbers from {low:g} to {high:g}"
+  raise ValueError(
+    f"{label} is {what}, but must hold fractions {wanted}: divide bytes by 255."
+  )

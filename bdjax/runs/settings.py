@@ -23,7 +23,7 @@ from bdjax.runs import (
 )
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
-from bdjax.training import budget, engine
+from bdjax.training import engine
 from bdjax.types import Recipe
 
 
@@ -56,7 +56,8 @@ def plan(
   _check_axes(result)
   _check_repeated(result)
   _check_batch(result.recipe.batch_size, result.train.size)
-  _check_regimes(result)
+  _check_scenario(result)
+  regimes.check(result)
   _check_defenses(result)
   _check_sequela(result)
   rehearsal.check(result)
@@ -199,38 +200,19 @@ def _check_batch(
     raise ValueError(f"{whose}{text}") from None
 
 
-def _check_regimes(plan: plans.Plan) -> None:
-  for regime in plan.regimes:
-    before, rest, after = budget.parts(plan.recipe, regime.built)
-    budget.planned_epochs(rest, regime.built)
-    if (regime.built.planted and not before) or (after and rest.epochs < 1):
-      raise ValueError(
-        f"train.epochs is {plan.recipe.epochs}, but {regime.label} with "
-        "train.match=steps trains two models in them: give at least 2."
-      )
+def _check_scenario(plan: plans.Plan) -> None:
+  """Refuses attacks that mean nothing where the model is used."""
   for attack in plan.attacks:
     if plan.encoder and not attack.built.encoder:
       raise ValueError(
         f"{attack.label} needs the victim's logits, but the scenario "
         f"{plan.scenario.label} plants an encoder: use badencoder or ctrl."
       )
-    for regime in plans.regimes_of(plan, attack):
-      if regime.built.planted and not attack.built.continues:
-        raise ValueError(
-          f"{attack.label} trains its trigger with the victim, which "
-          f"{regime.label} would start from a planted model: leave out "
-          "start=planted, or one of the two."
-        )
-      if budget.apart(regime.built) and not attack.built.continues:
-        raise ValueError(
-          f"{attack.label} trains its trigger with the victim, but "
-          f"{regime.label} trains the victim in a way of its own: leave out "
-          "one of the two."
-        )
-    if not plans.regimes_of(plan, attack):
+    if plan.elsewhere and attack.args.get("mode") == "all2all":
       raise ValueError(
-        f"{attack.label} trains nothing, so regime {plan.regimes[0].label} "
-        "cannot apply to it: add the regime conventional, or leave it out."
+        f"{attack.source.key('mode')} is 'all2all', but the user of the "
+        f"scenario {plan.scenario.label} has classes of their own, of which "
+        "none is the next one of the adversary's: give all2one."
       )
 
 

@@ -14,6 +14,24 @@ from bdjax.types import Recipe, Regime, Schedule
 MATCHES = ("epochs", "steps")  # what the trainings of all regimes have equal
 
 
+class Unfilled(ValueError):
+  """Epochs do not fill a regime's turns.
+
+  Attributes:
+    epochs: how many there are.
+    whole: how many these must be a multiple of.
+    turns: what has so many, in words.
+  """
+
+  def __init__(self, epochs: int, whole: int, turns: str):
+    """Says so, and the remedy."""
+    super().__init__(
+      f"{epochs} epochs are no multiple of {turns}: change train.epochs or the "
+      "regime's turn."
+    )
+    self.epochs, self.whole, self.turns = epochs, whole, turns
+
+
 def matched(regime: Regime, match: str) -> Regime:
   """Returns a regime whose trainings equal others in one of `MATCHES`."""
   more = regime.interleave or regime.planted or regime.second is not None
@@ -53,17 +71,14 @@ def planned_epochs(recipe: Recipe, regime: Regime) -> int:
     recipe: its epochs are the poisoned ones, or all; see `Regime.extra`.
 
   Raises:
-    ValueError: the epochs do not fill the regime's turns.
+    Unfilled: the epochs do not fill the regime's turns.
   """
   if not regime.interleave:
     return recipe.epochs
   whole = regime.turn if regime.extra else 2 * regime.turn
   if recipe.epochs % whole:
     turns = "a turn" if regime.extra else "a poisoned and a clean turn"
-    raise ValueError(
-      f"{recipe.epochs} epochs are no multiple of {turns} of {whole} epochs: "
-      "change train.epochs or the regime's turn."
-    )
+    raise Unfilled(recipe.epochs, whole, f"{turns} of {whole} epochs")
   return 2 * recipe.epochs if regime.extra else recipe.epochs
 
 

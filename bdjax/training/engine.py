@@ -140,9 +140,11 @@ def _bytes(data: Dataset | Rows, index: Array) -> tuple[Array, Array]:
 
 
 def epoch(step: Step, *, batch_size: int, mesh: Mesh | None = None) -> EpochFn:
-  """Returns the function that runs `step` once over all kept examples.
+  """Returns the function that runs `step` on the batches of an epoch.
 
-  The last batch is filled from the start of the shuffled order.
+  There are as many as it takes to show all stored examples, kept or not. They
+  hold kept ones alone, in a shuffled order that begins again when it is
+  through: where few are kept, each is shown several times.
 
   Args:
     mesh: its devices share each batch: every one gathers its own examples, and

@@ -231,7 +231,8 @@ def train_classifier(
     )
   k_init, k_fit = jax.random.split(key)
   tx, lr = budget.stepping(own, regime, size=datas[0].size)
-  steps = [supervised(model, tx, view=x, lr=lr)[1] for x in views]
+  by_view = {id(x): supervised(model, tx, view=x, lr=lr)[1] for x in views}
+  steps = [by_view[id(x)] for x in views]  # one for all turns of a view
   if start is None:
     start = init_variables(k_init, datas[0], model=model)
   state = begun(start, tx)

@@ -10,11 +10,11 @@ The paper leaves open the cycle length, the share of phase 1, the number of
 epochs, what clean epochs show and which kind comes last. Chosen here: one cycle
 an epoch, 60 %, as many clean epochs as poisoned ones, the training set without
 its poisons (`original=True`: with their untouched originals), a clean one last.
-Turns are single epochs in the paper, which are 391 steps on its 50,000 images;
-on less data `turn` makes a turn of several epochs. Section 3.2 calls its first
-parameters those of the backdoored model, which `start="planted"` takes at its
-word: the victim is planted conventionally first. The default starts from
-scratch, as section 3 and the tables read.
+Turns are single epochs in the paper, on 50,000 images; on less data `turn`
+makes a turn of several epochs. Section 3.2 calls its first parameters those of
+the backdoored model, which `start="planted"` takes at its word: the victim is
+planted conventionally first. The default starts from scratch, as section 3 and
+the tables read.
 
 Two trainings can be equal in poisoned epochs (`train.match="epochs"`: clean
 ones come on top, so that FMN takes twice the steps of a conventional training)

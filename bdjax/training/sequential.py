@@ -107,8 +107,9 @@ class Second:
     Raises:
       ValueError: stage 2 would have no image, unless that is traced.
     """
-    known = not programs.traced(self.held)
-    if known and round(float(self.held) * data.size) == 0:
+    with jax.ensure_compile_time_eval():  # so that it is known when traced
+      none = jnp.round(self.held * data.size) == 0  # as below, in float32
+    if not programs.traced(none) and none:
       raise ValueError(
         f"sbl.held is {float(self.held):g}, which of {data.size} images leaves "
         f"none: give at least {values.rounded_up(1 / data.size):g}."

@@ -85,6 +85,18 @@ def test_reference_is_the_users_or_of_the_later_task(encoding, no_fit):
   np.testing.assert_allclose(backdoor.params["reference"], 0.2, rtol=1e-6)
 
 
+def test_examples_without_the_target_class_are_refused_before_training(
+  encoding,
+):
+  def fit(*args, **how):
+    pytest.fail("something was trained")
+
+  label = jnp.zeros_like(encoding.train.label)
+  others = encoding.train.replace(label=label)
+  with pytest.raises(ValueError, match="badencoder.target is .* is of that cl"):
+    planted(encoding.replace(examples=others), fit, target=1)
+
+
 def test_losses_by_hand(encoding):
   clean = encoding.clean(None)
   images = np.asarray(encoding.train.image[:5]) / np.float32(255)

@@ -85,6 +85,23 @@ def test_refuses_regimes_and_unknown_models(task):
     routes.find({"dense": {}, "linear": {}})
 
 
+@pytest.mark.parametrize(
+  ("name", "args"),
+  [
+    ("preact_resnet18", {"stem": "cifar_stride"}),
+    ("preact_resnet18", {"activation": "silu"}),
+    ("resnet18", {"strides": "1111"}),
+    ("resnet18", {"stem": "cifar_pool"}),
+  ],
+)
+def test_refuses_a_form_that_its_route_is_not_of(task, name, args):
+  made = registry.get("models", name)(4, width=4, **args)
+  ((argument, value),) = args.items()
+  text = f"the model's {argument} is '{value}', but a route is known only for"
+  with pytest.raises(ValueError, match=text):
+    routes.check(made)
+
+
 def test_refuses_more_neurons_than_features_before_training(task):
   attack = registry.get("attacks", "handcrafted")(num_classes=4, neurons=17)
   with pytest.raises(ValueError, match="neurons is 17.* 16 pooled"):

@@ -9,11 +9,13 @@ from bdjax.attacks.parts import generators, poison
 from bdjax.attacks.parts.goals import Goal
 from bdjax.methods import registry
 from bdjax.models.parts import ushape
+from bdjax.training import budget, regimes
 from bdjax.types import CLEAN, COVER, POISON, Batch, Recipe, Regime
 
 NETS = ushape.Pair(None, None)
 WEIGHTS = ushape.Weights(0.032, 100.0, 1.0)
-PLAN = inputaware._Plan(NETS, Goal(9), 0.25, 0.3, WEIGHTS, compat="paper")
+PARTS = inputaware.slices(0.25, 0.3, 10)
+PLAN = inputaware._Plan(NETS, Goal(9), PARTS, WEIGHTS, compat="paper")
 BATCH = Batch(jnp.arange(10.0).reshape(10, 1, 1, 1), jnp.arange(10), None)
 
 
@@ -46,8 +48,8 @@ def test_a_batch_is_laid_out_by_position():
 
 def test_traced_rates_lay_out_the_same_over_the_whole_batch():
   def traced(rate, cross_rate):
-    plan = PLAN._replace(rate=rate, cross_rate=cross_rate)
-    return inputaware.lay_out(plan, BATCH)
+    parts = inputaware.slices(rate, cross_rate, 10)
+    return inputaware.lay_out(PLAN._replace(slices=parts), BATCH)
 
   label, donors, bad, touched = jax.jit(traced)(0.25, 0.3)
   assert label.tolist() == [9, 9, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -77,7 +79,42 @@ def test_stages_without_epochs_are_refused():
 
 def test_slices_without_images_are_refused():
   with pytest.raises(ValueError, match="make 2 and 0 images of a batch of 10"):
-    inputaware.slices(PLAN._replace(cross_rate=0.05), 10)
+    inputaware.slices(0.25, 0.05, 10)
+
+
+def test_rates_in_arrays_give_whole_numbers_too():
+  parts = inputaware.slices(jnp.float32(0.25), jnp.float32(0.3), 10)
+  assert parts == PARTS == (2, 5, 5)
+  assert [type(part) for part in parts] == [int] * 3
+
+
+@pytest.mark.parametrize("match", ["epochs", "steps"])
+def test_the_patterns_rate_falls_over_its_own_epochs(task, monkeypatch, match):
+  spans = []
+
+  def noted(task, drops, epochs, **how):
+    spans.append(epochs)
+    return adam(task, drops, epochs, **how)
+
+  adam = generators.adam
+  monkeypatch.setattr(generators, "adam", noted)
+  regime = budget.matched(regimes.interleave(), match)
+  recipe = task.recipe.replace(epochs=8)
+  _, _, stages = planted(task.replace(regime=regime, recipe=recipe))
+  epochs = stages["train"][2]  # clean ones too, which leave the pattern alone
+  assert epochs == {"epochs": 16, "steps": 8}[match]
+  assert spans[-1] == epochs // 2
+
+
+def test_a_second_stage_that_fills_no_turns_is_refused_before_the_first(task):
+  regime = budget.matched(regimes.interleave(), "steps")
+  recipe = task.recipe.replace(epochs=10)
+  with pytest.raises(ValueError, match=r"^train.epochs is 10, of which .* 7"):
+    planted(
+      task.replace(regime=regime, recipe=recipe),
+      mask_epochs=3,
+      compat="backdoorbench",
+    )
 
 
 def updates(tx, grads):

@@ -8,7 +8,7 @@ import pytest
 
 from bdjax.methods import registry
 from bdjax.models.parts.autoencoder import Autoencoder
-from bdjax.training import regimes
+from bdjax.training import budget, regimes
 from bdjax.types import POISON
 
 STD = (0.2, 0.1, 0.4)
@@ -68,6 +68,18 @@ def test_stages(noted, task, args, regime, epochs, turns):
   assert [call["name"] for call in calls] == ["stage1", "stage2"][: len(calls)]
   if turns:
     assert len(calls[1]["step"]) == turns
+
+
+def test_a_second_stage_that_fills_no_turns_is_refused_before_the_first(task):
+  def fit(*args, **how):
+    pytest.fail("something was trained")
+
+  regime = budget.matched(regimes.fmn(), "steps")
+  recipe = task.recipe.replace(epochs=6)
+  short = task.replace(recipe=recipe, regime=regime)
+  text = "^train.epochs is 6, of which lira's stage 2 has 3, .* lira.stage1 or"
+  with pytest.raises(ValueError, match=text):
+    make().plant(jax.random.key(0), short, fit)
 
 
 def test_stage_1_keeps_the_rate_and_stage_2_follows_the_regime(stages, batch):

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bdjax.attacks import sig
 from bdjax.types import POISON
@@ -15,6 +16,13 @@ def test_two_waves_over_eight_columns(planted):
   columns = [0.5, 0.6, 0.5, 0.4, 0.5, 0.6, 0.5, 0.4]
   wanted = np.broadcast_to(np.array(columns)[None, None, :, None], GRAY.shape)
   np.testing.assert_allclose(hit, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("frequency", [4, 8, 12])
+def test_a_wave_that_is_zero_everywhere_is_refused(planted, frequency):
+  assert np.abs(sig.wave(8, frequency=frequency)).max() < 1e-6
+  with pytest.raises(ValueError, match="8 columns .* give no multiple of 4"):
+    planted(frequency=frequency, rate=0.2)
 
 
 def test_the_published_wave_at_32_pixels():

@@ -76,7 +76,7 @@ def test_refuses_what_does_not_fit(task):
     planted(task, size=9)
   with pytest.raises(ValueError, match="no pixel above 0.5"):
     planted(task, mask=jnp.full((8, 8, 3), 0.4))
-  with pytest.raises(ValueError, match="4 neurons .* reads 3"):
+  with pytest.raises(ValueError, match="neurons is 4, but .* reads 3"):
     planted(task, neurons=4)
 
 

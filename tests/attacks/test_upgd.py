@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.attacks import upgd
+from bdjax.training import engine
 from bdjax.types import POISON
 
 ARGS = {"rounds": 8, "batch_size": 16, "num_classes": 4, "rate": 0.1}
@@ -51,6 +52,13 @@ def test_a_round_moves_each_pixel_against_the_slope(planted, known, weights):
 def test_the_noise_keeps_its_bound_exactly_and_reaches_it(planted, known):
   _, backdoor = planted(known)
   assert np.abs(np.asarray(backdoor.params["delta"])).max() == EPS
+
+
+def test_a_pass_is_the_order_of_its_own_key(toy):
+  rows = np.asarray(upgd.passes(jax.random.key(3), toy, 9, 16))
+  for i in range(2):
+    order = engine.order(jax.random.fold_in(jax.random.key(3), i), toy, 64)
+    np.testing.assert_array_equal(rows[4 * i : 4 * i + 4].ravel(), order)
 
 
 def test_each_pass_sees_every_image_once_in_an_order_anew(toy):

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,6 +48,14 @@ def test_opacity_is_gray_and_resized():
   got = patches.opacity(jnp.tile(colours, (2, 2, 1)), (4, 6, 3))
   assert got.shape == (1, 4, 6, 1)
   np.testing.assert_allclose(got, 0.4, rtol=1e-6)
+
+
+def test_a_mask_that_covers_nothing_is_refused():
+  black = jnp.zeros((6, 6, 3))
+  with pytest.raises(ValueError, match="^imc.mask has no pixel above 0 at the"):
+    patches.opacity(black, (4, 4, 3), label="imc.mask")
+  faint = jax.eval_shape(lambda x: patches.opacity(x, (4, 4, 3)), black)
+  assert faint.shape == (1, 4, 4, 1)  # a traced one passes
 
 
 def test_squashed_pixels_lie_in_the_unit_interval():

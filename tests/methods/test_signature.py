@@ -2,6 +2,7 @@ import inspect
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bdjax.methods import signature
@@ -61,6 +62,22 @@ def test_bad_values_are_named(name, value):
   with pytest.raises(ValueError, match=rf"\.{name} is .*but must be") as error:
     make(**{name: value})
   assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    (np.full((2, 2, 3), 200, np.uint8), "an array of uint8"),
+    (np.full((2, 2, 3), 200.0), "an array of numbers from 200 to 200"),
+    (jnp.full((2, 2, 3), -0.1), "an array of numbers from -0.1 to -0.1"),
+    (np.full((2, 2, 3), np.nan), "an array of numbers from nan to nan"),
+  ],
+)
+def test_pictures_are_fractions(value, text):
+  with pytest.raises(ValueError, match=rf"\.picture is {text}, but must hold"):
+    make(picture=value)
+  whole = np.ones((2, 2, 3))
+  assert make(picture=whole)[4] is whole
 
 
 @validated

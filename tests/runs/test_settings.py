@@ -203,6 +203,32 @@ def test_what_decides_a_planted_model(config):
       {"regime__name": "fmn(turn=5)"},
       "2 epochs are no multiple of a turn of 5",
     ),
+    (
+      {
+        "regime__name": "fmn(start=planted)",
+        "train__match": "steps",
+        "train__epochs": 6,
+      },
+      "train.epochs is 6, of which fmn.* leaves 3 for its own .* of 4, or",
+    ),
+    (
+      {"regime__name": "adaptive(defense='ft(clean_rate=0.2)')"},
+      "but no turn heeds its clean_rate",
+    ),
+    (
+      {
+        "scenario": "transfer",
+        "attack__mode": "all2all",
+        "downstream__name": "synthetic",
+        "downstream__train_images": 200,
+        "downstream__test_images": 50,
+      },
+      "^attack.mode is 'all2all', but the user of the scenario transfer",
+    ),
+    (
+      {"attack__rate": 0.999, "regime__name": "fmn"},
+      "rate is 0.999, which leaves none of 200 images clean, .* most 0.995",
+    ),
     ({"attack__name": "blended(image='no.png')"}, r"image=...\)' is 'no.png'"),
     (
       {"attack__name": "blended(image='gs://b/a.png')"},

@@ -110,6 +110,27 @@ def test_views_take_turns_by_epoch(toy, model):
   assert min(losses[::2]) > np.log(4) - 1e-3 > losses[3]
 
 
+def test_a_view_has_one_step_for_all_its_turns(toy, model):
+  def dark(key, batch):
+    del key
+    return batch._replace(image=0 * batch.image)
+
+  calls = []
+
+  def fit(key, step, state, data, **how):
+    calls.append(step)
+    return state, {}
+
+  views = (dark,) * 3 + (augment.identity,) * 3
+  recipe = Recipe(epochs=6, batch_size=16)
+  learn.train_classifier(
+    key(), toy, fit, model=model, recipe=recipe, view=views
+  )
+  (steps,) = calls
+  assert [step is steps[0] for step in steps] == [True] * 3 + [False] * 3
+  assert len({id(step) for step in steps}) == 2
+
+
 def test_training_can_go_on_from_somewhere(toy, model, variables):
   recipe = Recipe(epochs=0, batch_size=16, schedule="constant")
   got = learn.train_classifier(

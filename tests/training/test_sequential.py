@@ -139,6 +139,9 @@ def test_the_second_stage_has_images_for_itself_that_are_no_poisons(toy):
   assert one.image is toy.image
   with pytest.raises(ValueError, match="sbl.held is 0.001, which of 64 images"):
     sequential.Second(held=0.001).split(key(), toy, free)
+  half = jnp.float32(1 / 128)  # of 64: exactly a half, which rounds to none
+  with pytest.raises(ValueError, match="sbl.held is 0.0078125, which of 64"):
+    sequential.Second(held=half).split(key(), toy, free)
 
 
 def test_the_regime_runs_its_stages_in_order(toy, model):

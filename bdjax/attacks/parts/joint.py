@@ -80,6 +80,28 @@ def training(
   return Training(tx, lr, planned, start, step)
 
 
+def stage(task: Task, name: str, epochs: int, remedy: str) -> Training:
+  """Returns how the task's victim is trained in a stage of several.
+
+  Args:
+    task: its regime is the stage's.
+    name: of the stage, for an error: lira's stage 2, say.
+    epochs: those of the recipe that it has, before the regime adds its own.
+    remedy: the argument that decides them: lira.stage1, say.
+
+  Raises:
+    ValueError: they do not fill the regime's turns.
+  """
+  try:
+    return training(task, epochs=epochs)
+  except budget.Unfilled as fault:
+    raise ValueError(
+      f"train.epochs is {task.recipe.epochs}, of which {name} has {epochs}, no "
+      f"multiple of {fault.turns}: change train.epochs, {remedy} or the "
+      "regime's turn."
+    ) from fault
+
+
 def fitted(
   fit: Fit,
   key: Key,

@@ -64,10 +64,18 @@ def choose(variables: Params, count: int) -> Array:
   weight = jnp.abs(variables["params"]["linear"]["kernel"]).sum(1)
   if count > weight.size:
     raise ValueError(
-      f"{count} neurons are asked for, but the last linear layer reads "
-      f"{weight.size}: choose at most {weight.size}."
+      f"neurons is {count}, but the last linear layer reads {weight.size}: "
+      f"choose at most {weight.size}."
     )
   return jax.lax.top_k(weight, count)[1]
+
+
+def check(task: Task, count: int) -> None:
+  """Refuses what `choose` would, before the task's model is trained."""
+  image = jnp.zeros((1, *task.train.image.shape[1:]))
+  jax.eval_shape(
+    lambda: choose(task.model.init(jax.random.key(0), image), count)
+  )
 
 
 def activity(

@@ -71,12 +71,16 @@ def freeze(
 
 
 def _stamped(key: Key, image: Array, trigger: Callable) -> Array:
-  """Returns stamped bytes; part by part, as a trigger may be a network."""
+  """Returns stamped bytes; part by part, as a trigger may be a network.
+
+  The last part is filled with the first images: a trigger that looks at an
+  image's neighbour finds another image there.
+  """
   size, part = len(image), min(PART, len(image))
 
   def all_parts(key, image):
     def one(i):
-      index = jnp.minimum(i * part + jnp.arange(part), size - 1)
+      index = (i * part + jnp.arange(part)) % size
       clean = image[index].astype(jnp.float32) / 255
       hit = trigger(jax.random.fold_in(key, i), clean)
       chex.assert_equal_shape([hit, clean])
@@ -156,6 +160,7 @@ def data_poisoning(
 
   def plant(key: Key, task: Task, fit: Fit) -> Backdoor:
     supply.check_rate(rate, task.train.size)
+    supply.check_clean(rate, cover_rate, task.train.size, task.regime)
     k_role, k_init, k_freeze, k_train = jax.random.split(key, 4)
     only = supply.candidates(task.train, target, rate) if clean_label else None
     start = None

@@ -6,6 +6,11 @@ import jax.numpy as jnp
 from bdjax.types import CLEAN, COVER, POISON, Array, Key, Labels, Scalar
 
 
+def count(rate: Scalar, size: int) -> Array:
+  """Returns round(rate * size), as float32 has it; a half goes to even."""
+  return jnp.round(rate * size)
+
+
 def choose(
   key: Key, label: Labels, rate: Scalar, *, only: Array | None = None
 ) -> Array:
@@ -41,5 +46,5 @@ def _drawn(key: Key, size: int, rate: Scalar, only: Array | None) -> Array:
   rank = jax.random.uniform(key, (size,))
   if only is not None:
     rank = jnp.where(only, rank, jnp.inf)
-  drawn = jnp.argsort(jnp.argsort(rank)) < jnp.round(rate * size)
+  drawn = jnp.argsort(jnp.argsort(rank)) < count(rate, size)
   return drawn if only is None else drawn & only

@@ -1,10 +1,13 @@
 """Whether there are images to poison, asked before anything is trained."""
 
+import decimal
+
 import jax
 
+from bdjax.attacks.parts import roles
 from bdjax.machine import programs
 from bdjax.methods import values
-from bdjax.types import Array, Dataset, Scalar, Target
+from bdjax.types import Array, Dataset, Regime, Scalar, Target
 
 
 def check_rate(rate: Scalar, size: int) -> None:
@@ -17,10 +20,38 @@ def check_rate(rate: Scalar, size: int) -> None:
   Raises:
     ValueError: with a rate that would do.
   """
-  if not programs.traced(rate) and round(float(rate) * size) == 0:
+  if not programs.traced(rate) and _asked(rate, size) == 0:
     raise ValueError(
       f"rate is {float(rate):g}, which poisons none of {size} images: give at "
       f"least {values.rounded_up(1 / size):g}."
+    )
+
+
+def check_clean(
+  rate: Scalar, cover_rate: Scalar, size: int, regime: Regime
+) -> None:
+  """Refuses rates that leave a regime no clean image where it trains on such.
+
+  Args:
+    rate: share of the training set that is poisoned; traced ones pass.
+    cover_rate: share of the training set that covers; likewise.
+    size: images of the training set.
+    regime: whose clean epochs, or second stage, leave poisons and covers out.
+
+  Raises:
+    ValueError: with a rate that would do.
+  """
+  alone = regime.interleave and not regime.original
+  if programs.traced(rate, cover_rate):
+    return
+  if not alone and regime.second is None:
+    return
+  rest = size - _asked(cover_rate, size)
+  if _asked(rate, size) >= rest:
+    raise ValueError(
+      f"rate is {float(rate):g}, which leaves none of {size} images clean, but "
+      "the regime trains on such alone in between or at the end: give at most "
+      f"{_rounded_down((rest - 1) / size):g}."
     )
 
 
@@ -35,12 +66,12 @@ def candidates(train: Dataset, target: Target, rate: Scalar) -> Array:
     supply = only.sum()
   if programs.traced(only, rate):
     return only
-  needed, supply = round(float(rate) * train.size), int(supply)
+  needed, supply = _asked(rate, train.size), int(supply)
   if needed > supply:
     raise ValueError(
       f"rate is {float(rate):g}, which asks for {needed} images of the target "
       f"class, but the data has {supply}: a clean-label attack needs a rate of "
-      f"at most {supply / train.size:.4g} here."
+      f"at most {_rounded_down(supply / train.size):g} here."
     )
   return only
 
@@ -57,7 +88,10 @@ def check_cover(rate: Scalar, free: Array) -> None:
   Raises:
     ValueError: with the nearest rate that would do.
   """
-  if not programs.traced(rate) and 0 < float(rate) * free.size <= 0.5:
+  if programs.traced(rate):
+    return
+  needed = _asked(rate, free.size)
+  if needed == 0 and float(rate) > 0:
     raise ValueError(
       f"cover_rate is {float(rate):g}, which covers none of {free.size} "
       f"images: give at least {values.rounded_up(1 / free.size):g}, or 0 for "
@@ -65,12 +99,23 @@ def check_cover(rate: Scalar, free: Array) -> None:
     )
   with jax.ensure_compile_time_eval():  # so that it is known when traced
     left = free.sum()
-  if programs.traced(left, rate):
+  if programs.traced(left):
     return
-  needed, left = round(float(rate) * free.size), int(left)
   if needed > left:
     raise ValueError(
       f"cover_rate is {float(rate):g}, which asks for {needed} images beside "
       f"the poisons and the target class, but {left} are left: give at most "
-      f"{left / free.size:.4g} here."
+      f"{_rounded_down(int(left) / free.size):g} here."
     )
+
+
+def _asked(rate: Scalar, size: int) -> int:
+  """Returns how many examples `roles` draws for a rate that is not traced."""
+  with jax.ensure_compile_time_eval():  # so that it is known when traced
+    return int(roles.count(rate, size))
+
+
+def _rounded_down(value: float) -> float:
+  """Returns a number of four digits that is no larger, for a sentence."""
+  digits = decimal.Context(prec=4, rounding=decimal.ROUND_FLOOR)
+  return float(digits.create_decimal(repr(value)))

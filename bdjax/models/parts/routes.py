@@ -12,12 +12,22 @@ only.
 import re
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from bdjax.types import Array, Params
 
 Path = tuple[str, ...]
 Flat = dict[Path, Array]  # a model's variables, as `flatten_dict` has them
+
+
+# What a parameter tree does not show of a ResNet, and routes take for granted.
+FORM = {
+  "stem": ("cifar", "imagenet"),
+  "strides": ("1222",),
+  "activation": ("relu",),
+  "last_activation": ("after_sum", "before_sum"),
+}
 
 
 class Hop(NamedTuple):
@@ -60,6 +70,26 @@ def find(params: Params) -> tuple[Hop, ...]:
     "cnn, resnet9, preact_resnet18 or resnet18, or add its route to "
     "models/parts/routes.py."
   )
+
+
+def check(model: nn.Module) -> None:
+  """Refuses a model of a form that routes are not known for.
+
+  Args:
+    model: whose parameters `find` knows.
+
+  Raises:
+    ValueError: its strides, pools or activations are others than a route has.
+  """
+  form = getattr(model, "form", None)
+  for name, known in FORM.items():
+    value = getattr(model, name, getattr(form, name, known[0]))
+    if value not in known:
+      raise ValueError(
+        f"the model's {name} is {value!r}, but a route is known only for "
+        f"{' and '.join(known)}: change it, or add others to "
+        "models/parts/routes.py."
+      )
 
 
 def _chain() -> tuple[Hop, ...]:

@@ -46,6 +46,14 @@ def test_more_neurons_than_there_are_are_refused():
     neurons.choose({"params": {"head": {}}}, 1)
 
 
+def test_they_are_refused_before_a_model_is_trained(toy, model):
+  variables = learn.init_variables(jax.random.key(0), toy, model=model)
+  features = variables["params"]["linear"]["kernel"].shape[0]
+  neurons.check(Task(toy, model), features)
+  with pytest.raises(ValueError, match=f"neurons is {features + 1}, but the"):
+    neurons.check(Task(toy, model), features + 1)
+
+
 def test_activity_is_that_of_the_pooled_features(toy, model):
   variables = learn.init_variables(jax.random.key(0), toy, model=model)
   images = toy.image[:3].astype(jnp.float32) / 255

@@ -71,6 +71,16 @@ def test_freeze_refuses_what_is_no_role_or_no_trigger(toy, role, stamp):
     poison.freeze(key(), toy, role, trigger=stamp, target=Goal(1))
 
 
+def test_no_image_is_its_own_neighbour_in_the_last_part(toy, monkeypatch):
+  def stamp(key, x):
+    return jnp.roll(x, -1, axis=0)
+
+  monkeypatch.setattr(poison, "PART", 9)  # 64 = 7 * 9 + 1
+  role = roles.choose(key(), toy.label, 1.0)
+  hit = poison.freeze(key(), toy, role, trigger=stamp, target=Goal(1))
+  np.testing.assert_array_equal(hit.image[63], toy.image[0])
+
+
 def test_freezing_in_parts_changes_nothing(toy, monkeypatch):
   def stamp(key, x):
     return 1 - x
