@@ -38,6 +38,12 @@ def test_a_given_mask_is_the_opacity(noted, plain):
   np.testing.assert_allclose(hit[:, :3], 0.25, rtol=1e-5)
 
 
+def test_a_mask_that_covers_nothing_is_refused_where_plans_are_checked(plain):
+  attack = make(mask=jnp.zeros((16, 16, 3)))
+  with pytest.raises(ValueError, match="imc.mask has no pixel above 0 at the"):
+    jax.eval_shape(lambda: attack.plant(jax.random.key(0), plain, None))
+
+
 @pytest.mark.parametrize(("regime", "turns"), [("conventional", 2), ("fmn", 3)])
 def test_starts_from_the_clean_classifier_and_takes_turns(
   noted, plain, regime, turns, batch

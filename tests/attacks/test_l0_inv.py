@@ -69,6 +69,18 @@ def test_a_given_picture_without_mask_is_added(planted):
   np.testing.assert_allclose(got, 1.0, rtol=1e-6)
 
 
+def test_a_mask_that_replaces_nothing_is_refused(planted):
+  image = jnp.full((8, 8, 3), 0.25)
+  with pytest.raises(ValueError, match="l0_inv.mask has no pixel above 0.5"):
+    planted(image=image, mask=jnp.full((8, 8, 3), 0.5))
+
+
+def test_too_many_neurons_are_refused_before_training(planted, task):
+  asked = task.replace(clean=lambda fit: pytest.fail("something was trained"))
+  with pytest.raises(ValueError, match="neurons is 9, but .* reads 8: choose"):
+    planted(asked, neurons=9)
+
+
 def test_a_mask_alone_and_too_many_pixels_are_refused(planted):
   with pytest.raises(ValueError, match="give both"):
     planted(mask=jnp.ones((8, 8, 3)))

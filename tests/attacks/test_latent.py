@@ -46,6 +46,8 @@ def test_square_is_a_fifth_of_the_side_or_the_users_mask(task, no_fit):
   np.testing.assert_array_equal(backdoor.params["mask"], mask[None, :, :, :1])
   with pytest.raises(ValueError, match="latent.size is 9.* 8x8"):
     planted(task, no_fit, size=9)
+  with pytest.raises(ValueError, match="latent.mask has no pixel above 0 at"):
+    latent._area((8, 8, 3), 0.2, jnp.zeros((8, 8, 3)))
 
 
 def test_center_is_the_mean_feature_of_the_target_class(task):
