@@ -7,7 +7,7 @@ from typing import Any
 
 from bdjax.analysis import scores
 from bdjax.analysis.scores import Probe
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.report.results import Record
 from bdjax.runs import models, plans, settings, task_data
 from bdjax.runs.cells import Cell, Names

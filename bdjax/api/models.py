@@ -33,7 +33,8 @@ from bdjax.machine import storage
 from bdjax.machine.faults import faults
 from bdjax.methods import registry
 from bdjax.report import results
-from bdjax.report.load import NONE, Picture
+from bdjax.report.judging import NONE
+from bdjax.report.load import Picture
 from bdjax.runs.cells import Cell
 from bdjax.types import Params
 

@@ -7,7 +7,7 @@ from typing import Any
 from bdjax.archive import rows
 from bdjax.archive.experiment import Experiment
 from bdjax.archive.rows import Row
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.report.page import template
 from bdjax.study.measured import Reading
 

@@ -11,7 +11,8 @@ from typing import Any
 from bdjax.archive.commands import Cells, Command, parse
 from bdjax.cli.keys import PLACES
 from bdjax.report import results
-from bdjax.report.load import NONE, Run
+from bdjax.report.judging import NONE
+from bdjax.report.load import Run
 from bdjax.report.results import Record
 from bdjax.runs import plans
 

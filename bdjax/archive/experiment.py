@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from bdjax.machine import storage
 from bdjax.report import results, tables
-from bdjax.report.load import NONE, Run, load
+from bdjax.report.judging import NONE
+from bdjax.report.load import Run, load
 
 ABOUT = "experiment.json"
 LOGS = ("results", "curves", "sequela", "diverged")

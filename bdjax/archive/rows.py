@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from bdjax.archive import checks
 from bdjax.archive.experiment import Experiment
 from bdjax.report import divergence, results, tables
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.runs import plans
 from bdjax.study import catalog, measured
 from bdjax.study.measured import Reading

@@ -137,12 +137,9 @@ def judge(
   norm, reached = triggers.norm, triggers.reached
   whole = compat == "backdoorbench"
   among = jnp.ones_like(reached) if whole else reached
-  middle = median(norm, among)
-  away = jnp.abs(norm - middle)
-  spread = metrics.CONSISTENT * median(away, among)
   judged = whole | (among.sum() >= LEAST)
-  index = jnp.where(judged, away / jnp.maximum(spread, metrics.TINY), 0)
-  small = reached & (norm < middle)
+  index = jnp.where(judged, metrics.anomaly_index(norm, among), 0)
+  small = reached & (norm < metrics.median(norm, among))
   memo = {
     "anomaly_index": index,
     "mask_norm": norm,
@@ -152,17 +149,6 @@ def judge(
     "mask": triggers.mask,
   }
   return jnp.max(jnp.where(small, index, 0)), memo
-
-
-def median(values: Array, among: Array) -> Array:
-  """Returns the median of some values; infinite if there is none.
-
-  Args:
-    values: [classes].
-    among: [classes] bool.
-  """
-  ordered, count = jnp.sort(jnp.where(among, values, jnp.inf)), among.sum()
-  return (ordered[(count - 1) // 2] + ordered[count // 2]) * 0.5
 
 
 def unlearn(

@@ -136,7 +136,7 @@ def _kept(module: Mapping[str, Any], value: Any) -> bool:
     module: its names.
     value: of one of them.
   """
-  home, file = module["__name__"], module.get("__file__")
+  home, file = module.get("__name__", ""), module.get("__file__")
   ours = home.partition(".")[0] == "bdjax"
   installed = file is None and home in sys.builtin_module_names
   installed |= file is not None and file.startswith(_INSTALLED)

@@ -60,8 +60,8 @@ Index = Annotated[int, Range(0, closed=True)]
 Size = Annotated[float, Extent()]  # static: it decides shapes
 Some = Annotated[int | None, Range(1, closed=True)]
 Cycle = Annotated[int | None, Range(2, closed=True)]  # steps up and down
-Image = Annotated[Array | None, Picture(), Range(0.0, 1.0, closed=True)]
-Added = Annotated[Array | None, Picture(), Range(-1.0, 1.0, closed=True)]
+Image = Annotated[Array | None, Picture(Range(0.0, 1.0, closed=True))]
+Added = Annotated[Array | None, Picture(Range(-1.0, 1.0, closed=True))]
 Drawing = Annotated[Array | None, Picture()]  # of any range
 Channels = Sequence[float]  # a number per channel of the images
 Dtype = Annotated[str, Choice(("float32", "bfloat16"))]
@@ -86,7 +86,6 @@ class Argument(NamedTuple):
   default: Any
   base: Any  # the annotation without its range
   check: Any  # Range, Choice, Picture or None
-  pixels: Range | None = None  # where those of a Picture lie
 
   @property
   def sweepable(self) -> bool:
@@ -154,7 +153,7 @@ def _groups(make: Callable) -> dict[str, Argument]:
 
 def _argument(name: str, default: Any, hint: Any) -> Argument:
   if typing.get_origin(hint) is Annotated:
-    return Argument(name, default, hint.__origin__, *hint.__metadata__)
+    return Argument(name, default, hint.__origin__, hint.__metadata__[0])
   return Argument(name, default, hint, None)
 
 
@@ -246,8 +245,10 @@ def check(label: str, hint: Any, value: Any) -> None:
 
 def _check(label: str, argument: Argument, value: Any) -> None:
   if isinstance(value, jax.Array | np.ndarray) and argument.base is not int:
-    if argument.pixels is not None and not isinstance(value, jax.core.Tracer):
-      _check_pixels(label, argument.pixels, np.asarray(value))
+    if isinstance(argument.check, Picture) and not isinstance(
+      value, jax.core.Tracer
+    ):
+      _check_pixels(label, argument.check.pixels, np.asarray(value))
     return
   if not values.fits(argument.base, argument.check, value):
     raise ValueError(
@@ -256,8 +257,10 @@ def _check(label: str, argument: Argument, value: Any) -> None:
     )
 
 
-def _check_pixels(label: str, wanted: Range, value: np.ndarray) -> None:
+def _check_pixels(label: str, wanted: Range | None, value: np.ndarray) -> None:
   """Refuses whole numbers, as bytes are, and a number out of range."""
+  if wanted is None:
+    return
   what = f"an array of {value.dtype}"
   if not np.issubdtype(value.dtype, np.integer):
     low, high = float(value.min()), float(value.max())

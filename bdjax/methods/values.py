@@ -59,6 +59,8 @@ class Choice(tuple):
 class Picture(NamedTuple):
   """Marks an array that a user may give as the path of an image file."""
 
+  pixels: Range | None = None  # where they must lie; None leaves it open
+
 
 def rounded_up(value: float) -> float:
   """Returns a number of two digits that is no smaller, for a sentence."""

@@ -103,7 +103,7 @@ def _score(table: tables.Table, defense: str, planted: list[Label]) -> Score:
   for record in table.records:
     label = record["attack"], record["regime"]
     if record["defense"] == defense and label in judged:
-      left = record[judging.success(record)]
+      left = record.get(judging.success(record))
       score = record["der"] if unit == DER else 1 - left
       values.setdefault(record["seed"], []).append(score)
   seeds = {  # those that have them all: else means would be of other attacks

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
 from bdjax.report import answer, intervals, page, results, tables
-from bdjax.report.load import NONE, Run
+from bdjax.report.judging import NONE
+from bdjax.report.load import Run
 
 Title = tuple[str, str, str]  # dataset, model, scenario
 _SHOWN = 60  # letters of a setting

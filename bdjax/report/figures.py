@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from bdjax.report.curves import Line
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

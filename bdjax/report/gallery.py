@@ -10,7 +10,8 @@ from bdjax.machine import storage
 from bdjax.machine.storage import Place
 from bdjax.methods import registry
 from bdjax.report import images, page, results, sections, tables
-from bdjax.report.load import NONE, Picture, Run, load
+from bdjax.report.judging import NONE
+from bdjax.report.load import Picture, Run, load
 
 _DECADES = 4  # of the spectrum's colours, below its peak
 

@@ -6,16 +6,21 @@ NONE = "none"  # the defense that leaves the model alone
 CLASSES = 10  # of what records without a number of classes are of
 
 
+def moved(scenario: str) -> bool:
+  """Returns whether defended models have a new head, in a task of others."""
+  return scenario.startswith("transfer")
+
+
 def success(record: dict[str, Any]) -> str:
   """Returns which rate says what is left of a backdoor: asr, or collapse.
 
   A transfer gives the model a new head, in which the target's index is that of
   some other class: what counts there is the largest share of other classes'
-  triggered images that one class takes (Sha et al., section 2.2).
+  triggered images that one class takes (Sha et al., section 2.2: "all lead to
+  the same (but random) class").
   """
-  moved = str(record["scenario"]).startswith("transfer")
-  known = record["defense"] != NONE and record.get("collapse") is not None
-  return "collapse" if moved and known else "asr"
+  other = moved(record["scenario"]) and record["defense"] != NONE
+  return "collapse" if other else "asr"
 
 
 def chance(record: dict[str, Any]) -> float:

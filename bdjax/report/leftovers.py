@@ -16,7 +16,7 @@ has about the variance v (1 / m + 1 / n), where v is
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.report.results import CLEAN_MODEL, Record
 
 CHANCE = {  # of a rate: what chance gives, and v

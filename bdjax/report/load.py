@@ -13,7 +13,6 @@ from bdjax.report import commands, divergence, results
 from bdjax.report.judging import NONE
 
 T = TypeVar("T")
-_MODEL = ("dataset", "model", "attack", "regime", "scenario", "seed")
 
 
 class Picture(NamedTuple):
@@ -122,13 +121,13 @@ def _undefended(records: list[results.Record]) -> list[results.Record]:
   known = {_model(r) for r in records if r["defense"] == NONE}
   return [
     record | _before(record)
-    for record in results.latest(records, *_MODEL)
+    for record in results.latest(records, *results.MODEL)
     if _model(record) not in known
   ]
 
 
 def _model(record: results.Record) -> tuple:
-  return tuple(record[key] for key in _MODEL)
+  return tuple(record[key] for key in results.MODEL)
 
 
 def _planted(records: list[results.Record]) -> list[results.Record]:

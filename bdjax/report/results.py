@@ -20,7 +20,9 @@ from bdjax.report import intervals, judging, kinds
 
 Record = dict[str, Any]
 
-GROUP = ("dataset", "model", "attack", "regime", "scenario", "defense")
+_TASK = ("dataset", "model", "attack", "regime", "scenario")
+GROUP = (*_TASK, "defense")  # what seeds are averaged over
+MODEL = (*_TASK, "seed")  # a planted model, whatever was done to it then
 METRICS = ("ca", "asr", "asr_incl", "ra", "der")
 COSTS = ("seconds_compile", "seconds_train", "seconds_eval", "device_hours")
 BEFORE = ("ca_before", "asr_before", "ra_before")
@@ -121,9 +123,9 @@ def called(record: Record) -> str:
 def summarize(records: Iterable[Record]) -> list[Record]:
   """Summarizes cells over seeds, a row per `GROUP`, in first-seen order.
 
-  `asr_low, asr_high` and `ca_low, ca_high` are Student's 95 % intervals of the
-  mean over seeds. One seed has none: its test images say nothing of other
-  seeds.
+  `ca_low, ca_high`, and the same of `asr` and `left`, are Student's 95 %
+  intervals of the mean over seeds. One seed has none: its test images say
+  nothing of other seeds.
 
   Args:
     records: cells; of several records of one cell the last one counts.
@@ -134,11 +136,11 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     value before the defense under its own name, its sample standard deviation
     (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
     `FOUND` and of what was scored `ELSEWHERE` (None where it was not), the
-    intervals, `asr_values` and `ca_values` in the order of the seeds,
+    intervals, `ca_values` and so on in the order of the seeds,
     `asr_before_least`: of the seed in which the attack succeeded least,
-    `ruins`: how many seeds' models the defense destroyed, and what is left of
-    the backdoor: `success`, the name of its rate, whose mean, deviation,
-    interval, values and clean model's mean are `left`, `left_sd`, ...
+    `ruins`: how many seeds' models the defense destroyed, and `success`: the
+    name of the rate that says what is left of the backdoor, which is `left`,
+    and a clean model's `clean_left`.
 
   Raises:
     ValueError: two different cells of one group have the same seed.
@@ -163,11 +165,9 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
     row[name], row[f"{name}_sd"] = _mean_sd(values)
   for count in ("test_images", "triggered_images"):
     row[count] = sum(cell[count] for cell in cells)
-  for name in ("ca", "asr"):
-    row |= _spread(name, [cell[name] for cell in cells])
-  names = {judging.success(cell) for cell in cells}
-  row["success"] = name = names.pop() if len(names) == 1 else "asr"
-  row |= _spread("left", [cell[name] for cell in cells])
+  row["success"] = name = judging.success(cells[0])
+  for where, what in (("ca", "ca"), ("asr", "asr"), ("left", name)):
+    row |= _spread(where, [cell.get(what) for cell in cells])
   for part in ("", "_sd"):
     row[f"left{part}"] = row[f"{name}{part}"]
     row[f"clean_left{part}"] = row[f"clean_{name}{part}"]

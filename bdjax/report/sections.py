@@ -9,6 +9,7 @@ from bdjax.report import (
   figures,
   findings,
   images,
+  judging,
   plots,
   results,
   sequela,
@@ -16,7 +17,8 @@ from bdjax.report import (
   tables,
 )
 from bdjax.report.curves import Line, line, planting, rates
-from bdjax.report.load import NONE, Picture, Run
+from bdjax.report.judging import NONE
+from bdjax.report.load import Picture, Run
 
 SPAN = 1e5  # highest over lowest learning rate of the axis
 SCORED = ("asr", "ca")
@@ -96,7 +98,7 @@ def _cells(
 
 def _solid(table: tables.Table) -> str:
   """Returns which metric stands for success: a new head has no old target."""
-  return "collapse" if table.title[2].startswith("transfer") else "asr"
+  return "collapse" if judging.moved(table.title[2]) else "asr"
 
 
 def _lines(

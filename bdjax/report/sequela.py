@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdjax.report import figures, groups, leftovers, reactivations, tables
 from bdjax.report.curves import Line, line
+from bdjax.report.judging import NONE
 from bdjax.report.leftovers import MEMORIZES_NOT, Beside
-from bdjax.report.load import NONE, Run
+from bdjax.report.load import Run
 from bdjax.report.results import CLEAN_MODEL, Record
 
 if TYPE_CHECKING:

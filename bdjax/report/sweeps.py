@@ -281,7 +281,7 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 def _rate(cell: results.Record, metric: str) -> float | None:
   """Returns a cell's metric, of the ASR what stands for it in a transfer."""
-  return cell[judging.success(cell) if metric == "asr" else metric]
+  return cell.get(judging.success(cell)) if metric == "asr" else cell[metric]
 
 
 def _name(metric: str, *groups: Iterable[results.Record]) -> str:

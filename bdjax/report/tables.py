@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from bdjax.report import judging, results
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 
 FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive
 UNPLANTED, DESTROYED = "attack failed", "destroyed"
@@ -139,8 +139,8 @@ def verdict(row: results.Record) -> str:
 
 
 def moved(table: Table) -> bool:
-  """Returns whether some rows are judged by their collapse."""
-  return any(row["success"] == "collapse" for row in table.rows.values())
+  """Returns whether its defended models are judged by their collapse."""
+  return judging.moved(table.title[2])
 
 
 def rate(row: results.Record) -> str:

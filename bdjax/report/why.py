@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from bdjax.report import why_figures
-from bdjax.report.load import NONE, Run
+from bdjax.report.judging import NONE
+from bdjax.report.load import Run
 from bdjax.report.why_figures import HALF, Panel, array
 
 KINDS = ("surface", "features", "line", "tac")  # in the order of the page

@@ -58,7 +58,7 @@ def of_cell(
     "poison_rate": cell.attack.args.get("rate"),
     "defense_epochs": defense.args.get("epochs") if defense else None,
     **_protocol(plan, names),
-    **_classes(plan, cell),
+    "classes": _classes(plan, cell),
     "finished": _now(),
   }
 
@@ -193,10 +193,13 @@ def _protocol(plan: plans.Plan, names: Names) -> Record:
   }
 
 
-def _classes(plan: plans.Plan, cell: Cell) -> Record:
-  """Returns of how many classes a cell was scored, the user's but before."""
-  before = not cell.defense and plan.classes  # an encoder has none of its own
-  return {"classes": before or plan.user.info.num_classes}
+def _classes(plan: plans.Plan, cell: Cell) -> int:
+  """Returns in how many classes a cell was scored: the user's, once tuned.
+
+  An encoder has none of its own before.
+  """
+  own = 0 if cell.defense else plan.classes
+  return own or plan.user.info.num_classes
 
 
 def _flat(value: Any) -> Any:

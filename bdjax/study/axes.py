@@ -11,7 +11,7 @@ import numpy as np
 
 from bdjax.report import figures, results
 from bdjax.report.curves import rates
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.study import drawing, match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.study import match, published, verdict
 from bdjax.study.match import Evidence
 from bdjax.study.measured import Reading

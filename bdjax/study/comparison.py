@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bdjax.report import divergence, results
-from bdjax.report.load import NONE, Run
+from bdjax.report.judging import NONE
+from bdjax.report.load import Run
 from bdjax.study import (
   catalog,
   claim,
@@ -177,10 +178,9 @@ def _compared(evidence: Evidence, cell: Cell) -> Compared:
 
 def _known(records: list[results.Record]) -> list[results.Record]:
   """Leaves out what stands for undefended models that other runs recorded."""
-  keys = [name for name in results.GROUP if name != "defense"] + ["seed"]
 
   def model(record):
-    return tuple(record[key] for key in keys)
+    return tuple(record[key] for key in results.MODEL)
 
   real = {
     model(r)

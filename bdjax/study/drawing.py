@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bdjax.report import figures, plots, results
 from bdjax.report.curves import line
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.study import match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.match import Evidence

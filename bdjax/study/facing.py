@@ -8,7 +8,7 @@ which those that are not judged have no verdict.
 from collections.abc import Sequence
 from typing import Any
 
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.study import verdict
 from bdjax.study.comparison import Compared, tally
 

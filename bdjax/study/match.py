@@ -3,10 +3,10 @@
 A printed cell is met by records of its datasets, its attack (by name, whatever
 its arguments), its regime, and a defense of that name whose settings agree
 with those that the cell's column states. Where several do, presets come in the
-order of `STANDS` (else: of the paper's name, none, any other), then what has
-the fewest further arguments, then the first. What was chosen is shown beside
-each verdict. If no record at all is of the data that the paper names, others
-stand in, to be looked at and not to be judged.
+order of `STANDS` and `FEWER` (else: of the paper's name, none, any other), then
+what has the fewest further arguments, then the first. What was chosen is shown
+beside each verdict. If no record at all is of the data that the paper names,
+others stand in, to be looked at and not to be judged.
 """
 
 import inspect
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from bdjax.methods import registry, specs
 from bdjax.report import divergence, judging, results
-from bdjax.report.load import NONE, Run
+from bdjax.report.judging import NONE
+from bdjax.report.load import Run
 from bdjax.study import catalog, measured, published
 from bdjax.study.catalog import STUDIES
 from bdjax.study.measured import Reading
@@ -31,11 +32,11 @@ STANDS = {  # (paper, defense) -> presets, best first, and the reason
   ("fmn", "nad"): (("fmn", None), "FMN: 20 epochs of teacher and of student"),
   ("sha", "ft"): (("sha", None), "the rate of pre-training, all clean data"),
   ("sha", "super_ft"): (
-    ("paper", None, "fmn", "scarce"),
+    ("paper", None),
     "supplement A.2; fmn and scarce differ from it in what columns state",
   ),
 }
-SHARE = ("fmn", "scarce")  # Sha et al. have all clean data where none is stated
+FEWER = {("sha", "super_ft"): ("fmn", "scarce")}  # likewise, of a stated share
 
 
 class Evidence(NamedTuple):
@@ -249,15 +250,14 @@ def _defense(
   wanted, defense = specs.parse(cell.defense)[0], spec(label)
   if defense is None or defense.name != wanted.name:
     return None
-  paper = STUDIES[cell.study].paper
-  stands = STANDS.get((paper, wanted.name), ((), ""))[0]
-  presets = (wanted.preset,) if wanted.preset else stands
+  whose = STUDIES[cell.study].paper, wanted.name
   stated = STUDIES[cell.study].wanted | wanted.args
+  stands = STANDS.get(whose, ((), ""))[0]
+  if "clean_rate" in stated:
+    stands += FEWER.get(whose, ())
+  presets = (wanted.preset,) if wanted.preset else stands
   if presets and defense.preset not in presets:
     return None
-  if presets is stands and defense.preset in SHARE and paper == "sha":
-    if "clean_rate" not in stated:
-      return None
   known = settings(defense, record) if stated else {}
   if any(known.get(name) != value for name, value in stated.items()):
     return None

@@ -116,14 +116,12 @@ def estimate(
 def key(cell: Cell, record: results.Record) -> str:
   """Returns where a record holds a cell's metric.
 
-  In a transfer the backdoor succeeds where one class takes all: the collapse
-  (Sha et al., section 2.2: "all lead to the same (but random) class"). A clean
-  model's numbers lie beside those of the model that it is compared with.
+  A clean model's numbers lie beside those of the model that it is compared
+  with.
   """
   name = KEYS[cell.metric]
-  moved = str(record["scenario"]).startswith("transfer")
-  if name == "asr" and moved and cell.defense != "none":
-    name = "collapse"
+  if name == "asr":
+    name = judging.success(record)
   return f"clean_{name}" if cell.regime == "clean" else name
 
 

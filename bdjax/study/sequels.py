@@ -9,8 +9,8 @@ by true positives at 1 % false ones, each only where models memorize by it.
 from collections.abc import Callable
 
 from bdjax.report import leftovers, results
+from bdjax.report.judging import NONE
 from bdjax.report.leftovers import MEMORIZES_NOT, Beside
-from bdjax.report.load import NONE
 from bdjax.report.sequela import ATTACKS as LEAKS
 from bdjax.study import match
 from bdjax.study.claim import Claim, Part, places, under

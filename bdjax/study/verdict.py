@@ -33,7 +33,7 @@ counted apart, since they say nothing of a defense.
 from typing import NamedTuple
 
 from bdjax.report import tables
-from bdjax.report.load import NONE
+from bdjax.report.judging import NONE
 from bdjax.study.measured import POINT, Reading
 from bdjax.study.published import Cell
 

@@ -171,13 +171,29 @@ def detection(clean: Array, hit: Array) -> dict[str, float]:
   return quality
 
 
-def anomaly_index(values: Array) -> Array:
+def anomaly_index(values: Array, among: Array | None = None) -> Array:
   """Returns |value - median| / (1.4826 MAD) of values [classes].
 
   Two classes both have .67: nothing can be told from fewer than three.
+
+  Args:
+    values: [classes].
+    among: [classes] bool, those that median and MAD are of; None for all.
   """
-  away = jnp.abs(values - jnp.median(values))
-  return away / jnp.maximum(CONSISTENT * jnp.median(away), TINY)
+  away = jnp.abs(values - median(values, among))
+  return away / jnp.maximum(CONSISTENT * median(away, among), TINY)
+
+
+def median(values: Array, among: Array | None = None) -> Array:
+  """Returns the median of some values, infinite if there is none.
+
+  Args:
+    values: [N].
+    among: [N] bool, which; None for all.
+  """
+  among = jnp.ones_like(values, bool) if among is None else among
+  ordered, count = jnp.sort(jnp.where(among, values, jnp.inf)), among.sum()
+  return (ordered[(count - 1) // 2] + ordered[count // 2]) * 0.5
 
 
 def channel_norms(maps: Array) -> Array:

@@ -147,13 +147,13 @@ def test_summarize_one_seed_has_no_spread():
   (row,) = results.summarize([cell(0, asr=0.3)])
   assert row["asr"] == 0.3
   assert row["asr_sd"] is None
-  assert row["asr_low"] is row["asr_high"] is None
-  assert row["asr_values"] == [0.3]
+  assert row["left_low"] is row["left_high"] is None
+  assert row["left_values"] == [0.3]
 
 
 def test_summarize_of_a_missing_value_is_missing():
   (row,) = results.summarize([cell(0, asr=None), cell(1, asr=0.5)])
-  assert row["asr"] is row["asr_sd"] is row["asr_low"] is None
+  assert row["asr"] is row["left"] is row["left_low"] is None
 
 
 def test_summarize_counts_a_rerun_cell_once_and_keeps_groups_apart():

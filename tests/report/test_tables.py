@@ -131,6 +131,12 @@ def test_what_is_left_after_a_transfer_is_the_collapse(tmp_path, fake):
   assert floor(rows["ft"]) == "chance 10"  # no clean model's collapse is known
 
 
+def test_a_transfer_without_a_collapse_is_not_judged(fake):
+  (table,) = pivot([elsewhere(fake, "ft", asr=0.01)])
+  (row,) = table.rows.values()
+  assert row["left"] is None and verdict(row) == ""
+
+
 def test_what_was_not_planted_is_not_gone_in_another_task(tmp_path, fake):
   cells = [
     elsewhere(fake, "none", 0, asr=0.97),
