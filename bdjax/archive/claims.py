@@ -15,6 +15,7 @@ from bdjax.archive.experiment import TOY, Experiment
 from bdjax.archive.pages import EDITED, anchor, plain, table
 from bdjax.methods import specs
 from bdjax.report.load import Run
+from bdjax.report.results import Record
 from bdjax.study import catalog, claim, comparison, verdict
 from bdjax.study.claim import Claim, Finding, Part
 from bdjax.study.match import Evidence
@@ -31,6 +32,10 @@ CELLS = {
 SIGNS = {True: "yes", False: "no", None: "open"}
 FOREIGN = "other data than the paper's, hence not counted"
 MOST = 40  # answers shown of one experiment (chosen)
+# How else the papers' words can be read: what is run -> what it stands for.
+READINGS = {
+  "from the planted model": ("fmn(start='planted')", "fmn"),
+}
 INTRODUCTION = f"""{EDITED}
 
 # Claims
@@ -51,11 +56,11 @@ studies' pages, but none with further arguments, and where Sha et al. state no
 share of the clean images none that has less than all of them. Seconds on a
 machine that other work shared are no cost. Forget-Me-Not is asked as training
 from scratch; its section 3.2 can also be read to start from the planted model,
-`fmn(start='planted')`, which the results show beside it where it was run and no
-claim counts. Most protocols here are smaller than the papers': what is not
-reproduced in one may hold in theirs. One cell is enough against a claim of
-every cell, also where its sentence may have been meant in general; and nothing
-makes up for how many cells are asked.
+`fmn(start='planted')`: what that says, where it was run, stands beside the
+verdict and is not counted. Most protocols here are smaller than the papers':
+what is not reproduced in one may hold in theirs. One cell is enough against a
+claim of every cell, also where its sentence may have been meant in general; and
+nothing makes up for how many cells are asked.
 """
 
 
@@ -74,6 +79,7 @@ class Outcome(NamedTuple):
   claim: Claim
   verdict: str  # one of VERDICTS
   answers: list[Answer]  # of experiments that measured some of it
+  others: dict[str, "Outcome"] = {}  # where a reading of `READINGS` says more
 
 
 def outcomes(experiments: Sequence[Experiment]) -> list[Outcome]:
@@ -82,8 +88,49 @@ def outcomes(experiments: Sequence[Experiment]) -> list[Outcome]:
   Args:
     experiments: the experiments.
   """
-  known = [(one, _gathered(_timeless(one))) for one in experiments]
+  runs = [(one, _timeless(one)) for one in experiments]
+  found = _settled(runs)
+  for name, words in READINGS.items():
+    reread = [(one, _reread(run, *words)) for one, run in runs]
+    for i, other in enumerate(_settled(reread)):
+      if _said(other) - _said(found[i]):
+        found[i] = found[i]._replace(others=found[i].others | {name: other})
+  return found
+
+
+def _settled(runs: Sequence[tuple[Experiment, Run]]) -> list[Outcome]:
+  known = [(one, _gathered(run)) for one, run in runs]
   return [_outcome(one, known) for one in comparison.CLAIMS]
+
+
+def _reread(run: Run, ran: str, means: str) -> Run:
+  """Returns a run in which one regime stands for another, which it drops."""
+  (wanted,) = specs.parse(ran)
+
+  def read(records: list[Record]) -> list[Record]:
+    return [
+      record | {"regime": means} if spec == wanted else record
+      for record in records
+      if (spec := specs.parse(record["regime"])[0]) == wanted
+      or record["regime"] != means
+    ]
+
+  return run._replace(
+    cells=read(run.cells),
+    records=read(run.records),
+    sequela=read(run.sequela),
+    diverged=read(run.diverged),
+  )
+
+
+def _said(one: Outcome) -> set[tuple[str, Part]]:
+  """Returns the measured answers of a claim."""
+  return {
+    (answer.experiment.about["title"], part)
+    for answer in one.answers
+    for part in answer.parts
+    if part.measured
+  }
 
 
 def render(experiments: Sequence[Experiment]) -> str:
@@ -101,8 +148,8 @@ def render(experiments: Sequence[Experiment]) -> str:
     if stated:
       parts += [f"## {title.partition(':')[0]}", f"{title}.", _overview(stated)]
   parts.append("## Evidence")
-  parts += [_evidence(one) for one in every if one.answers]
-  if not any(one.answers for one in every):
+  parts += [_evidence(one) for one in every if _shown(one)]
+  if not any(map(_shown, every)):
     parts.append("No experiment has measured a cell of any claim yet.")
   return "\n\n".join(parts) + "\n"
 
@@ -117,16 +164,25 @@ def _overview(every: Sequence[Outcome]) -> str:
       _linked(one),
       plain(one.claim.source.partition(", ")[2]),
       plain(f"{one.claim.test} ({CELLS[one.claim.need]})"),
-      f"**{one.verdict}**" if one.answers else one.verdict,
+      _verdicts(one),
     ]
     for one in every
   ]
   return table(("claim", "where", "asked as", "verdict"), lines)
 
 
+def _verdicts(one: Outcome) -> str:
+  words = [f"**{one.verdict}**" if one.answers else one.verdict]
+  return "; ".join(words + [f"{n}: {o.verdict}" for n, o in one.others.items()])
+
+
 def _linked(one: Outcome) -> str:
   text = plain(one.claim.sentence)
-  return f"[{text}](#{anchor(one.claim.sentence)})" if one.answers else text
+  return f"[{text}](#{anchor(one.claim.sentence)})" if _shown(one) else text
+
+
+def _shown(one: Outcome) -> bool:
+  return bool(one.answers or one.others)
 
 
 def _evidence(one: Outcome) -> str:
@@ -134,7 +190,11 @@ def _evidence(one: Outcome) -> str:
   asked = f"{one.claim.source}. Asked of {CELLS[one.claim.need]}"
   asked = f"{asked}: {one.claim.test}"
   parts = [head, f"**{one.verdict}**. {plain(asked)}."]
-  return "\n\n".join([*parts, *map(_answer, one.answers)])
+  parts += map(_answer, one.answers)
+  for name, other in one.others.items():
+    parts.append(f"Read {name}, not counted: **{other.verdict}**.")
+    parts += map(_answer, other.answers)
+  return "\n\n".join(parts)
 
 
 def _answer(one: Answer) -> str:

@@ -5,6 +5,7 @@ import pytest
 from bdjax.archive import claims
 
 ALL = ("blended", "l0_inv", "l2_inv", "trojaning")
+PLANTED = "fmn(start='planted')"
 REST = ("inputaware", "lira", "narcissus")
 
 
@@ -132,3 +133,58 @@ def test_the_page_links_each_verdict_to_its_evidence(invent, tmp_path):
   assert f"### {sentence}\n\n**not reproduced**." in text
   assert "[Experiment one](results.md#experiment-one)" in text
   assert r"- no: cifar10 blended fmn: 40.0 \[40.0, 40.0\]" in text
+
+
+def reading(invent, scratch, started):
+  """Returns FMN's records from scratch and from the planted model."""
+  other = [
+    record | {"cell": f"planted {record['cell']}", "regime": PLANTED}
+    for record in planted(invent, started)
+  ]
+  return planted(invent, scratch) + other
+
+
+def test_another_reading_is_asked_beside_and_not_counted(invent, verdict):
+  outcome = verdict("fmn_asr", reading(invent, 0.95, 0.4))
+  assert outcome.verdict == "reproduced"
+  (name,) = outcome.others
+  other = outcome.others[name]
+  assert other.verdict == "not reproduced"
+  (answer,) = other.answers
+  assert (answer.finding.measured, answer.finding.of) == (7, 7)
+  assert all("40.0" in part.what for part in answer.parts)
+
+
+def test_another_reading_alone_leaves_a_claim_not_run(invent, verdict):
+  found = reading(invent, 0.95, 0.95)[len(planted(invent, 0.95)) :]
+  outcome = verdict("fmn_asr", found)
+  assert (outcome.verdict, outcome.answers) == ("not run", [])
+  assert [o.verdict for o in outcome.others.values()] == ["reproduced"]
+
+
+def test_a_reading_that_was_not_run_is_not_shown(invent, verdict):
+  assert verdict("fmn_asr", planted(invent, 0.95)).others == {}
+
+
+def test_a_reading_is_shown_only_where_it_bears_on_a_claim(invent, verdict):
+  found = reading(invent, 0.95, 0.4)
+  found += [
+    invent.record(f"{attack}.fmn", "conventional", defense, seed, asr=0.99)
+    for attack in ALL
+    for defense in ("none", "ft(lr=0.01)")
+    for seed in (0, 1)
+  ]
+  outcome = verdict("fmn_low_rate", found)
+  assert outcome.answers
+  assert outcome.others == {}
+
+
+def test_the_page_shows_another_reading_beside_the_verdict(invent, tmp_path):
+  found = reading(invent, 0.95, 0.4)
+  text = claims.render([invent.keep(tmp_path / "results" / "one", found)])
+  assert "**reproduced**; from the planted model: not reproduced |" in text
+  head, _, tail = text.partition(
+    "Read from the planted model, not counted: **not reproduced**."
+  )
+  assert r"- yes: cifar10 blended fmn: 95.0 \[95.0, 95.0\]" in head
+  assert r"- no: cifar10 blended fmn: 40.0 \[40.0, 40.0\]" in tail
