@@ -163,7 +163,7 @@ def models(given: Given) -> int:
 
   programs.keep()
   backend.require()
-  places = published.save_models(
+  places = published.each(
     given.folder,
     given.out,
     cells=given.cells,

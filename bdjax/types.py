@@ -268,14 +268,15 @@ class Defense(NamedTuple):
     suspect: scores of inputs at test time, high = suspicious; or None.
     needs_train: whether it reads `Access.train`; without one it refuses, as do
       plans of a scenario that has none, and who needs none is given none.
-    scarce: the learning rate that its preset `scarce` raises, for a defender
-      with few clean images; None if it has no such preset.
+    tunes: whether it trains anything on `Access.clean`.
+    scarce: the learning rate that its preset `scarce` raises; None without one.
   """
 
   defend: Callable[[Key, Access, Fit], Defended]
   predict: Callable[[Key, Images, Access, Defended], Logits] = default_predict
   suspect: Callable[[Key, Images, Access, Defended], Scores] | None = None
   needs_train: bool = False
+  tunes: bool = True
   scarce: str | None = None
 
 
@@ -283,8 +284,7 @@ class Scenario(NamedTuple):
   """How a planted model reaches who uses it, and what that user starts from.
 
   Attributes:
-    classes: classes of the adversary's data -> logits of the victim; 0 makes it
-      an encoder.
+    classes: classes of the adversary's data -> the victim's logits, 0: encoder.
     clean: trains the victim without any backdoor.
     start: what a defender of the victim has -> what this scenario's user has:
       another model with a fresh head, say. Takes the user's number of classes.

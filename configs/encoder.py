@@ -18,7 +18,7 @@ each classifier.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, transfer
 
 REFERENCES = {"gtsrb": 12, "svhn_cropped": 1, "stl10": 9}
 
@@ -29,7 +29,7 @@ def get_config(argument: str = "cifar10,stl10@32") -> ConfigDict:
   Args:
     argument: "source,target" or "source,target,small".
   """
-  source, target, *small = argument.split(",")
+  source, target, small = transfer.parse(argument)
   config = base.get_config()
   config.scenario = "encoder"
   config.data.update({"name": source, "crop": 0})

@@ -20,13 +20,32 @@ from ml_collections import ConfigDict
 from configs import base, cifar10_small
 
 
+def parse(argument: str) -> tuple[str, str, bool]:
+  """Returns two datasets, and whether the config is the small one.
+
+  Args:
+    argument: "source,target" or "source,target,small".
+
+  Raises:
+    ValueError: it is neither.
+  """
+  source, _, rest = argument.partition(",")
+  target, *size = rest.split(",")
+  if not (source and target) or size not in ([], ["small"]):
+    raise ValueError(
+      f"the config's argument is {argument!r}, but must be two datasets, or "
+      "two and small: write cifar10,gtsrb or cifar10,gtsrb,small, say."
+    )
+  return source, target, bool(size)
+
+
 def get_config(argument: str = "cifar100,cifar10") -> ConfigDict:
   """Returns badnets and blended under both regimes, for a pair of datasets.
 
   Args:
     argument: "source,target" or "source,target,small".
   """
-  source, target, *small = argument.split(",")
+  source, target, small = parse(argument)
   config = cifar10_small.get_config() if small else base.get_config()
   config.scenario = "transfer"
   config.data.name = source

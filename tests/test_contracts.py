@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from bdjax.methods import registry, signature, specs
 from bdjax.models.parts import heads
@@ -221,6 +222,19 @@ def test_a_trigger_may_draw_for_each_image():
   acts_alone(draws, images, others, {})
 
 
+def marked(tree, mark):
+  """Returns a tree with a mark at each of its leaves."""
+  return jax.tree.map(lambda _: mark, tree)
+
+
+def moves(program, outputs, inputs):
+  """Returns whether what is marked goes into what is marked of a program."""
+  used = dce_jaxpr(program.jaxpr, jax.tree.leaves(outputs))[1]
+  asked = jax.tree.leaves(inputs)
+  assert len(used) == len(asked) and any(asked)
+  return any(a and b for a, b in zip(used, asked, strict=True))
+
+
 @pytest.mark.parametrize("name", DEFENSES)
 def test_defense_traces_with_swept_numbers(name, access, reused):
   static, numbers = split("defenses", name)
@@ -241,6 +255,12 @@ def test_defense_traces_with_swept_numbers(name, access, reused):
   program, shown = jax.make_jaxpr(defend, return_shape=True)(numbers, given)
   assert reused(program) == []
   state, logits, scores = shown
+  outputs = marked(shown, False)
+  outputs = outputs[0]._replace(variables=marked(state.variables, True)), True
+  held = marked(given, False).replace(clean=marked(given.clean, True))
+  tunes = registry.get("defenses", name)().tunes
+  inputs = (marked(numbers, False), held)
+  assert moves(program, (*outputs, False), inputs) == tunes
   assert isinstance(state, Defended)
   assert (logits.shape, logits.dtype) == ((3, 4), jnp.float32)
   assert (scores.shape, scores.dtype) == ((3,), jnp.float32)

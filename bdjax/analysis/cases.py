@@ -7,6 +7,7 @@ from typing import Any
 
 from bdjax.analysis import scores
 from bdjax.analysis.scores import Probe
+from bdjax.data import splits
 from bdjax.report.judging import NONE
 from bdjax.report.results import Record
 from bdjax.runs import models, plans, settings, task_data
@@ -82,19 +83,24 @@ class Subject:
   def _held(self, name: str) -> bool:
     return checkpoint.exists(self.session.workdir.model(name))
 
-  def probe(self, images: int) -> Probe:
-    """Returns so many test images, clean and triggered."""
-    return self._probe(min(images, self.session.plan.test.size))
+  def probe(self, images: int, *, flag: str = "images") -> Probe:
+    """Returns so many test images, clean and triggered.
+
+    Args:
+      images: how many, at most.
+      flag: what they are given by.
+    """
+    return self._probe(min(images, self.session.plan.test.size), flag)
 
   @functools.cache  # noqa: B019 - a subject is dropped with its images
-  def _probe(self, images: int) -> Probe:
+  def _probe(self, images: int, flag: str) -> Probe:
     backdoor = models.backdoor(self.session, self.root)
-    test = scores.first(self.session.plan.test, images)
-    return scores.probe(test, backdoor, self.root.attack.built)
+    test = splits.sample(self.session.plan.test, images)
+    return scores.probe(test, backdoor, self.root.attack.built, flag=flag)
 
   def clean(self, images: int) -> Dataset:
     """Returns so many clean training images."""
-    return scores.first(self.session.plan.train, images)
+    return splits.sample(self.session.plan.train, images)
 
 
 def plan(config: dict[str, Any], own: TaskData | None = None) -> plans.Plan:
@@ -131,8 +137,7 @@ def finished(names: Names, records: Iterable[Record]) -> dict[Cell, Record]:
   called = {tuple(record[key] for key in CALLED): record for record in records}
   found = {}
   for cell in names.cells():
-    defense = cell.defense.label if cell.defense else NONE
-    call = (cell.attack.label, cell.regime.label, defense, cell.seed)
+    call = (*cell.called, cell.seed)
     record = named.get(names.id(cell)) or called.get(call)
     if record:
       found[cell] = record

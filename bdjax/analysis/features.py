@@ -83,7 +83,7 @@ def principal(points: np.ndarray) -> np.ndarray:
 
 def drawn_in(
   clean: np.ndarray, label: np.ndarray, hit: np.ndarray, wanted: np.ndarray
-) -> float:
+) -> float | None:
   """Returns how many triggered images lie where the adversary wants them.
 
   Args:
@@ -94,11 +94,15 @@ def drawn_in(
 
   Returns:
     The share of them for which most of the nearest `NEIGHBOURS` are of the
-    class that is wanted.
+    class that is wanted; of those alone of whose class there are as many as
+    most of them. None if there are none.
   """
+  enough = (label == wanted[:, None]).sum(1) > NEIGHBOURS // 2
+  if not enough.any():
+    return None
   near = distance.cdist(hit, clean).argsort(1)[:, :NEIGHBOURS]
   votes = (label[near] == wanted[:, None]).mean(1)
-  return float((votes > 0.5).mean())
+  return float((votes > 0.5)[enough].mean())
 
 
 def seen(

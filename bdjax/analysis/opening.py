@@ -9,7 +9,7 @@ from rich.console import Console
 from bdjax import report
 from bdjax.analysis import cases
 from bdjax.analysis.cases import Subject
-from bdjax.machine import notes, storage
+from bdjax.machine import locks, notes, storage
 from bdjax.report.load import Run
 from bdjax.runs import plans, settings
 from bdjax.runs import workdir as workdirs
@@ -57,7 +57,10 @@ def opened(
     )
   plan = cases.plan(found.config, own)
   place = storage.place(store) if store else found.workdir / "models"
-  with workdirs.opened(found.workdir, plan.config, store=place) as work:
+  with (
+    locks.reading(),
+    workdirs.opened(found.workdir, plan.config, store=place) as work,
+  ):
     yield Opened(found, plan, _subjects(plan, work, found, cells, console))
 
 

@@ -108,7 +108,7 @@ def _line(part: Part, asked: Asked, progress: line.Progress) -> Numbers:
 
 def _surface(part: Part, asked: Asked, progress: line.Progress) -> Numbers:
   subject = part.subject
-  images = subject.probe(asked.surface_images)
+  images = subject.probe(asked.surface_images, flag="surface_images")
   rows = surface.around(
     jax.random.key(asked.seed),
     subject.model,
@@ -126,7 +126,7 @@ def _surface(part: Part, asked: Asked, progress: line.Progress) -> Numbers:
 
 def _features(part: Part, asked: Asked, progress: line.Progress) -> Numbers:
   subject = part.subject
-  images = subject.probe(asked.embedding_images)
+  images = subject.probe(asked.embedding_images, flag="embedding_images")
   found = features.seen(
     subject.model,
     subject.variables(part.cell),

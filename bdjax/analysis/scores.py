@@ -6,7 +6,6 @@ All are functions of the variables, so that they can be mapped over models.
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -35,8 +34,13 @@ class Probe(NamedTuple):
     return self.clean.label != self.hit.label
 
 
-def probe(test: Dataset, backdoor: Backdoor, attack: Attack) -> Probe:
+def probe(
+  test: Dataset, backdoor: Backdoor, attack: Attack, *, flag: str = "images"
+) -> Probe:
   """Returns test images beside the same with a backdoor's trigger.
+
+  Args:
+    flag: what their number is given by, for the refusal.
 
   Raises:
     ValueError: none is of a class other than the target.
@@ -44,7 +48,7 @@ def probe(test: Dataset, backdoor: Backdoor, attack: Attack) -> Probe:
   made = Probe(test, sequels.triggered(test, backdoor, attack))
   if not made.other.any():
     raise ValueError(
-      f"--images: none of {test.size} test images is of a class other than the "
+      f"--{flag}: none of {test.size} test images is of a class other than the "
       "target: give more."
     )
   return made
@@ -93,8 +97,3 @@ def batches(data: Dataset, size: int) -> Array:
 def floats(images: Array) -> Array:
   """Returns bytes as models take them, in [0, 1]."""
   return images.astype(jnp.float32) / 255
-
-
-def first(data: Dataset, count: int) -> Dataset:
-  """Returns the first examples of a dataset, all where there are fewer."""
-  return jax.tree.map(lambda x: x[:count], data)

@@ -1,17 +1,50 @@
 """A user's own arrays as a task's data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from bdjax.data import Info
+from bdjax.methods.signature import nearest
 from bdjax.runs.task_data import OWN, TaskData
 from bdjax.types import Dataset
 
+NEEDED = ("train", "test")
+MORE = ("class_names", "flip", "crop")
 LEAST = 1e-6  # a deviation below it is rounding, of one color
 Pair = tuple[Any, Any]  # images and labels
+
+
+def given(data: Any, *, named: bool = False) -> TaskData:
+  """Returns what a user gave as data, as `task` takes it.
+
+  Args:
+    data: a dict of the arguments of `task`.
+    named: whether it might also have been a dataset's name; only for words.
+
+  Raises:
+    ValueError: it is no such dict, or its arrays are none; says what is wrong.
+  """
+  name = "a dataset's name or " if named else ""
+  wanted = (
+    f"data must be {name}a dict with {' and '.join(NEEDED)} "
+    f"(and perhaps {', '.join(MORE)})"
+  )
+  if not isinstance(data, Mapping):
+    raise ValueError(
+      f"{wanted}, but is of the type {type(data).__name__}: give "
+      '{"train": (images, labels), "test": (images, labels)}.'
+    )
+  for key in data:
+    if key not in (*NEEDED, *MORE):
+      near = nearest(str(key), (*NEEDED, *MORE))
+      raise ValueError(f"{wanted}: {key!r} is none of them: {near}")
+  for key in NEEDED:
+    if key not in data:
+      raise ValueError(f"{wanted}: {key} is missing.")
+  return task(**data)
 
 
 def task(
@@ -68,18 +101,17 @@ def _checked(name: str, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
   if not isinstance(pair, tuple | list) or len(pair) != 2:
     raise ValueError(f"{name} must be a pair of images and labels.")
   images, labels = map(np.asarray, pair)
-  if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+  if not images.size:
+    raise ValueError(f"{name} holds no images.")
+  if images.ndim != 4 or images.shape[-1] not in (1, 3):
     raise ValueError(
       f"the images of {name} have the shape {images.shape}, but must have "
       f"[N, height, width, channels] with 1 or 3 channels{_turned(images)}."
     )
   if labels.ndim != 1 or labels.dtype.kind not in "iu":
-    remedy = ": give labels.argmax(1)" if labels.ndim == 2 else ""
-    if labels.ndim == 1 and labels.dtype.kind in "fb":
-      remedy = ": give labels.astype(int)"
     raise ValueError(
       f"the labels of {name} are {labels.dtype} of the shape {labels.shape}, "
-      f"but must be a whole number for each image{remedy}."
+      f"but must be a whole number for each image{_counted(labels)}."
     )
   if len(labels) != len(images):
     raise ValueError(
@@ -105,7 +137,9 @@ def _bytes(name: str, images: np.ndarray) -> np.ndarray:
   if images.dtype.kind != "f" or not ((images >= 0) & (images <= 1)).all():
     low, high = images.min(), images.max()
     remedy = "" if low < 0 or high > 255 else ": give images / 255"
-    if remedy and high <= 1:  # whole numbers; of 0 to 255 they are nearly black
+    if images.dtype.kind == "f" and -1 <= low < 0 and high <= 1:
+      remedy = ": give (images + 1) / 2"
+    if low >= 0 and high <= 1:  # whole; of 0 to 255 they are nearly black
       remedy = ": give images.astype(float) if 1 is white"
     raise ValueError(
       f"the images of {name} are {images.dtype} from {low:g} to {high:g}, but "
@@ -120,6 +154,23 @@ def _turned(images: np.ndarray) -> str:
     return ": give images[..., None]"
   if images.ndim == 4 and images.shape[1] in (1, 3):
     return ": give images.transpose(0, 2, 3, 1)"
+  if images.ndim == 4 and images.shape[-1] == 4:  # the last is opacity
+    return ": give images[..., :3]"
+  return ""
+
+
+def _counted(labels: np.ndarray) -> str:
+  """Returns how labels become whole numbers, one each, where that is known."""
+  if labels.ndim == 2:
+    one = labels.shape[1] == 1
+    return ": give labels[:, 0]" if one else ": give labels.argmax(1)"
+  if labels.ndim == 1 and labels.dtype.kind in "fb":
+    return ": give labels.astype(int)"
+  if labels.ndim == 1 and labels.dtype.kind in "USO":
+    return (
+      ": give np.unique(labels, return_inverse=True)[1], and the names as "
+      "class_names"
+    )
   return ""
 
 

@@ -73,7 +73,7 @@ def experiment(
   if isinstance(data, str):
     given["data.name"] = data
   else:
-    own = arrays.task(**data)
+    own = arrays.given(data, named=True)
     given["data.name"] = task_data.OWN
   given |= keys or {}
   config = _config(given)

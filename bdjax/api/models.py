@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from rich.console import Console
 
 import bdjax
 from bdjax.analysis import opening
-from bdjax.analysis.cases import Subject
+from bdjax.analysis.cases import CALLED, Subject
 from bdjax.analysis.opening import Opened
 from bdjax.api import arrays
 from bdjax.interop import layouts, tables, tensors
 from bdjax.interop.refusals import listed
-from bdjax.machine import storage
+from bdjax.machine import notes, storage
 from bdjax.machine.faults import faults
 from bdjax.methods import registry
 from bdjax.report import results
@@ -54,11 +55,13 @@ def save_models(
 ) -> list[Path]:
   """Writes a run's planted and repaired models, each into a folder of its own.
 
-  A repaired model that the run did not keep is repaired once more.
+  A repaired model that the run did not keep is repaired once more. The same
+  call continues what was stopped.
 
   Args:
     workdir: of the run, whose scenario is standalone.
-    folder: gets a folder for each model; one that is there is not replaced.
+    folder: gets a folder for each model, which is there as a whole or not at
+      all; one that holds that model already is kept, and no other is replaced.
     cells: attack/regime/defense/seed of those that are wanted, * for any text;
       none takes all. The planted model of each comes with it.
     store: where the run kept its models; None for the folder `models` in it.
@@ -69,16 +72,32 @@ def save_models(
     The models' folders.
 
   Raises:
-    ValueError: the run has no such models, or a folder is there already.
+    ValueError: the run has no such models, or a folder is there already that
+      holds something else.
   """
-  made, out = [], storage.local(folder, "folder")
+  return list(
+    each(workdir, folder, cells=cells, store=store, data=data, quiet=quiet)
+  )
+
+
+def each(
+  workdir: str | os.PathLike[str],
+  folder: str | os.PathLike[str],
+  *,
+  cells: Sequence[str] = (),
+  store: str | os.PathLike[str] | None = None,
+  data: dict[str, Any] | None = None,
+  quiet: bool = False,
+) -> Iterator[Path]:
+  """Yields models' folders as soon as they are there; see `save_models`."""
+  out = storage.local(folder, "folder")
   with (
     opening.opened(
       os.fspath(workdir),
       Console(quiet=quiet),
       cells=cells,
       store=store and os.fspath(store),
-      own=arrays.task(**data) if data else None,
+      own=None if data is None else arrays.given(data),
     ) as run,
     jax.default_matmul_precision(run.plan.precision),
   ):
@@ -87,17 +106,45 @@ def save_models(
       for subject in run.subjects
       for cell in (subject.root, *subject.repaired)
     ]
-    for _, _, place in todo:
-      if place.exists():
-        raise ValueError(
-          f"{place} is there already: remove it, or give another folder."
-        )
+    kept = {p for s, c, p in todo if _kept(p, s.about(c)["cell"])}
+    if kept:
+      notes.say(f"{len(kept)} of {len(todo)} models are there and are kept.")
     for subject, cell, place in todo:
-      opening.remind(subject, cell)
-      with faults(place, "write"):
-        _save(run, subject, cell, place)
-      made.append(place)
-  return made
+      if place not in kept:
+        opening.remind(subject, cell)
+        with faults(place, "write"), _whole(place) as part:
+          _save(run, subject, cell, part, place.name)
+      yield place
+
+
+def _kept(place: Path, cell: str) -> bool:
+  """Returns whether a folder holds a cell's model already.
+
+  Raises:
+    ValueError: it is there, and holds something else.
+  """
+  if not place.exists():
+    return False
+  with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    if json.loads((place / ABOUT).read_bytes())["cell"] == cell:
+      return True
+  raise ValueError(
+    f"{place} is there already: remove it, or give another folder."
+  )
+
+
+@contextlib.contextmanager
+def _whole(place: Path) -> Iterator[Path]:
+  """Yields a folder to fill; it becomes one at once, unless this fails."""
+  part = place.with_name(f".{place.name}.part")
+  if part.exists():  # a kill has left it
+    shutil.rmtree(part)
+  part.mkdir(parents=True)
+  try:
+    yield part
+    part.rename(place)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[nn.Module, Params]:
@@ -154,10 +201,12 @@ def _check_alike(variables: Params, needed: Params, place: Path) -> None:
     )
 
 
-def _save(run: Opened, subject: Subject, cell: Cell, place: Path) -> None:
+def _save(
+  run: Opened, subject: Subject, cell: Cell, place: Path, name: str
+) -> None:
+  """Writes a cell's model into an empty folder, which will have a name."""
   method, info, about = run.plan.model, run.plan.info, subject.about(cell)
   weights, names = _named(subject.variables(cell), method.name)
-  place.mkdir(parents=True)
   facts = {  # what PyTorch's loaders ask for, and `cleanse`
     "format": FLAX if names == FLAX else "pt",
     "model_name": method.name,
@@ -175,7 +224,7 @@ def _save(run: Opened, subject: Subject, cell: Cell, place: Path) -> None:
     "image_size": info.shape,
     "id2label": dict(enumerate(info.class_names)),
     "dataset": info.name,
-    **{key: about[key] for key in ("attack", "regime", "defense", "seed")},
+    **{key: about[key] for key in ("cell", *CALLED)},
     "clean_accuracy": about["ca"],
     "attack_success_rate": about["asr"],
     "bdjax_version": bdjax.__version__,
@@ -184,7 +233,7 @@ def _save(run: Opened, subject: Subject, cell: Cell, place: Path) -> None:
   picture = run.found.pictures.get(about["planted"])
   if picture is not None:
     _shown(picture).save(place / "trigger.png")
-  _write(place / CARD, _card(run, about, names, place.name, picture))
+  _write(place / CARD, _card(run, about, names, name, picture))
 
 
 def _write(path: Path, text: str) -> None:
@@ -195,7 +244,8 @@ def _named(variables: Params, arch: str) -> tuple[dict[str, np.ndarray], str]:
   """Returns weights by name, and whose names those are."""
   if arch in tables.ARCHITECTURES:
     layout = layouts.fitting(variables, arch)
-    return layouts.to_torch(variables, arch, layout=layout), layout
+    with contextlib.suppress(layouts.Mismatch):  # of another depth, say
+      return layouts.to_torch(variables, arch, layout=layout), layout
   flat = flatten_dict(jax.tree.map(np.asarray, variables))
   return {"/".join(path): array for path, array in flat.items()}, FLAX
 

@@ -28,8 +28,8 @@ def asked(
     named: its tensors.
 
   Raises:
-    ValueError: nobody says, and they fit none, or several; or what the user
-      says cannot be read.
+    ValueError: nobody says, and they fit none, or several; or the file says one
+      that is not read; or what the user says cannot be read.
   """
   if given is not None:
     name, bracket, rest = given.partition("(")
@@ -38,19 +38,23 @@ def asked(
   known = tables.known(name)
   if known is not None:
     return known, {}
-  fitting = [] if name else [a for a in tables.ARCHITECTURES if _fits(named, a)]
+  readable = ", ".join(tables.ARCHITECTURES)
+  if name:
+    raise ValueError(
+      f"{printable(path)} says it is a {printable(name)}, which cleanse cannot "
+      f"read; it reads {readable}: give --arch only if it is one of these."
+    )
+  fitting = [arch for arch in tables.ARCHITECTURES if _fits(named, arch)]
   if len(fitting) == 1:
     notes.say(
       f"{printable(path)} is taken for a {fitting[0]}, the only architecture "
       "here whose names and shapes it has; --arch says otherwise."
     )
     return fitting[0], {}
-  claim = f" and its file says {printable(name)}" if name else ""
-  if fitting:
-    claim += f", and its weights fit {listed(fitting, limit=9)}"
+  claim = f", and its weights fit {listed(fitting, limit=9)}" if fitting else ""
   raise ValueError(
     f"the architecture of {printable(path)} is not given{claim}; give --arch, "
-    f"one of {', '.join(tables.ARCHITECTURES)}."
+    f"one of {readable}."
   )
 
 

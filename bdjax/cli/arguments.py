@@ -278,7 +278,10 @@ def models(parser: Parser) -> None:
   """Adds those of writing a run's models."""
   parser.add_argument("folder", metavar="DIR", help="a run's workdir")
   parser.add_argument(
-    "out", metavar="OUT", help="gets a folder for each model; none is replaced"
+    "out",
+    metavar="OUT",
+    help="gets a folder for each model; none is replaced, and the same command "
+    "again continues what was stopped",
   )
   parser.add_argument(
     "--cells",

@@ -90,11 +90,17 @@ def _how(parser: Parser) -> None:
       help=f"{words} (default: {choices[0]})",
     )
 
-  number("images", 1, 500, "test images, the first, of tac and line")
+  number("images", 1, 500, "test images, drawn at random, of tac and line")
   number("layers", 1, 2, "tac: of how many of the last layers")
   number("points", 2, 11, "line: points, both ends among them")
   choice("statistics", STATISTICS, _STATISTICS)
-  number("grid", 3, 15, "surface: points along a side; odd has a middle")
+  group.add_argument(
+    "--grid",
+    type=_odd,
+    default=15,
+    metavar="N",
+    help="surface: points along a side, an odd number (default: 15)",
+  )
   group.add_argument(
     "--span",
     type=_positive,
@@ -103,10 +109,10 @@ def _how(parser: Parser) -> None:
     help="surface: how far it reaches each way, in lengths of the model's own "
     "filters (default: 0.5)",
   )
-  number("surface_images", 1, 200, "test images, the first, of surface")
+  number("surface_images", 1, 200, "test images of surface")
   number("chunk", 1, None, "surface: points that are computed at once")
   choice("embedding", EMBEDDINGS, "features: t-SNE needs scikit-learn")
-  number("embedding_images", 2, 400, "test images, the first, of features")
+  number("embedding_images", 2, 400, "test images of features")
   number("seed", 0, 0, "of the surface's directions and of t-SNE")
 
 
@@ -124,6 +130,16 @@ def _parts(text: str) -> tuple[str, ...]:
         f"{name!r} is none of {', '.join(PARTS)}"
       )
   return named
+
+
+def _odd(text: str) -> int:
+  value = parsers.at_least(3, int)(text)
+  if value % 2 == 0:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is even, and none of its points were the model itself: give "
+      f"{value + 1}"
+    )
+  return value
 
 
 def _positive(text: str) -> float:

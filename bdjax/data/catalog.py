@@ -135,11 +135,14 @@ def names() -> dict[str, str]:
 def parse(name: str) -> tuple[str, int | None]:
   """Splits NAME@SIZE into the dataset's name and the size, or None.
 
+  Where an image folder's own name ends in @SIZE, that is no size.
+
   Raises:
     ValueError: the name is unknown, or the size is not positive.
   """
   base, separator, size = name.rpartition("@")
-  if not (separator and size.isdecimal()):
+  path = Path(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else None
+  if not (separator and size.isdecimal()) or path and path.is_dir():
     base, size = name, None
   elif len(size) > 4 or int(size) < 1:
     raise ValueError(

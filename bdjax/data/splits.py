@@ -1,7 +1,7 @@
 """Draws subsets of datasets, of static sizes.
 
-`clean_subset` draws on the host, the same on every machine; `hold_out` may be
-traced, so that defenses can split what they hold.
+`sample` and `clean_subset` draw on the host, the same on every machine;
+`hold_out` may be traced, so that defenses can split what they hold.
 """
 
 import jax
@@ -18,6 +18,15 @@ def shuffled(count: int, *, seed: int | list[int] = 0) -> np.ndarray:
   """
   bits = np.random.PCG64(seed).random_raw(count)
   return np.argsort(bits, kind="stable")
+
+
+def sample(data: Dataset, count: int) -> Dataset:
+  """Returns so many examples, all where there are fewer, in a random order.
+
+  The same ones on every machine. The first ones would be of few classes where
+  data lies in the order of its classes, as folders of images do.
+  """
+  return _rows(data, shuffled(data.size)[:count])
 
 
 def clean_subset(

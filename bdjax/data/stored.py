@@ -41,7 +41,6 @@ def source(
   split = _SPLITS.get((name, split), split)
   with _whole(name, folder):
     meta = json.loads((folder / "dataset_info.json").read_text())
-    # lengths and bytes of the split stand for its content
     part = [part for part in meta["splits"] if part["name"] == split]
     kind = meta.get("fileFormat", "tfrecord")
     config, version = meta.get("configName"), meta["version"]
@@ -50,9 +49,19 @@ def source(
       f"dataset {name!r} in {folder} has the file format {kind!r}; prepare it "
       "as array_record or tfrecord."
     )
-  identity = [name, config, version, kind, part, shape]
+  identity = [name, config, version, kind, part, shape, _files(folder, split)]
   read = functools.partial(_read, name, folder, kind, split, shape)
   return Source(json.dumps(identity), read)
+
+
+def _files(folder: Path, split: str) -> list[tuple[str, int, int]]:
+  """Returns names, sizes and times of a split's files, for its content.
+
+  Lengths and bytes of a split, which dataset_info.json has, are those of other
+  labels, too.
+  """
+  known = [(p.name, p.stat()) for p in sorted(folder.glob(f"*-{split}.*"))]
+  return [(name, about.st_size, about.st_mtime_ns) for name, about in known]
 
 
 def locate(name: str, data_dir: str | Path | None = None) -> Path:

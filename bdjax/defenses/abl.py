@@ -148,7 +148,7 @@ def make(
     )
     return Defended(variables, keep=keep, memo=memo)
 
-  return Defense(defend, needs_train=True)
+  return Defense(defend, needs_train=True, tunes=False)
 
 
 def isolation(

@@ -98,7 +98,7 @@ def make(
       k_fit, access, fit, gone=dropped, memo=memo, epochs=epochs
     )
 
-  return Defense(defend, needs_train=True)
+  return Defense(defend, needs_train=True, tunes=False)
 
 
 def halves(

@@ -52,7 +52,7 @@ def make(*, u: NonNegative = 3.0, compat: Compat = "paper") -> Defense:
     variables, memo = prune(access.variables, u)
     return Defended(variables, memo=memo)
 
-  return Defense(defend)
+  return Defense(defend, tunes=False)
 
 
 @exact

@@ -82,7 +82,7 @@ def make(
       key, access, fit, gone=dropped, memo=memo, epochs=epochs
     )
 
-  return Defense(defend, needs_train=True)
+  return Defense(defend, needs_train=True, tunes=False)
 
 
 def features(outputs: dict[str, Array], *, compat: str) -> Array:

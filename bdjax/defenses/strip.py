@@ -122,7 +122,7 @@ def make(
     memo = programs.jit(run)(key, access.replace(train=None))
     return Defended(access.variables, memo=memo)
 
-  return Defense(defend, suspect=suspect)
+  return Defense(defend, suspect=suspect, tunes=False)
 
 
 def _calibrate(

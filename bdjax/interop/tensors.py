@@ -127,10 +127,12 @@ def write(
     k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()
   }
   with storage.replacing(path) as part:
+    mode = stat.S_IMODE(part.stat().st_mode)  # as the umask leaves it
     if path.suffix in pytorch.SUFFIXES:
       pytorch.save(part, arrays)
     else:
       save_file(arrays, part, metadata=texts)
+    part.chmod(mode)  # the library makes it anew, for its owner alone
     check_free(path, force=force)
 
 

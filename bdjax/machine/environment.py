@@ -12,6 +12,10 @@ from typing import Any
 import jax
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+METHODS = ("attacks", "defenses", "models", "scenarios", "sequela")
+# What asks for results, or reads them.
+ASIDE = ("actions.py", "analysis", "aot", "api", "archive", "bench", "cleanse")
+ASIDE += ("cli", "estimate", "launch.py", "report", "study")
 
 
 def describe() -> dict[str, Any]:
@@ -50,15 +54,30 @@ def revision() -> str:
 
 
 @functools.cache
-def code() -> str:
-  """Returns a digest of the package's Python files, as they were when asked."""
+def code(methods: tuple[str, ...] | None = None) -> str:
+  """Returns a digest of the package's Python files, as they were when asked.
+
+  Args:
+    methods: files of the methods that decided a result, "attacks/badnets.py";
+      other methods' are left out then, and rooms that no result depends on.
+      None takes all files.
+  """
   package = Path(__file__).parent.parent
   digest = hashlib.sha256()
   for path in sorted(package.rglob("*.py")):
     name = path.relative_to(package).as_posix()
+    if methods is not None and not _decides(name, methods):
+      continue
     digest.update(f"{name}\n{path.stat().st_size}\n".encode())
     digest.update(path.read_bytes())
   return digest.hexdigest()[:12]
+
+
+def _decides(name: str, methods: tuple[str, ...]) -> bool:
+  room, _, file = name.partition("/")
+  if room in METHODS and file and not file.startswith("_"):
+    return "/" in file or name in methods
+  return room not in ASIDE
 
 
 def _git(folder: Path, *args: str) -> str:

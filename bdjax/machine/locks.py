@@ -26,6 +26,7 @@ from bdjax.machine.preemption import NOTICE
 BEAT = 15.0  # seconds between touches
 SILENCE = 120.0  # and without one, after which an owner elsewhere is gone
 PAUSE = 0.5  # seconds between looks at a lock that another has
+_ELSEWHERE = "give another --workdir."  # what a run can do
 _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -41,6 +42,10 @@ class Owner(NamedTuple):
   who: str
   locked: bool
   touched: float
+
+
+class InUse(ValueError):
+  """Another run has a lock."""
 
 
 class Lock:
@@ -125,7 +130,7 @@ def only(path: Path, what: str) -> Iterator[Lock | None]:
     what: it stands for, in words.
 
   Raises:
-    ValueError: another run has it.
+    InUse: another run has it.
   """
   first: list[Owner] = []
 
@@ -135,6 +140,20 @@ def only(path: Path, what: str) -> Iterator[Lock | None]:
 
   with _held(_taken(path, alive, what)) as lock:
     yield lock
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+  """Has whoever only reads a folder that is in use told to copy it.
+
+  Raises:
+    ValueError: another run has a lock that is taken in the block.
+  """
+  try:
+    yield
+  except InUse as error:
+    said = str(error).removesuffix(_ELSEWHERE)
+    raise ValueError(f"{said}copy the folder.") from error
 
 
 @contextlib.contextmanager
@@ -169,9 +188,8 @@ def _taken(
     if not busy:
       return lock
     if busy > 1:
-      raise ValueError(
-        f"{what} is in use by {who}; wait for it to end, or give another "
-        "--workdir."
+      raise InUse(
+        f"{what} is in use by {who}; wait for it to end, or {_ELSEWHERE}"
       )
     if not waiting:
       notes.say(f"waiting for {what}, which is in use by {who}.")

@@ -32,7 +32,8 @@ def destroyed(record: dict[str, Any]) -> bool:
   """Returns whether a defense took most of what a model had learned.
 
   That is more than half of the accuracy that it had above chance, or that a
-  clean model has where the model came from another task. One such seed is
+  clean model has where the model came from another task; there also what leaves
+  no classifier, since it may ruin the clean model alike. One such seed is
   enough: a mean over a ruin and a cure is neither.
 
   Args:
@@ -40,12 +41,16 @@ def destroyed(record: dict[str, Any]) -> bool:
   """
   if "ruins" in record:
     return record["ruins"] > 0
-  before = record["ca_before"]
+  after, before = record["ca"], record["ca_before"]
+  if after is None:
+    return False
+  if before is None and _knows_nothing(after, chance(record)):
+    return True
   before = record.get("clean_ca") if before is None else before
-  if record["ca"] is None or before is None:
+  if before is None:
     return False
   guess = chance(record)
-  return record["ca"] - guess < (before - guess) / 2
+  return after - guess < (before - guess) / 2
 
 
 def untaught(record: dict[str, Any]) -> bool:
@@ -58,7 +63,9 @@ def untaught(record: dict[str, Any]) -> bool:
   Args:
     record: of a cell, or a row of `results.summarize`.
   """
-  if record["ca_before"] is None:
-    return False
-  guess = chance(record)
-  return record["ca_before"] - guess < (1 - guess) / 10
+  before = record["ca_before"]
+  return before is not None and _knows_nothing(before, chance(record))
+
+
+def _knows_nothing(accuracy: float, guess: float) -> bool:
+  return accuracy - guess < (1 - guess) / 10

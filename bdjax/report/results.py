@@ -143,7 +143,8 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     and a clean model's `clean_left`.
 
   Raises:
-    ValueError: two different cells of one group have the same seed.
+    ValueError: two different cells of one group have the same seed, or not
+      the same settings.
   """
   groups: dict[tuple[str, ...], list[Record]] = {}
   for record in latest(records, "cell"):
@@ -189,6 +190,14 @@ def _planted(cell: Record) -> float | None:
 
 def _check_seeds(key: tuple[str, ...], cells: list[Record]) -> None:
   seen: dict[int, str] = {}
+  ways = {cell["protocol"]: cell for cell in cells if cell.get("protocol")}
+  if len(ways) > 1:
+    one, other = list(ways.values())[:2]
+    raise ValueError(
+      f"Cells {one['cell']!r} and {other['cell']!r} are seeds {one['seed']} "
+      f"and {other['seed']} of {' / '.join(key)}, but of different settings; "
+      "keep one work directory per protocol."
+    )
   for cell in cells:
     if cell["seed"] in seen:
       raise ValueError(

@@ -111,6 +111,11 @@ def words(part: Part) -> str:
       f"and on {_percent(found['alive_near'])} of where the CA is at most 5 "
       f"points lower ({_percent(found['near'])} of the plane)"
     )
+  if found["drawn_in"] is None:
+    return (
+      "too few images are of the class that the adversary wants to tell who "
+      "lies among it: analysis takes more by --embedding_images"
+    )
   return (
     f"{_percent(found['drawn_in'])} of the triggered images lie among the "
     "class that the adversary wants"

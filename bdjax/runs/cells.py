@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bdjax import data
+from bdjax.report.judging import NONE
 from bdjax.runs import plans
 from bdjax.runs.methods import Method
 from bdjax.training.pace import Kind
@@ -38,6 +39,12 @@ class Cell(NamedTuple):
     if self.defense:
       return Kind(self.defense.label)
     return Kind(f"{self.attack.label} · {self.regime.label}", like="plant")
+
+  @property
+  def called(self) -> tuple[str, str, str]:
+    """The names of its methods, as records have them."""
+    defense = self.defense.label if self.defense else NONE
+    return self.attack.label, self.regime.label, defense
 
   @property
   def root(self) -> "Cell":
@@ -112,6 +119,15 @@ class Names:
     """Returns the name of a cell."""
     return self._once("id", cell, lambda c: [self.key(c), *self._tuning(c)])
 
+  def protocol(self, cell: Cell) -> str:
+    """Returns a digest of what all seeds of a cell must have in common."""
+    varying = ("seed", "fingerprint", "examples")
+    key = {k: v for k, v in self.key(cell).items() if k not in varying}
+    plan = self._plan
+    parts = (plan.train, plan.test, plan.user.train, plan.user.test)
+    sizes = [part.size for part in parts]
+    return plans.digest([key, sizes, *self._settings(cell)])
+
   def _once(self, kind: str, cell: Cell, about: Callable[[Cell], Any]) -> str:
     """Returns the digest of what decides a name, computed at the first call."""
     if (kind, cell) not in self._digests:
@@ -120,13 +136,21 @@ class Names:
 
   def _tuning(self, cell: Cell) -> list[Any]:
     """Returns what a cell is scored on, and what decides how it was tuned."""
+    test = self.fingerprints["source"][1]
+    defense, *more = self._settings(cell)
+    users = [{"user": self.fingerprints["user"]} | x for x in more]
+    return [test, defense, *users]
+
+  def _settings(self, cell: Cell) -> list[Any]:
+    """Returns what decides how a cell was tuned, but for the images."""
     method, plan = cell.defense, self._plan
     defense = (
       [method.label, method.args, method.holding] if method else ["none"]
     )
-    test = self.fingerprints["source"][1]
-    if not plan.elsewhere or (method is None and not plan.encoder):
-      return [test, defense]
-    user = {"user": self.fingerprints["user"], "scenario": plan.scenario.args}
-    augmented = {"crop": plan.user.info.crop, "flip": plan.user.info.flip}
-    return [test, defense, user | augmented]
+    if not plan.elsewhere:
+      return [defense]
+    info = plan.user.info
+    return [
+      defense,
+      {"scenario": plan.scenario.args, "crop": info.crop, "flip": info.flip},
+    ]

@@ -13,11 +13,11 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from bdjax.machine import shipped, storage
-from bdjax.methods import registry, signature
+from bdjax.methods import signature
 from bdjax.runs import keys
-from bdjax.training import regimes
 
 QUICKSTART = "configs/quickstart.py"
+_WRAPPED = "Error whilst parsing config file"  # as ml_collections words it
 _NUMBERS = {  # by what Python says of a text that is none
   "invalid literal for int": "a whole number",
   "could not convert string to float": "a number",
@@ -134,11 +134,7 @@ def _owner(section: str, key: str, said: str) -> str:
     key: which it has not.
     said: what the words say of its methods, which then come first.
   """
-  makes = regimes.REGIMES
-  if section != "regime":
-    kind = section if section in registry.KINDS else f"{section}s"
-    makes = {name: registry.get(kind, name) for name in registry.names(kind)}
-  schemas = {name: signature.arguments(make) for name, make in makes.items()}
+  schemas = keys.schemas(section)
   owners = [name for name, schema in schemas.items() if key in schema]
   if not owners:
     return signature.nearest(key, set().union(*schemas.values()))
@@ -151,6 +147,11 @@ def _owner(section: str, key: str, said: str) -> str:
 
 def _sentence(error: Exception) -> str:
   """Returns what is wrong with a key, or where a config fails."""
+  inner = _raised(error)
+  if inner is not error:
+    text = " ".join(str(inner).split())
+    said = isinstance(inner, ValueError) and text.endswith((".", "?"))
+    return text if said else _unreadable(inner, text)
   lost = isinstance(error, KeyError | AttributeError)
   text = " ".join(str(error.args[0] if lost and error.args else error).split())
   if lost and "get_config" not in text:
@@ -164,6 +165,17 @@ def _sentence(error: Exception) -> str:
     return f"{number[1]} is {number[3]!r}, but must be {kind}."
   if isinstance(error, flags.Error | OSError | TypeError | ValueError):
     return text or type(error).__name__
+  return _unreadable(error, text)
+
+
+def _raised(error: BaseException) -> BaseException:
+  """Returns what a config raised itself, or the error if it raised nothing."""
+  while _WRAPPED in str(error) and error.__context__:
+    error = error.__context__
+  return error
+
+
+def _unreadable(error: BaseException, text: str) -> str:
   place = traceback.extract_tb(error.__traceback__)[-1]
   file = place.filename  # of the config, or of the library that reads it
   ours = Path(file).is_file() and "site-packages" not in file

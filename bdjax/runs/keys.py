@@ -1,7 +1,9 @@
 """A config's keys: what each may be by itself, and what must be there.
 
 What `attack`, `regime`, `model`, `defense` and `sequela` hold beside what is
-listed here are arguments of the methods named there, which check them.
+listed here are arguments of the methods named there, which check them. A config
+may say more of `regime` and `sequela` than the methods named there take, but
+nothing that none of their kind takes.
 """
 
 import dataclasses
@@ -9,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from bdjax.machine import backend
-from bdjax.methods import signature, values
-from bdjax.methods.signature import Choice, Count, Index, Range, Some
+from bdjax.methods import registry, signature, values
+from bdjax.methods.signature import Argument, Choice, Count, Index, Range, Some
 from bdjax.runs import plans, task_data
-from bdjax.training import budget
+from bdjax.training import budget, regimes
 from bdjax.types import Recipe
 
 _Names = str | tuple | list  # of methods
@@ -52,6 +54,7 @@ METHODS = {
   "defense": {"name": _Names, "clean_rate": Any, "balanced": bool},
   "sequela": {"name": str | tuple | list | None},
 }
+_AHEAD = {"regime": "regime", "sequela": "sequel"}  # and what one is called
 _ALONE = {
   "scenario": str,
   "seeds": Any,
@@ -98,6 +101,19 @@ def check(config: dict[str, Any]) -> None:
     )
 
 
+def schemas(section: str) -> dict[str, dict[str, Argument]]:
+  """Returns the arguments of all methods that a section may name, by name.
+
+  Args:
+    section: one of METHODS.
+  """
+  makes = regimes.REGIMES
+  if section != "regime":
+    kind = section if section in registry.KINDS else f"{section}s"
+    makes = {name: registry.get(kind, name) for name in registry.names(kind)}
+  return {name: signature.arguments(make) for name, make in makes.items()}
+
+
 def _refuse_unknown(config: dict[str, Any]) -> None:
   top = (*TOP, *plans.LABELS)
   unknown = [key for key in config if key not in top]
@@ -107,6 +123,16 @@ def _refuse_unknown(config: dict[str, Any]) -> None:
     inner = (f"{s}.{k}" for s, keys in SECTIONS.items() for k in keys)
     near = signature.nearest(str(unknown[0]), [*top, *inner])
     raise ValueError(f"unknown config key {unknown[0]!r}: {near}")
+  for section, one in _AHEAD.items():
+    given = [k for k, v in config[section].items() if v is not None]
+    given = [k for k in given if k not in METHODS[section]]
+    known = set().union(*schemas(section).values()) if given else set()
+    for key in given:
+      if key not in known:
+        raise ValueError(
+          f"{section}.{key}: no {one} has such an argument: "
+          f"{signature.nearest(str(key), known)}"
+        )
 
 
 def seeds(value: Any) -> tuple[int, ...]:

@@ -73,8 +73,8 @@ def planted(plan: plans.Plan, cell: Cell, backdoor: Backdoor) -> Access:
 
 
 def tuned(plan: plans.Plan, cell: Cell) -> Array:
-  """Returns which training images a cell's defender holds, [N] bool."""
-  if cell.defense is None:
+  """Returns which training images a cell's defender trains on, [N] bool."""
+  if cell.defense is None or not cell.defense.built.tunes:
     return jnp.zeros(plan.train.size, bool)
   return _held(plan, cell.key, cell.defense.holding)
 

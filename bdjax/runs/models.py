@@ -6,17 +6,16 @@ and later runs share them.
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
-from bdjax.runs import experiment, knowledge
+from bdjax.runs import experiment, knowledge, records
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
-from bdjax.training import checkpoint, finite, loop
+from bdjax.training import checkpoint, finite, loop, sequential
 from bdjax.types import Backdoor, Fit, Params, Regime
 
 
@@ -26,11 +25,14 @@ class Planting(NamedTuple):
   Attributes:
     spent: seconds of its training's parts.
     train_accuracy: that it reached on what it was trained on, the mean over
-      the last epochs of all turns; None where none is known.
+      the last epochs of all turns, but for a second stage; None where none is
+      known.
+    where: on which devices; empty where that is not known.
   """
 
   spent: dict[str, float]
   train_accuracy: float | None
+  where: dict[str, Any]
 
 
 def backdoor(session: Session, cell: Cell) -> Backdoor:
@@ -66,6 +68,7 @@ def keep_backdoor(
   """
   finite.check((backdoor.variables, backdoor.params))
   note = {"key": session.names.key(cell), "spent": spent}
+  note["where"] = records.where()
   note["train_accuracy"] = _learned(journal.rows, cell.regime.built)
   _keep(session, session.names.planted(cell), backdoor, note)
 
@@ -74,11 +77,17 @@ def planting(session: Session, cell: Cell) -> Planting:
   """Returns what is known of how a cell's stored model was planted."""
   path = session.workdir.model(session.names.planted(cell))
   note = checkpoint.note(path)
-  return Planting(note["spent"], note.get("train_accuracy"))
+  return Planting(
+    note["spent"], note.get("train_accuracy"), note.get("where", {})
+  )
 
 
 def _learned(rows: list[loop.Row], regime: Regime) -> float | None:
-  last = rows[-len(regime.turns(0, 1)) :]
+  turns = len(regime.turns(0, 1))
+  if regime.second is not None:  # what comes behind stage 1 sees no poison
+    rows = [row for row in rows if row["stage"] not in sequential.STAGES]
+    turns = 1
+  last = rows[-turns:]
   values = [row["accuracy"] for row in last if "accuracy" in row]
   return sum(values) / len(values) if values else None
 
@@ -96,18 +105,16 @@ def _plant(session: Session, cell: Cell) -> Backdoor:
 
   def clean_victim(fit):
     del fit  # the attack's: its stages and its time are not this model's
-    start = time.perf_counter()
-    variables = clean(session, cell)
-    journal.seconds += time.perf_counter() - start
-    return variables
+    with journal.counted():
+      return clean(session, cell)
 
   task = knowledge.adversary(session.plan, cell).replace(clean=clean_victim)
   probe = session.scorer.watch(cell)
   fit = session.fit(name, journal=journal, probe=probe)
-  start = time.perf_counter()
+  journal.begin()
   backdoor = experiment.plant(cell.key, cell.attack.built, task, fit)
   jax.block_until_ready(backdoor)
-  seconds = journal.spent(time.perf_counter() - start)
+  seconds = journal.spent()
   session.workdir.curves(name, journal)
   keep_backdoor(session, cell, backdoor, seconds, journal)
   session.workdir.stages(name).clear()

@@ -20,6 +20,7 @@ from bdjax.types import Backdoor
 
 PICTURES = 6  # test images shown per planted model
 BEFORE = ("ca_before", "asr_before", "ra_before")
+WHERE = ("device", "platform", "devices", "git")
 _SWEPT = ("attack", "defense")  # sections whose methods may have several values
 _where = functools.cache(environment.describe)
 
@@ -33,6 +34,7 @@ def of_cell(
   *,
   before: dict[str, float] | None,
   clean_images: int,
+  where: dict[str, Any] | None = None,
 ) -> Record:
   """Returns a finished cell's record.
 
@@ -42,15 +44,17 @@ def of_cell(
     before: what the undefended model reached; None where that was another
       task.
     clean_images: how many the defender held.
+    where: what the time was spent on, see `where`, if not on these devices.
   """
   rates, defense = metrics.rates(counts), cell.defense
-  return {
+  place = _where() | (where or {})
+  made = {
     **_labels(names, cell),
     **{k: before and before[k] for k in BEFORE},
     **rates,
     "der": _effectiveness(before, rates),
     **{f"seconds_{k}": spent[k] for k in ("compile", "train", "eval")},
-    "device_hours": spent["train"] * _where()["devices"] / 3600,
+    "device_hours": spent["train"] * place["devices"] / 3600,
     "test_images": counts["images"],
     "triggered_images": counts["triggered"],
     "clean_images": clean_images,
@@ -58,9 +62,11 @@ def of_cell(
     "poison_rate": cell.attack.args.get("rate"),
     "defense_epochs": defense.args.get("epochs") if defense else None,
     **_protocol(plan, names),
+    **place,
     "classes": _classes(plan, cell),
     "finished": _now(),
   }
+  return made | {"code": code(made)}
 
 
 def of_diverged(
@@ -74,13 +80,14 @@ def of_diverged(
     cell: the cell.
     reason: as the user reads it.
   """
-  return {
+  made = {
     **_labels(names, cell),
     "reason": reason,
     **_settings(plan, cell),
     **_protocol(plan, names),
     "finished": _now(),
   }
+  return made | {"code": code(made)}
 
 
 def of_sequel(
@@ -99,7 +106,7 @@ def of_sequel(
     spent: seconds of compile, train and eval.
   """
   cell, sequel = question.cell, question.sequel
-  return {
+  made = {
     "cell": name,
     "attack": cell.attack.label if question.planted else None,
     "regime": cell.regime.label if question.planted else None,
@@ -113,6 +120,28 @@ def of_sequel(
     **_protocol(plan, names),
     "finished": _now(),
   }
+  return made | {"code": code(made)}
+
+
+def where() -> dict[str, Any]:
+  """Returns what this process runs on, and which revision."""
+  return {key: _where()[key] for key in WHERE}
+
+
+def code(record: Record) -> str:
+  """Returns a digest of the code that decides a record, as it is now.
+
+  Args:
+    record: its methods are read.
+  """
+  labels = {f"{k}s": record.get(k) for k in ("attack", "defense", "model")}
+  labels |= {"scenarios": record["scenario"], "sequela": record.get("sequel")}
+  named = {
+    f"{kind}/{specs.parse(label)[0].name}.py"
+    for kind, label in labels.items()
+    if label not in (None, CLEAN_MODEL)
+  }
+  return environment.code(tuple(sorted(named)))
 
 
 def _labels(names: Names, cell: Cell) -> Record:
@@ -123,6 +152,7 @@ def _labels(names: Names, cell: Cell) -> Record:
     "regime": cell.regime.label,
     "defense": _label(cell.defense),
     "seed": cell.seed,
+    "protocol": names.protocol(cell),
   }
 
 
@@ -163,7 +193,8 @@ def _axes(plan: plans.Plan) -> list[str]:
     for spec in specs.parse(config[section]["name"])
     for name in methods.swept(f"{section}s", spec)
   }
-  return list(dict.fromkeys(specs.axes(config["sweep"]["axes"])) | several)
+  axes = specs.axes(config["sweep"]["axes"] or "")
+  return list(dict.fromkeys(axes) | several)
 
 
 def _dataset(plan: plans.Plan) -> str:

@@ -45,6 +45,11 @@ def of(
     method = methods.build(make, spec, options, source=source)
     regime = budget.matched(_opposed(method.built, batch_size, facts), match)
     built.append(method._replace(built=regime))
+  if not built:
+    raise ValueError(
+      f"regime.name is {section['name']!r}, but must name a regime: "
+      "conventional, say."
+    )
   return built
 
 

@@ -229,7 +229,8 @@ class Runner:
     width = hosts.agreed(widths.chosen(self._plan))
     todo = self.todo()
     roots = list({self._names.planted(c): c.root for c in todo}.values())
-    missing = [cell for cell in roots if not models.planted(session, cell)]
+    missing = [c for c in roots if not models.planted(session, c)]
+    missing = [c for c in missing if self._ready(session, c)]
     for group in sweeps.planting(missing):
       first, count = group.cells[0], len(group.cells)
       title = f"{first.attack.name} · plant {count} together"
@@ -248,6 +249,15 @@ class Runner:
       title = f"{first.defense.name} · defend {count} together"
       with self._attempt(session, title, self._unfinished(group)):
         self._defend(session, group, mesh, width)
+
+  def _ready(self, session: Session, cell: Cell) -> bool:
+    """Returns whether a cell has the clean victim that its attack takes."""
+    name = self._names.id(cell)
+    if sweeps.needs_clean(self._plan, cell):
+      with self._attempt(session, f"clean victim, seed {cell.seed}", [name]):
+        models.clean(session, cell)
+        session.display.finish("trained")
+    return name not in self.failures
 
   def _unfinished(self, group: Group) -> Iterator[str]:
     """Yields the names of a group's cells without a record, when asked."""

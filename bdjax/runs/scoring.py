@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from bdjax.data import splits
 from bdjax.machine import mesh as meshes
 from bdjax.machine import programs
 from bdjax.runs import evaluate, experiment, plans
@@ -64,9 +65,8 @@ class Scorer:
 
   def _first(self, test: Dataset) -> Rows:
     """Returns the images behind a curve's points."""
-    few = self._setting["curve_images"]
-    part = jax.tree.map(lambda x: x[:few], test)
-    return self.spread(engine.rows(part))
+    few = splits.sample(test, self._setting["curve_images"])
+    return self.spread(engine.rows(few))
 
   def score(
     self, cell: Cell, state: Defended, access: Access, backdoor: Backdoor

@@ -156,8 +156,9 @@ def _retrain(
   start = time.perf_counter()
   before = rate(remains.variables)
   scored = time.perf_counter()
+  journal.begin()
   jax.block_until_ready(question.outcome(remains, fit).variables)
-  spent = journal.spent(time.perf_counter() - scored)
+  spent = journal.spent()
   spent["eval"] += scored - start
   stage = journal.rows[0]["stage"]
   journal.rows.insert(0, {"stage": stage, "epoch": 0} | before)

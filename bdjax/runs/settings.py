@@ -8,11 +8,11 @@ default.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
-from bdjax.methods import signature, specs, values
+from bdjax.methods import signature, specs
 from bdjax.runs import (
+  checks,
   keys,
   methods,
   plans,
@@ -23,7 +23,6 @@ from bdjax.runs import (
 )
 from bdjax.runs.methods import Method
 from bdjax.runs.task_data import TaskData
-from bdjax.training import engine
 from bdjax.types import Recipe
 
 
@@ -55,11 +54,11 @@ def plan(
   result = built(config, overridden, scenario, source, user)
   _check_axes(result)
   _check_repeated(result)
-  _check_batch(result.recipe.batch_size, result.train.size)
+  checks.fill(result.recipe.batch_size, result.train.size)
   _check_scenario(result)
   regimes.check(result)
   _check_defenses(result)
-  _check_sequela(result)
+  checks.sequela(result)
   rehearsal.check(result)
   return result
 
@@ -190,16 +189,6 @@ def _check_repeated(plan: plans.Plan) -> None:
       labels[about] = method.label
 
 
-def _check_batch(
-  batch: int, size: int, key: str = "train.batch_size", whose: str = ""
-) -> None:
-  try:
-    engine.steps_per_epoch(size, batch)
-  except ValueError as error:
-    text = str(error).replace("batch_size", key, 1)
-    raise ValueError(f"{whose}{text}") from None
-
-
 def _check_scenario(plan: plans.Plan) -> None:
   """Refuses attacks that mean nothing where the model is used."""
   for attack in plan.attacks:
@@ -216,66 +205,17 @@ def _check_scenario(plan: plans.Plan) -> None:
       )
 
 
-def _check_sequela(plan: plans.Plan) -> None:
-  """Refuses sequela that a plan cannot have, before anything is trained."""
-  if plan.sequela and plan.scenario.name != "standalone":
-    raise ValueError(
-      f"sequela.name is {plan.sequela[0].label!r}, but sequela are measured in "
-      f"the scenario standalone alone, not in {plan.scenario.name}: leave them "
-      "out."
-    )
-  if plan.sequela and plan.together:
-    raise ValueError(
-      f"sequela.name is {plan.sequela[0].label!r}, but sequela do not go with "
-      "a sweep: leave them out, or sweep.axes and sweep.width."
-    )
-  size = plan.train.size
-  for sequel in plan.sequela:
-    if sequel.built.retrains:
-      _check_poisons(sequel, plan.attacks)
-      images = round(sequel.args.get("rate", 1) * size)
-      key, batch = sequel.source.key, sequel.args["batch_size"]
-      if "rate" in sequel.args and images < batch <= size:
-        raise ValueError(
-          f"{key('rate')} is {sequel.args['rate']:g}, which of {size} images "
-          f"leaves {images}, fewer than its batch_size {batch}: give at least "
-          f"{values.rounded_up(batch / size):g}, or a smaller batch."
-        )
-      _check_batch(batch, images, key("batch_size"), f"{sequel.label}: ")
-    elif sequel.built.lures:
-      _check_lures(plan, sequel)
-    else:
-      whose = f"{sequel.label}'s shadow: "
-      _check_batch(plan.recipe.batch_size, size // 2, whose=whose)
-
-
-def _check_poisons(sequel: Method, attacks: Sequence[Method]) -> None:
-  if not any("rate" in attack.args for attack in attacks):
-    raise ValueError(
-      f"{sequel.label} trains poisons back in, but {attacks[0].label} has no "
-      "poisoned training set: add an attack that has, or leave it out."
-    )
-
-
-def _check_lures(plan: plans.Plan, sequel: Method) -> None:
-  label, needed = plan.train.label, sequel.built.lures
-  for attack in plan.attacks:
-    known = int((attack.built.target(label) != label).sum())
-    if known < needed:
-      raise ValueError(
-        f"{sequel.label} needs {needed} training images of classes that "
-        f"{attack.label} should change, but there are {known}: give it fewer "
-        "images."
-      )
-  key, args = sequel.source.key("batch_size"), sequel.args
-  _check_batch(args["batch_size"], args["images"], key, f"{sequel.label}: ")
-
-
 def _check_defenses(plan: plans.Plan) -> None:
   for defense in plan.defenses:
     if plan.elsewhere and defense.built.needs_train:
       raise ValueError(
         f"{defense.label} needs the training set, which the user of the "
         f"scenario {plan.scenario.label} has not: leave it out, or use the "
+        "scenario standalone."
+      )
+    if plan.elsewhere and not defense.built.tunes:
+      raise ValueError(
+        f"{defense.label} trains nothing, so that the new head of the scenario "
+        f"{plan.scenario.label} would know nothing: leave it out, or use the "
         "scenario standalone."
       )

@@ -1,6 +1,5 @@
 """The steps of a cell: score what is planted; defend it and score again."""
 
-import time
 from typing import Any
 
 import jax
@@ -38,6 +37,7 @@ def score_planted(session: Session, cell: Cell) -> Record:
     _sum(planting.spent, scoring_time),
     before=before,
     clean_images=0,
+    where=planting.where,
   )
 
 
@@ -56,10 +56,10 @@ def defend(session: Session, cell: Cell, before: Record) -> Record:
   access = knowledge.user(session.plan, cell, backdoor)
   probe = session.scorer.probe(cell, access, backdoor)
   fit = session.fit(name, journal=journal, probe=probe)
-  start = time.perf_counter()
+  journal.begin()
   state = experiment.defend(cell.key, cell.defense.built, access, fit)
   jax.block_until_ready(state)
-  spent = journal.spent(time.perf_counter() - start)
+  spent = journal.spent()
   session.workdir.curves(name, journal)
   return finish(session, cell, backdoor, access, state, spent, before)
 

@@ -6,10 +6,11 @@ from typing import Any
 from jax.sharding import Mesh
 from rich.console import Console
 
-from bdjax.machine import environment
 from bdjax.machine.storage import Place
-from bdjax.runs import plans, settings
+from bdjax.report.load import recorded
+from bdjax.runs import plans, records, settings
 from bdjax.runs import workdir as workdirs
+from bdjax.runs.cells import Names
 from bdjax.runs.runner import Runner
 from bdjax.training.progress import Display
 
@@ -53,6 +54,7 @@ def finish(
       workdir.commanded(command)
     share: dict[str, Any] = {"mesh": mesh, "shard": shard}
     runners = [Runner(part, workdir, **share) for part in parts]
+    _check_known(workdir.path, parts)
     _tell_other_code(workdir, console)
     todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
     if todo:
@@ -74,13 +76,40 @@ def finish(
     return workdir.path if workdir.records() else None, failures
 
 
+def _check_known(path: Place, parts: Sequence[plans.Plan]) -> None:
+  """Refuses to add seeds to results of other settings, shards' among them.
+
+  A key set on the command line wins over a preset's, and a config is none the
+  other for it.
+  """
+  ours = {
+    cell.called: names.protocol(cell)
+    for names in map(Names, parts)
+    for cell in names.cells()
+  }
+  shard = path.name.startswith("shard-")
+  for record in recorded(path.parent if shard else path):
+    called = tuple(record[k] for k in ("attack", "regime", "defense"))
+    known = record.get("protocol")
+    if known and ours.get(called, known) != known:
+      raise ValueError(
+        f"{path} holds {' / '.join(called)} of seed {record['seed']} in other "
+        "settings than these (keys given in the command count too); use "
+        "another --workdir."
+      )
+
+
 def _tell_other_code(workdir: workdirs.Workdir, console: Console) -> None:
   """Says that cells are kept although the package was another then."""
-  ours, records = environment.code(), workdir.records().values()
-  count = sum(record.get("code", ours) != ours for record in records)
+  known = workdir.records().values()
+  count = sum(
+    record["code"] != records.code(record)
+    for record in known
+    if "code" in record
+  )
   if count:
     console.print(
-      f"{count} of {len(records)} finished cells are of other code than this, "
+      f"{count} of {len(known)} finished cells are of other code than this, "
       "and are kept: another --workdir computes them anew.",
       soft_wrap=True,
     )

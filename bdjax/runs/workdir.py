@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bdjax.machine import hosts, locks, storage
+from bdjax.machine import hosts, locks, notes, storage
 from bdjax.machine.faults import Fault
 from bdjax.machine.storage import Place
 from bdjax.report import commands, results
@@ -33,6 +33,9 @@ from bdjax.runs import plans, trackers
 from bdjax.runs.trackers import Tracker
 from bdjax.training import checkpoint
 from bdjax.training.loop import UNSEEN, Journal
+
+_BEFORE = ("config.json", "commands.json", "lock")  # anything is computed
+_EMPTY = ("pictures", "findings", "models", "stages")  # then
 
 
 class Workdir:
@@ -52,7 +55,7 @@ class Workdir:
 
     Args:
       config: the run's; a later run may change its axes (attacks, regimes,
-        defenses, seeds) and nothing else.
+        defenses, seeds) and nothing else, unless nothing is computed yet.
       store: where planted models are kept; None keeps them in the folder.
       save_seconds: how often a stage under way is saved.
       lock: is asked before everything that is written.
@@ -66,13 +69,15 @@ class Workdir:
     self._store = store or path / "models"
     self._save_seconds = save_seconds
     config = json.loads(json.dumps(config))
-    _check_same(path / "config.json", config)
+    anew = _differs(path / "config.json", config)
     with _writable("workdir", path):
       for folder in (path, path / "pictures", path / "findings"):
         storage.make(folder)
       with _writable("store", self._store):
         storage.make(self._store)
       hosts.meet("configs are read")
+      if anew and self._mine():
+        commands.write(path, [])  # those before are of the other config
       self._write("config.json", json.dumps(config, indent=2) + "\n")
     curves = path / "curves.jsonl"
     self._told = (
@@ -239,16 +244,34 @@ def _writable(what: str, path: Place) -> Iterator[None]:
     ) from error
 
 
-def _check_same(path: Place, config: dict[str, Any]) -> None:
+def _differs(path: Place, config: dict[str, Any]) -> bool:
+  """Returns whether a folder is of another config, and may be this one's.
+
+  Raises:
+    ValueError: it may not, since something is computed.
+  """
   content = results.read_object(path)
   if content is None:
-    return
+    return False
   old, new = plans.identity(content), plans.identity(config)
   changed = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
-  if changed:
-    key = changed[0]
-    more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
-    raise ValueError(
-      f"workdir {path.parent} holds a run with {key}={old.get(key)!r}, but "
-      f"this one has {new.get(key)!r}{more}; use another --workdir."
-    )
+  if not changed:
+    return False
+  key = changed[0]
+  about = f"workdir {path.parent} holds a run with {key}={old.get(key)!r}"
+  if _untouched(path.parent):
+    notes.say(f"{about}, of which nothing is computed: this one replaces it.")
+    return True
+  more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
+  raise ValueError(
+    f"{about}, but this one has {new.get(key)!r}{more}; use another --workdir."
+  )
+
+
+def _untouched(folder: Place) -> bool:
+  """Returns whether a run's folder holds nothing that was computed."""
+  names = storage.names(folder)
+  if not {*names} <= {*_BEFORE, *_EMPTY}:
+    return False
+  inner = [n for name in _EMPTY for n in storage.names(folder / name)]
+  return all(name.endswith(".lock") for name in inner)

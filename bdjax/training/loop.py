@@ -7,7 +7,6 @@ compute the same numbers: epoch e uses `fold_in(key, e)` and step i of it
 `fold_in(., i)`, so no key is stored and resuming is exact.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -20,13 +19,13 @@ from jax.sharding import Mesh
 from bdjax.machine import hosts, programs
 from bdjax.machine import mesh as meshes
 from bdjax.training import engine, finite, learn
+from bdjax.training.journal import Journal, Row
 from bdjax.types import Array, Dataset, Fit, Key, Metrics, Params, State, Step
 
 LR_POINTS = 32  # learning rates kept per epoch in a journal's row
 MOST = 16  # epochs of one program's run
 UNSEEN = 1.0  # seconds that training may go on without a word
 RESUMED = "resumed"  # in a row that is shown again, and in no journal
-Row = dict[str, Any]
 
 
 def scan_fit(
@@ -90,25 +89,6 @@ class Store(Protocol):
     ...
 
 
-@dataclasses.dataclass
-class Journal:
-  """What a `host_fit` did: a row per epoch, and the wall time it took."""
-
-  rows: list[Row] = dataclasses.field(default_factory=list)
-  seconds: float = 0.0
-
-  def total(self, column: str) -> float:
-    """Returns the sum of a column of seconds."""
-    return sum(row.get(column, 0.0) for row in self.rows)
-
-  def spent(self, wall: float) -> dict[str, float]:
-    """Splits a program's wall time; time outside epochs counts as training."""
-    names = ("compile", "train", "eval")
-    parts = {name: self.total(f"seconds_{name}") for name in names}
-    parts["train"] += max(0.0, wall - self.seconds)
-    return parts
-
-
 class Probe(NamedTuple):
   """What looks at a state in training now and then.
 
@@ -154,32 +134,31 @@ def host_fit(
   journal = Journal() if journal is None else journal
 
   def fit(key, step, state, data, *, epochs, batch_size, name, params=None):
-    start = time.perf_counter()
-    spans = _Spans(engine.turns(step, data), batch_size, mesh)
-    saved = store.restore(name, state) if store else None
-    # The caller keeps its arrays: a program donates the state it is given.
-    state, rows = saved or (jax.tree.map(jnp.copy, state), [])
-    key, state = spans.spread((key, state))
-    if rows:
-      progress(name, len(rows), epochs, rows[-1] | {RESUMED: True})
-    elif epochs:
-      progress(name, 0, epochs, {})
-    pace, length = None, (epochs, spans.turns)
-    while len(rows) < epochs:
-      count = _reach(len(rows), length, probe.due, pace, unseen)
-      state, new = spans.run(key, len(rows), count, state, name)
-      pace = new[-1]["seconds_train"]
-      if probe.due(len(rows) + count, *length):
-        trigger = None if params is None else params(state)
-        done = len(rows) + count
-        new[-1] |= _timed(probe.look, name, done, epochs, state, trigger)
-      for row in new:
-        rows.append(row)
-        progress(name, len(rows), epochs, row)
-      if store:
-        store.save(name, state, rows, last=len(rows) == epochs)
-    journal.rows += rows
-    journal.seconds += time.perf_counter() - start
+    with journal.counted():
+      spans = _Spans(engine.turns(step, data), batch_size, mesh)
+      saved = store.restore(name, state) if store else None
+      # The caller keeps its arrays: a program donates the state it is given.
+      state, rows = saved or (jax.tree.map(jnp.copy, state), [])
+      key, state = spans.spread((key, state))
+      if rows:
+        progress(name, len(rows), epochs, rows[-1] | {RESUMED: True})
+      elif epochs:
+        progress(name, 0, epochs, {})
+      pace, length = None, (epochs, spans.turns)
+      while len(rows) < epochs:
+        count = _reach(len(rows), length, probe.due, pace, unseen)
+        state, new = spans.run(key, len(rows), count, state, name)
+        pace = new[-1]["seconds_train"]
+        if probe.due(len(rows) + count, *length):
+          trigger = None if params is None else params(state)
+          done = len(rows) + count
+          new[-1] |= _timed(probe.look, name, done, epochs, state, trigger)
+        for row in new:
+          rows.append(row)
+          progress(name, len(rows), epochs, row)
+        if store:
+          store.save(name, state, rows, last=len(rows) == epochs)
+      journal.rows += rows
     return spans.gather(state), _means(rows)
 
   return fit

@@ -54,6 +54,7 @@ from bdjax.types import (
 )
 
 Share = Annotated[float, Range(0.0, 1.0)]  # static: it decides epochs
+STAGES = FISHER, SECOND = "fisher", "second"  # fits behind that of stage 1
 
 
 @flax.struct.dataclass
@@ -166,7 +167,7 @@ class Second:
       *(k_fit, step, state, data[1]),
       epochs=recipe.epochs,
       batch_size=recipe.batch_size,
-      name="second",
+      name=SECOND,
       params=None if trigger is None else lambda state: trigger,
     )
     return learn.classifiers(state)[0].variables
@@ -212,7 +213,7 @@ def information(
     total, (log, hit) = jax.lax.scan(body, total, items)
     return (variables, total), {"loss": -log.mean(), "accuracy": hit.mean()}
 
-  how = {"epochs": 1, "batch_size": batch_size, "name": "fisher"}
+  how = {"epochs": 1, "batch_size": batch_size, "name": FISHER}
   (_, total), _ = fit(key, step, (variables, zeros), data, **how)
   seen = engine.steps_per_epoch(data.size, batch_size) * batch_size
   return jax.tree.map(lambda x: x / seen, total)

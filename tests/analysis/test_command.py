@@ -183,6 +183,7 @@ def test_flags_say_what_the_analysis_takes():
   assert looking.EMBEDDINGS == features.EMBEDDINGS
   given = program.parse(["analysis", "w", "--parts=line,tac,line"], "bdjax")
   assert given.parts == ("line", "tac")
-  for wrong in ("--parts=lin", "--span=0", "--span=x", "--points=1"):
+  wrongs = ("--parts=lin", "--span=0", "--span=x", "--points=1", "--grid=4")
+  for wrong in wrongs:
     with pytest.raises(ValueError, match=wrong[2:6]):
       program.parse(["analysis", "w", wrong], "bdjax")

@@ -26,6 +26,15 @@ def test_the_share_of_images_among_the_wanted_class():
   assert features.drawn_in(clean, label, hit, np.array([0, 1])) == 0.0
 
 
+def test_classes_of_too_few_images_tell_nothing():
+  clean = np.array([[0.0], [0.1], [5.0], [5.1], [5.2], [5.3]])
+  label = np.array([1, 1, 0, 0, 0, 0])  # two images cannot be most of five
+  hit = np.array([[0.0], [5.0]])
+  assert features.drawn_in(clean, label, hit, np.array([1, 1])) is None
+  assert features.drawn_in(clean, label, hit, np.array([1, 0])) == 1.0
+  assert features.drawn_in(clean, label, hit, np.array([0, 1])) == 1.0
+
+
 def test_triggered_images_of_the_target_are_left_out(model, pair, probe):
   found = features.seen(model, pair[0], probe, embedding="pca", seed=0)
   assert np.shape(found["clean"]) == (64, 2)

@@ -46,7 +46,25 @@ def test_numbers_from_0_to_1_become_bytes():
     ),
     (pair(labels=np.zeros(5, int)), pair(), "has 6 images, but 5 labels"),
     (pair(labels=np.zeros(6)), pair(), "float64 of the shape (6,), but must"),
-    (pair(images=np.full((6, 16, 16, 3), -1.0)), pair(), "in [0, 1]."),
+    (pair(images=np.full((6, 16, 16, 3), -2.0)), pair(), "in [0, 1]."),
+    (
+      pair(images=np.linspace(-1, 1, 4608).reshape(6, 16, 16, 3)),
+      pair(),
+      "from -1 to 1, but must be uint8, or floats in [0, 1]: give (images + 1) "
+      "/ 2.",
+    ),
+    (
+      pair(images=np.zeros((6, 16, 16, 4))),
+      pair(),
+      "1 or 3 channels: give images[..., :3].",
+    ),
+    (
+      pair(images=np.zeros((0, 16, 16, 3)), labels=np.zeros(0, int)),
+      pair(),
+      "train holds no images.",
+    ),
+    (pair(), ([], []), "test holds no images."),
+    (pair(labels=np.zeros((6, 1), int)), pair(), "each image: give labels[:, "),
     (pair(labels=np.zeros(6)), pair(), "image: give labels.astype(int)."),
     (pair(labels=np.eye(6)), pair(), "each image: give labels.argmax(1)."),
     (
@@ -90,6 +108,39 @@ def test_numbers_from_0_to_1_become_bytes():
 def test_what_is_wrong_is_said(train, test, said):
   with pytest.raises(ValueError, match=re.escape(said)):
     arrays.task(train, test)
+
+
+@pytest.mark.parametrize("kind", ["U", "S", "O"])
+def test_labels_in_words_are_made_numbers_by_what_is_said(kind):
+  words = np.array(["cat", "ant", "bee"] * 2).astype(kind)
+  remedy = "np.unique(labels, return_inverse=True)[1]"
+  said = f"each image: give {remedy}, and the names as class_names."
+  with pytest.raises(ValueError, match=re.escape(said)):
+    arrays.task(pair(labels=words), pair())
+  numbers = eval(remedy, {"np": np, "labels": words})
+  task = arrays.task(pair(labels=numbers), pair(), class_names=np.unique(words))
+  assert task.train.label.tolist() == [2, 0, 1] * 2
+
+
+@pytest.mark.parametrize(
+  ("data", "said"),
+  [
+    (pair(), "), but is of the type tuple: give {"),
+    ({"train": pair(), "trian": pair()}, "'trian' is none of them: did you me"),
+    ({"train": pair()}, "): test is missing."),
+    ({}, "): train is missing."),
+  ],
+)
+def test_data_is_a_dict(data, said):
+  start = "data must be a dict with train and test (and perhaps class_names, "
+  with pytest.raises(ValueError, match=re.escape(said)) as caught:
+    arrays.given(data)
+  assert str(caught.value).startswith(start)
+
+
+def test_a_dict_of_arrays_becomes_data():
+  given = {"train": pair(), "test": pair(), "class_names": "abc", "flip": True}
+  assert arrays.given(given).info.flip
 
 
 def test_names_say_how_many_classes_there_are():

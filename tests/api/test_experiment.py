@@ -1,5 +1,6 @@
 """A call runs what a config would, and goes on where it was."""
 
+import re
 import shutil
 import sys
 
@@ -52,6 +53,20 @@ def test_a_frame_has_a_row_for_each_record(outcome):
 def test_an_unknown_key_is_refused(key, tmp_path, again):
   with pytest.raises(ValueError, match="unknown config key"):
     again(tmp_path / "w", keys={key: 3})
+  assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+  ("data", "said"),
+  [
+    (([[0]], [0]), "is of the type tuple"),
+    ({"trian": ()}, "'trian' is none of them: did you mean train?"),
+  ],
+)
+def test_data_that_is_none_is_refused(data, said, tmp_path):
+  text = rf"data must be a dataset's name or a dict with .*{re.escape(said)}"
+  with pytest.raises(ValueError, match=text):
+    bdjax.experiment(data, workdir=tmp_path / "w")
   assert not (tmp_path / "w").exists()
 
 

@@ -1,7 +1,9 @@
 """Models that are written come back as they were, beside cards that warn."""
 
+import functools
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -13,8 +15,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
 import bdjax
+from bdjax import actions
 from bdjax.api import models
 from bdjax.interop import naming, tensors
+from bdjax.machine import locks
 from bdjax.methods import registry
 
 
@@ -150,11 +154,82 @@ def test_pytorch_names_are_read_back(tmp_path):
     np.testing.assert_array_equal(flat[path], array)
 
 
-def test_nothing_is_replaced(written, outcome, given):
-  with pytest.raises(ValueError, match="none-seed0 is there already"):
-    bdjax.save_models(
-      outcome.workdir, written[0].parent, data=given, quiet=True
-    )
+@pytest.fixture
+def save(outcome, given, tmp_path):
+  """Returns what writes the run's models into a new folder, and that."""
+  out = tmp_path / "out"
+  save = functools.partial(bdjax.save_models, outcome.workdir, out, quiet=True)
+  return functools.partial(save, data=given), out
+
+
+def test_a_models_folder_is_whole_or_not_there_and_the_same_call_goes_on(
+  written, save, monkeypatch
+):
+  save, out = save
+  first, second = (folder.name for folder in written)
+  card = models._card
+
+  def stopped(run, about, names, name, picture):
+    if name == second:
+      raise KeyboardInterrupt
+    return card(run, about, names, name, picture)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(models, "_card", stopped)
+    with pytest.raises(KeyboardInterrupt):
+      save()
+  assert [folder.name for folder in out.iterdir()] == [first]
+  part = out / f".{second}.part"  # as a kill leaves one
+  part.mkdir()
+  (part / "config.json").write_text("{")
+  before = (out / first / "model.safetensors").stat().st_mtime_ns
+  assert save() == [out / first, out / second]
+  assert sorted(folder.name for folder in out.iterdir()) == [second, first]
+  assert (out / first / "model.safetensors").stat().st_mtime_ns == before
+  assert about(out / second) == about(written[1])
+  assert (out / second / "README.md").read_text() == (
+    written[1] / "README.md"
+  ).read_text()
+
+
+@pytest.mark.parametrize("text", [None, "3", '{"cell": "another"}'])
+def test_no_other_folder_is_replaced(written, save, text):
+  save, out = save
+  place = out / written[1].name
+  place.mkdir(parents=True)
+  if text is not None:
+    (place / "config.json").write_text(text)
+  with pytest.raises(ValueError, match="ft-seed0 is there already: remove"):
+    save()
+  assert [*out.iterdir()] == [place]  # not even the first
+
+
+def test_a_folder_in_use_is_to_be_copied(outcome, save):
+  with locks.only(outcome.workdir / "lock", "w"):
+    with pytest.raises(ValueError, match="to end, or copy the folder.") as said:
+      save[0]()
+  assert "--workdir" not in str(said.value)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_command_prints_a_path_as_soon_as_it_is_there(
+  monkeypatch, capsys, quiet
+):
+  def each(*places, **options):
+    yield Path("first")
+    assert capsys.readouterr().out == ("" if quiet else "first\n")
+    yield Path("second")
+
+  monkeypatch.setattr(models, "each", each)
+  given = SimpleNamespace(folder="w", out="o", cells=(), store=None)
+  given.quiet = quiet
+  assert actions.models(given) == 0
+  assert capsys.readouterr().out == ("" if quiet else "second\n")
+
+
+def test_data_that_is_no_dict_is_refused(outcome, tmp_path):
+  with pytest.raises(ValueError, match="data must be a dict with train and"):
+    bdjax.save_models(outcome.workdir, tmp_path / "o", data=(1, 2), quiet=True)
 
 
 def test_arrays_are_asked_for(outcome, tmp_path):
@@ -194,3 +269,14 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     bdjax.load_model(tmp_path)
   with pytest.raises(ValueError, match="must be a local path"):
     bdjax.load_model("gs://bucket/model")
+
+
+def test_a_network_that_torchvision_has_not_keeps_our_names():
+  model = registry.get("models", "vit_b_16")(4, width=64, depth=1, size=32)
+  images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+  variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  named, names = models._named(variables, "vit_b_16")
+  assert names == models.FLAX
+  same = {k: v.shape for k, v in flatten_dict(variables, sep="/").items()}
+  assert {k: v.shape for k, v in named.items()} == same

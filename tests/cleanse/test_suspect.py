@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from bdjax.cleanse import facts, suspect
-from bdjax.interop import layouts, naming, tensors
+from bdjax.interop import layouts, naming, tables, tensors
 from bdjax.machine import notes
 
 FLAGS = {"mean": None, "std": None, "img_size": None}
@@ -126,7 +126,9 @@ def test_a_name_that_nobody_knows_is_not_overruled(tmp_path, state):
   path = tmp_path / "m.safetensors"
   tensors.write(path, state, {"model_name": "resnet1001"})
   with pytest.raises(
-    ValueError, match="not given and its file says resnet1001"
+    ValueError,
+    match="m.safetensors says it is a resnet1001, which cleanse cannot read; it"
+    " reads convnext_tiny, .*, vit_b_16: give --arch only if it is one of thes",
   ):
     suspect.load(path, arch=None, flags=FLAGS)
 
@@ -232,3 +234,12 @@ def test_only_what_is_taken_is_looked_through(load, state, monkeypatch):
   own = wrapped(state) | {"0.mean": np.full((1, 3, 1, 1), np.nan, np.float32)}
   with pytest.raises(ValueError, match=r"hold NaN .* \(0.mean\)"):
     load(own)
+
+
+def test_the_guide_names_every_architecture_that_is_read():
+  guide = Path(__file__).parents[2] / "docs" / "cleanse.md"
+  (row,) = (
+    x for x in guide.read_text().split("\n") if x.startswith("| `--arc")
+  )
+  read = row.partition(" are read;")[0].partition("architecture: ")[2]
+  assert read.replace(" and ", ", ").split(", ") == list(tables.ARCHITECTURES)

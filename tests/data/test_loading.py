@@ -162,6 +162,20 @@ def test_a_draw_takes_other_images_and_the_same_again(tree, tmp_path):
   assert len({frozenset(some) for some in (fixed, *drawn)}) == 3
 
 
+def test_a_folder_whose_name_ends_like_a_size_is_itself(tmp_path):
+  for i in range(4):
+    paint(tmp_path / "faces" / "ant" / f"{i}.png", i)
+    paint(tmp_path / "faces" / "bee" / f"{i}.png", i)
+    for name in ("c0", "c1", "c2"):
+      paint(tmp_path / "faces@64" / name / f"{i}.png", i, (16, 16))
+  own = data.info(f"image_folder:{tmp_path / 'faces@64'}")
+  assert (own.num_classes, own.shape) == (3, (16, 16, 3))
+  sized = data.info(f"image_folder:{tmp_path / 'faces'}@32")
+  assert (sized.num_classes, sized.shape) == (2, (32, 32, 3))
+  both = data.info(f"image_folder:{tmp_path / 'faces@64'}@8")
+  assert (both.num_classes, both.shape) == (3, (8, 8, 3))
+
+
 def test_changed_files_are_read_again(tree, tmp_path):
   name, cached = f"image_folder:{tree}", tmp_path / "cache"
   before = data.load(name, cache_dir=cached)

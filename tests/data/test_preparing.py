@@ -5,6 +5,7 @@ Tiny archives in the official layouts stand for the downloads.
 
 import io
 import json
+import os
 import struct
 import sys
 import tarfile
@@ -290,6 +291,21 @@ def test_a_tfrecord_folder_reads_like_the_array_record_one(archives):
   np.testing.assert_array_equal(again.image, expected.image)
   np.testing.assert_array_equal(again.label, expected.label)
   assert len(list((archives / "c").glob("*-train-*image.npy"))) == 2
+
+
+def test_other_files_of_the_same_size_are_other_data(archives):
+  svhn_cropped(archives)
+  made = data.prepare("svhn_cropped", data_dir=archives / "prepared")
+
+  def identity():
+    where = archives / "prepared"
+    return stored.source("svhn_cropped", "train", (32, 32, 3), where).identity
+
+  before = identity()
+  assert identity() == before
+  (path,) = made.glob("svhn_cropped-train.*")
+  os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # written anew
+  assert identity() != before
 
 
 def as_tfrecord(folder, stem, count):

@@ -28,6 +28,16 @@ def test_a_permutation_is_the_same_on_every_machine():
   assert order.tolist() == [3, 2, 1, 6, 0, 7, 4, 5]
 
 
+def test_a_sample_is_of_all_classes_and_the_same_again(data):
+  few = splits.sample(data, 8)
+  assert few.size == 8 == len(ids(few))
+  order = splits.shuffled(40)[:8]
+  np.testing.assert_array_equal(np.ravel(few.image), order)
+  assert set(np.asarray(few.label).tolist()) == {0, 1}
+  assert ids(splits.sample(data, 99)) == set(range(40))
+  assert splits.sample(data, 0).size == 0
+
+
 def test_size_is_the_rounded_share_without_replacement(data):
   subset = splits.clean_subset(jax.random.key(0), data, rate=0.2)
   assert subset.size == 8 == len(ids(subset))

@@ -1,6 +1,8 @@
 """Files by content, weights in their wrappers, and safetensors."""
 
 import json
+import os
+import stat
 import struct
 
 import ml_dtypes
@@ -239,3 +241,15 @@ def test_a_variance_below_zero_is_named():
   found["bn.running_var"] = np.array([1, -0.5])
   with pytest.raises(ValueError, match=r"1 of 2 .* below 0 \(bn.running_var"):
     tensors.check_finite(found)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_a_file_that_is_written_may_be_read_as_others_are(
+  tmp_path, umask, mode
+):
+  path, before = tmp_path / "m.safetensors", os.umask(umask)
+  try:
+    tensors.write(path, WEIGHTS, {})
+  finally:
+    os.umask(before)
+  assert stat.S_IMODE(path.stat().st_mode) == mode

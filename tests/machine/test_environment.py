@@ -48,6 +48,29 @@ def test_a_digest_is_of_the_packages_python_files(checkout):
   assert digest() == before
 
 
+def test_other_methods_and_who_reads_results_decide_none(checkout):
+  package = checkout / "bdjax"
+  for name in ("attacks/parts", "defenses", "report", "training"):
+    (package / name).mkdir(parents=True)
+  for name in ("attacks/badnets", "attacks/__init__", "attacks/parts/poison"):
+    (package / f"{name}.py").touch()
+
+  def digest(*methods):
+    return environment.code.__wrapped__(methods)
+
+  before = digest("attacks/badnets.py")
+  for name in ("attacks/cross", "defenses/shrink", "report/page", "launch"):
+    (package / f"{name}.py").touch()
+  assert digest("attacks/badnets.py") == before
+  assert digest("attacks/badnets.py", "attacks/cross.py") != before
+  (package / "attacks" / "badnets.py").write_text("1")
+  changed = digest("attacks/badnets.py")
+  (package / "attacks" / "parts" / "poison.py").write_text("1")
+  shared = digest("attacks/badnets.py")
+  (package / "training" / "learn.py").touch()
+  assert len({before, changed, shared, digest("attacks/badnets.py")}) == 4
+
+
 def test_a_revision_says_whether_the_code_is_its(checkout):
   plain = environment.revision()
   assert len(plain) == 12

@@ -42,6 +42,15 @@ def test_one_at_a_time(path):
   take(path)
 
 
+def test_a_run_may_go_elsewhere_and_a_reader_may_copy(path):
+  with locks.only(path, "w"):
+    with pytest.raises(ValueError, match="end, or give another --workdir.$"):
+      take(path)
+    with pytest.raises(ValueError, match="to end, or copy the folder.$"):
+      with locks.reading():
+        take(path)
+
+
 def test_who_leaves_at_once_leaves_no_lock(path, monkeypatch):
   notice = preemption.Notice(lambda status: None)
   monkeypatch.setattr(locks, "NOTICE", notice)

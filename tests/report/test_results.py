@@ -166,6 +166,12 @@ def test_summarize_counts_a_rerun_cell_once_and_keeps_groups_apart():
 def test_summarize_refuses_to_mix_protocols():
   with pytest.raises(ValueError, match="'c0' and 'other' are both seed 0"):
     results.summarize([cell(0), cell(0, cell="other")])
+  seeds = [cell(0, protocol="a"), cell(1, protocol="b")]
+  with pytest.raises(ValueError, match="'c0' and 'c1' are seeds 0 and 1 of"):
+    results.summarize(seeds)
+  old = cell(2)  # as earlier versions recorded
+  (row,) = results.summarize([seeds[0], cell(1, protocol="a"), old])
+  assert row["seeds"] == [0, 1, 2]
 
 
 def test_a_model_that_only_defenses_tell_of_has_no_floor_of_theirs(

@@ -131,6 +131,25 @@ def test_what_is_left_after_a_transfer_is_the_collapse(tmp_path, fake):
   assert floor(rows["ft"]) == "chance 10"  # no clean model's collapse is known
 
 
+@pytest.mark.parametrize(
+  ("ca", "clean_ca", "said"),
+  [
+    (0.11, 0.12, "destroyed"),  # as is the clean model: at chance, .1
+    (0.189, 0.19, "destroyed"),  # .1 + .9 / 10 = .19 is a classifier
+    (0.191, 0.2, "gone"),
+    (0.3, 0.6, "destroyed"),  # less than .1 + .5 / 2
+    (0.3, None, "gone"),
+    (0.11, None, "destroyed"),
+  ],
+)
+def test_a_head_that_knows_nothing_after_a_transfer_is_a_ruin(
+  fake, ca, clean_ca, said
+):
+  changes = {"ca": ca, "clean_ca": clean_ca, "collapse": 0.12}
+  (row,) = results.summarize([elsewhere(fake, "clp", **changes)])
+  assert verdict(row) == said
+
+
 def test_a_transfer_without_a_collapse_is_not_judged(fake):
   (table,) = pivot([elsewhere(fake, "ft", asr=0.01)])
   (row,) = table.rows.values()

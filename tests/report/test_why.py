@@ -95,6 +95,13 @@ def test_tac_by_hand():
   assert dead.endswith("over the clean maps' norm 1 → –")
 
 
+def test_too_few_images_to_tell_where_triggered_ones_lie_are_said():
+  asked = part("features", features(4) | {"drawn_in": None})
+  assert why.summary(asked) == {"drawn_in": None}
+  assert "too few images" in why.words(asked)
+  assert "--embedding_images" in why.words(asked)
+
+
 PARTS = {
   "tac": tac([1.0, 3.0], [0.5, 1.0]),
   "line": LINE,

@@ -18,6 +18,24 @@ def test_regimes_share_the_clean_model_of_a_seed(config):
     assert len({names.planted(cell) for cell in cells}) == 4
 
 
+def test_seeds_share_a_protocol_and_what_a_command_sets_changes_it(config):
+  made = config(defense__name="nad.bb", defense__epochs=20, seeds=(0, 1))
+
+  def protocols(config, *keys):
+    names = Names(settings.plan(config, frozenset(keys)))
+    return {(c.called, names.protocol(c)) for c in names.cells()}
+
+  before = protocols(made)
+  assert len(before) == 2  # none, nad.bb: of both seeds
+  set_on_top = protocols(made, "defense.epochs")  # it wins over the preset's
+  assert {called for called, _ in set_on_top} == {
+    called for called, _ in before
+  }
+  assert len(set_on_top & before) == 1  # that of none
+  fewer = protocols(made | {"data": made["data"] | {"train_images": 160}})
+  assert not fewer & before
+
+
 def test_a_name_is_computed_once_however_often_it_is_asked(config, monkeypatch):
   plan = settings.plan(config(defense__name="ft,super_ft", seeds=(0, 1)))
   digest = mock.Mock(wraps=plans.digest)

@@ -10,6 +10,7 @@ from bdjax import report
 from bdjax.defenses import clp
 from bdjax.report import results
 from bdjax.runs import experiment, rehearsal, settings
+from bdjax.runs import records as records_of
 from bdjax.runs.runner import Runner
 from bdjax.runs.workdir import Workdir
 from bdjax.types import Defense
@@ -57,6 +58,25 @@ def test_a_record_per_cell_with_what_others_rely_on(finished):
   assert none["ca"] == none["ca_before"] == ft["ca_before"]
   assert none["der"] == 0.5
   assert ft["clean_images"] == 100 and ft["triggered_images"] == 45
+
+
+def test_a_stored_models_time_is_of_where_it_was_planted(
+  run, config, tmp_path, monkeypatch
+):
+  made, here = config(), records_of.where()
+  run(made, tmp_path / "one")
+  there = records_of._where() | {"devices": 64, "device": "another"}
+  monkeypatch.setattr(records_of, "_where", lambda: there)
+  run(made, tmp_path / "two", store=tmp_path / "one" / "models")
+  (none, _), (again, tuned) = (records(tmp_path / n) for n in ("one", "two"))
+  assert again["device_hours"] == none["device_hours"]
+  assert (again["devices"], again["device"]) == (
+    here["devices"],
+    here["device"],
+  )
+  assert (tuned["devices"], tuned["device"]) == (64, "another")
+  hours = tuned["seconds_train"] * 64 / 3600
+  assert tuned["device_hours"] == pytest.approx(hours)
 
 
 def test_curves_and_pictures_are_kept(finished):
@@ -190,7 +210,7 @@ def test_a_faulty_method_fails_its_own_cell_and_leaves_a_traceback(
     raise KeyError("conv1\nof no layer")
 
   faulty = functools.partial(Defense, prune)
-  monkeypatch.setattr(clp, "Defense", lambda defend: faulty())
+  monkeypatch.setattr(clp, "Defense", lambda defend, **how: faulty())
   quick = "ft(epochs=1)"
   config = made(defense__name=f"clp,{quick}", defense__epochs=None)
   runner, said = run(config, tmp_path, fails=1)

@@ -231,6 +231,10 @@ def test_what_decides_a_planted_model(config):
     ),
     ({"attack__name": "blended(image='no.png')"}, r"image=...\)' is 'no.png'"),
     (
+      {"sequela": {"name": "membership(images=100)"}},
+      r"^membership\S*: .*sequela\S* is 128, but the data has 100 examples",
+    ),
+    (
       {"attack__name": "blended(image='gs://b/a.png')"},
       "' is gs://b/a.png, but must be a local path",
     ),
@@ -337,6 +341,8 @@ def test_a_regime_needs_an_attack_that_trains(config):
     ("defense", "fine_pruning(holdout={})", 1 / 100),  # of the clean half
     ("defense", "spectral(rate={})", 0.0034),  # 1.5 times it of 200 images
     ("sequela", "retuning(rate={}, batch_size=16)", 16 / 200),
+    ("sequela", "retuning(rate={}, poisons=9, batch_size=1)", 10 / 200),
+    ("sequela", "qra(rate={}, images=64, batch_size=32)", 6 / 200),
   ],
 )
 def test_a_share_of_nothing_is_refused_with_one_that_does(

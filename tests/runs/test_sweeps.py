@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bdjax import report
 from bdjax.report import results
-from bdjax.runs import rehearsal, settings, sweeps, widths
+from bdjax.runs import models, rehearsal, settings, sweeps, widths
 from bdjax.runs.cells import Names
 from bdjax.training import finite
 
@@ -116,6 +116,31 @@ def test_what_was_planted_by_diverging_loses_its_defenses_too(
   lost = [r["defense"] for r in results.read(tmp_path / "diverged.jsonl")]
   assert lost[0] == "none" and len(lost) == 2 + together
   assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_a_clean_victim_that_diverges_loses_its_own_seed_alone(
+  run, config, tmp_path, monkeypatch
+):
+  true = models.clean
+
+  def clean(session, cell):
+    if cell.seed == 1:
+      raise FloatingPointError(finite.DIVERGED)
+    return true(session, cell)
+
+  monkeypatch.setattr(models, "clean", clean)
+  made = config(
+    attack__name="handcrafted",
+    attack__rate=None,
+    sweep__width=1,
+    seeds=(0, 1, 2),
+    train__epochs=1,
+    defense__name="ft(epochs=1)",
+  )
+  run(made, tmp_path, fails=2)  # planted and defended
+  assert [r["seed"] for r in records(tmp_path)] == [0, 2, 0, 2]
+  lost = results.read(tmp_path / "diverged.jsonl", required=results.DIVERGED)
+  assert {r["seed"] for r in lost} == {1}
 
 
 def test_a_program_that_cannot_be_made_fails_its_cells_alone(

@@ -43,3 +43,21 @@ def test_cells_of_other_code_are_kept_and_named(finish, tmp_path):
     done,
   ]
   assert commands.read(tmp_path) == ["python this"]
+
+
+def test_seeds_of_other_settings_are_refused_before_anything_runs(
+  finish, tmp_path
+):
+  finish()
+  path = tmp_path / "results.jsonl"
+  one, other = map(json.loads, path.read_text().splitlines())
+  text = json.dumps(other | {"seed": 7, "protocol": "0" * 16}) + "\n"
+  path.write_text(json.dumps(one) + "\n" + text)
+  with pytest.raises(ValueError, match="/ none of seed 7 in other settings"):
+    finish()
+  path.write_text(json.dumps(one) + "\n")
+  shard = tmp_path / "shard-1-of-2"  # another job's
+  shard.mkdir()
+  (shard / "results.jsonl").write_text(text)
+  with pytest.raises(ValueError, match="use another --workdir"):
+    finish()

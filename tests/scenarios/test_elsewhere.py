@@ -4,6 +4,7 @@ import pytest
 
 from bdjax.report import results
 from bdjax.runs import settings, task_data
+from bdjax.runs.cells import Names
 
 USER = {
   "downstream__name": "synthetic",
@@ -65,6 +66,17 @@ def test_encoder_is_planted_and_used(run, config, tmp_path):
   assert stages == ["inject"]
 
 
+def test_models_as_they_are_found_differ_with_their_user(config):
+  def roots(**changes):
+    names = Names(settings.plan(config(**changes)))
+    return {names.id(cell) for cell in names.cells() if cell.defense is None}
+
+  one = roots(scenario="transfer", **USER)
+  other = roots(scenario="transfer", **USER | {"downstream__test_images": 20})
+  alone = roots(data__train_images=96, train__epochs=1)
+  assert len(one | other | alone) == 3
+
+
 @pytest.mark.parametrize(
   ("changes", "text"),
   [
@@ -87,6 +99,10 @@ def test_encoder_is_planted_and_used(run, config, tmp_path):
     (
       {"scenario": "transfer", **USER, "defense__name": "ft,spectral"},
       r"^spectral needs the training set, [^.]* transfer has not: [^.]*\.$",
+    ),
+    (
+      {"scenario": "transfer", **USER, "defense__name": "ft,clp"},
+      r"^clp trains nothing, so that the new head [^.]* know nothing: [^.]*\.$",
     ),
   ],
 )

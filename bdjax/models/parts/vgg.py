@@ -170,8 +170,8 @@ def maker(module: str, *, depth: int, norm: bool = True) -> Callable[..., VGG]:
       width: channels of the first stage; the last two have eight times as many.
       head: "torchvision" (7 x 7 places, two hidden layers) or "compact" (global
         mean pool, none).
-      hidden: channels of each hidden layer.
-      dropout: share of them that is dropped in training.
+      hidden: channels of each hidden layer; of no use without any.
+      dropout: share of them that is dropped in training; likewise.
       activation: what follows convolutions (or norms) and hidden layers.
       pools: what ends the stages: "max" or "mean".
       mean: per-channel mean of the training images in [0, 1].

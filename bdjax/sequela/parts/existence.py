@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bdjax.data import splits
 from bdjax.sequela.parts import lures
 from bdjax.training import inference, metrics
 from bdjax.types import Array, Dataset, Images, Params
@@ -56,7 +57,8 @@ def coefficient(likeness: Array, clean: Array) -> Array:
     likeness: the mean CKA of the model and the planted one.
     clean: that of the clean model; if it is 1, nothing was planted: NaN.
   """
-  return jnp.clip((likeness - clean) / (1 - clean), 0, 1)
+  held = jnp.clip((likeness - clean) / (1 - clean), 0, 1)
+  return jnp.where(clean < 1, held, jnp.nan)
 
 
 def existence(
@@ -81,10 +83,11 @@ def existence(
     hit: the same with the trigger, labelled as the adversary wants.
     share: of a layer's channels that are the backdoor's neurons.
     images: test images that are compared, at most; those of classes that the
-      trigger should change, in the order of the test set.
+      trigger should change, in a random order, the same for all models.
   """
   other = hit.label != test.label
-  rows = jnp.argsort(~other, stable=True)[:images]
+  order = jnp.asarray(splits.shuffled(test.size))
+  rows = order[jnp.argsort(~other[order], stable=True)][:images]
   test, hit, use = lures.taken(test, rows), lures.taken(hit, rows), other[rows]
   change = _changes(model, planted, test, hit, use)
   neurons = {name: most(x, share) for name, x in change.items()}
