@@ -277,12 +277,8 @@ def export(parser: Parser) -> None:
 def models(parser: Parser) -> None:
   """Adds those of writing a run's models."""
   parser.add_argument("folder", metavar="DIR", help="a run's workdir")
-  parser.add_argument(
-    "out",
-    metavar="OUT",
-    help="gets a folder for each model; none is replaced, and the same command "
-    "again continues what was stopped",
-  )
+  words = "gets a folder for each model; none there is replaced or made again"
+  parser.add_argument("out", metavar="OUT", help=words)
   parser.add_argument(
     "--cells",
     action="append",

@@ -108,6 +108,7 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
   return config | {
     key: default | given
     if isinstance(given := config.get(key, default), dict)
+    and isinstance(default, dict)
     else given
     for key, default in OPTIONAL.items()
   }

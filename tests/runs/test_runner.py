@@ -61,14 +61,13 @@ def test_a_record_per_cell_with_what_others_rely_on(finished):
 
 
 def test_a_stored_models_time_is_of_where_it_was_planted(
-  run, config, tmp_path, monkeypatch
+  run, made, finished, tmp_path, monkeypatch
 ):
-  made, here = config(), records_of.where()
-  run(made, tmp_path / "one")
+  none, here = records(finished)[0], records_of.where()
   there = records_of._where() | {"devices": 64, "device": "another"}
   monkeypatch.setattr(records_of, "_where", lambda: there)
-  run(made, tmp_path / "two", store=tmp_path / "one" / "models")
-  (none, _), (again, tuned) = (records(tmp_path / n) for n in ("one", "two"))
+  run(made(defense__epochs=0), tmp_path, store=finished / "models")
+  again, tuned = records(tmp_path)
   assert again["device_hours"] == none["device_hours"]
   assert (again["devices"], again["device"]) == (
     here["devices"],

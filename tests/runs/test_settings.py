@@ -230,6 +230,7 @@ def test_what_decides_a_planted_model(config):
       "rate is 0.999, which leaves none of 200 images clean, .* most 0.995",
     ),
     ({"attack__name": "blended(image='no.png')"}, r"image=...\)' is 'no.png'"),
+    ({"precision": {}}, "precision is {}, but must be"),
     (
       {"sequela": {"name": "membership(images=100)"}},
       r"^membership\S*: .*sequela\S* is 128, but the data has 100 examples",

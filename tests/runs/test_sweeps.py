@@ -135,10 +135,10 @@ def test_a_clean_victim_that_diverges_loses_its_own_seed_alone(
     sweep__width=1,
     seeds=(0, 1, 2),
     train__epochs=1,
-    defense__name="ft(epochs=1)",
+    defense__name="none",
   )
-  run(made, tmp_path, fails=2)  # planted and defended
-  assert [r["seed"] for r in records(tmp_path)] == [0, 2, 0, 2]
+  run(made, tmp_path, fails=1)
+  assert [r["seed"] for r in records(tmp_path)] == [0, 2]
   lost = results.read(tmp_path / "diverged.jsonl", required=results.DIVERGED)
   assert {r["seed"] for r in lost} == {1}
 
