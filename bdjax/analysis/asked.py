@@ -53,4 +53,5 @@ class Asked(NamedTuple):
 
   def settings(self, part: str) -> dict[str, int | float | str]:
     """Returns what decides a part's numbers, beside its models."""
-    return {name: getattr(self, name) for name in _DECIDE[part]}
+    known = {name: getattr(self, name) for name in _DECIDE[part]}
+    return known | {"sample": "drawn"}  # earlier parts are of the first images

@@ -90,8 +90,8 @@ class Cells:
   def expected(self, record: Record) -> dict[str, Any] | None:
     """Returns what must be said of a record's cell; None if it is not here.
 
-    In an encoder's scenario, and of a defense in a transfer, the name hangs on
-    the user's test images, whose fingerprint older records lack.
+    In an encoder's scenario and in a transfer the name hangs on the user's test
+    images, whose fingerprint older records lack.
     """
     return self._cells(record).get(record["cell"])
 

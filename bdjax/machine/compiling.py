@@ -29,8 +29,9 @@ class _Clock:
     while self._spans and self._spans[-1][0] >= end - length:
       start, last = self._spans.pop()
       self.seconds -= last - start
-    self._spans.append((end - length, end))
-    self.seconds += length
+    start = max(end - length, self._spans[-1][1] if self._spans else 0.0)
+    self._spans.append((start, end))
+    self.seconds += end - start
 
 
 _clock = _Clock()

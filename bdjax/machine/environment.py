@@ -14,7 +14,7 @@ import jax
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 METHODS = ("attacks", "defenses", "models", "scenarios", "sequela")
 # What asks for results, or reads them.
-ASIDE = ("actions.py", "analysis", "aot", "api", "archive", "bench", "cleanse")
+ASIDE = ("actions.py", "analysis", "aot", "archive", "bench", "cleanse")
 ASIDE += ("cli", "estimate", "launch.py", "report", "study")
 
 
@@ -62,15 +62,22 @@ def code(methods: tuple[str, ...] | None = None) -> str:
       other methods' are left out then, and rooms that no result depends on.
       None takes all files.
   """
-  package = Path(__file__).parent.parent
   digest = hashlib.sha256()
-  for path in sorted(package.rglob("*.py")):
-    name = path.relative_to(package).as_posix()
-    if methods is not None and not _decides(name, methods):
-      continue
-    digest.update(f"{name}\n{path.stat().st_size}\n".encode())
-    digest.update(path.read_bytes())
+  for name, content in _files(Path(__file__).parent.parent).items():
+    if methods is None or _decides(name, methods):
+      digest.update(f"{name}\n{content}\n".encode())
   return digest.hexdigest()[:12]
+
+
+@functools.cache
+def _files(package: Path) -> dict[str, str]:
+  """Returns a digest of each Python file, by name, as they are at first."""
+  return {
+    path.relative_to(package).as_posix(): hashlib.sha256(
+      path.read_bytes()
+    ).hexdigest()
+    for path in sorted(package.rglob("*.py"))
+  }
 
 
 def _decides(name: str, methods: tuple[str, ...]) -> bool:

@@ -54,7 +54,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
     return workdir
   workdir = storage.place(workdir)
   parts = _parts(workdir)
-  records = _records("results.jsonl", parts, results.REQUIRED)
+  records = _named(_records("results.jsonl", parts, results.REQUIRED))
   if not records:
     raise ValueError(
       f"{workdir} holds no results (results.jsonl is missing or empty); run an "
@@ -116,6 +116,23 @@ def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
   return {name: value for part in parts for name, value in part.items()}
 
 
+def _named(records: list[results.Record]) -> list[results.Record]:
+  """Leaves out undefended models that are there again under another name.
+
+  Earlier versions gave that of a transfer one name for all users.
+  """
+  again = {_model(r) for r in records if r["defense"] == NONE and _told(r)}
+  return [
+    record
+    for record in records
+    if record["defense"] != NONE or _told(record) or _model(record) not in again
+  ]
+
+
+def _told(record: results.Record) -> bool:
+  return bool(record.get("protocol"))
+
+
 def _undefended(records: list[results.Record]) -> list[results.Record]:
   """Returns what the cells tell about models that have no cell `none`."""
   known = {_model(r) for r in records if r["defense"] == NONE}
@@ -153,7 +170,7 @@ def _before(record: results.Record) -> results.Record:
     key for key in record if key in after or key.startswith("memo.")
   )
   cell = f"{record['cell']} before"
-  return {**rest, **before, "defense": NONE, "cell": cell}
+  return {**rest, **before, "defense": NONE, "cell": cell, "protocol": None}
 
 
 def _curves(path: Place) -> dict[str, list[results.Record]]:

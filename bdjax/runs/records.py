@@ -134,11 +134,18 @@ def code(record: Record) -> str:
   Args:
     record: its methods are read.
   """
-  labels = {f"{k}s": record.get(k) for k in ("attack", "defense", "model")}
-  labels |= {"scenarios": record["scenario"], "sequela": record.get("sequel")}
+  labels = [(f"{k}s", record.get(k)) for k in ("attack", "defense", "model")]
+  labels += [
+    ("defenses", record.get("clean_defense")),
+    ("scenarios", record["scenario"]),
+    ("sequela", record.get("sequel")),
+  ]
+  if record.get("regime"):  # which may rehearse a defense
+    (regime,) = specs.parse(record["regime"])
+    labels.append(("defenses", regime.args.get("defense")))
   named = {
     f"{kind}/{specs.parse(label)[0].name}.py"
-    for kind, label in labels.items()
+    for kind, label in labels
     if label not in (None, CLEAN_MODEL)
   }
   return environment.code(tuple(sorted(named)))

@@ -230,12 +230,11 @@ class Runner:
     todo = self.todo()
     roots = list({self._names.planted(c): c.root for c in todo}.values())
     missing = [c for c in roots if not models.planted(session, c)]
-    missing = [c for c in missing if self._ready(session, c)]
     for group in sweeps.planting(missing):
       first, count = group.cells[0], len(group.cells)
       title = f"{first.attack.name} · plant {count} together"
       with self._attempt(session, title, self._unfinished(group)):
-        self._plant(session, group, mesh, width)
+        self._plant(session, self._ready(session, group), mesh, width)
     for cell in todo:
       if cell.defense is None and self._names.id(cell) not in self.failures:
         self._run(session, cell)
@@ -250,14 +249,13 @@ class Runner:
       with self._attempt(session, title, self._unfinished(group)):
         self._defend(session, group, mesh, width)
 
-  def _ready(self, session: Session, cell: Cell) -> bool:
-    """Returns whether a cell has the clean victim that its attack takes."""
-    name = self._names.id(cell)
-    if sweeps.needs_clean(self._plan, cell):
-      with self._attempt(session, f"clean victim, seed {cell.seed}", [name]):
-        models.clean(session, cell)
-        session.display.finish("trained")
-    return name not in self.failures
+  def _ready(self, session: Session, group: Group) -> Group:
+    """Returns a group without the cells whose clean victim diverges."""
+    lost = sweeps.without_victim(session, group)
+    for cell, error in lost.items():
+      names = [self._names.id(cell)]
+      self._fail(session, names, str(error), error, diverged=True)
+    return group.only([cell for cell in group.cells if cell not in lost])
 
   def _unfinished(self, group: Group) -> Iterator[str]:
     """Yields the names of a group's cells without a record, when asked."""
@@ -267,6 +265,8 @@ class Runner:
   def _plant(
     self, session: Session, group: Group, mesh: Mesh, width: int
   ) -> None:
+    if not group.cells:
+      return
     for done in sweeps.plant(session, group, mesh, width=width):
       cell = group.cells[done.place]
       session.display.members(done.place + 1, len(group.cells))

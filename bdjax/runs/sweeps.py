@@ -40,6 +40,11 @@ class Group(NamedTuple):
   cells: list[Cell]
   numbers: dict[str, np.ndarray]  # argument -> [cells]
 
+  def only(self, cells: Sequence[Cell]) -> "Group":
+    """Returns the group of some of its cells."""
+    places = [self.cells.index(cell) for cell in cells]
+    return Group([*cells], {k: v[places] for k, v in self.numbers.items()})
+
 
 def planting(cells: Sequence[Cell]) -> list[Group]:
   """Returns groups of cells whose planting is one program."""
@@ -144,6 +149,25 @@ def needs_clean(plan: plans.Plan, cell: Cell) -> bool:
   attack, fit = cell.attack.built, loop.scan_fit
   jax.eval_shape(lambda t: experiment.plant(cell.key, attack, t, fit), task)
   return bool(asking)
+
+
+def without_victim(session: Session, group: Group) -> dict[Cell, Exception]:
+  """Trains the clean victims that a group's attack starts from.
+
+  Returns:
+    The cells whose victim diverged, and how.
+  """
+  lost: dict[Cell, Exception] = {}
+  if needs_clean(session.plan, group.cells[0]):
+    victims: dict[str, list[Cell]] = {}
+    for cell in group.cells:
+      victims.setdefault(session.names.clean(cell), []).append(cell)
+    for cells in victims.values():
+      try:
+        models.clean(session, cells[0])
+      except FloatingPointError as error:
+        lost |= dict.fromkeys(cells, error)
+  return lost
 
 
 def defend(

@@ -46,7 +46,9 @@ def finish(
   Raises:
     ValueError: the directory cannot be used, or holds another config's results.
   """
+  records.where()  # notes the code as it is now: files may change meanwhile
   parts = settings.by_seed(plan)
+  _check_known(path.parent if shard[1] > 1 else path, parts)
   with workdirs.opened(
     path, plan.config, store=store, save_seconds=save_seconds, log_to=log_to
   ) as workdir:
@@ -54,7 +56,6 @@ def finish(
       workdir.commanded(command)
     share: dict[str, Any] = {"mesh": mesh, "shard": shard}
     runners = [Runner(part, workdir, **share) for part in parts]
-    _check_known(workdir.path, parts)
     _tell_other_code(workdir, console)
     todo, cells = map(sum, zip(*(r.counts() for r in runners), strict=True))
     if todo:
@@ -81,14 +82,17 @@ def _check_known(path: Place, parts: Sequence[plans.Plan]) -> None:
 
   A key set on the command line wins over a preset's, and a config is none the
   other for it.
+
+  Args:
+    path: of the run; of a shard, the folder that all of them lie in.
+    parts: the plans of the seeds.
   """
   ours = {
     cell.called: names.protocol(cell)
     for names in map(Names, parts)
     for cell in names.cells()
   }
-  shard = path.name.startswith("shard-")
-  for record in recorded(path.parent if shard else path):
+  for record in recorded(path):
     called = tuple(record[k] for k in ("attack", "regime", "defense"))
     known = record.get("protocol")
     if known and ours.get(called, known) != known:

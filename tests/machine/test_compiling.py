@@ -16,6 +16,8 @@ def test_spans_within_a_span_count_once():
   assert clock.seconds == pytest.approx(3.5)
   clock.note(end=6.0, length=1.0)
   assert clock.seconds == pytest.approx(4.5)
+  clock.note(end=6.5, length=1.0)  # another thread's, half of it counted
+  assert clock.seconds == pytest.approx(5.0)
 
 
 def test_what_compiles_is_heard():

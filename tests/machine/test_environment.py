@@ -18,6 +18,12 @@ def test_describe_names_the_machine():
   assert not [k for k, v in about.items() if isinstance(v, dict | list)]
 
 
+def fresh(*methods):
+  """Returns a digest of the code as it is by now, past the caches."""
+  environment._files.cache_clear()
+  return environment.code.__wrapped__(methods or None)
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
   """Returns a fresh checkout of a package, which counts as bdjax's."""
@@ -33,7 +39,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_a_digest_is_of_the_packages_python_files(checkout):
-  digest = environment.code.__wrapped__  # past the cache, which is of a process
+  digest = fresh
   before = digest()
   assert len(before) == 12
   (checkout / "bdjax" / "notes.txt").touch()  # no code
@@ -55,9 +61,7 @@ def test_other_methods_and_who_reads_results_decide_none(checkout):
   for name in ("attacks/badnets", "attacks/__init__", "attacks/parts/poison"):
     (package / f"{name}.py").touch()
 
-  def digest(*methods):
-    return environment.code.__wrapped__(methods)
-
+  digest = fresh
   before = digest("attacks/badnets.py")
   for name in ("attacks/cross", "defenses/shrink", "report/page", "launch"):
     (package / f"{name}.py").touch()

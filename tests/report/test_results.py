@@ -174,6 +174,31 @@ def test_summarize_refuses_to_mix_protocols():
   assert row["seeds"] == [0, 1, 2]
 
 
+def test_an_undefended_model_under_a_new_name_counts_once(tmp_path, fake):
+  changes = {"planted": "p", "scenario": "transfer"}
+  old = fake.record("a", "fmn", "none", 0, asr=0.9, **changes)
+  new = old | {"cell": "new", "protocol": "q", "asr": 0.8}
+  tuned = fake.record("a", "fmn", "ft", 0, **changes)
+  results.append(tmp_path / "results.jsonl", [old, tuned])
+  assert len(report.load(tmp_path).cells) == 2  # as earlier versions left it
+  results.append(tmp_path / "results.jsonl", [new])
+  cells = report.load(tmp_path).cells
+  assert [c["cell"] for c in cells if c["defense"] == "none"] == ["new"]
+
+
+def test_a_model_that_only_defenses_tell_of_has_no_protocol(tmp_path, fake):
+  tuned = [
+    fake.record("a", "fmn", "ft", seed, protocol="ft's") for seed in (0, 1)
+  ]
+  none = fake.record("a", "fmn", "none", 0, protocol="none's")
+  results.append(tmp_path / "results.jsonl", [none, *tuned])
+  rows = results.summarize(report.load(tmp_path).records)
+  assert {row["defense"]: row["seeds"] for row in rows} == {
+    "none": [0, 1],
+    "ft": [0, 1],
+  }
+
+
 def test_a_model_that_only_defenses_tell_of_has_no_floor_of_theirs(
   tmp_path, fake
 ):

@@ -17,9 +17,9 @@ def finish(config, tmp_path):
     config(defense__name="none", train__epochs=1, seeds=(0, 1))
   )
 
-  def finish():
+  def finish(command="python this"):
     console = Console(file=io.StringIO(), width=40)
-    done = whole.finish(plan, tmp_path, console, command="python this")
+    done = whole.finish(plan, tmp_path, console, command=command)
     assert done == (tmp_path, {})
     return console.file.getvalue().splitlines()
 
@@ -53,8 +53,11 @@ def test_seeds_of_other_settings_are_refused_before_anything_runs(
   one, other = map(json.loads, path.read_text().splitlines())
   text = json.dumps(other | {"seed": 7, "protocol": "0" * 16}) + "\n"
   path.write_text(json.dumps(one) + "\n" + text)
+  config = (tmp_path / "config.json").read_text()
   with pytest.raises(ValueError, match="/ none of seed 7 in other settings"):
-    finish()
+    finish(command="python that")
+  assert commands.read(tmp_path) == ["python this"]
+  assert (tmp_path / "config.json").read_text() == config
   path.write_text(json.dumps(one) + "\n")
   shard = tmp_path / "shard-1-of-2"  # another job's
   shard.mkdir()
