@@ -163,15 +163,15 @@ def models(given: Given) -> int:
 
   programs.keep()
   backend.require()
-  places = published.each(
+  show = sayings.console(given).print
+  published.save_models(
     given.folder,
     given.out,
     cells=given.cells,
     store=given.store,
     quiet=given.quiet,
+    told=lambda place: show(str(place), markup=False, soft_wrap=True),
   )
-  for place in places:
-    sayings.console(given).print(str(place), markup=False, soft_wrap=True)
   return 0
 
 

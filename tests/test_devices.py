@@ -9,6 +9,7 @@ import pytest
 from bdjax.machine import mesh
 from bdjax.methods import registry
 from bdjax.training import engine, learn, loop, optimizers
+from bdjax.training.journal import Journal
 from bdjax.types import Access
 
 
@@ -22,7 +23,7 @@ def trained(task, devices, *, arch="cnn", batch_size=16):
     seen.append(state.variables["params"]["linear"]["kernel"].sharding)
     return {"probed": 1.0}
 
-  journal = loop.Journal()
+  journal = Journal()
   fit = loop.host_fit(journal=journal, probe=loop.Probe(probe), mesh=devices)
   state, _ = fit(
     jax.random.key(1),

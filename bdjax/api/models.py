@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def save_models(
   store: str | os.PathLike[str] | None = None,
   data: dict[str, Any] | None = None,
   quiet: bool = False,
+  told: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
   """Writes a run's planted and repaired models, each into a folder of its own.
 
@@ -67,6 +68,7 @@ def save_models(
     store: where the run kept its models; None for the folder `models` in it.
     data: the arrays that `experiment` was given, if it was.
     quiet: whether no progress is shown.
+    told: is called with each folder as soon as it is there.
 
   Returns:
     The models' folders.
@@ -75,21 +77,6 @@ def save_models(
     ValueError: the run has no such models, or a folder is there already that
       holds something else.
   """
-  return list(
-    each(workdir, folder, cells=cells, store=store, data=data, quiet=quiet)
-  )
-
-
-def each(
-  workdir: str | os.PathLike[str],
-  folder: str | os.PathLike[str],
-  *,
-  cells: Sequence[str] = (),
-  store: str | os.PathLike[str] | None = None,
-  data: dict[str, Any] | None = None,
-  quiet: bool = False,
-) -> Iterator[Path]:
-  """Yields models' folders as soon as they are there; see `save_models`."""
   out = storage.local(folder, "folder")
   with (
     opening.opened(
@@ -114,7 +101,8 @@ def each(
         opening.remind(subject, cell)
         with faults(place, "write"), _whole(place) as part:
           _save(run, subject, cell, part, place.name)
-      yield place
+      told(place)
+  return [place for _, _, place in todo]
 
 
 def _kept(place: Path, cell: str) -> bool:

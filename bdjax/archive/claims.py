@@ -107,12 +107,15 @@ def _reread(run: Run, ran: str, means: str) -> Run:
   """Returns a run in which one regime stands for another, which it drops."""
   (wanted,) = specs.parse(ran)
 
+  def meant(record: Record) -> bool:
+    regime = record["regime"]  # None of a clean model's sequel
+    return regime is not None and specs.parse(regime) == [wanted]
+
   def read(records: list[Record]) -> list[Record]:
     return [
-      record | {"regime": means} if spec == wanted else record
+      record | {"regime": means} if meant(record) else record
       for record in records
-      if (spec := specs.parse(record["regime"])[0]) == wanted
-      or record["regime"] != means
+      if meant(record) or record["regime"] != means
     ]
 
   return run._replace(

@@ -41,8 +41,9 @@ def asked(
   readable = ", ".join(tables.ARCHITECTURES)
   if name:
     raise ValueError(
-      f"{printable(path)} says it is a {printable(name)}, which cleanse cannot "
-      f"read; it reads {readable}: give --arch only if it is one of these."
+      f"{printable(path)} says that it is {printable(name)}, which cleanse "
+      f"cannot read; it reads {readable}: give --arch only if it is one of "
+      "these."
     )
   fitting = [arch for arch in tables.ARCHITECTURES if _fits(named, arch)]
   if len(fitting) == 1:

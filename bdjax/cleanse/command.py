@@ -23,6 +23,7 @@ from bdjax.cleanse.result import Result, compared
 from bdjax.machine import storage
 from bdjax.runs import experiment
 from bdjax.training import loop
+from bdjax.training.journal import Row
 from bdjax.training.progress import Display
 from bdjax.types import Params
 
@@ -203,7 +204,7 @@ def _audited(
   display.start(escape(label))
   passes = [0]
 
-  def progress(name: str, done: int, epochs: int, row: loop.Row) -> None:
+  def progress(name: str, done: int, epochs: int, row: Row) -> None:
     passes[0] = done
     display.stage(name, done, epochs, row)
     if done < epochs:

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
-METHODS = ("attacks", "defenses", "models", "scenarios", "sequela")
 # What asks for results, or reads them.
 ASIDE = ("actions.py", "analysis", "aot", "archive", "bench", "cleanse")
 ASIDE += ("cli", "estimate", "launch.py", "report", "study")
@@ -54,17 +53,20 @@ def revision() -> str:
 
 
 @functools.cache
-def code(methods: tuple[str, ...] | None = None) -> str:
+def code(
+  methods: tuple[str, ...] | None = None, rooms: tuple[str, ...] = ()
+) -> str:
   """Returns a digest of the package's Python files, as they were when asked.
 
   Args:
     methods: files of the methods that decided a result, "attacks/badnets.py";
       other methods' are left out then, and rooms that no result depends on.
       None takes all files.
+    rooms: that methods lie in.
   """
   digest = hashlib.sha256()
   for name, content in _files(Path(__file__).parent.parent).items():
-    if methods is None or _decides(name, methods):
+    if methods is None or _decides(name, methods, rooms):
       digest.update(f"{name}\n{content}\n".encode())
   return digest.hexdigest()[:12]
 
@@ -80,9 +82,11 @@ def _files(package: Path) -> dict[str, str]:
   }
 
 
-def _decides(name: str, methods: tuple[str, ...]) -> bool:
+def _decides(
+  name: str, methods: tuple[str, ...], rooms: tuple[str, ...]
+) -> bool:
   room, _, file = name.partition("/")
-  if room in METHODS and file and not file.startswith("_"):
+  if room in rooms and file and not file.startswith("_"):
     return "/" in file or name in methods
   return room not in ASIDE
 

@@ -54,7 +54,7 @@ def load(workdir: str | os.PathLike[str] | Run) -> Run:
     return workdir
   workdir = storage.place(workdir)
   parts = _parts(workdir)
-  records = _named(_records("results.jsonl", parts, results.REQUIRED))
+  records = _once(_records("results.jsonl", parts, results.REQUIRED))
   if not records:
     raise ValueError(
       f"{workdir} holds no results (results.jsonl is missing or empty); run an "
@@ -116,8 +116,8 @@ def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
   return {name: value for part in parts for name, value in part.items()}
 
 
-def _named(records: list[results.Record]) -> list[results.Record]:
-  """Leaves out undefended models that are there again under another name.
+def _once(records: list[results.Record]) -> list[results.Record]:
+  """Leaves out undefended models that are there under a newer name, too.
 
   Earlier versions gave that of a transfer one name for all users.
   """

@@ -144,9 +144,7 @@ class Names:
   def _settings(self, cell: Cell) -> list[Any]:
     """Returns what decides how a cell was tuned, but for the images."""
     method, plan = cell.defense, self._plan
-    defense = (
-      [method.label, method.args, method.holding] if method else ["none"]
-    )
+    defense = [method.label, method.args, method.holding] if method else [NONE]
     if not plan.elsewhere:
       return [defense]
     info = plan.user.info

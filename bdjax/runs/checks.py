@@ -38,16 +38,16 @@ def sequela(plan: plans.Plan) -> None:
           f"leaves {images}, fewer than its batch_size {batch}: give at least "
           f"{values.rounded_up(batch / size):g}, or a smaller batch."
         )
-      fill(batch, images, key("batch_size"), f"{sequel.label}: ")
+      fits(batch, images, key("batch_size"), f"{sequel.label}: ")
     elif sequel.built.lures:
       _lures(plan, sequel)
       _room(sequel, size)
     else:
       whose = f"{sequel.label}'s shadow: "
-      fill(plan.recipe.batch_size, size // 2, whose=whose)
+      fits(plan.recipe.batch_size, size // 2, whose=whose)
       images, key = sequel.args["images"], sequel.source.key("batch_size")
       batch, whose = sequel.args["batch_size"], f"{sequel.label}: "
-      fill(batch, min(images, size), key, whose)
+      fits(batch, min(images, size), key, whose)
 
 
 def _room(sequel: Method, size: int) -> None:
@@ -84,13 +84,13 @@ def _lures(plan: plans.Plan, sequel: Method) -> None:
         "images."
       )
   key, args = sequel.source.key("batch_size"), sequel.args
-  fill(args["batch_size"], args["images"], key, f"{sequel.label}: ")
+  fits(args["batch_size"], args["images"], key, f"{sequel.label}: ")
 
 
-def fill(
+def fits(
   batch: int, size: int, key: str = "train.batch_size", whose: str = ""
 ) -> None:
-  """Refuses a batch that is larger than its data.
+  """Refuses a batch that does not fit its data.
 
   Args:
     batch: images of it.

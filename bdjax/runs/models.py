@@ -16,6 +16,7 @@ from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
 from bdjax.sequela import Shadow
 from bdjax.training import checkpoint, finite, loop, sequential
+from bdjax.training.journal import Journal, Row
 from bdjax.types import Backdoor, Fit, Params, Regime
 
 
@@ -56,7 +57,7 @@ def keep_backdoor(
   cell: Cell,
   backdoor: Backdoor,
   spent: dict[str, float],
-  journal: loop.Journal,
+  journal: Journal,
 ) -> None:
   """Puts a planted model in the store, with the seconds it took.
 
@@ -82,7 +83,7 @@ def planting(session: Session, cell: Cell) -> Planting:
   )
 
 
-def _learned(rows: list[loop.Row], regime: Regime) -> float | None:
+def _learned(rows: list[Row], regime: Regime) -> float | None:
   turns = len(regime.turns(0, 1))
   if regime.second is not None:  # what comes behind stage 1 sees no poison
     rows = [row for row in rows if row["stage"] not in sequential.STAGES]
@@ -101,7 +102,7 @@ def _shapes(session: Session, cell: Cell) -> Backdoor:
 
 
 def _plant(session: Session, cell: Cell) -> Backdoor:
-  name, journal = session.names.planted(cell), loop.Journal()
+  name, journal = session.names.planted(cell), Journal()
 
   def clean_victim(fit):
     del fit  # the attack's: its stages and its time are not this model's

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax.machine import environment, programs
-from bdjax.methods import specs
+from bdjax.methods import registry, specs
 from bdjax.report.results import CLEAN_MODEL, Record
 from bdjax.runs import evaluate, experiment, methods, plans
 from bdjax.runs.cells import Cell, Names
@@ -148,16 +148,14 @@ def code(record: Record) -> str:
     for kind, label in labels
     if label not in (None, CLEAN_MODEL)
   }
-  return environment.code(tuple(sorted(named)))
+  return environment.code(tuple(sorted(named)), registry.KINDS)
 
 
 def _labels(names: Names, cell: Cell) -> Record:
   return {
     "cell": names.id(cell),
     "planted": names.planted(cell),
-    "attack": cell.attack.label,
-    "regime": cell.regime.label,
-    "defense": _label(cell.defense),
+    **dict(zip(("attack", "regime", "defense"), cell.called, strict=True)),
     "seed": cell.seed,
     "protocol": names.protocol(cell),
   }

@@ -39,7 +39,7 @@ class Scorer:
     self._plan, self._setting = plan, plan.config["evaluate"]
     self._mesh = mesh
     self._test = self.spread(engine.rows(plan.user.test))
-    self._few = self._first(plan.user.test)
+    self._few = self._sampled(plan.user.test)
     self._programs: dict[Any, Callable] = {}
 
   def spread(self, tree: Params) -> Params:
@@ -61,9 +61,9 @@ class Scorer:
   @functools.cached_property
   def _few_victims(self) -> Rows:
     test = self._plan.scored(tuned=False).test
-    return self._few if test is self._plan.user.test else self._first(test)
+    return self._few if test is self._plan.user.test else self._sampled(test)
 
-  def _first(self, test: Dataset) -> Rows:
+  def _sampled(self, test: Dataset) -> Rows:
     """Returns the images behind a curve's points."""
     few = splits.sample(test, self._setting["curve_images"])
     return self.spread(engine.rows(few))

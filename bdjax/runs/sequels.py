@@ -18,7 +18,7 @@ from bdjax.runs.session import Session
 from bdjax.sequela import Remains
 from bdjax.sequela.parts import retraining
 from bdjax.training import inference, learn, loop
-from bdjax.training.loop import Row
+from bdjax.training.journal import Journal, Row
 from bdjax.types import (
   CLEAN,
   Access,
@@ -54,7 +54,7 @@ def _look(
   session: Session, name: str, question: SequelCell, remains: Remains
 ) -> tuple[dict[str, Any], dict[str, float]]:
   """Returns a sequel's numbers of a model as it is, and the seconds."""
-  journal = loop.Journal()
+  journal = Journal()
   start = time.perf_counter()
   fit = session.fit(name, journal=journal)
   numbers = dict(question.outcome(remains, fit).numbers)
@@ -141,7 +141,7 @@ def _retrain(
   session: Session, name: str, question: SequelCell, remains: Remains
 ) -> tuple[dict[str, Any], dict[str, float]]:
   """Returns how soon the backdoor is back, and the seconds it took."""
-  journal = loop.Journal()
+  journal = Journal()
   poisons = retraining.poisons(remains.poisoned, remains.role)
   backdoor = models.backdoor(session, question.cell)
 

@@ -54,7 +54,7 @@ def plan(
   result = built(config, overridden, scenario, source, user)
   _check_axes(result)
   _check_repeated(result)
-  checks.fill(result.recipe.batch_size, result.train.size)
+  checks.fits(result.recipe.batch_size, result.train.size)
   _check_scenario(result)
   regimes.check(result)
   _check_defenses(result)

@@ -8,7 +8,8 @@ from bdjax.report.results import Record
 from bdjax.runs import experiment, knowledge, models, records, scoring
 from bdjax.runs.cells import Cell
 from bdjax.runs.session import Session
-from bdjax.training import loop, metrics
+from bdjax.training import metrics
+from bdjax.training.journal import Journal
 from bdjax.types import Access, Backdoor, Defended, Params
 
 _FLOOR = "ca", "asr"  # rates of a clean model beside a backdoored one's
@@ -51,7 +52,7 @@ def defend(session: Session, cell: Cell, before: Record) -> Record:
     FloatingPointError: training has diverged.
     ValueError: the defense cannot work here, and says why.
   """
-  name, journal = session.names.id(cell), loop.Journal()
+  name, journal = session.names.id(cell), Journal()
   backdoor = models.backdoor(session, cell)
   access = knowledge.user(session.plan, cell, backdoor)
   probe = session.scorer.probe(cell, access, backdoor)

@@ -27,6 +27,7 @@ from bdjax.runs.cells import Cell
 from bdjax.runs.methods import Method
 from bdjax.runs.session import Session
 from bdjax.training import loop, sweep
+from bdjax.training.journal import Journal
 from bdjax.types import Access, Array, Defense, Fit, Metrics, Params
 
 # (fit, what all share, a cell's key, numbers and more) -> its result
@@ -86,7 +87,7 @@ class Done(NamedTuple):
   place: int  # in its group
   result: Any
   spent: dict[str, float]
-  journal: loop.Journal
+  journal: Journal
 
 
 def plant(
@@ -268,9 +269,7 @@ class _Recorder:
 
     return self._member(fit, shared, inputs), metrics
 
-  def journal(
-    self, metrics: list[tuple[Metrics, Array | None]]
-  ) -> loop.Journal:
+  def journal(self, metrics: list[tuple[Metrics, Array | None]]) -> Journal:
     """Returns a row per epoch: mean metrics, and learning rates of steps."""
     rows = []
     for stage, (columns, rates) in zip(self._stages, metrics, strict=True):
@@ -279,4 +278,4 @@ class _Recorder:
         if rates is not None:
           row["lr"] = np.asarray(rates[e], float).tolist()
         rows.append({"stage": stage, "epoch": e + 1, **row})
-    return loop.Journal(rows)
+    return Journal(rows)

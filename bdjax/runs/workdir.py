@@ -32,7 +32,8 @@ from bdjax.report import commands, results
 from bdjax.runs import plans, trackers
 from bdjax.runs.trackers import Tracker
 from bdjax.training import checkpoint
-from bdjax.training.loop import UNSEEN, Journal
+from bdjax.training.journal import Journal
+from bdjax.training.loop import UNSEEN
 
 _BEFORE = ("config.json", "commands.json", "lock")  # anything is computed
 _EMPTY = ("pictures", "findings", "models", "stages")  # then

@@ -22,7 +22,7 @@ from bdjax.machine import mesh as meshes
 from bdjax.machine.faults import Fault, code, faults
 from bdjax.machine.preemption import NOTICE
 from bdjax.machine.storage import Place
-from bdjax.training.loop import Row
+from bdjax.training.journal import Row
 from bdjax.types import State
 
 # Orbax narrates each save, and what it raises in each of its threads.

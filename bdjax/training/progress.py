@@ -20,7 +20,8 @@ from rich.progress import (
 )
 
 from bdjax.training import pace
-from bdjax.training.loop import RESUMED, Row
+from bdjax.training.journal import Row
+from bdjax.training.loop import RESUMED
 from bdjax.training.pace import Kind, Pace
 
 LOG = logging.getLogger("bdjax")

@@ -215,16 +215,23 @@ def test_a_folder_in_use_is_to_be_copied(outcome, save):
 def test_the_command_prints_a_path_as_soon_as_it_is_there(
   monkeypatch, capsys, quiet
 ):
-  def each(*places, **options):
-    yield Path("first")
+  def save(*places, told, **options):
+    told(Path("first"))
     assert capsys.readouterr().out == ("" if quiet else "first\n")
-    yield Path("second")
+    told(Path("second"))
 
-  monkeypatch.setattr(models, "each", each)
+  monkeypatch.setattr(models, "save_models", save)
   given = SimpleNamespace(folder="w", out="o", cells=(), store=None)
   given.quiet = quiet
   assert actions.models(given) == 0
   assert capsys.readouterr().out == ("" if quiet else "second\n")
+
+
+def test_each_folder_is_told_of(written, outcome, given):
+  told = []
+  where = outcome.workdir, written[0].parent
+  again = bdjax.save_models(*where, data=given, quiet=True, told=told.append)
+  assert told == again == written
 
 
 def test_data_that_is_no_dict_is_refused(outcome, tmp_path):

@@ -188,3 +188,11 @@ def test_the_page_shows_another_reading_beside_the_verdict(invent, tmp_path):
   )
   assert r"- yes: cifar10 blended fmn: 95.0 \[95.0, 95.0\]" in head
   assert r"- no: cifar10 blended fmn: 40.0 \[40.0, 40.0\]" in tail
+
+
+def test_a_sequel_of_a_clean_model_has_no_regime_to_be_read(invent, tmp_path):
+  one = invent.keep(tmp_path / "results" / "one", reading(invent, 0.95, 0.4))
+  sequel = {"cell": "s", "regime": None, "scenario": "standalone"}
+  run = claims._reread(one.run._replace(sequela=[sequel]), PLANTED, "fmn")
+  assert run.sequela == [sequel]
+  assert {record["regime"] for record in run.records} == {"fmn"}

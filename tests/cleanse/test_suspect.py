@@ -127,8 +127,8 @@ def test_a_name_that_nobody_knows_is_not_overruled(tmp_path, state):
   tensors.write(path, state, {"model_name": "resnet1001"})
   with pytest.raises(
     ValueError,
-    match="m.safetensors says it is a resnet1001, which cleanse cannot read; it"
-    " reads convnext_tiny, .*, vit_b_16: give --arch only if it is one of thes",
+    match="m.safetensors says that it is resnet1001, which cleanse cannot read;"
+    " it reads convnext_tiny, .*, vit_b_16: give --arch only if it is one of",
   ):
     suspect.load(path, arch=None, flags=FLAGS)
 

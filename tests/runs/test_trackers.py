@@ -11,7 +11,7 @@ from bdjax.machine import storage
 from bdjax.report import results
 from bdjax.runs import trackers, workdir
 from bdjax.runs.trackers import Cell
-from bdjax.training.loop import Journal
+from bdjax.training.journal import Journal
 
 ABOUT = {
   **{"attack": "lf", "regime": "fmn", "defense": "ft", "seed": 3},

@@ -14,6 +14,7 @@ from bdjax.training import (
   optimizers,
   regimes,
 )
+from bdjax.training.journal import Journal
 from bdjax.types import Batch, Recipe, Regime
 
 
@@ -82,7 +83,7 @@ def test_planned_epochs_and_rate():
 
 def test_training_learns_the_toy_task(toy, model):
   recipe = Recipe(epochs=20, batch_size=16, lr=0.1)
-  journal = loop.Journal()
+  journal = Journal()
   learn.train_classifier(
     key(), toy, loop.host_fit(journal=journal), model=model, recipe=recipe
   )
@@ -95,7 +96,7 @@ def test_views_take_turns_by_epoch(toy, model):
     del key
     return batch._replace(image=0 * batch.image)
 
-  journal = loop.Journal()
+  journal = Journal()
   recipe = Recipe(epochs=4, batch_size=16, lr=0.1)
   learn.train_classifier(
     key(),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.training import engine, loop
+from bdjax.training.journal import Journal
 
 
 def key():
@@ -166,7 +167,7 @@ def test_no_epochs_run_on_end_past_a_look(toy):
     lambda name, done, *rest: seen.append(done) or {"ca": 1.0},
     lambda done, epochs, turn: done in (1, 4, 5, epochs),
   )
-  journal = loop.Journal()
+  journal = Journal()
   fit = loop.host_fit(probe=probe, journal=journal, unseen=1e9)
   fit(key(), counting, start(64), toy, epochs=9, batch_size=16, name="x")
   assert seen == [1, 4, 5, 9]
@@ -174,7 +175,7 @@ def test_no_epochs_run_on_end_past_a_look(toy):
 
 
 def test_a_finished_stage_is_not_run_again(toy):
-  store, journal = Memory(), loop.Journal()
+  store, journal = Memory(), Journal()
   args = dict(epochs=2, batch_size=16, name="x")
   first = loop.host_fit(store=store)(key(), counting, start(64), toy, **args)
 
@@ -224,7 +225,7 @@ def test_a_probe_is_told_how_many_epochs_a_turn_has(toy):
 
 
 def test_probe_and_journal_have_a_row_an_epoch(toy):
-  journal = loop.Journal()
+  journal = Journal()
 
   def probe(name, done, epochs, state, params):
     return {"ca": done / epochs, "trigger": params} if done == 2 else {}
@@ -252,7 +253,7 @@ def test_host_and_scan_keep_the_same_rates_of_steps(toy):
     state = state | {"draw": state["draw"] + 1}
     return state, {"loss": state["draw"], "lr": 1 / state["draw"]}
 
-  args, journal = (key(), step, start(64), toy), loop.Journal()
+  args, journal = (key(), step, start(64), toy), Journal()
   how = dict(epochs=2, batch_size=1)
   loop.host_fit(journal=journal)(*args, name="x", **how)
   _, means, rates = loop.scan_steps(*args, **how)
