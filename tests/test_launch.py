@@ -29,7 +29,7 @@ QUICK = ("--config", "configs/quickstart.py")
     (("lst",), "unknown command 'lst': did you mean list?"),
     ((), "no config: give --config"),
     (("--config", "configs/nope.py"), "no config file configs/nope.py"),
-    ((*QUICK, "--config.train.epoch=3"), "unknown config key"),
+    ((*QUICK, "--config.train.epoch=3"), "did you mean epochs?"),
     (
       (*QUICK, "--config.train.epochs=2.5"),
       "--config.train.epochs is '2.5', but must be a whole number.",

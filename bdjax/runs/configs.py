@@ -110,16 +110,26 @@ def _quiet() -> Iterator[None]:
 
 
 def _lost(error: Exception, words: Sequence[str]) -> str:
-  """Returns that a word sets no key, if it may be meant for a method; or ""."""
+  """Returns which word sets no key, and what may be meant; or ""."""
   lost = isinstance(error, KeyError | AttributeError) and error.args
-  name = str(error.args[0]).strip("'\"") if lost else ""
+  said = str(error.args[0]) if lost else ""
+  named = re.search(r'instead of "(\w+)"', said)
+  name = named[1] if named else said.strip("'\"")
   for word in words:
     flag = word.partition("=")[0]
-    section, _, key = flag.removeprefix("--config.").partition(".")
-    if section in keys.METHODS and key == name:
-      said = " ".join(w for w in words if w.startswith(f"{_flag(section)}="))
-      return f"{flag} sets no key of the config: {_owner(section, key, said)}"
+    path = flag.removeprefix("--config.").split(".")
+    if name and name in path:
+      section = ".".join(path[: path.index(name)])
+      meant = _meant(section, name, words)
+      return f"{flag} sets no key of the config: {meant}"
   return ""
+
+
+def _meant(section: str, key: str, words: Sequence[str]) -> str:
+  if section in keys.METHODS:
+    said = " ".join(w for w in words if w.startswith(f"{_flag(section)}="))
+    return _owner(section, key, said)
+  return signature.nearest(key, keys.SECTIONS.get(section, keys.TOP))
 
 
 def _flag(section: str) -> str:
@@ -154,11 +164,9 @@ def _sentence(error: Exception) -> str:
     return text if said else _unreadable(inner, text)
   lost = isinstance(error, KeyError | AttributeError)
   text = " ".join(str(error.args[0] if lost and error.args else error).split())
-  if lost and "get_config" not in text:
-    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
-    if near:
-      return f"unknown config key {near[2]!r}: did you mean {near[1]}?"
-    return f"unknown config key {text}"
+  key = text.strip("'\"")
+  if lost and key.isidentifier():
+    return f"unknown config key {key!r}"
   number = re.search(rf"flag (--\S+?)=.*({'|'.join(_NUMBERS)}).*'(.*)'$", text)
   if number:
     kind = _NUMBERS[number[2]]

@@ -231,8 +231,7 @@ class Runner:
     roots = list({self._names.planted(c): c.root for c in todo}.values())
     missing = [c for c in roots if not models.planted(session, c)]
     for group in sweeps.planting(missing):
-      first, count = group.cells[0], len(group.cells)
-      title = f"{first.attack.name} · plant {count} together"
+      title = group.title(group.cells[0].attack, "plant")
       with self._attempt(session, title, self._unfinished(group)):
         self._plant(session, self._ready(session, group), mesh, width)
     for cell in todo:
@@ -244,8 +243,7 @@ class Runner:
       if cell.defense and self._names.id(cell.root) not in self.failures
     ]
     for group in sweeps.defending(defended):
-      first, count = group.cells[0], len(group.cells)
-      title = f"{first.defense.name} · defend {count} together"
+      title = group.title(group.cells[0].defense, "defend")
       with self._attempt(session, title, self._unfinished(group)):
         self._defend(session, group, mesh, width)
 

@@ -46,6 +46,12 @@ class Group(NamedTuple):
     places = [self.cells.index(cell) for cell in cells]
     return Group([*cells], {k: v[places] for k, v in self.numbers.items()})
 
+  def title(self, method: Method, doing: str) -> str:
+    """Returns what is said while its cells are planted or defended."""
+    count = len(self.cells)
+    together = f" {count} together" if count > 1 else ""
+    return f"{method.name} · {doing}{together}"
+
 
 def planting(cells: Sequence[Cell]) -> list[Group]:
   """Returns groups of cells whose planting is one program."""

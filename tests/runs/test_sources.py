@@ -88,6 +88,10 @@ def test_a_refusal_names_what_was_typed(config, word, text):
     (["defense.name=nad,abl", "defense.lr=3"], r"name='abl\(lr=...\)'"),
     (["regime.original=1"], r"regime.name='fmn\(original=...\)'"),
     (["sequela.rounds=1"], r"sequela.name='reactivation\(rounds=...\)'"),
+    (["data.limit=5"], r"^--config.data.limit sets no key .* train_images"),
+    (["train.a.b=5"], r"^--config.train.a.b sets no key .* known are batch_s"),
+    (["data.nme=x"], r"^--config.data.nme sets no key .*did you mean name\?"),
+    (["seed=3"], r"^--config.seed sets no key .*did you mean seeds"),
   ],
 )
 def test_an_argument_is_sent_to_a_method_that_has_it(words, said):

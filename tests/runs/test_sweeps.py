@@ -231,3 +231,13 @@ def test_the_width_is_given_or_measured_once(config, monkeypatch, tmp_path):
   other = planned(config, sweep__axes="lr=(0.1, 0.2)", train__batch_size=16)
   speeds[2] = 10.4
   assert widths.chosen(other) == 1
+
+
+@pytest.mark.parametrize(
+  ("rates", "said"), [("0.1", "defend"), ("0.1, 0.2", "defend 2 together")]
+)
+def test_a_group_of_one_is_called_as_a_cell_is(config, rates, said):
+  made = config(defense__name="ft", sweep__axes=f"lr=({rates},)")
+  names = Names(settings.plan(made))
+  (group,) = sweeps.defending([c for c in names.cells() if c.defense])
+  assert group.title(group.cells[0].defense, "defend") == f"ft · {said}"
