@@ -25,5 +25,6 @@ def get_config(argument: str = "") -> ConfigDict:
       "batch_size": 64,
     }
   )
+  config.evaluate.curve_images = 500
   config.seeds = (0,)
   return base.with_methods(config, argument)

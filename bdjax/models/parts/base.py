@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 from flax.linen import module as linen
 
+from bdjax.models.parts import conv
 from bdjax.types import Array, Key, Params
 
 _PLAIN = (bool, str, type(None))  # what equals nothing of another kind
@@ -113,7 +114,8 @@ def _initialized(
   module: Network, plain: _Plain, rngs: Any, arrays: dict[int, Array]
 ) -> Any:
   args, named = _joined(plain, arrays)
-  return nn.Module.init(module, rngs, *args, **named)
+  with conv.plainly():  # what a network answers is no part of its variables
+    return nn.Module.init(module, rngs, *args, **named)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)

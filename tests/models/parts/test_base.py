@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import errors
 
-from bdjax.models.parts import base
+from bdjax.models.parts import base, conv, layers
 
 IMAGE = jnp.linspace(0, 1, 6).reshape(2, 3)
 
@@ -150,3 +150,31 @@ def test_wrong_calls_fail_as_flaxs():
     make(4).apply(variables, IMAGE, trian=True)
   with pytest.raises(errors.ScopeCollectionNotFound, match="kernel"):
     make(4).apply({}, IMAGE)
+
+
+def test_variables_are_made_without_what_is_quick_to_run(monkeypatch):
+  class Grouped(base.Network):
+    @nn.compact
+    def __call__(self, x):
+      kind = {"init": nn.initializers.lecun_normal(), "dtype": "float32"}
+      x = layers.conv(4, 3, groups=2, name="grouped", **kind)(x)
+      return layers.conv(3, 1, name="point", **kind)(x), {}
+
+  def refused(*args):
+    raise RuntimeError("gone through")
+
+  images = jnp.ones((1, 4, 4, 2))
+  with monkeypatch.context() as patch:
+    for name in ("_grouped", "_pointwise", "_conv"):
+      patch.setattr(conv, name, refused)
+    variables = Grouped().init(jax.random.key(0), images)
+    with pytest.raises(RuntimeError, match="gone through"):
+      Grouped().apply(variables, images)
+  shapes = jax.tree.map(jnp.shape, variables["params"])
+  assert shapes["grouped"]["kernel"] == (3, 3, 1, 4)
+  plain = nn.Module.init(Grouped(), jax.random.key(0), images)
+  jax.tree.map(np.testing.assert_array_equal, variables, plain)
+  logits, _ = Grouped().apply(variables, images)
+  with conv.plainly():
+    found, _ = nn.Module.apply(Grouped(), variables, images)
+  np.testing.assert_allclose(logits, found, rtol=1e-5)
