@@ -15,40 +15,25 @@ derivatives are the other two: so gradients of gradients slide no image over
 another. Forward-mode differentiation does not work (`jax.jvp`): use reverse
 over reverse.
 
-Convolutions in groups have no such spelling: XLA's CPU compiler knows none that
-is fast. There, a sum over the kernel's taps takes their place, each a shifted
-input times the tap's weights; its gradients are those that JAX derives.
-A step of two blocks of MobileNetV2 (32 images of 16 x 16, 96 channels inside)
-took 158 to 172 ms of CPU alone and 115 to 125 in a scan, with lax's 387 to 422
-and 6215 to 6494 (2 cores, two runs, jax 0.10.2).
+Convolutions in groups have no such spelling: see `taps`.
 """
 
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from bdjax.models.parts import taps
+from bdjax.models.parts.taps import Pair, Window
 from bdjax.types import Array
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-Pair = tuple[int, int]
 
 _plain = ContextVar("plain convolutions", default=False)
-
-
-class _Window(NamedTuple):
-  """Where the kernel is applied; per spatial dimension."""
-
-  stride: Pair
-  pad: tuple[Pair, Pair]
-  input_dilation: Pair
-  kernel_dilation: Pair
 
 
 @contextlib.contextmanager
@@ -108,7 +93,7 @@ def conv_general_dilated(
       x.shape[1:3], kernel.shape[:2], strides, padding
     )
   pad = tuple((int(low), int(high)) for low, high in padding)
-  window = _Window(strides, pad, tuple(lhs_dilation), tuple(rhs_dilation))
+  window = Window(strides, pad, tuple(lhs_dilation), tuple(rhs_dilation))
   if _plain.get():
     return _convolve(x, kernel, window, feature_group_count)
   if feature_group_count != 1:
@@ -118,7 +103,7 @@ def conv_general_dilated(
   return _conv(x, kernel, window)
 
 
-def _pointwise(x: Array, kernel: Array, window: _Window) -> Array:
+def _pointwise(x: Array, kernel: Array, window: Window) -> Array:
   """Convolves with a 1x1 kernel, on a CPU as a product of matrices.
 
   Its gradients are such products too, and fast there. On a GPU a product that
@@ -135,61 +120,23 @@ def _pointwise(x: Array, kernel: Array, window: _Window) -> Array:
   )
 
 
-def _product(window: _Window, x: Array, kernel: Array) -> Array:
+def _product(window: Window, x: Array, kernel: Array) -> Array:
   x = x[:, :: window.stride[0], :: window.stride[1]]
   return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
 
 
-def _grouped(x: Array, kernel: Array, window: _Window, groups: int) -> Array:
+def _grouped(x: Array, kernel: Array, window: Window, groups: int) -> Array:
   """Convolves each group of channels by itself, on a CPU tap by tap."""
   return lax.platform_dependent(
     x,
     kernel,
-    cpu=functools.partial(_taps, window, groups),
+    cpu=functools.partial(taps.summed, window, groups),
     default=functools.partial(_convolve, window=window, groups=groups),
   )
 
 
-def _taps(window: _Window, groups: int, x: Array, kernel: Array) -> Array:
-  """Returns y[o] = sum_t x[s o + t - low] k[t], a group's channels apart."""
-  pads = zip(window.pad, window.input_dilation, strict=True)
-  edges = [(low, high, dilation - 1) for (low, high), dilation in pads]
-  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
-  spread = window.kernel_dilation
-  count = [
-    (x.shape[1 + i] - 1 - (kernel.shape[i] - 1) * spread[i]) // window.stride[i]
-    for i in range(2)
-  ]
-
-  def tap(place: Pair) -> Array:
-    first = [t * d for t, d in zip(place, spread, strict=True)]
-    last = [
-      f + n * s + 1 for f, n, s in zip(first, count, window.stride, strict=True)
-    ]
-    patch = lax.slice(
-      x,
-      (0, *first, 0),
-      (x.shape[0], *last, x.shape[3]),
-      (1, *window.stride, 1),
-    )
-    return _weighed(patch, kernel[place], groups)
-
-  return sum(map(tap, np.ndindex(*kernel.shape[:2])))
-
-
-def _weighed(x: Array, weights: Array, groups: int) -> Array:
-  """Returns x [B, H, W, C] times weights [C / G, D] in each of G groups."""
-  inside, out = weights.shape
-  if inside == 1 and out == groups:
-    return x * weights.reshape(1, 1, 1, out)
-  x = x.reshape(*x.shape[:3], groups, inside)
-  weights = weights.reshape(inside, groups, out // groups)
-  y = jnp.einsum("bhwgi,igo->bhwgo", x, weights)
-  return y.reshape(*y.shape[:3], out)
-
-
 def _convolve(
-  x: Array, kernel: Array, window: _Window, groups: int = 1
+  x: Array, kernel: Array, window: Window, groups: int = 1
 ) -> Array:
   return lax.conv_general_dilated(
     x,
@@ -204,12 +151,12 @@ def _convolve(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: Array, kernel: Array, window: _Window) -> Array:
+def _conv(x: Array, kernel: Array, window: Window) -> Array:
   return _convolve(x, kernel, window)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_x(dy: Array, kernel: Array, window: _Window, size: Pair) -> Array:
+def _by_x(dy: Array, kernel: Array, window: Window, size: Pair) -> Array:
   """Returns the gradient by images of a size, from that by the output."""
   return lax.platform_dependent(
     dy,
@@ -220,7 +167,7 @@ def _by_x(dy: Array, kernel: Array, window: _Window, size: Pair) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_kernel(x: Array, dy: Array, window: _Window, size: Pair) -> Array:
+def _by_kernel(x: Array, dy: Array, window: Window, size: Pair) -> Array:
   """Returns the gradient by a kernel of a size, from that by the output."""
   return lax.platform_dependent(
     x,
@@ -259,21 +206,21 @@ _by_kernel.defvjp(
 
 
 def _derived_by_x(
-  window: _Window, size: Pair, dy: Array, kernel: Array
+  window: Window, size: Pair, dy: Array, kernel: Array
 ) -> Array:
   x = jnp.zeros((dy.shape[0], *size, kernel.shape[2]), dy.dtype)
   return jax.vjp(lambda x: _convolve(x, kernel, window), x)[1](dy)[0]
 
 
 def _derived_by_kernel(
-  window: _Window, size: Pair, x: Array, dy: Array
+  window: Window, size: Pair, x: Array, dy: Array
 ) -> Array:
   kernel = jnp.zeros((*size, x.shape[3], dy.shape[3]), x.dtype)
   return jax.vjp(lambda k: _convolve(x, k, window), kernel)[1](dy)[0]
 
 
 def _canonical_by_x(
-  window: _Window, size: Pair, dy: Array, kernel: Array
+  window: Window, size: Pair, dy: Array, kernel: Array
 ) -> Array:
   """Returns the gradient by x as a forward convolution.
 
@@ -286,14 +233,14 @@ def _canonical_by_x(
     n_x, n_k, n_y = _stretched(window, i, size, kernel.shape, dy.shape[1:])
     low = window.pad[i][0]
     pad.append((n_k - 1 - low, n_x - n_y + low))
-  there = _Window(
+  there = Window(
     window.input_dilation, tuple(pad), window.stride, window.kernel_dilation
   )
   return _convolve(dy, kernel[::-1, ::-1].swapaxes(2, 3), there)
 
 
 def _canonical_by_kernel(
-  window: _Window, size: Pair, x: Array, dy: Array
+  window: Window, size: Pair, x: Array, dy: Array
 ) -> Array:
   """Returns the gradient by the kernel as a forward convolution.
 
@@ -305,14 +252,14 @@ def _canonical_by_kernel(
     n_x, n_k, n_y = _stretched(window, i, x.shape[1:], size, dy.shape[1:])
     low = window.pad[i][0]
     pad.append((low, n_k - 1 + n_y - n_x - low))
-  there = _Window(
+  there = Window(
     window.kernel_dilation, tuple(pad), window.input_dilation, window.stride
   )
   swapped = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
   return _convolve(*swapped, there).transpose(1, 2, 0, 3)
 
 
-def _stretched(window: _Window, i: int, *sizes: Sequence[int]) -> list[int]:
+def _stretched(window: Window, i: int, *sizes: Sequence[int]) -> list[int]:
   """Returns the extents of x, kernel and y along a dimension, dilated."""
   dilations = window.input_dilation, window.kernel_dilation, window.stride
   pairs = zip(sizes, dilations, strict=True)
