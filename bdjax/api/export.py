@@ -15,6 +15,7 @@ from bdjax import report
 from bdjax.api.outcome import Outcome, load, pandas
 from bdjax.machine.faults import faults
 from bdjax.report import figures, judging, page, results, tables
+from bdjax.report.judging import NONE
 from bdjax.report.tables import Table
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 WIDE = 4  # defenses side by side; more of them stand below each other
 COLUMNS = ("CA", "ASR")
-MARKS = {tables.UNPLANTED: "†", tables.DESTROYED: "‡"}
 COMMANDS = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$"}
 
 
@@ -66,7 +66,8 @@ def _parquet(outcome: Outcome, file: Path) -> None:
 
 
 def _latex(outcome: Outcome, file: Path) -> None:
-  parts = [_text(table) for table in tables.pivot(outcome.records)]
+  lost = report.load(outcome.workdir).diverged
+  parts = [_text(table) for table in tables.pivot(outcome.records, lost)]
   file.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -89,11 +90,11 @@ def _text(table: Table) -> str:
   dataset, model, scenario = table.title
   shown = list(table.rows.values())
   words = {tables.verdict(row) for row in shown}
-  notes = [f" {MARKS[k]} {k}." for k in tables.UNJUDGED if k in words]
+  notes = [f" {tables.MARKS[k]} {k}." for k in tables.UNJUDGED if k in words]
   caption = (
     f"CA and ASR in percent: {dataset}, {model}, {scenario}. {_counts(shown)}"
     f"{f' {tables.MOVED}' if tables.moved(table) else ''}"
-    f"{''.join(notes)}"
+    f"{''.join(notes)}{tables.losses(table)}"
   )
   frame = _wide(table) if len(table.defenses) <= WIDE else _long(table)
   names = sum(
@@ -124,11 +125,15 @@ def _counts(shown: Sequence[results.Record]) -> str:
     for name in ("test_images", "triggered_images")
   )
   text = f"{means}, on {ca} test images and {asr} triggered ones a seed. "
-  text += f"Chance is {100 * judging.chance(shown[0]):.3g}"
-  floors = [100 * r["clean_asr"] for r in shown if r["clean_asr"] is not None]
+  judged = [row for row in shown if row["defense"] != NONE] or shown
+  chances = (100 * judging.chance(row) for row in judged)
+  text += f"Chance is {tables.several(f'{chance:.3g}' for chance in chances)}"
+  floors = [r["clean_left"] for r in judged if r["clean_left"] is not None]
   if floors:
-    ends = dict.fromkeys(f"{end:.1f}" for end in (min(floors), max(floors)))
-    text += f"; models without a backdoor have an ASR of {' to '.join(ends)}"
+    ends = (f"{100 * end:.1f}" for end in (min(floors), max(floors)))
+    name = "a collapse" if judged[0]["success"] == "collapse" else "an ASR"
+    span = " to ".join(dict.fromkeys(ends))
+    text += f"; models without a backdoor have {name} of {span}"
   return f"{text}."
 
 
@@ -161,7 +166,9 @@ def _pair(table: Table, key: tuple[str, str, str]) -> dict[str, str]:
   """Returns CA and ASR of a cell, marked where its defense is not judged."""
   row = table.rows.get(key)
   if row is None:
-    return dict.fromkeys(COLUMNS, "–")
-  mark = MARKS.get(tables.verdict(row), "")
+    return dict.fromkeys(
+      COLUMNS, "diverged" if tables.lost(table, key) else "–"
+    )
+  mark = tables.MARKS.get(tables.verdict(row), "")
   ca, asr = (tables.percent(row, name) for name in ("ca", "left"))
   return dict(zip(COLUMNS, (ca, f"{asr}{mark}"), strict=True))

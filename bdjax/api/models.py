@@ -252,6 +252,12 @@ def _shown(picture: Picture) -> Image.Image:
   )
 
 
+def _target(about: dict[str, Any], picture: Picture | None) -> str:
+  if about.get("config.attack.mode") == "all2all":
+    return "all2all: of each class the next"
+  return ", ".join(dict.fromkeys(picture.target)) if picture else "-"
+
+
 def _card(
   run: Opened,
   about: dict[str, Any],
@@ -276,7 +282,8 @@ def _card(
     repaired=repaired,
     percent=lambda share: f"{100 * share:.1f}",
     picture=picture is not None,
-    target=", ".join(dict.fromkeys(picture.target)) if picture else "-",
+    target=_target(about, picture),
+    planted=about["attack"] != "clean",
     train_images=run.plan.train.size,
     test_images=run.plan.test.size,
     torch=None if names == FLAX else names,

@@ -30,7 +30,7 @@ class Score(NamedTuple):
 
   defense: str
   judged: dict[Label, results.Record]  # its rows that say something of it
-  ruined: list[Label]
+  ruined: int  # models, of all seeds
   lost: int  # cells that diverged
   seeds: dict[int, float]  # of whole ones, what is best high: DER, or 1 - rate
   unit: str  # which of them: DER, or the name of the rate that is left
@@ -39,7 +39,7 @@ class Score(NamedTuple):
   def rank(self) -> tuple[bool, bool, int, float]:
     """Sorts the best defense first."""
     good = self.mean("der") if self.unit == DER else 1 - self.mean("left")
-    return bool(self.ruined), self.lost > 0, -len(self.judged), -good
+    return self.ruined > 0, self.lost > 0, -len(self.judged), -good
 
   @property
   def gone(self) -> int:
@@ -75,7 +75,7 @@ def answer(table: tables.Table) -> Answer:
     [_said(table, best, len(defenses)), *notes],
     [
       ("Best defense", _named(best)),
-      ("What it costs", _cost(best)),
+      ("What it costs", _cost(best) + _held(table, scores)),
       ("What is left", _left(best)),
       ("How sure", _sure(best, others)),
     ],
@@ -111,7 +111,11 @@ def _score(table: tables.Table, defense: str, planted: list[Label]) -> Score:
     for seed, some in values.items()
     if len(some) == len(judged)
   }
-  ruined = [k for k, word in words.items() if word == tables.DESTROYED]
+  ruined = sum(
+    row["ruins"]
+    for label, row in rows.items()
+    if words[label] == tables.DESTROYED
+  )
   lost = sum(
     record["defense"] == defense
     and (record["attack"], record["regime"]) in planted
@@ -124,9 +128,11 @@ def _said(table: tables.Table, best: Score, count: int) -> str:
   before = [row["asr_before"] for row in best.judged.values()]
   known = None not in before
   start = f"from {100 * statistics.fmean(before):.1f} " if known else ""
+  rises = known and best.mean("left") > statistics.fmean(before)
   where = _counted(len(best.judged), "backdoor")
   many = f"the best of {count} defenses" if count > 1 else "the only defense"
-  change = f"the {_rates(best)} falls {start}to {100 * best.mean('left'):.1f} %"
+  way = "rises" if rises else "falls"
+  change = f"the {_rates(best)} {way} {start}to {100 * best.mean('left'):.1f} %"
   if best.gone:
     return f"{best.defense} is {many} here: over {where}, {change}."
   return (
@@ -137,7 +143,7 @@ def _said(table: tables.Table, best: Score, count: int) -> str:
 
 def _notes(rated: list[Score], failed: int, count: int) -> list[str]:
   ruins = [
-    f"{score.defense} destroyed {_counted(len(score.ruined), 'model')}"
+    f"{score.defense} destroyed {_counted(score.ruined, 'model')}"
     for score in rated
     if score.ruined
   ]
@@ -159,7 +165,9 @@ def _notes(rated: list[Score], failed: int, count: int) -> list[str]:
 
 def _named(best: Score) -> str:
   where = _counted(len(best.judged), "backdoor")
-  ruined = f", {len(best.ruined)} models destroyed" if best.ruined else ""
+  ruined = (
+    f", {_counted(best.ruined, 'model')} destroyed" if best.ruined else ""
+  )
   return f"{best.defense}: gone in {best.gone} of {where}{ruined}"
 
 
@@ -178,6 +186,26 @@ def _cost(best: Score) -> str:
   if None not in seconds:
     texts.append(f"{statistics.fmean(seconds):,.3g} s of training a model")
   return ", ".join(texts) or "not recorded"
+
+
+def _held(table: tables.Table, scores: list[Score]) -> str:
+  """Returns how many clean images the best has if not all have as many."""
+  held = {
+    score.defense: tables.between(
+      record["clean_images"]
+      for record in table.records
+      if record["defense"] == score.defense
+    )
+    for score in scores
+  }
+  mine, *others = held.values()
+  more = [text for text in others if text != mine]
+  if not more:
+    return ""
+  count = f"{len(more)} of the {len(others)}" if len(more) < len(others) else ""
+  return f", {mine} clean images, where {count or 'all'} others hold " + (
+    tables.several(more)
+  )
 
 
 def _left(best: Score) -> str:

@@ -115,10 +115,11 @@ def _less(first: results.Record | None, cell: results.Record | None) -> str:
     for row in (cell, first)
   )
   gaps = [here[seed] - there[seed] for seed in here if seed in there]
+  if not gaps:
+    return "no seed in both"
   ends = intervals.student(gaps)
   if ends is None:
-    gap = 100 * (gaps[0] if gaps else cell["left"] - first["left"])
-    return f"{gap:+.1f}, no interval"
+    return f"{100 * gaps[0]:+.1f}, no interval"
   low, high = (100 * end for end in ends)
   return f"{100 * statistics.fmean(gaps):+.1f} [{low:.1f}, {high:.1f}]"
 

@@ -25,6 +25,7 @@ from bdjax.report.tables import (
   percent,
   pivot,
   protocol,
+  vanished,
 )
 from bdjax.report.tables import verdict as judge
 
@@ -47,6 +48,8 @@ def show(
   """
   console = console or Console()
   run = load(workdir)
+  for line in vanished(run.records, run.diverged):
+    console.print(line, markup=False)
   for table in pivot(run.records, run.diverged):
     console.print(Text(" / ".join(table.title), style="bold"))
     console.print(Text(" ".join(answer.answer(table).sentences)))

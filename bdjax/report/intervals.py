@@ -68,4 +68,6 @@ def lead(first: dict[int, float], second: dict[int, float], unit: str) -> str:
     f"{100 * statistics.fmean(gaps):.1f} [{low:.1f}, {high:.1f}] {unit}, over "
     f"{len(gaps)} seeds"
   )
+  if high < 0:  # the order is of means over all seeds of each
+    return f"Not sure, since in the seeds of both it is behind: {gap}"
   return gap if low > 0 else f"Not told apart: {gap}"

@@ -4,6 +4,12 @@ from typing import Any
 
 NONE = "none"  # the defense that leaves the model alone
 CLASSES = 10  # of what records without a number of classes are of
+STANDING = " before"  # ends the name of what stands for an undefended model
+
+
+def stands_in(record: dict[str, Any]) -> bool:
+  """Returns whether a record stands for an undefended model without a cell."""
+  return record["cell"].endswith(STANDING)
 
 
 def moved(scenario: str) -> bool:
@@ -58,13 +64,19 @@ def untaught(record: dict[str, Any]) -> bool:
 
   Its accuracy was then at chance, or less than a tenth of the way from there to
   1 (chosen here): an ASR of such a model is no backdoor, since whatever always
-  answers the target class has one of 1.
+  answers the target class has one of 1. One such seed is enough, as of ruins.
 
   Args:
-    record: of a cell, or a row of `results.summarize`.
+    record: of a cell, or a row of `results.summarize`, which counts `blanks`.
+      Where a model came from another task, its accuracy is that in its own.
   """
-  before = record["ca_before"]
-  return before is not None and _knows_nothing(before, chance(record))
+  if "blanks" in record:
+    return record["blanks"] > 0
+  before, guess = record["ca_before"], chance(record)
+  if before is None and record.get("ca_planted") is not None:
+    before = record["ca_planted"]
+    guess = chance({"classes": record["classes_planted"]})
+  return before is not None and _knows_nothing(before, guess)
 
 
 def _knows_nothing(accuracy: float, guess: float) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from bdjax.machine import notes, storage
 from bdjax.machine.storage import Place
 from bdjax.report import commands, divergence, results
-from bdjax.report.judging import NONE
+from bdjax.report.judging import NONE, STANDING
 
 T = TypeVar("T")
 
@@ -148,16 +148,26 @@ def _model(record: results.Record) -> tuple:
 
 
 def _planted(records: list[results.Record]) -> list[results.Record]:
-  """Adds `asr_planted` where a defense worked in another task.
+  """Adds what a model was in its own task where a defense worked in another.
 
-  That is the ASR with which the model left its own: without a backdoor there,
-  nothing is left elsewhere to be removed.
+  That is the ASR with which it left, `asr_planted`: without a backdoor there,
+  nothing is left elsewhere to be removed. And its accuracy, `ca_planted`, among
+  `classes_planted`: without any there was no backdoor.
   """
-  before = {_model(r): r["asr"] for r in records if r["defense"] == NONE}
+  before = {_model(r): r for r in records if r["defense"] == NONE}
+
+  def own(record):
+    model = before[_model(record)]
+    return {
+      "asr_planted": model["asr"],
+      "ca_planted": model["ca"],
+      "classes_planted": model.get("classes"),
+    }
+
   return [
     record
     if record["defense"] == NONE or record["asr_before"] is not None
-    else record | {"asr_planted": before[_model(record)]}
+    else record | own(record)
     for record in records
   ]
 
@@ -169,7 +179,7 @@ def _before(record: results.Record) -> results.Record:
   rest = dict.fromkeys(
     key for key in record if key in after or key.startswith("memo.")
   )
-  cell = f"{record['cell']} before"
+  cell = f"{record['cell']}{STANDING}"
   return {**rest, **before, "defense": NONE, "cell": cell, "protocol": None}
 
 

@@ -138,6 +138,7 @@ def render(
     why=why.section(run),
     rows=results.summarize(run.records),
     diverged=divergence.counted(run.diverged),
+    vanished=tables.vanished(run.records, run.diverged),
     span=sections.SPAN,
     config=json.dumps(run.config, indent=2),
     commands=run.commands,

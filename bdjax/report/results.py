@@ -137,10 +137,10 @@ def summarize(records: Iterable[Record]) -> list[Record]:
     (ddof 1; None with one seed) under `<name>_sd`, the same of what the defense
     `FOUND` and of what was scored `ELSEWHERE` (None where it was not), the
     intervals, `ca_values` and so on in the order of the seeds,
-    `asr_before_least`: of the seed in which the attack succeeded least,
-    `ruins`: how many seeds' models the defense destroyed, and `success`: the
-    name of the rate that says what is left of the backdoor, which is `left`,
-    and a clean model's `clean_left`.
+    `asr_before_least`: of the seed in which the attack succeeded least, `ruins`
+    and `blanks`: how many seeds' models the defense destroyed and how many were
+    no classifiers before it, and `success`: the name of the rate that says what
+    is left of the backdoor, which is `left`, and a clean model's `clean_left`.
 
   Raises:
     ValueError: two different cells of one group have the same seed, or not
@@ -162,8 +162,7 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
   for name in (*METRICS, *COSTS, *BEFORE):
     row[name], row[f"{name}_sd"] = _mean_sd([cell[name] for cell in cells])
   for name in (*FOUND, *ELSEWHERE):
-    values = [cell.get(name) for cell in cells]
-    row[name], row[f"{name}_sd"] = _mean_sd(values)
+    row[name], row[f"{name}_sd"] = _mean_sd([c.get(name) for c in cells])
   for count in ("test_images", "triggered_images"):
     row[count] = sum(cell[count] for cell in cells)
   row["success"] = name = judging.success(cells[0])
@@ -173,7 +172,8 @@ def _row(key: tuple[str, ...], cells: list[Record]) -> Record:
     row[f"left{part}"] = row[f"{name}{part}"]
     row[f"clean_left{part}"] = row[f"clean_{name}{part}"]
   row["ruins"] = sum(map(judging.destroyed, cells))
-  before = [_planted(cell) for cell in cells]
+  row["blanks"] = sum(map(judging.untaught, cells))
+  before = [planted(cell) for cell in cells]
   row["asr_before_least"] = None if None in before else min(before)
   return row
 
@@ -183,9 +183,10 @@ def _spread(name: str, values: list[float | None]) -> Record:
   return {f"{name}_values": values, f"{name}_low": low, f"{name}_high": high}
 
 
-def _planted(cell: Record) -> float | None:
-  before = cell["asr_before"]
-  return cell.get("asr_planted") if before is None else before
+def planted(cell: Record) -> float | None:
+  """Returns the ASR that a cell's model had in its own task, if known."""
+  own = cell["asr_before"]
+  return cell.get("asr_planted") if own is None else own
 
 
 def _check_seeds(key: tuple[str, ...], cells: list[Record]) -> None:

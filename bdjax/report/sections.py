@@ -14,6 +14,7 @@ from bdjax.report import (
   results,
   sequela,
   sweeps,
+  swept,
   tables,
 )
 from bdjax.report.curves import Line, line, planting, rates
@@ -63,10 +64,11 @@ def section(
         "title": ", ".join(sweep.title),
         "panels": sweeps.panels(sweep),
         "best": sweeps.best(sweep),
+        "rate": sweeps.rate(sweep),
         "sure": sweeps.sure(sweep),
         "lost": sweeps.lost(sweep),
       }
-      for sweep in sweeps.sweeps(table.records, table.diverged)
+      for sweep in swept.sweeps(table.records, table.diverged)
     ],
     "elsewhere": elsewhere.table(table.records),
     "found": findings.table(table.records),

@@ -1,74 +1,21 @@
 """Sweeps: lines over one axis, heat maps over two, and the best settings."""
 
 import itertools
-import json
-from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bdjax.methods import specs
-from bdjax.report import figures, intervals, judging, results, tables
+from bdjax.report import figures, intervals, judging, results, swept, tables
 from bdjax.report.curves import Line
-from bdjax.report.judging import NONE
+from bdjax.report.swept import Sweep
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
-PREFIX = "axis."  # of a record's keys
 SHOWN = ("asr", "ca")
 _STYLES = figures.styles(list(SHOWN))
 _MOST = 12  # panels of one sweep
-
-
-class Sweep(NamedTuple):
-  """One method's settings on one attack."""
-
-  title: tuple[str, str, str]  # attack, regime, defense, but for the axes
-  axes: dict[str, list[Any]]  # name -> values, in order
-  cells: dict[tuple[Any, ...], list[results.Record]]  # setting -> its seeds
-  diverged: dict[tuple[Any, ...], int] = {}  # setting -> seeds without a result
-
-
-def sweeps(
-  records: Iterable[results.Record], diverged: Iterable[results.Record] = ()
-) -> list[Sweep]:
-  """Returns what was swept, in first-seen order.
-
-  Args:
-    records: cells.
-    diverged: cells without a result.
-  """
-  groups, lost = _titled(records), _titled(diverged)
-  sweeps = [
-    _sweep(title, groups[title], lost.get(title, [])) for title in groups
-  ]
-  return [sweep for sweep in sweeps if sweep.axes]
-
-
-def _titled(
-  records: Iterable[results.Record],
-) -> dict[tuple[str, str, str], list[results.Record]]:
-  groups: dict[tuple[str, str, str], list[results.Record]] = {}
-  for record in records:
-    axes = {
-      name.removeprefix(PREFIX): value
-      for name, value in record.items()
-      if name.startswith(PREFIX)
-    }
-    if axes and record["defense"] != NONE:
-      attack, defense = (_rest(record[k], axes) for k in ("attack", "defense"))
-      key = (attack, record["regime"], defense)
-      groups.setdefault(key, []).append(record)
-  return groups
-
-
-def _rest(label: str, axes: dict[str, Any]) -> str:
-  """Returns a method's label without those of its arguments that are swept."""
-  (spec,) = specs.parse(label)
-  rest = {k: v for k, v in spec.args.items() if k not in axes or v != axes[k]}
-  return str(spec._replace(args=rest))
 
 
 def panels(sweep: Sweep) -> list[tuple[str, str]]:
@@ -77,7 +24,7 @@ def panels(sweep: Sweep) -> list[tuple[str, str]]:
   One axis makes a line with a band over seeds, two a heat map; further axes,
   and those that are words, make a panel for each of their values.
   """
-  numeric = [k for k, v in sweep.axes.items() if _numeric(v)][:2]
+  numeric = [k for k, v in sweep.axes.items() if swept.numeric(v)][:2]
   others = [k for k in sweep.axes if k not in numeric]
   pictures = []
   for fixed in itertools.product(*(sweep.axes[k] for k in others)):
@@ -101,10 +48,15 @@ def best(sweep: Sweep, *, count: int = 5) -> list[dict[str, Any]]:
 
   Returns:
     Rows: `setting` in words, `seeds`, the means of `asr` (or `collapse`, after
-    a transfer), `ca` and `der`, and the `verdict`; what is `tables.UNJUDGED`
-    comes last.
+    a transfer), `ca` and `der`, the `verdict`, and how many `diverged`; such
+    settings come after whole ones, what is `tables.UNJUDGED` last.
   """
   return [row for row, _ in _ranked(sweep)[:count]]
+
+
+def rate(sweep: Sweep) -> str:
+  """Returns what its success rates are: ASR, or collapse."""
+  return _name("asr", *sweep.cells.values())
 
 
 def sure(sweep: Sweep) -> str:
@@ -132,7 +84,8 @@ def _ranked(
     text = _words(sweep, setting)
     means = {m: _mean(cells, m) for m in ("asr", "ca", "der")}
     row = {"setting": text, "seeds": len(cells), **means}
-    pairs.append((row | {"verdict": _verdict(cells)}, cells))
+    row |= {"verdict": _verdict(cells), "diverged": sweep.diverged[setting]}
+    pairs.append((row, cells))
   return sorted(pairs, key=lambda pair: _rank(pair[0]))
 
 
@@ -170,30 +123,11 @@ def _words(sweep: Sweep, setting: tuple[Any, ...]) -> str:
   return ", ".join(f"{k} = {_word(v)}" for k, v in pairs)
 
 
-def _rank(row: dict[str, Any]) -> tuple[bool, float, float]:
+def _rank(row: dict[str, Any]) -> tuple[bool, bool, float, float]:
   der = row["der"]
   unjudged = row["verdict"] in tables.UNJUDGED
-  return (unjudged, 0.0 if der is None else -der, row["asr"])
-
-
-def _sweep(
-  title: tuple[str, str, str],
-  records: list[results.Record],
-  diverged: list[results.Record],
-) -> Sweep:
-  every = [*records, *diverged]
-  names = sorted({k for r in every for k in r if k.startswith(PREFIX)})
-  values = {k: _distinct(r.get(k) for r in every) for k in names}
-  axes = {k: v for k, v in values.items() if len(v) > 1}
-
-  def setting(record: results.Record) -> tuple[Any, ...]:
-    return tuple(record.get(k) for k in axes)
-
-  cells: dict[tuple[Any, ...], list[results.Record]] = {}
-  for record in records:
-    cells.setdefault(setting(record), []).append(record)
-  bare = {k.removeprefix(PREFIX): v for k, v in axes.items()}
-  return Sweep(title, bare, cells, Counter(map(setting, diverged)))
+  left = 0.0 if der is None else -der
+  return unjudged, row["diverged"] > 0, left, row["asr"]
 
 
 def _lines(sweep: Sweep, axis: str, fixed: dict[str, Any]) -> str:
@@ -266,17 +200,6 @@ def _mean(cells: list[results.Record], metric: str) -> float | None:
   values = [_rate(cell, metric) for cell in cells]
   known = bool(values) and None not in values
   return float(np.mean(values)) if known else None
-
-
-def _numeric(values: list[Any]) -> bool:
-  return all(
-    isinstance(v, int | float) and not isinstance(v, bool) for v in values
-  )
-
-
-def _distinct(values: Iterable[Any]) -> list[Any]:
-  levels = list({json.dumps(value): value for value in values}.values())
-  return sorted(levels) if _numeric(levels) else levels
 
 
 def _rate(cell: results.Record, metric: str) -> float | None:

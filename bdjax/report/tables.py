@@ -9,6 +9,7 @@ from bdjax.report.judging import NONE
 FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive
 UNPLANTED, DESTROYED = "attack failed", "destroyed"
 UNJUDGED = (UNPLANTED, DESTROYED)  # such a model says nothing of a defense
+MARKS = {UNPLANTED: "†", DESTROYED: "‡"}
 PLANTED = 0.9  # ASR without a defense from which on there is a backdoor at all
 MOVED = (
   "After a transfer the new head has no target class: what is left there is "
@@ -152,7 +153,8 @@ def best(table: Table, label: tuple[str, str]) -> str | None:
   """Returns the defense that did most for a model, by DER or what is left.
 
   None where all of them left the backdoor alive. What is `UNJUDGED` is never
-  the best, however low its ASR.
+  the best, however low its ASR, and what diverged in a seed comes after what
+  did not.
 
   Args:
     table: with the model's row.
@@ -160,7 +162,7 @@ def best(table: Table, label: tuple[str, str]) -> str | None:
   """
   rows = {name: table.rows.get((*label, name)) for name in table.defenses}
   ranked = [
-    (-(row["der"] or 0.0), row["left"], name)
+    (bool(lost(table, (*label, name))), -(row["der"] or 0.0), row["left"], name)
     for name, row in rows.items()
     if name != NONE and row and verdict(row) in ("gone", "weak")
   ]
@@ -225,8 +227,21 @@ def losses(table: Table) -> str:
   count = len(table.diverged)
   if not count:
     return ""
-  every = count + len({record["cell"] for record in table.records})
+  real = {r["cell"] for r in table.records if not judging.stands_in(r)}
+  every = count + len(real)
   return f" {count} of {every} cells diverged and are in no mean."
+
+
+def vanished(
+  records: Iterable[results.Record], diverged: Iterable[results.Record]
+) -> list[str]:
+  """Returns what has no table since every cell of it diverged, in words."""
+  known, lost = _titled(records), _titled(diverged)
+  return [
+    f"{' / '.join(title)}: all {len(cells)} cells diverged."
+    for title, cells in lost.items()
+    if title not in known
+  ]
 
 
 def devices(records: list[results.Record]) -> str:

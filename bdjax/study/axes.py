@@ -38,7 +38,7 @@ def over(
     evidence: what was measured.
     compared: printed cells, drawn hollow.
     setting: an argument of defenses.
-    by: another, with a line for each of its values; "" has one line.
+    by: another, with a line for each of its values; "" has one for each method.
   """
   drawings = []
   for panel, groups in drawing.panels(evidence).items():
@@ -130,7 +130,7 @@ def _place(
   value = known.get(setting)
   if not isinstance(value, int | float):
     return None
-  return float(value), known.get(by) if by else ""
+  return float(value), known.get(by) if by else spec.name
 
 
 def _lines(
@@ -149,7 +149,7 @@ def _lines(
     for name in names:
       style = styles[str(name)]
       for metric, pairs in points[name].items():
-        _line(axes, sorted(pairs), style, metric, by and f"{by} {name}")
+        _line(axes, sorted(pairs), style, metric, f"{by} {name}".strip())
     for name, x, y, metric in dots:
       drawing.hollow(axes, x, y, styles[str(name)], metric.upper())
     pairs = [
@@ -161,7 +161,7 @@ def _lines(
       axes.minorticks_off()
     axes.set_xticks(xs, [f"{x:g}" for x in xs])
     axes.set(xlabel=setting, ylabel="percent", ylim=(-6, 106))
-    if by:
+    if by or len(names) > 1:
       axes.legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1, 0.5))
 
   return draw

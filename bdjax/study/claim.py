@@ -120,7 +120,7 @@ def ask(evidence: Evidence, row: str, column: str) -> Reading | None:
     return reading
   start = match.before(cell)
   weak = cell.regime != "clean" and verdict.unplanted(
-    match.reading(evidence, start), published.value(start)
+    match.started(evidence, cell), published.value(start)
   )
   says = cell.metric in ("ca", *DETECTION)  # of the model as it was or is
   ruined = not says and match.destroyed(evidence, cell)

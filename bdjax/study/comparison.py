@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bdjax.report import divergence, results
+from bdjax.report import divergence, judging, results
 from bdjax.report.judging import NONE
 from bdjax.report.load import Run
 from bdjax.study import (
@@ -157,7 +157,7 @@ def _compared(evidence: Evidence, cell: Cell) -> Compared:
   model, start = verdicts.UNKNOWN, match.before(cell)
   if cell.attack and cell.regime != "clean" and cell.defense != NONE:
     model = verdicts.Model(
-      match.reading(evidence, start),
+      match.started(evidence, cell),
       published.value(start),
       match.ruined(evidence, cell),
       match.untaught(evidence, cell),
@@ -185,10 +185,10 @@ def _known(records: list[results.Record]) -> list[results.Record]:
   real = {
     model(r)
     for r in records
-    if r["defense"] == NONE and not r["cell"].endswith(" before")
+    if r["defense"] == NONE and not judging.stands_in(r)
   }
   return [
     record
     for record in records
-    if not (record["cell"].endswith(" before") and model(record) in real)
+    if not (judging.stands_in(record) and model(record) in real)
   ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bdjax.machine import storage
 from bdjax.machine.storage import Place
-from bdjax.report import figures, results, tables
+from bdjax.report import figures, judging, results, tables
 from bdjax.study import drawing, match, measured
 from bdjax.study.claim import Finding
 from bdjax.study.comparison import Compared
@@ -14,6 +14,10 @@ from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
 from bdjax.study.measured import Reading
 
+_MARKS = {
+  tables.UNPLANTED: r"$^\dagger$",
+  tables.DESTROYED: r"$^\ddagger$",
+}
 _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "->": r"$\to$"}
 
 
@@ -53,6 +57,7 @@ def cells(evidence: Evidence) -> list[dict[str, object]]:
   rows = []
   for key, records in evidence.groups.items():
     row: dict[str, object] = dict(zip(results.GROUP, key, strict=True))
+    row["success"] = judging.success(records[0])
     row["seeds"] = " ".join(str(r["seed"]) for r in records)
     row["diverged"] = match.diverged(evidence, key)
     for metric in measured.KEYS:
@@ -72,6 +77,8 @@ def _tabular(table: tables.Table) -> str:
   lines = [
     f"% {' / '.join(table.title)}; CA / ASR in percent, mean ± standard "
     "deviation between seeds",
+    *(f"% {mark}: {word}" for word, mark in _MARKS.items()),
+    *([f"% {tables.MOVED}"] if tables.moved(table) else []),
     rf"\begin{{tabular}}{{ll{'r' * len(table.defenses)}}}",
     " & ".join(["attack", "regime", *map(_escaped, table.defenses)]) + r" \\",
     r"\hline",
@@ -80,10 +87,16 @@ def _tabular(table: tables.Table) -> str:
     line = [_escaped(attack), _escaped(regime)]
     for defense in table.defenses:
       row = table.rows.get((attack, regime, defense))
-      pair = row and (tables.percent(row, name) for name in ("ca", "asr"))
-      line.append(" / ".join(pair).replace("±", r"$\pm$") if pair else "--")
+      line.append(_pair(row) if row else "--")
     lines.append(" & ".join(line) + r" \\")
   return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def _pair(row: results.Record) -> str:
+  """Returns CA / ASR, or what stands for it, marked where not to be judged."""
+  ca, left = (tables.percent(row, name) for name in ("ca", "left"))
+  mark = _MARKS.get(tables.verdict(row), "")
+  return f"{ca} / {left}{mark}".replace("±", r"$\pm$").replace("–", "--")
 
 
 def _escaped(text: str) -> str:

@@ -56,17 +56,18 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
   if not evidence.foreign:
     rows = {one.group[:-1]: one.cell.row for one in shown if one.group}
   columns = {key[-1]: one.cell.defense for key, one in stands.items()}
+  papers = {(one.cell.row, one.cell.defense) for one in shown}
   means, places, unjudged = {}, [], set()
   for key, records in evidence.groups.items():
     counterpart = stands.get(key)
     cell = drawing.of(evidence, key[-1])
     reading = measured.read(records, cell, evidence.run)
-    place = (
-      rows.get(key[:-1]) or _row(key),
-      counterpart.cell.defense
-      if counterpart
-      else columns.get(key[-1], key[-1]),
-    )
+    row = rows.get(key[:-1]) or _row(key)
+    place = row, columns.get(key[-1], key[-1])
+    if counterpart:
+      place = row, counterpart.cell.defense
+    elif place in papers:  # which is of another group, or of none
+      place = _row(key), key[-1]
     if reading is not None:
       means[place] = reading.mean
       if _unjudged(records):

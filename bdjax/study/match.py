@@ -187,6 +187,16 @@ def before(cell: Cell) -> Cell:
   return cell.near("ft.classifier" if head else NONE)
 
 
+def started(evidence: Evidence, cell: Cell) -> Reading | None:
+  """Returns what a defense started from: its own models' success rate."""
+  start = before(cell)
+  rates = {r["seed"]: results.planted(r) for r in records(evidence, cell)}
+  if start.defense != NONE or not cell.attack or None in rates.values():
+    return reading(evidence, start)
+  percent = {seed: 100 * rate for seed, rate in rates.items()}
+  return measured.estimate(percent, (0.0, 100.0)) if percent else None
+
+
 def reason(cell: Cell) -> str:
   """Returns why a preset of ours stands for a printed defense, or ""."""
   spec = specs.parse(cell.defense)[0]

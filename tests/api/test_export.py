@@ -93,3 +93,27 @@ def test_the_command_says_where_it_wrote(outcome, tmp_path, capsys):
   assert capsys.readouterr().out == f"{tmp_path / 'a.csv'}\n"
   assert launch.main(["bdjax", "export", str(tmp_path), "a.csv"]) == 2
   assert "holds no results" in capsys.readouterr().err
+
+
+def test_after_a_transfer_floor_and_chance_are_of_the_collapse(
+  outcome, tmp_path
+):
+  (one,) = (r for r in outcome.records if r["defense"] == "ft")
+  moved = {"scenario": "transfer", "collapse": 0.85, "asr": 0.08}
+  moved |= {"ca": 0.8, "clean_ca": 0.8, "clean_asr": 0.09, "asr_before": None}
+  moved |= {"clean_collapse": 0.3, "classes": 100, "ca_before": None}
+  none = {"scenario": "transfer", "defense": "none", "cell": "n", "asr": 1.0}
+  results.append(
+    tmp_path / "results.jsonl", [one | {"ca": 0.9} | none, one | moved]
+  )
+  gone = [one | moved | {"defense": "nad", "cell": "d"}]
+  gone.append(one | moved | {"seed": 5, "cell": "e"})
+  path = tmp_path / "diverged.jsonl"
+  results.append(path, gone, required=results.DIVERGED)
+  text = export.export(tmp_path, tmp_path / "a.tex").read_text()
+  said = " ".join(text.split())
+  assert (
+    "Chance is 1; models without a backdoor have a collapse of 30.0" in said
+  )
+  assert "& 80.0 & 85.0 " in said and "& diverged & diverged" in said
+  assert "2 of 4 cells diverged and are in no mean." in said

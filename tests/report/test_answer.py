@@ -122,3 +122,58 @@ def test_the_page_begins_with_it_and_ends_with_where_it_is_from(tmp_path, fake):
   ]
   found = [page.index(text) for text in places]
   assert found == sorted(found)
+
+
+def test_who_leads_by_other_seeds_may_be_behind(fake):
+  # By means over all seeds x is first; in those of both its DER is 4 less.
+  found = said(
+    cells(fake, "x", asr=(0.10, 0.11), seeds=(0, 1))
+    + cells(fake, "y", asr=(0.02, 0.03, 0.45), seeds=(0, 1, 2))
+  )
+  assert dict(found.card)["How sure"] == (
+    "Not sure, since in the seeds of both it is behind: -4.0 [-4.0, -4.0] "
+    "points of DER ahead of y, over 2 seeds"
+  )
+
+
+def test_more_clean_images_than_others_have_are_a_cost(fake):
+  found = said(
+    cells(fake, "x", asr=0.1, clean_images=4000)
+    + cells(fake, "y", asr=0.3, clean_images=1000)
+    + cells(fake, "z", asr=0.4, clean_images=4000)
+  )
+  assert dict(found.card)["What it costs"].endswith(
+    ", 4,000 clean images, where 1 of the 2 others hold 1,000"
+  )
+
+
+def test_a_rate_that_grew_does_not_fall(fake):
+  text = said(cells(fake, "x", asr=0.99)).sentences[0]
+  assert text.endswith("the ASR rises from 98.0 to 99.0 %.")
+
+
+def test_ruins_are_counted_by_models(fake):
+  ruins = cells(fake, "nad", asr=0.0, ca=0.1, seeds=(0, 1, 2))
+  text = said(ruins + cells(fake, "ft", asr=0.4)).sentences[1]
+  assert text.startswith("nad destroyed 3 models:")
+
+
+def test_a_seed_at_chance_before_is_no_backdoor(fake):
+  sound, blank = (cells(fake, "ft", asr=0.05, seeds=(s,)) for s in (0, 1))
+  blank = [cell | {"ca_before": 0.1, "asr_before": 1.0} for cell in blank]
+  (table,) = tables.pivot(sound + blank)
+  (row,) = table.rows.values()
+  assert tables.verdict(row) == tables.UNPLANTED and row["blanks"] == 1
+
+
+def test_nor_is_one_that_was_at_chance_in_its_own_task(tmp_path, fake):
+  moved = {"scenario": "transfer", "collapse": 0.15, "ca_before": None}
+  moved |= {"asr_before": None, "ra_before": None, "der": None}
+  cell = fake.record("a", "fmn", "ft", 0, **moved, clean_ca=0.8)
+  none = fake.record("a", "fmn", "none", 0, scenario="transfer", asr=1.0)
+  for ca, word in ((0.1, tables.UNPLANTED), (0.9, "gone")):
+    folder = tmp_path / word
+    folder.mkdir()
+    results.append(folder / "results.jsonl", [none | {"ca": ca}, cell])
+    (table,) = tables.pivot(report.load(folder).records)
+    assert tables.verdict(table.rows["a", "fmn", "ft"]) == word

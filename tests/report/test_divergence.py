@@ -9,7 +9,7 @@ from rich.console import Console
 from bdjax import report
 from bdjax.report import divergence, results
 from bdjax.report.load import load
-from bdjax.report.tables import losses, pivot
+from bdjax.report.tables import best, losses, pivot
 
 
 def lost(fake, defense, seed, **changes):
@@ -68,3 +68,36 @@ def test_they_are_beside_the_mean_or_in_its_place(run):
   assert '<dd class="ends">2 diverged</dd>' in text
   assert '<td class="faint" data-label="ft(lr=9)">3 diverged</td>' in text
   assert "5 of 9 cells diverged" in text
+
+
+def test_what_has_no_table_is_named(tmp_path, fake):
+  results.append(
+    tmp_path / "results.jsonl", [fake.record("sig", "fmn", "ft", 0)]
+  )
+  gone = [lost(fake, "ft", seed, model="vgg16") for seed in range(2)]
+  path = tmp_path / "diverged.jsonl"
+  results.append(path, gone, required=results.DIVERGED)
+  line = "cifar10 / vgg16 / standalone: all 2 cells diverged."
+  out = io.StringIO()
+  report.show(tmp_path, Console(file=out, width=200))
+  assert line in out.getvalue()
+  assert line in report.write(tmp_path).read_text()
+
+
+def test_the_best_of_a_row_lost_no_seed(run, fake):
+  whole = fake.record("badnets", "fmn", "nad", 0, asr=0.1, der=0.9)
+  lucky = fake.record("badnets", "fmn", "ft", 0, asr=0.05, der=0.95)
+  (table,) = pivot([whole, lucky], [lost(fake, "ft", 1)])
+  assert best(table, ("badnets", "fmn")) == "nad"
+
+
+def test_what_stands_for_an_undefended_model_is_no_cell(tmp_path, fake):
+  results.append(
+    tmp_path / "results.jsonl", [fake.record("sig", "fmn", "ft", 0)]
+  )
+  path = tmp_path / "diverged.jsonl"
+  gone = [lost(fake, "ft", 1) | {"attack": "sig"}]
+  results.append(path, gone, required=results.DIVERGED)
+  found = load(tmp_path)
+  (table,) = pivot(found.records, found.diverged)
+  assert losses(table).startswith(" 1 of 2 cells diverged")

@@ -58,3 +58,9 @@ def test_page_and_console_show_them(tmp_path, fake):
   out = io.StringIO()
   report.show(tmp_path, Console(file=out, width=200))
   assert "55.0 ± 7.1 (70.0 ± 0.0)" in out.getvalue()
+
+
+def test_seeds_that_were_not_scored_there_are_counted(fake):
+  first, second = cells(fake)
+  (row,) = elsewhere.table([first, second | {"drop": None}])
+  assert row["defense"] == "ft (1 of 2 seeds)"

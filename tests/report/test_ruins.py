@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from bdjax import report
-from bdjax.report import results, sweeps, tables
+from bdjax.report import results, sweeps, swept, tables
 
 RUIN = {"ca": 0.075, "asr": 0.0, "der": 0.695}
 
@@ -97,12 +97,12 @@ def test_a_setting_that_ruins_is_not_the_best(fake):
     )
 
   made = [cell(9.0, **RUIN), cell(0.1, ca=0.9, asr=0.4, der=0.6)]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   first, last = sweeps.best(sweep)
   assert (first["setting"], first["verdict"]) == ("lr = 0.1", "weak")
   assert (last["setting"], last["verdict"]) == ("lr = 9", "destroyed")
   both = [c | {"axis.rho": rho} for c in made for rho in (1, 2)]
-  (sweep,) = sweeps.sweeps(both)
+  (sweep,) = swept.sweeps(both)
   ((_, svg), _) = sweeps.panels(sweep)
   assert svg.count("<pattern") == 1  # hatched
 

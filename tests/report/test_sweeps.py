@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bdjax import report
-from bdjax.report import results, sweeps
+from bdjax.report import results, sweeps, swept
 
 
 def cell(fake, lr, seed=0, *, asr=0.5, der=0.5, **axes):
@@ -20,7 +20,7 @@ def cell(fake, lr, seed=0, *, asr=0.5, der=0.5, **axes):
 
 def test_one_axis_is_a_line(fake):
   made = [cell(fake, lr, seed) for lr in (0.1, 0.01) for seed in (0, 1)]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   assert sweep.title == ("badnets", "fmn", "ft")
   assert sweep.axes == {"lr": [0.01, 0.1]}
   ((caption, svg),) = sweeps.panels(sweep)
@@ -34,7 +34,7 @@ def test_two_axes_are_heat_maps_and_words_are_panels(fake):
     for rho in (1, 2)
     for shape in ("triangle", "sawtooth")
   ]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   shown = sweeps.panels(sweep)
   assert [caption for caption, _ in shown] == [
     "ASR shape = triangle",
@@ -52,7 +52,7 @@ def test_what_is_missing_is_left_white(fake):
     cell(fake, 0.1, rho=2),
     cell(fake, 0.2, rho=1),
   ]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   assert sweeps.panels(sweep)[0][1].count(">50.0<") == 3
 
 
@@ -62,7 +62,7 @@ def test_best_has_the_highest_mean_der(fake):
     cell(fake, 0.1, 1, der=0.5, asr=0.3),
     cell(fake, 0.2, 0, der=0.8, asr=0.4),
   ]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   first, second = sweeps.best(sweep)
   assert first["setting"] == "lr = 0.2" and first["der"] == 0.8
   assert second == {
@@ -72,11 +72,12 @@ def test_best_has_the_highest_mean_der(fake):
     "ca": pytest.approx(0.9),
     "der": pytest.approx(0.7),
     "verdict": "weak",
+    "diverged": 0,
   }
   elsewhere = [
     cell(fake, lr, der=None, asr=asr) for lr, asr in ((1, 0.3), (2, 0.1))
   ]
-  (sweep,) = sweeps.sweeps(elsewhere)
+  (sweep,) = swept.sweeps(elsewhere)
   assert [row["setting"] for row in sweeps.best(sweep)] == ["lr = 2", "lr = 1"]
 
 
@@ -103,14 +104,14 @@ def test_the_order_of_settings_is_as_sure_as_its_seeds(fake, ders, said):
     for lr, seeds in zip((0.1, 0.2), ders, strict=True)
     for seed, der in enumerate(seeds)
   ]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   assert sweeps.sure(sweep).startswith(said)
 
 
 def test_a_setting_alone_is_compared_with_none(fake):
   made = [cell(fake, 0.1), cell(fake, 0.2, asr=0.0, der=0.9)]
   made[1] |= {"ca": 0.0}  # destroyed
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   assert sweeps.sure(sweep) == ""
 
 
@@ -118,7 +119,7 @@ def test_page_shows_them_and_nothing_without_axes(tmp_path, fake):
   results.append(tmp_path / "results.jsonl", [cell(fake, lr) for lr in (1, 2)])
   page = report.write(tmp_path).read_text()
   assert page.index("<h3>Sweep</h3>") < page.index('<table class="grid">')
-  assert sweeps.sweeps([fake.record("badnets", "fmn", "ft", 0)]) == []
+  assert swept.sweeps([fake.record("badnets", "fmn", "ft", 0)]) == []
   plain = tmp_path / "plain"
   plain.mkdir()
   results.append(
@@ -131,14 +132,14 @@ def test_settings_that_diverged_are_named_and_not_drawn(fake):
   made = [cell(fake, lr, seed) for lr in (0.1, 0.01) for seed in (0, 1)]
   made.remove(made[1])  # seed 1 at .1
   lost = [cell(fake, lr, seed) for lr, seed in ((0.1, 1), (9.0, 0), (9.0, 1))]
-  (sweep,) = sweeps.sweeps(made, lost)
+  (sweep,) = swept.sweeps(made, lost)
   assert sweep.axes == {"lr": [0.01, 0.1, 9.0]}
   assert sweeps.lost(sweep) == [
     "lr = 0.1: 1 of 2 seeds",
     "lr = 9: 2 of 2 seeds",
   ]
   assert len(sweeps.best(sweep)) == 2
-  (only,) = sweeps.sweeps([made[0]], lost[1:])  # one setting has a result
+  (only,) = swept.sweeps([made[0]], lost[1:])  # one setting has a result
   assert sweeps.panels(only) and sweeps.lost(only) == ["lr = 9: 2 of 2 seeds"]
 
 
@@ -155,7 +156,7 @@ def test_what_is_not_swept_tells_methods_apart(fake):
     for alpha, asr in ((0.1, 0.05), (0.3, 0.85))
     for lr in (0.01, 0.05)
   ]
-  first, second = sweeps.sweeps(made)
+  first, second = swept.sweeps(made)
   assert first.title == ("blended(alpha=0.1)", "fmn", "ft(epochs=3)")
   assert second.title == ("blended(alpha=0.3)", "fmn", "ft(epochs=3)")
   for sweep, word in ((first, "gone"), (second, "alive")):
@@ -169,8 +170,44 @@ def test_after_a_transfer_the_collapse_is_swept(fake):
     cell(fake, lr) | moved | {"asr": 0.5, "collapse": collapse}
     for lr, collapse in ((0.1, 0.9), (0.2, 0.3))
   ]
-  (sweep,) = sweeps.sweeps(made)
+  (sweep,) = swept.sweeps(made)
   assert [(r["setting"], r["asr"]) for r in sweeps.best(sweep)] == [
     ("lr = 0.2", 0.3),
     ("lr = 0.1", 0.9),
   ]
+
+
+def crossed(fake, attack, defense, axis, **rates):
+  """Return a cell as a sweep of `lr` records it: by the defense's, if any."""
+  return fake.record(attack, "fmn", defense, 0, **{"axis.lr": axis}, **rates)
+
+
+def test_an_argument_that_both_methods_have_is_the_defenses(fake):
+  made = [
+    crossed(fake, f"x(lr={one})", f"ft(lr={two})", two)
+    for one in (0.1, 0.2)
+    for two in (0.1, 0.2)
+  ]
+  found = {sweep.title[0]: sweep for sweep in swept.sweeps(made)}
+  assert found.keys() == {"x(lr=0.1)", "x(lr=0.2)"}
+  assert all(sweep.axes == {"lr": [0.1, 0.2]} for sweep in found.values())
+  assert all(len(sweep.cells) == 2 for sweep in found.values())
+
+
+def test_a_method_of_one_setting_keeps_it(fake):
+  made = [crossed(fake, "x(lr=0.1)", f"ft(lr={v})", v) for v in (0.1, 0.2, 0.3)]
+  (sweep,) = swept.sweeps(made)
+  assert sweep.title == ("x(lr=0.1)", "fmn", "ft")
+  assert sweep.axes == {"lr": [0.1, 0.2, 0.3]}
+  made = [crossed(fake, f"x(lr={v})", "ft(lr=0.1)", v) for v in (0.1, 0.2)]
+  (sweep,) = swept.sweeps(made)
+  assert sweep.title == ("x", "fmn", "ft(lr=0.1)")
+  assert sweep.axes == {"lr": [0.1, 0.2]}
+
+
+def test_a_setting_that_diverged_comes_after_whole_ones(fake):
+  whole = [cell(fake, 0.1, seed, der=0.6) for seed in (0, 1)]
+  lucky, lost = cell(fake, 0.2, 0, der=0.9), cell(fake, 0.2, 1)
+  (sweep,) = swept.sweeps([*whole, lucky], [lost])
+  rows = [(r["setting"], r["diverged"]) for r in sweeps.best(sweep)]
+  assert rows == [("lr = 0.1", 0), ("lr = 0.2", 1)]

@@ -39,3 +39,13 @@ def test_gray_lines_show_what_there_was_before(drawn):
     if line.get_color() == axes.BEFORE
   }
   assert flat == {"-": pytest.approx(97), "--": pytest.approx(94)}
+
+
+def test_each_method_has_a_line_of_its_own(fake, evidence):
+  names = [f"{k}(clean_rate={v})" for k in ("ft", "super_ft") for v in (0.1, 1)]
+  records = [fake.record("blended", "conventional", name) for name in names]
+  (panel,) = axes.over(evidence("sha_fig13", records), [], "clean_rate")
+  figure = Figure()
+  panel.draw(figure.subplots())
+  (legend,) = [figure.axes[0].get_legend()]
+  assert [text.get_text() for text in legend.texts] == ["ft", "super_ft"]

@@ -4,7 +4,7 @@ import pytest
 
 from bdjax.report import results
 from bdjax.report.load import load
-from bdjax.study import catalog, claim, comparison, published
+from bdjax.study import catalog, claim, comparison, match, published
 from bdjax.study.claim import OPEN, OPPOSED, SUPPORTED, Part
 
 USUAL = "conventional"
@@ -153,7 +153,7 @@ def test_both_parts_are_needed_or_not(fake, evidence, cyclic, word, against):
 def test_a_model_without_a_backdoor_counts_as_not_measured(fake, evidence):
   records = [
     fake.record("blended", "fmn", "none", asr=0.1),
-    fake.record("blended", "fmn", "nad", asr=0.05),
+    fake.record("blended", "fmn", "nad", asr=0.05, asr_before=0.1),
   ]
   made = evidence("fmn_table2", records)
   assert status(made, "fmn_kept").measured == 0
@@ -550,3 +550,16 @@ def test_seeds_that_diverged_are_counted_beside_the_others(fake, evidence):
   assert cells["super_ft asr"].reading.diverged == 2
   assert cells["none asr"].reading.diverged == 0  # it came to a result
   assert cells["nad asr"].verdict == ("not measured", "1 diverged")
+
+
+def test_a_defense_started_from_its_own_models_not_from_others(fake, evidence):
+  records = [
+    fake.record("blended", USUAL, "none", asr=0.99),
+    fake.record(
+      "blended(alpha=0.02)", USUAL, "ft(lr=0.05)", asr=0.02, asr_before=0.3
+    ),
+  ]
+  made = evidence("fmn_table2", records)
+  assert status(made, "fmn_removed").measured == 0
+  cell = published.cell("fmn_table2", f"blended {USUAL}", "ft(lr=0.05) asr")
+  assert match.started(made, cell).mean == pytest.approx(30)

@@ -7,9 +7,10 @@ import re
 import pytest
 from rich.console import Console
 
+from bdjax.report import tables
 from bdjax.report.load import load
 from bdjax.runs import plans
-from bdjax.study import comparison, facing, grid, page, verdict
+from bdjax.study import comparison, export, facing, grid, page, verdict
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -41,7 +42,10 @@ def fmn(tmp_path_factory, fake):
     ("trojaning.fmn", "conventional", "none"): 0.99,
     (HOSTILE, "fmn", "none"): 0.5,
   }
-  records = [fake.record(*key, asr=asr) for key, asr in cells.items()]
+  records = [
+    fake.record(*key, asr=asr, asr_before=cells[*key[:2], "none"])
+    for key, asr in cells.items()
+  ]
   ruin = ("trojaning.fmn", "conventional", "super_ft.fmn")
   records.append(fake.record(*ruin, asr=0.0, ca=0.1))
   folder = tmp_path_factory.mktemp("fmn")
@@ -272,8 +276,33 @@ def test_the_heat_map_hatches_what_says_nothing_of_a_defense(fmn):
   (path,), (text,), _ = fmn
   evidence = comparison.gather("fmn_table2", [load(path.parent)])
   shown = grid.arranged(evidence, comparison.compare(evidence))
-  assert shown.unjudged == {("trojaning conventional", "super_ft")}
+  assert {place for place in shown.unjudged if "lira" not in place[0]} == {
+    ("trojaning conventional", "super_ft"),
+    (f"cifar10 {HOSTILE} fmn", "none"),
+  }
+  failed = {("lira fmn", name) for name in ("none", "super_ft", "nad")}
+  assert failed < shown.unjudged
   assert "<pattern" in text
+
+
+def test_what_stands_for_no_printed_cell_is_drawn_in_no_tile_of_one(
+  fake, evidence
+):
+  start = {"regime": "fmn(start='planted')"}
+  records = [
+    fake.record("blended.fmn", "fmn", "none"),
+    fake.record("blended.fmn", "fmn", "nad.fmn", asr=0.1),
+    fake.record("blended.fmn", "fmn", "nad", asr=0.8),
+    fake.record("blended.fmn", start["regime"], "nad.fmn", asr=0.3),
+    fake.record("blended.fmn", start["regime"], "ft_sam.fmn", asr=0.2),
+  ]
+  for order in (records, records[::-1]):
+    made = evidence("fmn_table2", order)
+    means = grid.arranged(made, comparison.compare(made)).means
+    assert means["blended fmn", "nad"] == pytest.approx(10)
+    assert means["cifar10 blended.fmn fmn", "nad"] == pytest.approx(80)
+    own = "cifar10 blended.fmn fmn(start='planted')"
+    assert means[own, "nad.fmn"] == pytest.approx(30)
 
 
 def test_a_study_decides_nothing_that_a_workdir_holds_to():
@@ -296,3 +325,17 @@ def test_other_data_keep_their_name_and_the_console_says_so(
   evidence = comparison.gather("fmn_table2", [load(folder)])
   shown = grid.arranged(evidence, comparison.compare(evidence))
   assert {row for row, _ in shown.means} == {"synthetic lira.fmn fmn"}
+
+
+def test_the_latex_table_marks_what_says_nothing_of_a_defense(fake, evidence):
+  moved = {"scenario": "transfer", "asr": 0.08, "collapse": 0.85}
+  records = [
+    fake.record("blended", "fmn", "ft", **moved),
+    fake.record("blended", "fmn", "nad", **moved | {"ca": 0.11}),
+  ]
+  text = export.latex(evidence("fmn_table2", records))
+  assert text.count("/ 85.0") == 2
+  assert text.count(r" / 85.0 $\pm$ 0.0$^\ddagger$") == 1
+  assert tables.MOVED in text
+  row = export.cells(evidence("fmn_table2", records))[-1]
+  assert row["success"] == "collapse" and row["asr_mean"] == pytest.approx(85)
