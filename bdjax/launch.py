@@ -58,7 +58,7 @@ def _memory(error: Exception, command: str) -> str | None:
 
 def _failed(error: Exception, command: str) -> int:
   """Says what was raised, in a sentence where it is one; returns the status."""
-  from bdjax.machine import losses
+  from bdjax.machine import losses, rollcall
 
   if (said := _memory(error, command)) is not None:
     error = ValueError(said)
@@ -70,7 +70,7 @@ def _failed(error: Exception, command: str) -> int:
       f"another process of this run is lost ({reason}); {losses.AGAIN}"
     )
     losses.leave(losses.LOST)
-  status = 2
+  status = losses.LOST if isinstance(error, rollcall.Missing) else 2
   if isinstance(error, OSError):
     warnings.simplefilter("ignore")  # of what Orbax had under way
     rest = f"; {preemption.KEPT}" if command in TOGETHER else "."

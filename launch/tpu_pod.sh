@@ -33,7 +33,7 @@ export HOME=/root
 mkdir -p /opt/bdjax && cd /opt/bdjax
 gcloud storage cat $checkout | tar -xz
 python3 -m pip install --quiet uv
-python3 -m uv sync --no-dev --extra tpu
+python3 -m uv sync --no-dev --extra tpu --extra gcs
 systemd-run --unit=bdjax --setenv=HOME=/root --working-directory=/opt/bdjax \\
     --property=Restart=on-failure --property=RestartSec=30 \\
     --property='RestartPreventExitStatus=1 2' \\

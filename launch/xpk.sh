@@ -18,7 +18,7 @@ dry=no more=""
 for flag in "$@"; do
   if [ "$flag" = --dry-run ]; then dry=yes; else more+=" $(printf %q "$flag")"; fi
 done
-run="cd /bdjax && uv run --extra tpu python -m bdjax.launch --config $(printf %q "$CONFIG") --workdir $(printf %q "$WORKDIR")$more"
+run="cd /bdjax && uv run --extra tpu --extra gcs python -m bdjax.launch --config $(printf %q "$CONFIG") --workdir $(printf %q "$WORKDIR")$more"
 read -r -a slices <<<"$SLICES"
 submit=(xpk workload create --workload=bdjax "${slices[@]}" --docker-image="$IMAGE"
   --max-restarts=50 --restart-on-user-code-failure)

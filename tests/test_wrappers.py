@@ -242,3 +242,10 @@ def test_skypilot_runs_what_bdjax_takes_and_starts_it_again(nodes, tmp_path):
   assert words[-2:] == ["--config.seeds=(0,1)", "--store=models"]
   meet = ["--coordinator=10.0.0.1:1234", "--processes=2", "--process_id=1"]
   assert [w for w in words if w in meet] == (meet if nodes > 1 else [])
+
+
+def test_who_writes_into_a_bucket_installs_what_it_takes():
+  texts = {path.name: path.read_text() for path in TOP.glob("launch/*")}
+  buckets = {name for name, text in texts.items() if "gs://" in text}
+  assert buckets == {"skypilot.yaml", "tpu_pod.sh", "xpk.sh"}
+  assert all("--extra gcs" in texts[name] for name in buckets)

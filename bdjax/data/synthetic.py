@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 SIZE = 32
-SPLITS = {"train": 5_000, "test": 1_000}
+SPLITS = {"train": 5_120, "test": 1_000}
 MOST = 100_000  # images that are generated: a minute's work
 SHAPES = ("disc", "ring", "square", "triangle", "cross")
 TEXTURES = ("plain", "striped")
@@ -52,7 +52,7 @@ def generate(
 
   Args:
     split: "train" or "test"; their streams differ.
-    images: how many; 5,000 and 1,000 by default. Fewer are a prefix of more.
+    images: how many; 5,120 and 1,000 by default. Fewer are a prefix of more.
 
   Returns:
     images [N, 32, 32, 3] uint8 and labels [N] int32, classes taking turns.

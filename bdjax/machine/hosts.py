@@ -161,7 +161,8 @@ def join(place: Place = NOWHERE) -> bool:
     )
   if not given:
     return _meet_by_cluster()
-  _answer(place, rollcall.BY_HAND)
+  pod = "JOB_COMPLETION_INDEX" in os.environ  # of a Job of Kubernetes
+  _answer(place, rollcall.BY_JOB if pod else rollcall.BY_HAND)
   return _meet(place)
 
 

@@ -46,6 +46,13 @@ BY_CLUSTER = Rules(  # which may fetch programs and start machines first
 )
 
 
+BY_JOB = BY_CLUSTER._replace(busy=BY_HAND.busy)  # told where by its wrapper
+
+
+class Missing(ValueError):
+  """Not all processes have come: what helps is to start them again."""
+
+
 class Caller(NamedTuple):
   """Who a process says it is."""
 
@@ -63,7 +70,8 @@ def answer(address: str, local: Caller, rules: Rules = BY_HAND) -> None:
 
   Raises:
     ValueError: one sentence: the address cannot be, the port is in use, the
-      host is unknown, a process is missing, there twice, or counts otherwise.
+      host is unknown, a process is there twice, or counts otherwise.
+    Missing: likewise: a process is missing.
   """
   if not 0 <= local.process_id < local.processes:
     raise ValueError(
@@ -91,7 +99,7 @@ def _gather(port: int, local: Caller, rules: Rules) -> None:
         try:
           line = server.accept()[0]
         except TimeoutError:
-          raise ValueError(_absent(local, present, rules)) from None
+          raise Missing(_absent(local, present, rules)) from None
         caller = _heard(line)
         if caller is None:
           line.close()  # somebody else
@@ -100,9 +108,9 @@ def _gather(port: int, local: Caller, rules: Rules) -> None:
           present[-1 if wrong else caller.process_id] = line
           if wrong:
             raise ValueError(wrong)
-    verdict = ""
+    verdict = []
   except ValueError as error:
-    verdict = str(error)
+    verdict = [str(error), isinstance(error, Missing)]
     raise
   finally:
     for line in filter(None, present.values()):
@@ -166,11 +174,12 @@ def _report(host: str, port: int, local: Caller, rules: Rules) -> None:
       verdict = json.loads(line.recv(_MOST))
     except (OSError, ValueError):
       verdict = None
-  if verdict == "":
+  if verdict == []:
     return
-  if isinstance(verdict, str):
-    raise ValueError(verdict)
-  raise ValueError(
+  if isinstance(verdict, list) and len(verdict) == 2:
+    text, missing = verdict
+    raise Missing(text) if missing else ValueError(text)
+  raise Missing(
     f"process 0 has not answered at {host}:{port}: it has ended, or another "
     "program listens there: start all processes again, with another port."
   )
@@ -190,7 +199,7 @@ def _reached(host: str, port: int, end: float, rules: Rules) -> socket.socket:
     except OSError as error:
       failed = error
     if time.monotonic() > end:
-      raise ValueError(
+      raise Missing(
         f"process 0 is not at {host}:{port}: {rules.late}"
       ) from failed
     time.sleep(0.1)

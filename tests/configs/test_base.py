@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from bdjax.runs import settings
+from bdjax.runs import configs, rehearsal, settings
 from configs import base
 
 FIXED = ("quickstart", "cifar10_small", "cifar10_defenses", "gallery")
@@ -73,3 +73,9 @@ def test_what_names_no_method_is_refused_in_one_sentence(name, argument, text):
   with pytest.raises(ValueError, match=text) as refused:
     make(argument)
   assert len(str(refused.value).splitlines()) == 1
+
+
+def test_it_can_be_run_as_it_stands():
+  read = configs.read("base")
+  plan = settings.plan(read.values, read.overridden)
+  rehearsal.check(plan)

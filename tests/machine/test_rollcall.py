@@ -5,8 +5,15 @@ import threading
 
 import pytest
 
-from bdjax.machine import rollcall
+from bdjax import launch
+from bdjax.machine import hosts, losses, rollcall
 from bdjax.machine.rollcall import Caller
+
+
+class Said(str):
+  """What a process is told, and whether another start may help."""
+
+  missing = False
 
 
 @pytest.fixture
@@ -25,7 +32,8 @@ def answers(port, callers, patience=30.0, rules=rollcall.BY_HAND):
     try:
       rollcall.answer(f"localhost:{port}", Caller(*callers[i]), rules)
     except ValueError as error:
-      verdicts[i] = str(error)
+      verdicts[i] = Said(str(error))
+      verdicts[i].missing = isinstance(error, rollcall.Missing)
 
   threads = [threading.Thread(target=answer, args=[i]) for i in range(3)]
   threads = threads[: len(callers)]
@@ -44,7 +52,7 @@ def test_all_who_are_there_go_on(port):
 def test_who_is_missing_is_named_to_all(port):
   wanted = "only 2 of 3 processes have come, not process 1: start all of them"
   for verdict in answers(port, [(3, 0), (3, 2)], patience=1.0):
-    assert verdict.startswith(wanted)
+    assert verdict.startswith(wanted) and verdict.missing
 
 
 def test_who_is_missing_in_a_cluster_is_looked_for_in_its_log(port):
@@ -74,6 +82,7 @@ def test_a_cluster_may_name_its_first_machine_late(port, monkeypatch):
 def test_two_of_one_number_are_refused(port):
   verdicts = answers(port, [(3, 0), (3, 1), (3, 1)])
   assert all("two processes have --process_id=1" in v for v in verdicts)
+  assert not any(v.missing for v in verdicts)
 
 
 def test_two_first_processes_want_one_port(port):
@@ -93,6 +102,7 @@ def test_all_count_alike(port):
 def test_a_first_process_that_never_comes_is_said_so(port):
   (verdict,) = answers(port, [(2, 1)], patience=0.3)
   assert verdict.startswith(f"process 0 is not at localhost:{port}: start all")
+  assert verdict.missing
 
 
 def test_strangers_are_not_counted(port):
@@ -141,3 +151,24 @@ def test_another_program_at_the_port_is_no_first_process():
 def test_what_cannot_be_is_refused_at_once(address, caller, text):
   with pytest.raises(ValueError, match=text):
     rollcall.answer(address, Caller(*caller))
+
+
+@pytest.mark.parametrize(
+  ("pod", "rules"),
+  [("0", rollcall.BY_JOB), (None, rollcall.BY_HAND)],
+)
+def test_pods_of_a_job_wait_as_long_as_a_cluster_does(monkeypatch, pod, rules):
+  asked = []
+  monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+  if pod is not None:
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", pod)
+  monkeypatch.setattr(rollcall, "answer", lambda *args: asked.append(args[2]))
+  monkeypatch.setattr(hosts, "_meet", lambda place: True)
+  assert hosts.join(hosts.Place("bdjax-0:1234", 2, 0))
+  assert asked == [rules] and rollcall.BY_JOB.patience > 60
+
+
+def test_who_has_not_come_is_another_status_than_what_cannot_be(monkeypatch):
+  monkeypatch.setattr(losses, "several", lambda: False)
+  assert launch._failed(rollcall.Missing("only 1 of 2"), "run") == losses.LOST
+  assert launch._failed(ValueError("no such port"), "run") == 2
