@@ -1,4 +1,4 @@
-"""Every defense against seven attacks, on CIFAR-10 and two CPU cores.
+"""Fourteen defenses, six attacks and none, on CIFAR-10 and two CPU cores.
 
     python -m bdjax.launch --config configs/cifar10_defenses.py
 

@@ -20,7 +20,7 @@ from configs import base
 
 
 def get_config(argument: str = "") -> ConfigDict:
-  """Returns badnets and blended against five fine-tunings, three seeds."""
+  """Returns badnets and blended against four fine-tunings, three seeds."""
   config = base.get_config()
   config.data.update({"name": "cifar10", "train_images": 10_000})
   config.model.width = 16

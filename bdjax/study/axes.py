@@ -12,7 +12,7 @@ import numpy as np
 from bdjax.report import figures, results
 from bdjax.report.curves import rates
 from bdjax.report.judging import NONE
-from bdjax.study import drawing, match, measured
+from bdjax.study import drawing, labels, match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
@@ -123,10 +123,10 @@ def _dots(
 def _place(
   label: str, record: results.Record, setting: str, by: str
 ) -> tuple[float, Any] | None:
-  spec = match.spec(label)
+  spec = labels.spec(label)
   if spec is None or label == NONE:
     return None
-  known = match.settings(spec, record)
+  known = labels.settings(spec, record)
   value = known.get(setting)
   if not isinstance(value, int | float):
     return None

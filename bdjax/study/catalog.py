@@ -16,6 +16,7 @@ FREE = {  # and what it leaves to a run, or is compared cell by cell
   *(f"{name}.name" for name in STATED if name != "model"),
   *("data.dir", "data.cache", "model.dtype", "train.match"),
 }
+_UNNAMED = "imagenet10"  # of classes and a size that Forget-Me-Not leaves open
 PAPERS = {
   "fmn": (
     "Forget-Me-Not: Making Backdoor Hard to be Forgotten in Finetuning, "
@@ -148,6 +149,8 @@ def follows(study: str, config: dict[str, Any]) -> bool:
   if not STUDIES[study].paper or "data" not in config:
     return False
   names = [config[k]["name"] for k in ("data", "downstream") if config.get(k)]
+  if any(str(name).startswith(_UNNAMED) for name in names):
+    return False
   preset = _presets(study)
   try:
     wanted = preset(",".join(("paper", *filter(None, names))))

@@ -161,7 +161,7 @@ CLAIMS = (
     "fmn_removed",
     _MAIN,
     "FMN, section 4.3 and Table 2",
-    "Conventional backdoors are removed by fine-tuning at .05, "
+    "Conventional backdoors are mitigated by fine-tuning at .05, "
     "super-fine-tuning, FT-SAM and NAD.",
     "ASR below 50, in most cells: Table 2 has 26 of 28",
     each(below, 50, "conventional", ATTACKS, *_asr(*TUNINGS[1:])),

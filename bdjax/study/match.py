@@ -9,14 +9,13 @@ beside each verdict. If no record at all is of the data that the paper names,
 others stand in, to be looked at and not to be judged.
 """
 
-import inspect
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bdjax.methods import registry, specs
+from bdjax.methods import specs
 from bdjax.report import divergence, judging, results
 from bdjax.report.judging import NONE
 from bdjax.report.load import Run
-from bdjax.study import catalog, measured, published
+from bdjax.study import catalog, labels, measured, published
 from bdjax.study.catalog import STUDIES
 from bdjax.study.measured import Reading
 from bdjax.study.published import Cell
@@ -86,8 +85,8 @@ def followed(evidence: Evidence, group: Group | None) -> bool:
   if not evidence.paper or group is None:
     return evidence.paper
   row = dict(zip(results.GROUP, group, strict=True))
-  labels = (row[name] for name in ("attack", "regime", "defense"))
-  methods = [spec(label) for label in labels]
+  names = ("attack", "regime", "defense")
+  methods = [labels.spec(row[name]) for name in names]
   return None not in methods and catalog.stated(evidence.study, methods)
 
 
@@ -129,18 +128,30 @@ def stretched(evidence: Evidence, cell: Cell) -> bool:
   """Returns whether a method of its own arguments stands for the paper's.
 
   Of a regime all do, such as where it starts; of a tuning those that neither
-  its preset nor the printed column gives.
+  its preset nor the printed column gives, and with Sha et al., who state a
+  share of the clean images where it is not all of them, any other share.
   """
   wanted, group = specs.parse(cell.defense)[0], find(evidence, cell)
   if group is None:
     return False
-  regime = spec(group[results.GROUP.index("regime")])
+  regime = labels.spec(group[results.GROUP.index("regime")])
   if regime is None or regime.args:
     return True
   if (STUDIES[cell.study].paper, wanted.name) not in STANDS:
     return False
-  found = _defense(cell, group, evidence.groups[group][0])
-  return found is not None and found[1] > 0
+  record = evidence.groups[group][0]
+  found = _defense(cell, group, record)
+  return found is not None and (found[1] > 0 or _fewer(cell, group, record))
+
+
+def _fewer(cell: Cell, group: Group, record: results.Record) -> bool:
+  """Returns whether a defender has some images where Sha et al. mean all."""
+  wanted = specs.parse(cell.defense)[0]
+  stated = STUDIES[cell.study].wanted | wanted.args
+  if STUDIES[cell.study].paper != "sha" or "clean_rate" in stated:
+    return False
+  defense = labels.spec(group[results.GROUP.index("defense")])
+  return labels.partial(defense, record)
 
 
 def destroyed(evidence: Evidence, cell: Cell) -> bool:
@@ -230,7 +241,7 @@ def _rank(
   stranger = _stranger(evidence, cell, row["dataset"])
   if stranger is None:
     return None
-  attack, regime = spec(row["attack"]), spec(row["regime"])
+  attack, regime = labels.spec(row["attack"]), labels.spec(row["regime"])
   regimes = (
     ("conventional", "fmn") if cell.regime == "clean" else (cell.regime,)
   )
@@ -257,7 +268,7 @@ def _defense(
   label = key[results.GROUP.index("defense")]
   if NONE in (label, cell.defense):
     return (0, 0) if label == cell.defense else None
-  wanted, defense = specs.parse(cell.defense)[0], spec(label)
+  wanted, defense = specs.parse(cell.defense)[0], labels.spec(label)
   if defense is None or defense.name != wanted.name:
     return None
   whose = STUDIES[cell.study].paper, wanted.name
@@ -268,32 +279,10 @@ def _defense(
   presets = (wanted.preset,) if wanted.preset else stands
   if presets and defense.preset not in presets:
     return None
-  known = settings(defense, record) if stated else {}
+  known = labels.settings(defense, record) if stated else {}
   if any(known.get(name) != value for name, value in stated.items()):
     return None
   place = (
     presets.index(defense.preset) if presets else _liked(cell, defense.preset)
   )
   return place, len(defense.args.keys() - stated.keys())
-
-
-def settings(defense: specs.Spec, record: results.Record) -> dict[str, Any]:
-  """Returns all arguments of a defense that a record's label names.
-
-  Args:
-    defense: as the label has it.
-    record: tells the defender's share where the label does not.
-  """
-  make = registry.get("defenses", defense.name)
-  known = {k: p.default for k, p in inspect.signature(make).parameters.items()}
-  known["clean_rate"] = record.get("config.defense.clean_rate")
-  presets = registry.presets("defenses", defense.name)
-  return known | presets.get(defense.preset, {}) | defense.args
-
-
-def spec(label: str) -> specs.Spec | None:
-  """Returns a record's label read as a method, or None if it is none."""
-  try:
-    return specs.parse(label)[0]
-  except ValueError:
-    return None

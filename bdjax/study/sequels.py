@@ -12,7 +12,7 @@ from bdjax.report import leftovers, results
 from bdjax.report.judging import NONE
 from bdjax.report.leftovers import MEMORIZES_NOT, Beside
 from bdjax.report.sequela import ATTACKS as LEAKS
-from bdjax.study import match
+from bdjax.study import labels, match
 from bdjax.study.claim import Claim, Part, places, under
 from bdjax.study.match import Evidence
 from bdjax.study.measured import Reading, estimate
@@ -67,13 +67,19 @@ def _chosen(
 
 
 def _name(label: str) -> str:
-  spec = match.spec(label)
+  spec = labels.spec(label)
   return spec.name if spec else label
 
 
 def _supers(evidence: Evidence) -> list[str]:
-  labels = {r["defense"] for r in evidence.run.sequela}
-  return sorted(x for x in labels if _name(x) == _SUPER) or [_SUPER]
+  """Returns the forms that the paper's can have: of all clean images, plain."""
+  found = {}
+  for record in evidence.run.sequela:
+    spec = labels.spec(record["defense"])
+    plain = spec and spec.name == _SUPER and not spec.args
+    if plain and not labels.partial(spec, record):
+      found[record["defense"]] = spec
+  return sorted(found) or [_SUPER]
 
 
 def _no_leak(evidence: Evidence) -> list[Part]:

@@ -160,7 +160,7 @@ CLAIMS = (
   Claim(
     "sha_encoder_end",
     ("sha_fig2",),
-    "Sha et al., section 5.1",
+    "Sha et al., introduction",
     "With the whole model tuned, the backdoor cannot survive.",
     "ASR below 20 at the end",
     each(below, GONE, USUAL, ("badencoder",), "ft.encoder asr"),
@@ -193,8 +193,8 @@ CLAIMS = (
   ),
   Claim(
     "sha_sooner",
-    ("sha_fig3", "sha_fig4"),
-    "Sha et al., section 5.2",
+    ("sha_fig3",),
+    "Sha et al., section 5.2 and Figure 3",
     "Super-fine-tuning reaches a lower ASR within fewer epochs, in most cases.",
     "fewer epochs until the ASR is below 20, of a model that is "
     "not destroyed, than with fine-tuning",
@@ -213,8 +213,9 @@ CLAIMS = (
   Claim(
     "sha_super_asr",
     _ALONE,
-    "Sha et al., section 5.3 and Figure 4",
-    "Super-fine-tuning removes every conventional backdoor.",
+    "Sha et al., section 6 and Figure 4",
+    "Super-fine-tuning can still remove the backdoors of the standalone "
+    "scenario.",
     "ASR below 20 at the end",
     each(below, GONE, USUAL, ATTACKS, _SUPER),
   ),

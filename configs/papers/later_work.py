@@ -6,8 +6,8 @@
 Tuning defenses published since (FST and its baselines, PAM, SAU, NPD, NFT,
 TSBD, FIP) and the one other public super-fine-tuning, against conventional
 training, Forget-Me-Not, SBL and an attacker who rehearses super-fine-tuning.
-Each has its own paper's constants (docs/methods.md), batches too, and 5 % of
-the clean images; `toolbox` has 4 %, as there.
+Each has 5 % of the clean images (`toolbox` 4 %, as there) and its own paper's
+constants; epochs and batches, too, in the presets `paper` and `evidence` alone.
 
 Nothing of Sha et al. (arXiv 2212.09067) or Forget-Me-Not is published of it.
 

@@ -7,6 +7,7 @@ from bdjax.archive import claims
 ALL = ("blended", "l0_inv", "l2_inv", "trojaning")
 PLANTED = "fmn(start='planted')"
 REST = ("inputaware", "lira", "narcissus")
+WHOLE = {"clean_images": 20_000, "train_images": 20_000}
 
 
 def planted(invent, asr, attacks=(*ALL, *REST), seeds=(0, 1), **changes):
@@ -58,7 +59,7 @@ def test_one_seed_decides_nothing(invent, verdict):
 
 def test_a_machine_that_was_shared_tells_no_cost(invent, tmp_path):
   found = [
-    invent.record("blended", "conventional", defense, seed)
+    invent.record("blended", "conventional", defense, seed, **WHOLE)
     for defense in ("none", "super_ft", "nad")
     for seed in (0, 1)
   ]
@@ -115,13 +116,19 @@ def test_a_claim_is_asked_of_its_own_scenario(invent, verdict):
   assert verdict("sha_transfer_super", found).verdict == "not run"
 
 
-def test_a_standalone_claim_sees_what_is_standalone(invent, verdict):
+@pytest.mark.parametrize(
+  ("clean", "word"), [(20_000, "not reproduced"), (2_500, "not run")]
+)
+def test_a_standalone_claim_sees_what_is_standalone_and_of_all_images(
+  invent, verdict, clean, word
+):
+  held = {"clean_images": clean, "train_images": 20_000}
   found = [
-    invent.record("badnets", "conventional", d, seed, asr=a)
+    invent.record("badnets", "conventional", d, seed, asr=a, **held)
     for d, a in (("none", 0.99), ("super_ft.paper", 0.6))
     for seed in (0, 1)
   ]
-  assert verdict("sha_super_asr", found).verdict == "not reproduced"
+  assert verdict("sha_super_asr", found).verdict == word
 
 
 def test_the_page_links_each_verdict_to_its_evidence(invent, tmp_path):

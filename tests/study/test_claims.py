@@ -4,7 +4,15 @@ import pytest
 
 from bdjax.report import results
 from bdjax.report.load import load
-from bdjax.study import catalog, claim, comparison, match, published
+from bdjax.study import (
+  catalog,
+  claim,
+  comparison,
+  labels,
+  match,
+  published,
+  sequels,
+)
 from bdjax.study.claim import OPEN, OPPOSED, SUPPORTED, Part
 
 USUAL = "conventional"
@@ -563,3 +571,37 @@ def test_a_defense_started_from_its_own_models_not_from_others(fake, evidence):
   assert status(made, "fmn_removed").measured == 0
   cell = published.cell("fmn_table2", f"blended {USUAL}", "ft(lr=0.05) asr")
   assert match.started(made, cell).mean == pytest.approx(30)
+
+
+@pytest.mark.parametrize(("clean", "measured"), [(50_000, 1), (2_500, 0)])
+def test_where_sha_says_no_share_less_than_all_is_no_answer(
+  fake, evidence, clean, measured
+):
+  held = {"clean_images": clean, "train_images": 50_000}
+  records = [
+    fake.record("blended", USUAL, "none"),
+    fake.record("blended", USUAL, "super_ft.paper", asr=0.05, **held),
+  ]
+  made = evidence("sha_fig4", records)  # the preset alone says all of them
+  assert status(made, "sha_super_asr").measured == measured
+
+
+def test_the_share_that_was_held_is_read_and_not_the_presets(fake):
+  held = {"clean_images": 2_500, "train_images": 50_000}
+  record = fake.record("blended", USUAL, "super_ft.paper", **held)
+  spec = labels.spec("super_ft.paper")
+  assert labels.settings(spec, record)["clean_rate"] == pytest.approx(0.05)
+  moved = record | {"scenario": "transfer"}  # of the user's images, not these
+  assert labels.settings(spec, moved)["clean_rate"] == 1.0
+
+
+def test_what_super_fine_tuning_leaves_behind_is_of_all_images(fake, evidence):
+  made = evidence(
+    "sha_membership",
+    [fake.record("blended", USUAL, "none")],
+    sequela=[
+      fake.sequel("membership", name)
+      for name in ("super_ft.fmn", "super_ft.paper", "super_ft(lr_max1=0.025)")
+    ],
+  )
+  assert sequels._supers(made) == ["super_ft.paper"]

@@ -79,7 +79,8 @@ def test_there_are_320_cells():
 def test_every_cell_finds_its_record_and_its_number(study, fake, evidence):
   records, rows = replayed(fake, PRINTED[study])
   made = evidence(study, records, rows=rows, protocol="paper")
-  assert made.paper and not made.foreign
+  papers = study != "fmn_table3"  # whose ten classes nobody knows
+  assert made.paper == papers and not made.foreign
   for one in comparison.compare(made):
     cell = one.cell
     if cell.value is None:
@@ -91,7 +92,7 @@ def test_every_cell_finds_its_record_and_its_number(study, fake, evidence):
       assert (one.group[0], *one.group[2:4]) == names(cell)
     if not cell.source and cell.attack:
       assert one.reading.mean == pytest.approx(cell.value)
-    if cell.metric != "gpu_hours" and cell.source == "":
+    if papers and cell.metric != "gpu_hours" and cell.source == "":
       assert one.verdict.word == verdict.REPRODUCED, (cell, one)
 
 
