@@ -7,13 +7,16 @@
 #     launch/slurm_array.sh --config.seeds='(0,1)'    # flags go to the launcher
 #     uv run python -m bdjax.launch report WORKDIR    # joins what is there
 #
+# A planted model and its defenses are in one share, dealt by chance: with fewer
+# than a few models (attacks x regimes x seeds) to a share some jobs have none.
+#
 # Two minutes before its time is over a job saves, leaves, and queues again.
 # Shares that are killed continue when the array is submitted again.
 set -euo pipefail
 
 CONFIG=configs/cifar10_defenses.py # what to run
 WORKDIR=runs/cifar10_defenses      # where results go: a folder all nodes see
-SHARES=8 RESOURCES="--partition=gpu --gres=gpu:1 --cpus-per-task=8 --time=12:00:00"
+SHARES=4 RESOURCES="--partition=gpu --gres=gpu:1 --cpus-per-task=8 --time=12:00:00"
 
 dry=no more=""
 for flag in "$@"; do

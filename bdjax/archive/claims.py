@@ -53,7 +53,8 @@ otherwise leave a claim undecided; those that decide nothing do not count. Other
 data than the paper's is shown and not counted. Where a paper says `super_ft` or
 `ft` alone, the preset that is nearest to its text stands for it, as in the
 studies' pages, but none with further arguments, and where Sha et al. state no
-share of the clean images none that has less than all of them. Seconds on a
+share of the clean images none that has less than all of them. An attack is
+met by its name, whatever its arguments and its poison rate. Seconds on a
 machine that other work shared are no cost. Forget-Me-Not is asked as training
 from scratch; its section 3.2 can also be read to start from the planted model,
 `fmn(start='planted')`: what that says, where it was run, stands beside the

@@ -52,6 +52,7 @@ def preact_resnet18(num_classes: int, *, width: int) -> nn.Sequential:
 def case(options: Options, batch: int) -> Callable[[], None]:
   """Returns the function that runs `options.steps` steps and waits."""
   torch.backends.cuda.matmul.allow_tf32 = True
+  torch.backends.cudnn.benchmark = True  # as XLA tries algorithms, too
   net = preact_resnet18(10, width=options.width).to(DEVICE)
   net = net.to(memory_format=torch.channels_last)
   sgd = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)

@@ -41,8 +41,8 @@ from bdjax.types import Defense, Recipe, Schedule
 
 PRESETS = {
   "paper": {"clean_rate": 1.0},
-  "main_text": {"lr_base": 1e-3, "lr_max2": 1e-2},
-  "shen": {"lr_max2": 5e-3},
+  "main_text": {"clean_rate": 1.0, "lr_base": 1e-3, "lr_max2": 1e-2},
+  "shen": {"clean_rate": 1.0, "lr_max2": 5e-3},
   "fmn": {"clean_rate": 0.2},
   "scarce": {"lr_max1": 0.3},
   "toolbox": {

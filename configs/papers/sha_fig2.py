@@ -49,6 +49,8 @@ def get_config(argument: str = "small") -> ConfigDict:
     config.scenario = "encoder.sha(epochs=200)"
     config.train.lr = 1e-3  # BadEncoder's, not a classifier's
     config.defense.name = CLASSIFIERS.format(50)
+  if preset == "evidence":  # BadEncoder's own training, not a classifier's
+    config.train.update({"lr": 1e-3, "batch_size": 256})
   if preset == "smoke":
     config.scenario = "encoder(epochs=2, batch_size=60)"
     config.downstream.update({"train_images": 300, "test_images": 200})

@@ -46,7 +46,11 @@ def test_a_phase_2_that_never_runs_is_named(suspect, caplog):
 def test_presets_hold_the_papers_readings():
   presets = registry.presets("defenses", "super_ft")
   assert presets["scarce"]["lr_max1"] == 0.3
-  assert presets["main_text"] == {"lr_base": 1e-3, "lr_max2": 1e-2}
+  assert presets["main_text"] == {
+    "clean_rate": 1.0,
+    "lr_base": 1e-3,
+    "lr_max2": 1e-2,
+  }
   assert presets["shen"]["lr_max2"] == 5e-3
   assert presets["fmn"]["clean_rate"] == 0.2
 
