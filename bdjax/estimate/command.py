@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bdjax.aot.targets import Target
-from bdjax.estimate import ahead, asked, memory
+from bdjax.estimate import ahead, asked, filling, memory
 from bdjax.report.results import Record
 from bdjax.runs import experiment, knowledge, plans, sequel_cells, speed, work
 from bdjax.runs.cells import Cell, Names
@@ -73,8 +73,9 @@ def show(
       continue
     with console.status(f"measuring training steps of {size} images"):
       speeds[size] = speed.measure(plan, size, mesh)
-  console.print(_table(entries, speeds, list(records)))
-  training = sum(seconds(item, speeds) for item in entries)
+  filled = filling.shares(plan) if plan.together and target is None else {}
+  console.print(_table(entries, speeds, filled, list(records)))
+  training = sum(seconds(item, speeds, filled) for item in entries)
   scoring = sum(item.count * scored(item, speeds) for item in entries)
   where = "on this machine now" if target is None else ahead.basis(target)
   console.print(
@@ -129,10 +130,17 @@ def items(plan: plans.Plan) -> list[Item]:
   return entries + _sequela(plan, names, shapes, scoring)
 
 
-def seconds(item: Item, speeds: dict[int, Speed]) -> float:
-  """Returns the predicted seconds of training of all of an item."""
+def seconds(
+  item: Item, speeds: dict[int, Speed], filled: dict[str, float]
+) -> float:
+  """Returns the predicted seconds of training of all of an item.
+
+  Args:
+    filled: by cell, how many members a sweep trains for one that is kept.
+  """
   one = sum(s.flop / speeds[s.batch_size].flops for s in item.stages)
-  return item.count * one
+  shares = [filled.get(name, 1.0) for name in item.cells]
+  return item.count * one * (statistics.fmean(shares) if shares else 1.0)
 
 
 def scored(item: Item, speeds: dict[int, Speed]) -> float:
@@ -143,7 +151,10 @@ def scored(item: Item, speeds: dict[int, Speed]) -> float:
 
 
 def _table(
-  entries: Sequence[Item], speeds: dict[int, Speed], records: list[Record]
+  entries: Sequence[Item],
+  speeds: dict[int, Speed],
+  filled: dict[str, float],
+  records: list[Record],
 ) -> Table:
   durations: dict[str, float] = {r["cell"]: r["seconds_train"] for r in records}
   measured = any(name in durations for item in entries for name in item.cells)
@@ -154,7 +165,7 @@ def _table(
   for column in table.columns[1:2] + table.columns[3:]:
     column.justify = "right"
   for item in entries:
-    one = seconds(item, speeds) / item.count
+    one = seconds(item, speeds, filled) / item.count
     done = [durations[name] for name in item.cells if name in durations]
     table.add_row(
       item.label,

@@ -64,12 +64,15 @@ class _Trace(NamedTuple):
       the function closes over, or constants of its own.
     result: structure of what the function returns.
     own: bytes of those constants.
+    derived: whether one may have been computed from what the function closes
+      over, so that it is that function's alone.
   """
 
   run: jax.stages.Compiled
   numbers: list[int | jax.Array]
   result: Any
   own: int
+  derived: bool
 
 
 _traces: dict[Any, _Trace] = {}  # by what functions and arguments look like
@@ -105,7 +108,7 @@ def compiled(
   trace = _recent(_traces, kind)
   if trace is None:
     trace = _trace(function, args, held, donate, mesh, spread)
-    if kind is not None and trace.own < closures.LARGEST:
+    if kind is not None and trace.own < closures.LARGEST and not trace.derived:
       _keep(_traces, kind, trace)
   numbers = [held[x] if isinstance(x, int) else x for x in trace.numbers]
   if mesh is not None:
@@ -127,6 +130,7 @@ def _trace(function, args, held, donate, mesh, spread) -> _Trace:
     [places.get(id(x), x) for x in numbers],
     result,
     sum(x.nbytes for x in own),
+    bool(held) and any(isinstance(x, jax.Array) for x in own),
   )
 
 

@@ -54,7 +54,10 @@ def test_seconds_and_memory_by_hand(plan):
   stages = [Stage("a", 1, 4, 2, 10.0, 100), Stage("b", 1, 8, 1, 30.0, 400)]
   item = Item("both", (), 3, stages)
   speeds = {4: Speed(5.0, 1.0, 1000), 8: Speed(10.0, 1.0, 2000)}
-  assert command.seconds(item, speeds) == 3 * (10 / 5 + 30 / 10)
+  alone = 3 * (10 / 5 + 30 / 10)
+  assert command.seconds(item, speeds, {}) == alone
+  cells = item._replace(cells=("x", "y"))  # 4 and 1 trained for one: 2.5
+  assert command.seconds(cells, speeds, {"x": 4.0}) == 2.5 * alone
   assert command.scored(item._replace(scoring=30.0), speeds) == 30 / 10
   needs = memory.needed(plan, item.stages, speeds)
   assert needs["weights"] == 2 * 400
