@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from bdjax.archive import checks
 from bdjax.archive.experiment import Experiment
-from bdjax.report import divergence, results, tables
+from bdjax.report import divergence, judging, results, tables
 from bdjax.report.judging import NONE
 from bdjax.runs import plans
 from bdjax.study import catalog, measured
@@ -62,11 +62,13 @@ class Row(NamedTuple):
 def rows(experiment: Experiment) -> list[Row]:
   """Returns the rows of an experiment, undefended models first.
 
-  Those are in it for models without a cell of their own, too, whose rates
+  Those are in it for models without a cell of their own, too, where their rates
   before their defenses are known.
   """
   groups: dict[tuple[str, ...], list[results.Record]] = {}
   for record in experiment.run.records:
+    if judging.stands_in(record) and record["asr"] is None:
+      continue  # of an encoder, which classifies nothing by itself
     key = tuple(record[name] for name in results.GROUP)
     groups.setdefault(key, []).append(record)
   words = protocol(experiment)

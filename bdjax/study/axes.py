@@ -46,7 +46,8 @@ def over(
     if points:
       dots = _dots(evidence, compared, groups, setting, by)
       start = _before(evidence, groups.get(NONE))
-      draw = _lines(points, start, dots, setting, by)
+      struck = _struck(evidence, groups, setting, by)
+      draw = _lines(points, start, dots, struck, setting, by)
       drawings.append(drawing.panel_of(f"by-{setting}", panel, draw))
   return drawings
 
@@ -120,6 +121,23 @@ def _dots(
   return dots
 
 
+def _struck(
+  evidence: Evidence, groups: dict[str, match.Group], setting: str, by: str
+) -> list[tuple[float, float]]:
+  """Returns (x, percent) of the success rates that say nothing."""
+  found = {
+    label: key
+    for label, key in groups.items()
+    if drawing.unjudged(evidence.groups[key])
+  }
+  points = _points(evidence, found, setting, by)
+  return [
+    (x, reading.mean)
+    for line in points.values()
+    for x, reading in line.get("asr", [])
+  ]
+
+
 def _place(
   label: str, record: results.Record, setting: str, by: str
 ) -> tuple[float, Any] | None:
@@ -137,6 +155,7 @@ def _lines(
   points: Points,
   start: dict[str, float],
   dots: list[tuple[Any, float, float, str]],
+  struck: list[tuple[float, float]],
   setting: str,
   by: str,
 ) -> Callable[["Axes"], None]:
@@ -152,6 +171,8 @@ def _lines(
         _line(axes, sorted(pairs), style, metric, f"{by} {name}".strip())
     for name, x, y, metric in dots:
       drawing.hollow(axes, x, y, styles[str(name)], metric.upper())
+    for x, y in struck:
+      drawing.crossed(axes, x, y)
     pairs = [
       pair for both in points.values() for pair in sum(both.values(), [])
     ]

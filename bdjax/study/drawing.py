@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax.report import figures, plots, results
+from bdjax.report import figures, plots, results, tables
 from bdjax.report.curves import line
 from bdjax.report.judging import NONE
 from bdjax.study import match, measured
@@ -84,6 +84,7 @@ def scatter(evidence: Evidence, compared: Sequence[Compared]) -> list[Drawing]:
       panel,
       _scatter(
         {d: _pair(evidence, d, key) for d, key in groups.items()},
+        {d for d, key in groups.items() if unjudged(evidence.groups[key])},
         styles,
         printed(compared, groups, ("asr", "ca")),
       ),
@@ -127,6 +128,18 @@ def _pair(
     for metric in ("ca", "asr")
   )
   return ca, asr
+
+
+def unjudged(records: list[results.Record]) -> bool:
+  """Returns whether a group says nothing of its defense."""
+  rows = results.summarize(records)
+  return any(tables.verdict(row) in tables.UNJUDGED for row in rows)
+
+
+def crossed(axes: "Axes", x: float, y: float) -> None:
+  """Strikes through a point that says nothing of its defense."""
+  ink = axes.xaxis.label.get_color()  # follows the page's scheme
+  axes.plot([x], [y], "x", color=ink, markersize=9, markeredgewidth=1.2)
 
 
 def printed(
@@ -207,7 +220,7 @@ def _curves(lines, styles, dots) -> Callable[["Axes"], None]:
   return draw
 
 
-def _scatter(points, styles, dots) -> Callable[["Axes"], None]:
+def _scatter(points, struck, styles, dots) -> Callable[["Axes"], None]:
   ends: dict[str, dict[str, float]] = {}
   for defense, cell in dots:
     if cell.epoch is None:
@@ -227,6 +240,8 @@ def _scatter(points, styles, dots) -> Callable[["Axes"], None]:
           markersize=6,
           elinewidth=0.7,
         )
+        if defense in struck:
+          crossed(axes, ca.mean, asr.mean)
     axes.set(xlabel="CA, percent", ylabel="ASR, percent", ylim=(-6, 106))
     for defense, both in ends.items():
       if both.keys() == {"ca", "asr"}:

@@ -8,7 +8,7 @@ One is hatched whose attack failed or whose model is destroyed.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdjax.report import figures, results, tables
+from bdjax.report import figures, results
 from bdjax.study import drawing, match, measured
 from bdjax.study.comparison import Compared
 from bdjax.study.drawing import Drawing
@@ -70,7 +70,7 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
       place = _row(key), key[-1]
     if reading is not None:
       means[place] = reading.mean
-      if _unjudged(records):
+      if drawing.unjudged(records):
         unjudged.add(place)
       places.append(place)
   printed = {
@@ -86,11 +86,6 @@ def arranged(evidence: Evidence, compared: Sequence[Compared]) -> Grid:
     printed,
     frozenset(unjudged),
   )
-
-
-def _unjudged(records: list[results.Record]) -> bool:
-  rows = results.summarize(records)
-  return any(tables.verdict(row) in tables.UNJUDGED for row in rows)
 
 
 def _row(key: match.Group) -> str:

@@ -242,3 +242,15 @@ def test_rates_on_drawn_shapes_are_said_to_be_such(dataset, invent, tmp_path):
   cells = twice(invent, "blended", "fmn", "none", (0.9, 1.0), dataset=dataset)
   text = pages.render([invent.keep(tmp_path / "results" / "one", cells)])
   assert ("say nothing of photographs" in text) == (dataset == "synthetic")
+
+
+def test_an_encoder_that_classifies_nothing_has_no_row(invent, tmp_path):
+  before = dict.fromkeys(("ca_before", "asr_before", "ra_before", "der"))
+  cell = {"scenario": "encoder", **before}
+  found = [
+    invent.record("badencoder", "conventional", "ft.encoder", seed, **cell)
+    for seed in (0, 1)
+  ]
+  kept = invent.keep(tmp_path / "results" / "one", found)
+  (row,) = rows.rows(kept)
+  assert row.names["defense"] == "ft.encoder" and row.seeds == [0, 1]

@@ -64,3 +64,18 @@ def test_seeds_that_were_not_scored_there_are_counted(fake):
   first, second = cells(fake)
   (row,) = elsewhere.table([first, second | {"drop": None}])
   assert row["defense"] == "ft (1 of 2 seeds)"
+
+
+def test_all_numbers_have_the_collapse_where_there_is_one(tmp_path, fake):
+  for name, made in (("moved", cells(fake)), ("alone", [alone(fake)])):
+    folder = tmp_path / name
+    folder.mkdir()
+    results.append(folder / "results.jsonl", made)
+    page = report.write(folder).read_text()
+    numbers = page[page.index('id="numbers"') :]
+    assert ("25.0 ± 0.0" in numbers) == (name == "moved")
+    assert ('data-label="collapse"' in numbers) == (name == "moved")
+
+
+def alone(fake):
+  return fake.record("badnets", "fmn", "ft", 0)

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from bdjax.study import axes
+from bdjax.study import axes, drawing
 
 
 @pytest.fixture
@@ -49,3 +49,23 @@ def test_each_method_has_a_line_of_its_own(fake, evidence):
   panel.draw(figure.subplots())
   (legend,) = [figure.axes[0].get_legend()]
   assert [text.get_text() for text in legend.texts] == ["ft", "super_ft"]
+
+
+@pytest.mark.parametrize("kind", ["over", "scatter"])
+def test_what_says_nothing_of_a_defense_is_struck_through(fake, evidence, kind):
+  usual = "conventional"
+  records = [
+    fake.record("blended", usual, "super_ft(lr_max1=0.1)", asr=0.3),
+    fake.record("blended", usual, "super_ft(lr_max1=0.5)", asr=0.0, ca=0.1),
+  ]
+  made = evidence("sha_fig15", records)
+  (panel,) = (
+    axes.over(made, [], "lr_max1")
+    if kind == "over"
+    else drawing.scatter(made, [])
+  )
+  figure = Figure()
+  panel.draw(figure.subplots())
+  struck = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+  place = 0.5 if kind == "over" else 10.0
+  assert [line.get_xydata().tolist() for line in struck] == [[[place, 0.0]]]
