@@ -11,6 +11,9 @@ Python's own numbers stay constants: give `jnp.asarray(0.1)` for what changes.
 Nor is such a cell traced again: its functions look as those of the earlier one,
 see `closures`. What an array is worth must not decide, then, what Python does
 while it traces; the contract tests trace every method with tracers for them.
+Nor may a function compute from such an array while it is traced, as under
+`jax.ensure_compile_time_eval`: what came of the first one's is a constant, and
+is taken for that of all functions that look alike.
 """
 
 import functools
@@ -64,15 +67,12 @@ class _Trace(NamedTuple):
       the function closes over, or constants of its own.
     result: structure of what the function returns.
     own: bytes of those constants.
-    derived: whether one may have been computed from what the function closes
-      over, so that it is that function's alone.
   """
 
   run: jax.stages.Compiled
   numbers: list[int | jax.Array]
   result: Any
   own: int
-  derived: bool
 
 
 _traces: dict[Any, _Trace] = {}  # by what functions and arguments look like
@@ -108,7 +108,7 @@ def compiled(
   trace = _recent(_traces, kind)
   if trace is None:
     trace = _trace(function, args, held, donate, mesh, spread)
-    if kind is not None and trace.own < closures.LARGEST and not trace.derived:
+    if kind is not None and trace.own < closures.LARGEST:
       _keep(_traces, kind, trace)
   numbers = [held[x] if isinstance(x, int) else x for x in trace.numbers]
   if mesh is not None:
@@ -130,7 +130,6 @@ def _trace(function, args, held, donate, mesh, spread) -> _Trace:
     [places.get(id(x), x) for x in numbers],
     result,
     sum(x.nbytes for x in own),
-    bool(held) and any(isinstance(x, jax.Array) for x in own),
   )
 
 

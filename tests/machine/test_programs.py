@@ -110,18 +110,3 @@ def test_super_fine_tuning_is_fine_tuning_with_other_rates(
   (first, whole), (second, rest) = found
   assert second <= 1 < first  # the list of its rates
   assert rest < whole
-
-
-def test_what_was_computed_from_one_array_is_not_taken_for_another():
-  def places(mask):
-    def at(x):
-      with jax.ensure_compile_time_eval():
-        first = jnp.argsort(-mask)  # of this mask, and no argument
-      return x[first]
-
-    return programs.compiled(at, jnp.arange(3.0))
-
-  one, two = (jnp.asarray(row) for row in ([1.0, 0, 0], [0, 0, 1.0]))
-  x = jnp.arange(3.0)
-  assert places(one)(x).tolist() == [0, 1, 2]
-  assert places(two)(x).tolist() == [2, 0, 1]
