@@ -139,7 +139,7 @@ def unjudged(records: list[results.Record]) -> bool:
 def crossed(axes: "Axes", x: float, y: float) -> None:
   """Strikes through a point that says nothing of its defense."""
   ink = axes.xaxis.label.get_color()  # follows the page's scheme
-  axes.plot([x], [y], "x", color=ink, markersize=9, markeredgewidth=1.2)
+  axes.plot([x], [y], "x", color=ink, ms=9, mew=1.2, zorder=5)
 
 
 def printed(
