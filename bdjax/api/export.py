@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 WIDE = 4  # defenses side by side; more of them stand below each other
 COLUMNS = ("CA", "ASR")
-COMMANDS = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$"}
 
 
 def export(
@@ -109,7 +108,7 @@ def _text(table: Table) -> str:
     label="tab:" + "-".join(re.findall("[a-z0-9]+", "-".join(table.title))),
     position="t",
   )
-  for letter, command in COMMANDS.items():
+  for letter, command in tables.LATEX.items():
     text = text.replace(letter, command)
   return text
 

@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 SIZE = 32
-SPLITS = {"train": 5_120, "test": 1_000}
+SPLITS = {"train": 5_120, "test": 1_000}  # 5 % of 5,120: a batch of 256
 MOST = 100_000  # images that are generated: a minute's work
 SHAPES = ("disc", "ring", "square", "triangle", "cross")
 TEXTURES = ("plain", "striped")

@@ -9,6 +9,7 @@ import math
 from bdjax.machine import mesh as meshes
 from bdjax.runs import plans, settings, sweeps, widths
 from bdjax.runs.cells import Names
+from bdjax.training import sweep
 
 
 def shares(plan: plans.Plan) -> dict[str, float]:
@@ -21,7 +22,7 @@ def shares(plan: plans.Plan) -> dict[str, float]:
     defended = [cell for cell in names.cells() if cell.defense]
     for group in sweeps.planting(planted) + sweeps.defending(defended):
       count = len(group.cells)
-      size = devices * sweeps.needed_width(count, devices, width)
+      size = sweep.chunk_size(count, devices, width)
       share = math.ceil(count / size) * size / count
       found |= {names.id(cell): share for cell in group.cells}
   return found

@@ -39,15 +39,15 @@ def make(*, data: int = 1) -> Mesh:
     )
   kinds = (AxisType.Auto,) * 2  # an epoch does not trace under Explicit
   shape, names = (count // data, data), (MEMBER, DATA)
-  devices = sorted(jax.devices(), key=_place)
-  if len({_place(device)[0] for device in devices}) == 1:
+  devices = sorted(jax.devices(), key=_nearness)
+  if len({_nearness(device)[0] for device in devices}) == 1:
     return jax.make_mesh(shape, names, axis_types=kinds)
   # JAX orders the devices of one slice alone: a TPU's, or a host of GPUs.
   ordered = np.array(devices, dtype=object).reshape(shape)
   return Mesh(ordered, names, axis_types=kinds)
 
 
-def _place(device: jax.Device) -> tuple[int, int, int]:
+def _nearness(device: jax.Device) -> tuple[int, int, int]:
   """Returns a device's place: what is close together follows each other."""
   place = getattr(device, "slice_index", None)
   return place or 0, device.process_index, device.id

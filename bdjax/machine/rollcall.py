@@ -44,8 +44,6 @@ BY_CLUSTER = Rules(  # which may fetch programs and start machines first
   "set JAX_COORDINATOR_PORT to another port, the same for all processes.",
   known=False,
 )
-
-
 BY_JOB = BY_CLUSTER._replace(busy=BY_HAND.busy)  # told where by its wrapper
 
 

@@ -10,6 +10,7 @@ FORGOTTEN, KEPT = 0.2, 0.5  # ASR below: backdoor gone; from here on: alive
 UNPLANTED, DESTROYED = "attack failed", "destroyed"
 UNJUDGED = (UNPLANTED, DESTROYED)  # such a model says nothing of a defense
 MARKS = {UNPLANTED: "†", DESTROYED: "‡"}
+LATEX = {"±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$"}
 PLANTED = 0.9  # ASR without a defense from which on there is a backdoor at all
 MOVED = (
   "After a transfer the new head has no target class: what is left there is "
@@ -238,7 +239,7 @@ def vanished(
   """Returns what has no table since every cell of it diverged, in words."""
   known, lost = _titled(records), _titled(diverged)
   return [
-    f"{' / '.join(title)}: all {len(cells)} cells diverged."
+    f"{' / '.join(title)}: no result, since all cells diverged ({len(cells)})."
     for title, cells in lost.items()
     if title not in known
   ]

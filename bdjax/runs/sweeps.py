@@ -11,7 +11,6 @@ randomness follows from its own seed, and `scan_fit` runs the same epochs as
 import contextlib
 import functools
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -222,7 +221,7 @@ def _run(
   hold: Callable[[Sequence[int]], Hold] = contextlib.nullcontext,
 ) -> Iterator[Done]:
   devices = meshes.members(mesh)
-  size = devices * needed_width(len(group.cells), devices, width)
+  size = sweep.chunk_size(len(group.cells), devices, width)
   shared = meshes.place(shared, meshes.everywhere(mesh))
   recorder = _Recorder(member)
   program, compiling = None, 0.0
@@ -245,15 +244,6 @@ def _run(
         places, sweep.unstack(outputs, len(places)), strict=True
       ):
         yield Done(place, result, spent, recorder.journal(metrics))
-
-
-def needed_width(cells: int, devices: int, width: int) -> int:
-  """Returns how many members each device trains at once, `width` at most.
-
-  As few as do with as many chunks: what fills a chunk up is trained in vain.
-  """
-  chunks = math.ceil(cells / (devices * width))
-  return math.ceil(cells / (chunks * devices))
 
 
 def _inputs(group: Group, place: int, more: Params) -> dict[str, Any]:

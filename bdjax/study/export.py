@@ -14,10 +14,6 @@ from bdjax.study.drawing import Drawing
 from bdjax.study.match import Evidence
 from bdjax.study.measured import Reading
 
-_MARKS = {
-  tables.UNPLANTED: r"$^\dagger$",
-  tables.DESTROYED: r"$^\ddagger$",
-}
 _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "->": r"$\to$"}
 
 
@@ -77,7 +73,7 @@ def _tabular(table: tables.Table) -> str:
   lines = [
     f"% {' / '.join(table.title)}; CA / ASR in percent, mean ± standard "
     "deviation between seeds",
-    *(f"% {mark}: {word}" for word, mark in _MARKS.items()),
+    *(f"% {tables.LATEX[k]}: {word}" for word, k in tables.MARKS.items()),
     *([f"% {tables.MOVED}"] if tables.moved(table) else []),
     rf"\begin{{tabular}}{{ll{'r' * len(table.defenses)}}}",
     " & ".join(["attack", "regime", *map(_escaped, table.defenses)]) + r" \\",
@@ -95,8 +91,10 @@ def _tabular(table: tables.Table) -> str:
 def _pair(row: results.Record) -> str:
   """Returns CA / ASR, or what stands for it, marked where not to be judged."""
   ca, left = (tables.percent(row, name) for name in ("ca", "left"))
-  mark = _MARKS.get(tables.verdict(row), "")
-  return f"{ca} / {left}{mark}".replace("±", r"$\pm$").replace("–", "--")
+  text = f"{ca} / {left}{tables.MARKS.get(tables.verdict(row), '')}"
+  for plain, tex in tables.LATEX.items():
+    text = text.replace(plain, tex)
+  return text
 
 
 def _escaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a record tells of its defense: by its label, and by what was counted."""
+"""What a record tells of its methods: by labels, and by what was counted."""
 
 import inspect
 from typing import Any

@@ -73,12 +73,12 @@ def _name(label: str) -> str:
 
 def _supers(evidence: Evidence) -> list[str]:
   """Returns the forms that the paper's can have: of all clean images, plain."""
-  found = {}
+  found = set()
   for record in evidence.run.sequela:
     spec = labels.spec(record["defense"])
     plain = spec and spec.name == _SUPER and not spec.args
     if plain and not labels.partial(spec, record):
-      found[record["defense"]] = spec
+      found.add(record["defense"])
   return sorted(found) or [_SUPER]
 
 

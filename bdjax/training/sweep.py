@@ -13,6 +13,7 @@ kernels for gradients, and takes 1,459 MiB beside the weights; in turn it is 39
 of those kernels, no group and 406 MiB. At width 16 it is the same.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -115,6 +116,20 @@ def unstack(stacked: Params, count: int) -> Iterator[Params]:
 def member_of(stacked: Params, place: jax.Array) -> Params:
   """Returns one member's tree."""
   return jax.tree.map(lambda x: x[place], stacked)
+
+
+def chunk_size(cells: int, devices: int, width: int) -> int:
+  """Returns how many members are trained at once, as many on each device.
+
+  As few as do with as many chunks: what fills a chunk up is trained in vain.
+
+  Args:
+    cells: that there are.
+    devices: that share them.
+    width: most members of a device.
+  """
+  chunks = math.ceil(cells / (devices * width))
+  return devices * math.ceil(cells / (chunks * devices))
 
 
 def chunks(members: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -5,8 +5,8 @@
 
 Source: "Forget-Me-Not: Making Backdoor Hard to be Forgotten in Finetuning"
 (anonymous submission to ICLR 2024), section 4.3. The defender has 5 % of the
-clean images, 20 % for super-fine-tuning. FT-SAM is of radius 2
-as theirs, in the adaptive form of its own paper (assumed: they do not say).
+clean images, 20 % for super-fine-tuning. FT-SAM has their
+radius of 2, in the adaptive form of its own paper (assumed: they do not say).
 
 Published, ASR after super-fine-tuning, conventional and FMN: Blended 18.58 and
 86.22, TrojanNN 24.45 and 88.23, LIRA 28.75 and 88.69; all 168 numbers are in

@@ -47,9 +47,8 @@ def get_config(argument: str = "small") -> ConfigDict:
   config.defense.name = CLASSIFIERS.format(200)
   if preset == "gpu":
     config.scenario = "encoder.sha(epochs=200)"
-    config.train.lr = 1e-3  # BadEncoder's, not a classifier's
     config.defense.name = CLASSIFIERS.format(50)
-  if preset == "evidence":  # BadEncoder's own training, not a classifier's
+  if preset in ("gpu", "evidence"):  # BadEncoder's, not a classifier's
     config.train.update({"lr": 1e-3, "batch_size": 256})
   if preset == "smoke":
     config.scenario = "encoder(epochs=2, batch_size=60)"

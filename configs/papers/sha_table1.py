@@ -5,8 +5,8 @@
 
 Source: arXiv 2212.09067, supplement A.3: IMC, Latent and Handcrafted, which all
 start from a clean classifier. Dataset and metric are not stated; read as
-CIFAR-10 and ASR. Each attack keeps its own paper's settings, but
-that IMC and Latent train by the study's recipe.
+CIFAR-10 and ASR. Each attack keeps its own paper's settings, but IMC
+and Latent train by the study's recipe.
 
 Published, ASR before and after: IMC 98.1 and 16.3, Latent 21.3 and 9.9,
 Handcrafted 97.1 and 8.3 (docs/published/sha_table1.csv).

@@ -77,7 +77,9 @@ def test_what_has_no_table_is_named(tmp_path, fake):
   gone = [lost(fake, "ft", seed, model="vgg16") for seed in range(2)]
   path = tmp_path / "diverged.jsonl"
   results.append(path, gone, required=results.DIVERGED)
-  line = "cifar10 / vgg16 / standalone: all 2 cells diverged."
+  line = (
+    "cifar10 / vgg16 / standalone: no result, since all cells diverged (2)."
+  )
   out = io.StringIO()
   report.show(tmp_path, Console(file=out, width=200))
   assert line in out.getvalue()

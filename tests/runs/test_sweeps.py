@@ -241,20 +241,3 @@ def test_a_group_of_one_is_called_as_a_cell_is(config, rates, said):
   names = Names(settings.plan(made))
   (group,) = sweeps.defending([c for c in names.cells() if c.defense])
   assert group.title(group.cells[0].defense, "defend") == f"ft · {said}"
-
-
-@pytest.mark.parametrize(
-  ("cells", "devices", "width", "wanted"),
-  [
-    (2, 1, 16, 2),  # not 14 copies of the second
-    (2, 8, 4, 1),
-    (9, 8, 4, 2),  # 9 on five devices, not 4, 4 and 1 on three
-    (3, 1, 2, 2),
-    (5, 1, 4, 3),  # two chunks, of 3 and of 2
-    (64, 8, 4, 4),
-  ],
-)
-def test_no_more_members_are_trained_than_there_are(
-  cells, devices, width, wanted
-):
-  assert sweeps.needed_width(cells, devices, width) == wanted

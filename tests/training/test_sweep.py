@@ -65,3 +65,20 @@ def test_a_mesh_needs_a_divisor():
 
 def test_chunks():
   assert sweep.chunks(range(5), 2) == [range(0, 2), range(2, 4), range(4, 5)]
+
+
+@pytest.mark.parametrize(
+  ("cells", "devices", "width", "wanted"),
+  [
+    (2, 1, 16, 2),  # not 14 copies of the second
+    (2, 8, 4, 8),
+    (9, 8, 4, 16),  # two a device, not 4, 4 and 1 on three
+    (3, 1, 2, 2),
+    (5, 1, 4, 3),  # two chunks, of 3 and of 2
+    (64, 8, 4, 32),
+  ],
+)
+def test_no_more_members_are_trained_than_there_are(
+  cells, devices, width, wanted
+):
+  assert sweep.chunk_size(cells, devices, width) == wanted
